@@ -1,0 +1,54 @@
+# On a Linux machine with git, make and Python 3.11 or newer, and nothing else:
+#
+#   make demo      the whole loop on the CPU (or a GPU where there is one); prints the path of its report
+#   make test      the tests
+#   make check     format, lint, types, import contracts, tests: what a change must pass
+#   make install   only .venv, with everything that the above need; they do it first
+#
+# PYTHON=... chooses the interpreter. Everything is installed into .venv: delete it to start over. The package index's
+# torch carries CUDA (several GB); where that is not wanted, take the CPU build:
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make install
+
+SHELL := /bin/bash
+BIN := .venv/bin
+STAMP := .venv/.installed
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+endif
+
+.PHONY: install demo test check constraints
+.DEFAULT_GOAL := install
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+		echo "firsthand needs Python 3.11 or newer, and $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1)." \
+			"Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv || { \
+		echo "Could not make .venv. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/firsthand demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+# The set that is installed now becomes the known-good one. torch goes without its local version, so that the CPU build
+# and the package index's both satisfy it.
+constraints:
+	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable \
+		| sed -E 's/^(torch==[^+]+)\+.*/\1/'; } > constraints.new
+	mv constraints.new constraints.txt

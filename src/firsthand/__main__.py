@@ -1,0 +1,8 @@
+"""`python -m firsthand` is the command `firsthand`."""
+
+import sys
+
+from firsthand.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

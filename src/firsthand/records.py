@@ -1,0 +1,282 @@
+"""The nouns of firsthand: frozen, JSON round-trip, identified by their content.
+
+Everything that crosses from one stage to the next is one of these records, written to disk, so that every stage
+reruns alone and a newcomer can open any hand-over. This module imports nothing of ours and no torch.
+
+    Example   a visual question with its images and its typed gold answer
+    Answer    Digit | Choice | Expression | Box | OpenEnded: the kind decides which verifier scores a reply
+    Trace     a demonstration of how to answer (its text ends in an answer block)
+    Reply     what the policy wrote: token ids, their sampling log-probs, why it stopped
+    Verdict   the score of one reply, what was parsed from it, and why it got that score
+    Rollout   one example and its group of judged replies, as a training step saw them
+    Score     one example and its judged replies, as an evaluation saw them
+    Step      the measurements of one optimizer step
+
+Unmeasured values are absent (None, or a missing key); they are never 0.
+"""
+
+import hashlib
+import io
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+KINDS = ("digit", "choice", "math", "box", "open")
+"""The kinds of answer, in the words of data files: VLAA-Thinking's five reward functions (arXiv:2504.11468)."""
+
+
+class Record(BaseModel):
+    """Base of every record: immutable, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Digit(Record):
+    """A number, written with digits: `7`, `-3`, `2.5`."""
+
+    kind: Literal["digit"] = "digit"
+    value: str
+
+    @property
+    def text(self) -> str:
+        """The gold answer as a reader would write it."""
+        return self.value
+
+
+class Choice(Record):
+    """The letter of one of several options."""
+
+    kind: Literal["choice"] = "choice"
+    letter: str
+    options: tuple[str, ...] = ()
+    """The options' texts in letter order; empty when the data only gives the letter."""
+
+    @property
+    def text(self) -> str:
+        """The gold answer as a reader would write it."""
+        return self.letter
+
+
+class Expression(Record):
+    """A mathematical expression in LaTeX or plain notation, compared by value."""
+
+    kind: Literal["math"] = "math"
+    latex: str
+
+    @property
+    def text(self) -> str:
+        """The gold answer as a reader would write it."""
+        return self.latex
+
+
+class Box(Record):
+    """A bounding box `(x1, y1, x2, y2)`; x grows to the right and y down. Normalised boxes lie in [0, 1]."""
+
+    kind: Literal["box"] = "box"
+    xyxy: tuple[float, float, float, float]
+
+    @property
+    def text(self) -> str:
+        """The gold answer as a reader would write it."""
+        return "[" + ", ".join(f"{v:g}" for v in self.xyxy) + "]"
+
+
+class OpenEnded(Record):
+    """Free text; only a judge or a reward model can score it."""
+
+    kind: Literal["open"] = "open"
+    reference: str
+
+    @property
+    def text(self) -> str:
+        """The gold answer as a reader would write it."""
+        return self.reference
+
+
+Answer = Annotated[Digit | Choice | Expression | Box | OpenEnded, Field(discriminator="kind")]
+
+
+class Picture(Record):
+    """An image by reference (`path`) or by value (`data`); `sha256` names its encoded bytes either way."""
+
+    sha256: str
+    width: int
+    height: int
+    path: str | None = None
+    data: bytes | None = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "Picture":
+        if (self.path is None) == (self.data is None):
+            raise ValueError("a Picture has either a path or data")
+        return self
+
+    def encoded(self) -> bytes:
+        """The image file's bytes, as they were found. Raises OSError when the file has gone."""
+        return self.data if self.data is not None else Path(str(self.path)).read_bytes()
+
+    def open(self) -> "Image":
+        """Decode to an RGB `PIL.Image.Image`."""
+        from PIL import Image
+
+        return Image.open(io.BytesIO(self.encoded())).convert("RGB")
+
+
+class Trace(Record):
+    """A demonstration: the full text a model should have written, answer block included."""
+
+    style: str
+    """Who writes like that: `plain` (short, correct steps), `expert` (long, hesitant, self-correcting), ..."""
+    text: str
+
+
+class Example(Record):
+    """A visual question with its gold answer; `id` is the hash of question, images and answer."""
+
+    question: str
+    images: tuple[Picture, ...]
+    answer: Answer
+    id: str = ""
+    family: str = ""
+    """A label for tables, such as a world's name or an upstream data set's; it never decides a score."""
+    traces: tuple[Trace, ...] = ()
+    system: str | None = None
+    """A system prompt of this row's own; None takes the recipe's."""
+    scene: str | None = None
+    """What is in the picture, in words, where the source knows it."""
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _identify(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and not fields.get("id"):
+            pictures = [p["sha256"] if isinstance(p, dict) else p.sha256 for p in fields.get("images", ())]
+            answer = fields.get("answer")
+            gold = answer if isinstance(answer, dict) else answer.model_dump() if answer is not None else None
+            fields = {**fields, "id": content_id(fields.get("question"), pictures, gold)}
+        return fields
+
+    def trace(self, style: str) -> Trace | None:
+        """The first demonstration of that style, or None."""
+        return next((t for t in self.traces if t.style == style), None)
+
+
+class StopReason(StrEnum):
+    """Why a reply ended."""
+
+    EOS = "eos"
+    LENGTH = "length"
+    GIVEN = "given"
+    """Not sampled at all: a demonstration."""
+
+
+class Status(StrEnum):
+    """What became of the attempt to score a reply. Only `ok` means that the answer was read and compared."""
+
+    OK = "ok"
+    WRONG_FORMAT = "wrong_format"
+    """No single answer block could be extracted: scored 0, as VLAA-Thinking's implicit format rule says."""
+    UNPARSED = "unparsed"
+    """There is an answer block, but its content is not of the gold answer's kind: scored 0."""
+    TIMED_OUT = "timed_out"
+    """The comparison did not end in time: unmeasured, not 0."""
+    FAILED = "failed"
+    """The verifier broke: unmeasured, not 0."""
+    UNSCORED = "unscored"
+    """Nobody tried, because no verifier is there for this kind of answer: unmeasured, not 0."""
+
+
+class Verdict(Record):
+    """The judgement of one reply. `score` is None exactly when nothing was measured (timed out, failed, unscored)."""
+
+    score: float | None
+    status: Status
+    parsed: str | None = None
+    """What was read in the reply; always shown in the report."""
+    why: str = ""
+    """A reason that a person understands: `expected 7`, `IoU 0.43`, `no <answer> block`."""
+
+    @model_validator(mode="after")
+    def _unmeasured_is_not_zero(self) -> "Verdict":
+        measured = self.status not in (Status.TIMED_OUT, Status.FAILED, Status.UNSCORED)
+        if measured != (self.score is not None):
+            raise ValueError(f"a verdict with status {self.status} must {'' if measured else 'not '}carry a score")
+        return self
+
+
+class Reply(Record):
+    """One reply to a prompt: its tokens, and the log-probs they were sampled with (natural log, one per token)."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...] = ()
+    """Empty for a demonstration: nobody sampled it."""
+    stop: StopReason = StopReason.EOS
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this reply was given rather than sampled."""
+        return self.stop is StopReason.GIVEN
+
+
+class Judged(Record):
+    """A reply and its verdict; `advantage` is the group-relative credit that training used (absent elsewhere)."""
+
+    reply: Reply
+    verdict: Verdict
+    advantage: float | None = None
+
+
+class Rollout(Record):
+    """One prompt and its group of judged replies, as optimizer step `step` saw them. One line of rollouts.jsonl."""
+
+    step: int
+    example_id: str
+    family: str = ""
+    question: str
+    gold: str
+    images: tuple[str, ...]
+    """sha256 of each picture; the run keeps it as images/<sha256>.png."""
+    group: tuple[Judged, ...]
+
+
+class Score(Record):
+    """One evaluated example. One line of scores.jsonl."""
+
+    example_id: str
+    family: str = ""
+    question: str
+    gold: str
+    images: tuple[str, ...]
+    greedy: Judged | None = None
+    samples: tuple[Judged, ...] = ()
+
+
+class Step(Record):
+    """The measurements of one optimizer step. One line of metrics.jsonl; a key that was not measured is absent."""
+
+    step: int
+    metrics: dict[str, float]
+    seconds: float
+    """Wall time of the whole step. `seconds` and `timing` are all that two bit-identical runs may differ in."""
+    timing: dict[str, float] = Field(default_factory=dict)
+    """Seconds of the step's parts: `rollout`, `reward`, `update`."""
+
+
+def content_id(*parts: Any) -> str:
+    """16 hex digits naming JSON-serialisable content; equal content has equal ids on every machine."""
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def png(picture: "Image") -> bytes:
+    """A `PIL.Image.Image` as PNG bytes; equal pictures give equal bytes under one Pillow version."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
