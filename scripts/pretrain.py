@@ -1,0 +1,287 @@
+"""Pre-train the small VLM that ships with the package, from the worlds alone.
+
+    python scripts/pretrain.py --out runs/pretrain --minutes 80
+
+Every row is one picture and several turns about it, packed so that the picture is encoded once (`policy.packing`): a
+description, and questions in several styles. A question that ends in "Think step by step." is answered in steps, one
+that ends in "Answer directly." is not; a bare question is answered directly more often than in steps. The model thus
+*can* reason, and by habit does not: what reinforcement learning can change.
+
+The run is reproducible from its seed and number of steps; it resumes from its last checkpoint.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
+
+from firsthand import worlds
+from firsthand.dataset import Prompt
+from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
+from firsthand.worlds import grid
+from firsthand.worlds.model import build_tokenizer, save_processor, small_config
+from firsthand.worlds.traces import direct, stepwise
+from firsthand.worlds.world import Question, Scene
+
+MIX = {"count": 0.46, "digits": 0.20, "chart": 0.20, "geometry": 0.14}
+"""Which scene a row shows; the grid scene of `count` also serves `locate` and `describe`."""
+STEPS, DIRECTLY = " Think step by step.", " Answer directly."
+VOCABULARY = 640
+MEAN, STD = np.float32([0.48145466, 0.4578275, 0.40821073]), np.float32([0.26862954, 0.26130258, 0.27577711])
+
+
+def turns(rng: random.Random, family: str, scene: Scene) -> list[tuple[str, str]]:
+    """Questions about one scene, each with the reply to learn."""
+    description = grid.ask_caption(rng, scene)
+    found = [(description.text, f"<answer>{scene.caption}</answer>")]
+    for _ in range(3):
+        found.append(styled(rng, worlds.WORLDS[family].ask(rng, scene)))
+    if family == "count":
+        found.append(styled(rng, grid.ask_box(rng, scene)))
+    return found
+
+
+def styled(rng: random.Random, question: Question) -> tuple[str, str]:
+    """A question with or without a style instruction, and a reply in that style."""
+    draw = rng.random()
+    if draw < 0.50:
+        return question.text + STEPS, stepwise(question)
+    if draw < 0.55:
+        return question.text + DIRECTLY, direct(question)
+    if draw < 0.87:
+        return question.text, direct(question)
+    if draw < 0.885:
+        return question.text, f"The answer is {question.said}."
+    return question.text, stepwise(question)
+
+
+def corpus(number: int) -> Iterator[str]:
+    """Texts that the tokenizer is trained on: every style, tags taken out."""
+    for family in worlds.WORLDS:
+        for example in worlds.generate(family, "train", number, seed=1):
+            texts = [example.question + STEPS, DIRECTLY, "The answer is 7.", "You are a helpful assistant."]
+            texts += [trace.text for trace in example.traces]
+            for text in texts:
+                for tag in ("<think>", "</think>", "<answer>", "</answer>"):
+                    text = text.replace(tag, " ")
+                yield text
+    yield from ["<|im_start|>system\n user\n assistant\n"] * number
+
+
+class Rows:
+    """Endless, seeded batches; batch `step` depends on nothing but (seed, step)."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, model: Qwen2_5_VLForConditionalGeneration, seed: int
+    ) -> None:
+        self.tokenizer, self.model, self.seed = tokenizer, model, seed
+        self.image_id = model.config.image_token_id
+        self.opening = tokenizer.encode(
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+        )
+        self.closing = tokenizer.encode("<|vision_end|>")
+        self.middle = tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n")
+        self.end = tokenizer.encode("<|im_end|>")
+        self.places: dict[tuple[int, int], Tensor] = {}
+
+    def batch(self, step: int, rows: int) -> tuple[list[Group], list[Tensor]]:
+        """Groups and their prompts' positions."""
+        groups = [self.group(random.Random(f"{self.seed} {step} {row}"), step * rows + row) for row in range(rows)]
+        return groups, [self.positions(g.prompt) for g in groups]
+
+    def group(self, rng: random.Random, index: int) -> Group:
+        family = rng.choices(list(MIX), list(MIX.values()))[0]
+        scene, _ = worlds.scene(family, "train", self.seed + 1000, index, level=rng.choice(("easy", "hard", "hard")))
+        return self.turns_group(scene, turns(rng, family, scene), index)
+
+    def turns_group(self, scene: Scene, texts: list[tuple[str, str]], index: int) -> Group:
+        """A picture as the shared prompt, and each (question, reply) as a branch whose reply is trained."""
+        pixels, grid_thw = patches(scene)
+        count = int(grid_thw.prod()) // 4
+        prompt = Prompt(str(index), (*self.opening, *[self.image_id] * count, *self.closing), pixels, grid_thw)
+        asked = self.tokenizer([q for q, _ in texts])["input_ids"]
+        said = self.tokenizer([a for _, a in texts])["input_ids"]
+        replies = [(*q, *self.middle, *a, *self.end) for q, a in zip(asked, said, strict=True)]
+        trained = [
+            (False,) * (len(q) + len(self.middle)) + (True,) * (len(a) + 1) for q, a in zip(asked, said, strict=True)
+        ]
+        return Group(prompt, tuple(replies), tuple(trained))
+
+    def positions(self, prompt: Prompt) -> Tensor:
+        key = (int(prompt.grids[0, 1]), int(prompt.grids[0, 2]))
+        if key not in self.places:
+            self.places[key] = prompt_positions(self.model.model, prompt, self.image_id)
+        return self.places[key]
+
+
+def patches(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Pixels and grid of one picture, as the image processor of the saved folder makes them (checked at start)."""
+    array = (np.asarray(scene.picture, dtype=np.float32) / 255 - MEAN) / STD
+    h, w = array.shape[0] // 14, array.shape[1] // 14
+    array = array.transpose(2, 0, 1).reshape(3, h // 2, 2, 14, w // 2, 2, 14).transpose(1, 4, 2, 5, 0, 3, 6)
+    array = np.broadcast_to(array[:, :, :, :, :, None], (*array.shape[:5], 2, 14, 14)).reshape(h * w, -1)
+    return torch.from_numpy(np.ascontiguousarray(array)), torch.tensor([[1, h, w]])
+
+
+def forward(
+    model: Qwen2_5_VLForConditionalGeneration, groups: list[Group], places: list[Tensor], pad_id: int
+) -> tuple[Tensor, PackedRows]:
+    """Logits of every trained token, and the rows they come from."""
+    rows = pack(groups, places, pad_id=pad_id)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model.model(
+            input_ids=rows.token_ids_MN,
+            position_ids=rows.position_ids_3MN,
+            attention_mask=rows.attend_M1NN,
+            pixel_values=torch.cat([g.prompt.pixels for g in groups]),
+            image_grid_thw=torch.cat([g.prompt.grids for g in groups]),
+            use_cache=False,
+        ).last_hidden_state
+        logits = model.lm_head(hidden[rows.row_K, rows.source_K])
+    return logits.float(), rows
+
+
+def learn(
+    model: Qwen2_5_VLForConditionalGeneration, groups: list[Group], places: list[Tensor], pad_id: int, micro: int
+) -> float:
+    """Accumulate the gradient of the mean negative log-likelihood per trained token; rows of like length together."""
+    order = sorted(range(len(groups)), key=lambda i: groups[i].tokens)
+    total = sum(sum(map(sum, g.trained)) for g in groups)
+    summed = 0.0
+    for first in range(0, len(order), micro):
+        chosen = order[first : first + micro]
+        logits, rows = forward(model, [groups[i] for i in chosen], [places[i] for i in chosen], pad_id)
+        loss = torch.nn.functional.cross_entropy(logits, rows.target_K, reduction="sum") / total
+        loss.backward()
+        summed += loss.item()
+    return summed
+
+
+@torch.no_grad()
+def probe(model: Qwen2_5_VLForConditionalGeneration, rows: "Rows", pad_id: int, scenes: int = 60) -> dict[str, float]:
+    """Share of validation replies that greedy decoding would write exactly, per family and style.
+
+    Each reply is deterministic, so it is written exactly if and only if every token of it is the likeliest one.
+    """
+    found: dict[str, list[bool]] = {}
+    for family in MIX:
+        groups, names = [], []
+        for index in range(scenes):
+            scene, rng = worlds.scene(family, "validation", 7, index, level=("easy", "hard")[index % 2])
+            question = worlds.WORLDS[family].ask(rng, scene)
+            texts = [
+                ("Describe the image.", f"<answer>{scene.caption}</answer>"),
+                (question.text + STEPS, stepwise(question)),
+                (question.text + DIRECTLY, direct(question)),
+            ]
+            groups.append(rows.turns_group(scene, texts, index))
+            names += [f"{family}/{style}" for style in ("caption", "steps", "direct")]
+        for first in range(0, scenes, 12):
+            part = groups[first : first + 12]
+            logits, packed = forward(model, part, [rows.positions(g.prompt) for g in part], pad_id)
+            right = packed.unpack(logits.argmax(-1) == packed.target_K, True).all(dim=1)
+            for name, ok in zip(names[3 * first : 3 * (first + 12)], right.tolist(), strict=True):
+                found.setdefault(name, []).append(ok)
+    return {name: sum(oks) / len(oks) for name, oks in found.items()}
+
+
+def optimizers(model: torch.nn.Module, lr: float, muon: bool) -> list[torch.optim.Optimizer]:
+    """Muon (arXiv:2502.16982, scaled to AdamW's RMS) for the hidden matrices, AdamW for the rest."""
+    inside = ("layers", "blocks")
+    hidden = [p for n, p in model.named_parameters() if muon and p.ndim == 2 and any(part in n for part in inside)]
+    chosen = {id(p) for p in hidden}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=0.01)]
+    if hidden:
+        found.append(torch.optim.Muon(hidden, lr=lr, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"))
+    return found
+
+
+def schedule(step: int, total: int, warmup: int = 100) -> float:
+    """Linear warm-up, flat, then linear to a hundredth over the last 40 %."""
+    fall = 0.6 * total
+    return min(1.0, (step + 1) / warmup) * (1.0 if step < fall else 0.01 + 0.99 * (total - step) / (total - fall))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--rows", type=int, default=24, help="pictures per step")
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--adamw", action="store_true", help="AdamW for every parameter, instead of Muon for the hidden matrices"
+    )
+    parser.add_argument("--micro", type=int, default=6, help="pictures per forward; changes no gradient")
+    parser.add_argument("--save-every", type=int, default=250)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer(corpus(1500), VOCABULARY)
+    model = Qwen2_5_VLForConditionalGeneration._from_config(
+        small_config(tokenizer), dtype=torch.float32, attn_implementation="sdpa"
+    )
+    rows = Rows(tokenizer, model, args.seed)
+    opts = optimizers(model, args.lr, not args.adamw)
+    start = time.time()
+    first = resume(args.out, model, opts)
+    for step in range(first, args.steps):
+        for group in (g for o in opts for g in o.param_groups):
+            group["lr"] = args.lr * schedule(step, args.steps)
+        began = time.time()
+        groups, places = rows.batch(step, args.rows)
+        loss = learn(model, groups, places, tokenizer.pad_token_id, args.micro)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for opt in opts:
+            opt.step()
+            opt.zero_grad(set_to_none=True)
+        line = {
+            "step": step,
+            "loss": loss,
+            "grad_norm": norm.item(),
+            "seconds": time.time() - began,
+            "elapsed": time.time() - start,
+        }
+        done = step + 1
+        if done % args.save_every == 0 or done == args.steps:
+            line |= probe(model, rows, tokenizer.pad_token_id)
+            save(args.out, done, model, tokenizer, opts)
+        with (args.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+
+
+def save(
+    out: Path, done: int, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, opts: list[torch.optim.Optimizer]
+) -> None:
+    """The model as a Hugging Face folder, and what resuming needs."""
+    model.save_pretrained(out / "model")
+    save_processor(tokenizer, out / "model")
+    torch.save(
+        {"done": done, "model": model.state_dict(), "optimizers": [o.state_dict() for o in opts]}, out / "state.tmp"
+    )
+    (out / "state.tmp").replace(out / "state.pt")
+
+
+def resume(out: Path, model: torch.nn.Module, opts: list[torch.optim.Optimizer]) -> int:
+    """Load the last checkpoint, if there is one; the number of steps it holds."""
+    if not (out / "state.pt").exists():
+        return 0
+    state = torch.load(out / "state.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    for opt, kept in zip(opts, state["optimizers"], strict=True):
+        opt.load_state_dict(kept)
+    return int(state["done"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Drawing for the worlds: anti-aliased shapes and thick glyphs on a grid of 28-pixel cells.
+
+A cell is one merged image token of the Qwen-VL families (patch 14, merge 2), so a picture of C x R cells costs
+C * R tokens. Everything here is a pure function of its arguments.
+"""
+
+import math
+from functools import cache
+
+from PIL import Image, ImageDraw, ImageFont
+
+CELL = 28
+"""Pixels per cell side."""
+SCALE = 2
+"""Supersampling: drawn this much larger, then averaged."""
+
+COLOURS = {
+    "red": (214, 48, 49),
+    "green": (39, 154, 70),
+    "blue": (41, 98, 217),
+    "yellow": (244, 190, 22),
+    "purple": (137, 65, 190),
+}
+SHAPES = ("circle", "square", "triangle", "star")
+BACKGROUND = (246, 246, 242)
+INK = (34, 34, 38)
+GREY = (168, 168, 172)
+
+Colour = tuple[int, int, int]
+
+
+class Canvas:
+    """A picture of `columns` x `rows` cells; coordinates are in final pixels."""
+
+    def __init__(self, columns: int, rows: int, background: Colour = BACKGROUND) -> None:
+        self.width, self.height = columns * CELL, rows * CELL
+        self._image = Image.new("RGB", (self.width * SCALE, self.height * SCALE), background)
+        self._draw = ImageDraw.Draw(self._image)
+
+    def polygon(
+        self, points: list[tuple[float, float]], fill: Colour | None, outline: Colour = INK, width: int = 1
+    ) -> None:
+        """A closed polygon."""
+        self._draw.polygon([(x * SCALE, y * SCALE) for x, y in points], fill=fill, outline=outline, width=width * SCALE)
+
+    def rectangle(
+        self, box: tuple[float, float, float, float], fill: Colour | None, outline: Colour | None = INK, width: int = 1
+    ) -> None:
+        """An axis-aligned rectangle `(x1, y1, x2, y2)`."""
+        self._draw.rectangle([v * SCALE for v in box], fill=fill, outline=outline, width=width * SCALE)
+
+    def ellipse(self, box: tuple[float, float, float, float], fill: Colour, outline: Colour | None = INK) -> None:
+        """An ellipse inside `(x1, y1, x2, y2)`."""
+        self._draw.ellipse([v * SCALE for v in box], fill=fill, outline=outline, width=SCALE)
+
+    def line(
+        self, start: tuple[float, float], end: tuple[float, float], fill: Colour = INK, width: float = 1.5
+    ) -> None:
+        """A straight line."""
+        self._draw.line(
+            [start[0] * SCALE, start[1] * SCALE, end[0] * SCALE, end[1] * SCALE], fill=fill, width=round(width * SCALE)
+        )
+
+    def shape(self, name: str, colour: str, centre: tuple[float, float], radius: float) -> None:
+        """One of SHAPES, inscribed in the square of half-side `radius` around `centre`."""
+        x, y = centre
+        fill = COLOURS[colour]
+        if name == "circle":
+            self.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
+        elif name == "square":
+            self.rectangle((x - radius, y - radius, x + radius, y + radius), fill)
+        else:
+            self.polygon(outline_points(name, centre, radius), fill)
+
+    def text(self, text: str, centre: tuple[float, float], size: float = 20, shifted: bool = False) -> None:
+        """Thick text centred on a point; `shifted` uses the font that training never shows."""
+        font = _font(round(size * SCALE), shifted)
+        self._draw.text(
+            (centre[0] * SCALE, centre[1] * SCALE),
+            text,
+            fill=INK,
+            font=font,
+            anchor="mm",
+            stroke_width=1,
+            stroke_fill=INK,
+        )
+
+    def paste(self, picture: Image.Image, corner: tuple[int, int]) -> None:
+        """Place a picture with its top left corner at `corner`."""
+        size = (picture.width * SCALE, picture.height * SCALE)
+        self._image.paste(picture.resize(size, Image.Resampling.BICUBIC), (corner[0] * SCALE, corner[1] * SCALE))
+
+    def finish(self) -> Image.Image:
+        """The finished picture at its final size."""
+        return self._image.reduce(SCALE)
+
+
+def outline_points(name: str, centre: tuple[float, float], radius: float) -> list[tuple[float, float]]:
+    """Corners of a `triangle` or a `star`."""
+    x, y = centre
+    if name == "triangle":
+        return [(x, y - radius), (x + radius, y + radius), (x - radius, y + radius)]
+    if name == "star":
+        spokes = [radius if i % 2 == 0 else radius * 0.42 for i in range(10)]
+        angles = [math.pi * (i / 5 - 0.5) for i in range(10)]
+        return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(spokes, angles, strict=True)]
+    raise ValueError(f"no such shape: {name!r}; known: {', '.join(SHAPES)}")
+
+
+@cache
+def _font(size: int, shifted: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    if not shifted:
+        return ImageFont.load_default(size)
+    import matplotlib
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif-Bold.ttf", size)
