@@ -1,0 +1,104 @@
+"""YAML into frozen pydantic models, with errors that say what to do.
+
+Unknown keys are refused with the nearest name, `--set a.b=c` overrides reach any depth, and YAML is safe-loaded.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from firsthand.errors import RecipeError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as a mapping. Raises RecipeError when it is missing, malformed or not a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such file") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: expected `key: value` lines, got {type(content).__name__}")
+    return content
+
+
+def build(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
+    """Validate `content`. Raises RecipeError with every problem on a line of its own."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {_problem(model, content, dict(e))}" for e in error.errors()]
+        raise RecipeError("\n".join([f"{where}:", *lines])) from error
+
+
+def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Apply `a.b=value` assignments; values are read as YAML. Raises RecipeError on a malformed one."""
+    result: dict[str, Any] = _copied(content)
+    for assignment in assignments:
+        path, equals, value = assignment.partition("=")
+        if not equals or not path:
+            raise RecipeError(f"--set {assignment}: expected KEY=VALUE, such as --set optimizer.lr=1e-5")
+        *parents, last = path.strip().split(".")
+        inner = result
+        for parent in parents:
+            child = inner.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise RecipeError(f"--set {assignment}: {parent!r} holds {child!r}, which has no keys of its own")
+            inner = child
+        inner[last] = _value(value)
+    return result
+
+
+def _value(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text, because it has no dot
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _copied(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copied(v) if isinstance(v, Mapping) else v for k, v in content.items()}
+
+
+def _problem(model: type[BaseModel], content: Mapping[str, Any], error: dict[str, Any]) -> str:
+    path = [str(p) for p in error["loc"]]
+    name = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(model, [p for p in error["loc"] if isinstance(p, str)])
+        near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+        return (
+            f"{name}: unknown key; did you mean {near[0]!r}?"
+            if near
+            else f"{name}: unknown key; known: {', '.join(known)}"
+        )
+    if error["type"] == "missing":
+        return f"{name}: required, but not given"
+    return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}"
+
+
+def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The fields that the model accepts where `path` points; tags of unions in the path are looked through."""
+    here: list[type[BaseModel]] = [model]
+    for key in path[:-1]:
+        deeper = [
+            m for owner in here if key in owner.model_fields for m in _models_in(owner.model_fields[key].annotation)
+        ]
+        tagged = [m for m in here if any(f.default == key for f in m.model_fields.values())]
+        here = deeper or tagged or here
+    return sorted({name for m in here for name in m.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]

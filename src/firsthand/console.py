@@ -1,0 +1,117 @@
+"""What a terminal shows while work goes on: progress with an ETA, and tables at the end."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import transformers
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from firsthand.recipe import Recipe
+from firsthand.records import Step
+
+ALARM = 0.05
+"""Share of replies that could not be scored from which the progress line says so (ours)."""
+
+
+class Console:
+    """Progress bars on a terminal, a line now and then where there is none. Use as a context manager."""
+
+    def __init__(self) -> None:
+        # transformers' own bars (loading weights, writing shards) would tear ours apart.
+        transformers.utils.logging.disable_progress_bar()
+        self._terminal = Terminal(highlight=False)
+        # Speed over the last minutes, not since the start: a reply's length, and so a step's time, changes in training.
+        self._progress = Progress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._terminal,
+            speed_estimate_period=120,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
+        """A bar for one training run; call what is returned after every step."""
+        task = self._progress.add_task(f"train {arm}", total=recipe.steps, note="")
+
+        def on_step(step: Step) -> None:
+            self._progress.update(task, completed=step.step + 1, note=_note(step))
+            self._line(step.step + 1, recipe.steps, f"train {arm}", _note(step))
+
+        return on_step
+
+    def evaluation(self, arm: str) -> Callable[[int, int], None]:
+        """A bar for one evaluation; call what is returned with (done, total)."""
+        task = self._progress.add_task(f"evaluate {arm}", total=None, note="")
+
+        def on_progress(done: int, total: int) -> None:
+            self._progress.update(task, completed=done, total=total)
+            self._line(done, total, f"evaluate {arm}", "")
+
+        return on_progress
+
+    def table(self, results: Path) -> None:
+        """The arms of a results.json."""
+        arms: dict[str, Any] = json.loads(results.read_text())["arms"]
+        table = Table("arm", "accuracy", "95 % interval", "pass@1", "pass@8", "reply tokens", "n")
+        for name, row in arms.items():
+            table.add_row(name, *_cells(row))
+        self._terminal.print(table)
+
+    def families(self, evaluation: Path) -> None:
+        """The families of an evaluation.json."""
+        content: dict[str, Any] = json.loads(evaluation.read_text())
+        table = Table("family", "accuracy", "95 % interval", "pass@1", "pass@8", "reply tokens", "n")
+        for name, row in {**content.get("families", {}), "all": content}.items():
+            table.add_row(name, *_cells(row))
+        self._terminal.print(table)
+
+    def _line(self, done: int, total: int, what: str, note: str) -> None:
+        """Logs and pipes get ten lines per task instead of a bar."""
+        if not self._terminal.is_terminal and (done == total or done % max(1, total // 10) == 0):
+            self._terminal.print(f"{what}: {done}/{total} {note}")
+
+
+def _note(step: Step) -> str:
+    metrics = step.metrics
+    parts = []
+    if "reward/mean" in metrics and "loss/policy" in metrics:
+        parts.append(f"reward {metrics['reward/mean']:.2f}")
+    if "loss/nll" in metrics:
+        parts.append(f"nll {metrics['loss/nll']:.3f}")
+    unscored = sum(metrics.get(f"status/{s}", 0.0) for s in ("timed_out", "failed"))
+    if unscored > ALARM:
+        parts.append(f"ALARM: {unscored:.0%} of replies could not be scored")
+    return ", ".join(parts)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    passes = row.get("pass_at", {})
+    interval = f"{row['ci95'][0]:.3f} - {row['ci95'][1]:.3f}" if "ci95" in row else "-"
+    return [
+        _number(row.get("accuracy"), 3),
+        interval,
+        _number(passes.get("1"), 3),
+        _number(passes.get("8"), 3),
+        _number(row.get("reply_tokens"), 0),
+        str(row["n"]),
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    """An unmeasured value is a dash, never a 0."""
+    return "-" if value is None else f"{value:.{digits}f}"

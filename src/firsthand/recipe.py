@@ -1,0 +1,145 @@
+"""What a training run is asked to do: the model, the data, the objective, and a dozen knobs.
+
+A recipe is a YAML file:
+
+    name: grpo
+    data: {worlds: [count, digits], number: 512}
+    objective: {kind: grpo, group_size: 8}
+    steps: 60
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from firsthand.errors import RecipeError
+from firsthand.objective import GRPO, Objective
+from firsthand.records import Example, Record
+from firsthand.rollout import Sampling
+from firsthand.sources import load_examples
+from firsthand.worlds import SMALL, WORLDS, generate
+
+
+class Data(Record):
+    """Where examples come from: either a `path` of a user's own, or rendered `worlds`."""
+
+    path: str | None = None
+    """A .jsonl or .parquet file, or a folder in TRL's vision format."""
+    worlds: tuple[str, ...] = ()
+    """Families of rendered tasks, in equal parts."""
+    split: Literal["train", "validation", "test"] = "train"
+    number: int = Field(default=512, gt=0)
+    """Examples in all; the first ones of a path (all of them if it has fewer)."""
+    seed: int = 0
+    level: Literal["easy", "hard", "mixed"] = "mixed"
+    shifted: bool = False
+    """Draw what training never shows: unseen pairs, more objects, another font."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Data":
+        if (self.path is None) == (not self.worlds):
+            raise ValueError("give either `path` or `worlds`")
+        unknown = [name for name in self.worlds if name not in WORLDS]
+        if unknown:
+            raise ValueError(f"unknown worlds {unknown}; known: {', '.join(WORLDS)}")
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> "Data":
+        """A command line's `worlds:count,chart[:test[:200]]`, or a path. Raises RecipeError."""
+        if not text.startswith("worlds:"):
+            return cls(path=text, number=10**9)
+        names, *rest = text.removeprefix("worlds:").split(":")
+        split, number = (*rest, "test", "200")[:2] if len(rest) < 2 else rest[:2]
+        if len(rest) > 2 or not number.isdigit():
+            raise RecipeError(
+                f"--data {text}: expected worlds:NAMES[:SPLIT[:NUMBER]], such as worlds:count,chart:test:200"
+            )
+        try:
+            return cls(worlds=tuple(names.split(",")), split=split, number=int(number))
+        except ValueError as error:
+            raise RecipeError(f"--data {text}: {error}") from error
+
+    def load(self) -> list[Example]:
+        """Read or render the examples. Raises DataError naming file, row and remedy."""
+        if self.path is not None:
+            return load_examples(self.path)[: self.number]
+        share = -(-self.number // len(self.worlds))
+        drawn = [
+            generate(name, self.split, share, seed=self.seed, level=self.level, shifted=self.shifted)
+            for name in self.worlds
+        ]
+        return [example for row in zip(*drawn, strict=True) for example in row][: self.number]
+
+
+class Optimizer(Record):
+    """AdamW with warm-up and a cosine."""
+
+    lr: float = Field(default=1e-6, gt=0)
+    """Peak learning rate (1e-6 is R1-V's and SRFT's)."""
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the steps over which the rate rises from 0 (VLAA-Thinking's LR2)."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """The cosine ends at this share of `lr`."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class Recipe(Record):
+    """A training run."""
+
+    name: str
+    """The arm's name: the run directory begins with it."""
+    model: str = "small"
+    """A Hugging Face folder of the Qwen2-VL, Qwen2.5-VL or Qwen3-VL family; `small` is the model that ships here."""
+    start: str | None = None
+    """A finished run directory to start from, instead of `model`."""
+    data: Data
+    system: str | None = None
+    """System prompt of every example that has none of its own."""
+    objective: Objective = Field(default_factory=GRPO)
+    steps: int = Field(default=60, ge=0)
+    """Optimizer steps. 0 only copies the model: a baseline."""
+    prompts: int = Field(default=16, gt=0)
+    """Prompts per optimizer step."""
+    sampling: Sampling = Field(default_factory=Sampling)
+    optimizer: Optimizer = Field(default_factory=Optimizer)
+    trainable: Literal["all", "language"] = "language"
+    """`language` freezes the vision tower (VLAA-Thinking §4)."""
+    gradient_checkpointing: bool = False
+    tokens_per_forward: int = Field(default=16384, gt=0)
+    """Rows of one forward times their longest length; splits a step without changing its gradient."""
+    checkpoint_every: int = Field(default=20, gt=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sampling_is_random(self) -> "Recipe":
+        if isinstance(self.objective, GRPO) and self.sampling.temperature == 0:
+            raise ValueError("sampling.temperature is 0, so all replies of a group agree and teach nothing; use 1.0")
+        if re.search(r"[^\w.+-]", self.name):
+            raise ValueError(f"name {self.name!r} becomes a folder: use letters, digits, '.', '+', '-' and '_'")
+        return self
+
+    def model_folder(self) -> Path:
+        """The folder whose weights training begins with. Raises RecipeError when `start` is not a finished run."""
+        if self.start is None:
+            return SMALL if self.model == "small" else Path(self.model)
+        return self._started() / "model"
+
+    def identity(self) -> dict[str, Any]:
+        """The recipe as JSON, with the id of the run it starts from instead of its place: moving runs changes no id."""
+        content = self.model_dump(mode="json")
+        if self.start is not None:
+            content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
+        return content
+
+    def _started(self) -> Path:
+        folder = Path(str(self.start))
+        if not (folder / "DONE").exists():
+            raise RecipeError(
+                f"start: expected a finished run directory, got {folder} without DONE; train that run first"
+            )
+        return folder

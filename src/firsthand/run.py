@@ -1,0 +1,119 @@
+"""A run directory: immutable once it is done, resumable until then, readable by anyone.
+
+    <name>-s<seed>-<id>/
+        recipe.json       what was asked for; `id` is the hash of it, of its data and of the run it starts from
+        metrics.jsonl     one `records.Step` per line
+        rollouts.jsonl    one `records.Rollout` per line
+        scores.jsonl      one `records.Score` per line
+        evaluation.json   the table made of them
+        images/           every picture that rollouts and scores refer to, by content hash
+        checkpoints/      what resuming needs; gone when the run is done
+        model/            the result, a plain Hugging Face folder
+        DONE              the run is complete
+
+Nothing is overwritten: a different recipe is a different directory, the same one is resumed, a finished one skipped.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any, Self
+
+from firsthand.errors import RecipeError
+from firsthand.records import Picture, Record, Rollout, Step, content_id, png
+
+
+class Run:
+    """An open run directory; one process at a time. Use as a context manager."""
+
+    def __init__(self, folder: Path, lock: IO[str]) -> None:
+        self.folder = folder
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root: Path, name: str, seed: int, recipe: Mapping[str, Any]) -> "Run":
+        """Open the directory that belongs to `recipe` (JSON-serialisable), making it if it is new.
+
+        Raises RecipeError when another process has it open.
+        """
+        identity = content_id(recipe)
+        folder = root / f"{name}-s{seed}-{identity[:8]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecipeError(f"{folder}: another process is working on this run; wait for it or stop it") from error
+        run = cls(folder, lock)
+        if not (folder / "recipe.json").exists():
+            run.write_json("recipe.json", {**recipe, "id": identity})
+        return run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    @property
+    def model(self) -> Path:
+        """Where the trained model is, once the run is done."""
+        return self.folder / "model"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether training is complete."""
+        return (self.folder / "DONE").exists()
+
+    def finish(self) -> None:
+        """Declare the run complete."""
+        (self.folder / "DONE").touch()
+
+    def append_step(self, step: Step, rollouts: Iterable[Rollout]) -> None:
+        """Journal one optimizer step. The rollouts come first: a step that is journalled has them."""
+        self._append("rollouts.jsonl", rollouts)
+        self._append("metrics.jsonl", [step])
+
+    def rewind(self, step: int) -> None:
+        """Forget everything journalled from optimizer step `step` on; a torn last line goes too."""
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            path = self.folder / name
+            if path.exists():
+                lines = path.read_text().split("\n")[:-1]  # a line without its end was torn by a kill
+                kept = [line for line in lines if json.loads(line)["step"] < step]
+                write_atomically(path, "".join(f"{line}\n" for line in kept))
+
+    def write_records(self, name: str, records: Iterable[Record]) -> None:
+        """Replace a JSONL file by these records."""
+        write_atomically(self.folder / name, "".join(f"{r.model_dump_json()}\n" for r in records))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Replace a JSON file."""
+        write_atomically(self.folder / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def keep_pictures(self, pictures: Iterable[Picture]) -> None:
+        """Copy pictures into images/ as PNG, unless they are there."""
+        for picture in pictures:
+            path = self.folder / "images" / f"{picture.sha256}.png"
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                encoded = picture.encoded()
+                is_png = encoded.startswith(b"\x89PNG")
+                write_atomically(path, encoded if is_png else png(picture.open()))
+
+    def _append(self, name: str, records: Iterable[Record]) -> None:
+        with (self.folder / name).open("a") as journal:
+            journal.writelines(f"{record.model_dump_json()}\n" for record in records)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a kill at any moment leaves either the old content or the new."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,85 @@
+"""One loop for every objective: gather a batch, optimise its terms, journal what happened, checkpoint.
+
+    gather.py   examples of a step -> prompts, replies (sampled or given), verdicts, advantages
+    update.py   a gathered batch -> one optimizer step
+    state.py    policy, optimizer and step: load, save, resume
+
+A run can be killed at any moment. What it does at step s depends only on the weights and the optimizer's state after
+step s - 1 and on (seed, s), so a resumed run repeats the uninterrupted one bit for bit.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firsthand.recipe import Recipe
+from firsthand.records import Example, Step, content_id
+from firsthand.reward import Router
+from firsthand.rollout import LocalSampler
+from firsthand.run import Run
+from firsthand.trainer.gather import Gatherer, rollouts, summary
+from firsthand.trainer.state import State
+from firsthand.trainer.update import optimise
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+OnStep = Callable[[Step], None]
+
+
+def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Path:
+    """Carry out a recipe, or what is left of it; the run directory, which then holds `model/` and DONE.
+
+    `on_step` is called after every journalled step, those before a resume excepted.
+    Raises DataError, RecipeError or ParityError; each says what to do.
+    """
+    examples = recipe.data.load()
+    with open_run(recipe, examples, root) as run:
+        if not run.is_done:
+            with Router() as router:
+                _train(recipe, examples, run, router, on_step)
+        return run.folder
+
+
+def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
+    """The directory of this recipe on these very examples: other data under the same path is another run."""
+    content = {**recipe.identity(), "data_id": content_id(*(e.id for e in examples))}
+    return Run.open(root, recipe.name, recipe.seed, content)
+
+
+def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
+    state = State.load(recipe, run)
+    gatherer = Gatherer(recipe, examples, state.encoder, LocalSampler(state.policy, state.encoder), router)
+    run.rewind(state.step)
+    with _board(run, state.step) as board:
+        for step in range(state.step, recipe.steps):
+            began = time.perf_counter()
+            batch, timing = gatherer.gather(step)
+            gathered = time.perf_counter()
+            metrics = summary(batch) | optimise(state, batch, recipe, step)
+            done = time.perf_counter()
+            record = Step(
+                step=step, metrics=metrics, seconds=done - began, timing={**timing, "update": done - gathered}
+            )
+            run.keep_pictures(picture for member in batch for picture in member.example.images)
+            run.append_step(record, rollouts(batch, step))
+            for name, value in metrics.items():
+                board.add_scalar(name, value, step)
+            on_step(record)
+            if (step + 1) % recipe.checkpoint_every == 0 and step + 1 < recipe.steps:
+                state.save(run, step + 1)
+    state.policy.save(run.model)
+    run.finish()
+    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+
+
+def _board(run: Run, step: int) -> "SummaryWriter":
+    """TensorBoard's journal; what it holds from `step` on is superseded."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run.folder / "tensorboard"), purge_step=step)
+
+
+__all__ = ["open_run", "train"]

@@ -1,0 +1,108 @@
+"""Everything that a training run carries from step to step, and how it survives a kill.
+
+A checkpoint is a Hugging Face folder, with the optimizer's moments and the random generators' states beside it as
+safetensors, and counters as JSON; no pickle is written or read. It appears under its name only when it is complete.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from firsthand.dataset import Encoder
+from firsthand.objective import GRPO
+from firsthand.policy import Policy
+from firsthand.recipe import Recipe
+from firsthand.run import Run, write_atomically
+
+
+@dataclasses.dataclass
+class State:
+    """A policy in training."""
+
+    policy: Policy
+    encoder: Encoder
+    optimizer: torch.optim.Optimizer
+    reference: Policy | None
+    """The policy at the start of training; only when the objective needs it."""
+    step: int
+    """Optimizer steps that are done."""
+
+    @classmethod
+    def load(cls, recipe: Recipe, run: Run) -> "State":
+        """The run's last checkpoint, or its beginning."""
+        torch.manual_seed(recipe.seed)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        start = recipe.model_folder()
+        checkpoint = latest(run)
+        policy = Policy.load(
+            checkpoint / "model" if checkpoint else start,
+            trainable=recipe.trainable,
+            device=device,
+            gradient_checkpointing=recipe.gradient_checkpointing,
+        )
+        optimizer = torch.optim.AdamW(
+            policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=recipe.optimizer.weight_decay
+        )
+        needs_reference = isinstance(recipe.objective, GRPO) and recipe.objective.beta > 0
+        reference = Policy.load(start, trainable=recipe.trainable, device=device) if needs_reference else None
+        step = restore(optimizer, checkpoint) if checkpoint else 0
+        return cls(policy, Encoder.load(start), optimizer, reference, step)
+
+    def save(self, run: Run, step: int) -> None:
+        """Write a checkpoint after `step` optimizer steps; older ones go once it is complete."""
+        folder = run.folder / "checkpoints" / f"step-{step:06d}"
+        draft = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        self.policy.save(draft / "model")
+        save_file(_moments(self.optimizer), draft / "optimizer.safetensors")
+        save_file({"torch": torch.get_rng_state()}, draft / "random.safetensors")
+        write_atomically(draft / "state.json", json.dumps({"step": step}))
+        _sync(draft)
+        draft.rename(folder)
+        _sync(folder.parent)
+        for older in folder.parent.glob("*step-*"):
+            if older != folder:
+                shutil.rmtree(older)
+
+
+def latest(run: Run) -> Path | None:
+    """The run's newest complete checkpoint."""
+    return max((run.folder / "checkpoints").glob("step-*"), default=None)
+
+
+def restore(optimizer: torch.optim.Optimizer, checkpoint: Path) -> int:
+    """Give an optimizer and torch's generator the state they had; the number of steps done."""
+    kept = load_file(checkpoint / "optimizer.safetensors")
+    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+        names = {name.partition(".")[2] for name in kept if name.partition(".")[0] == str(index)}
+        for name in names:
+            value = kept[f"{index}.{name}"]
+            optimizer.state[parameter][name] = value if name == "step" else value.to(parameter.device)
+    torch.set_rng_state(load_file(checkpoint / "random.safetensors")["torch"])
+    return int(json.loads((checkpoint / "state.json").read_text())["step"])
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's state as named tensors: `<parameter index>.<name>`. A parameter without gradient so far has none."""
+    parameters = optimizer.param_groups[0]["params"]
+    return {
+        f"{index}.{name}": value.detach().cpu().contiguous()
+        for index, parameter in enumerate(parameters)
+        for name, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _sync(folder: Path) -> None:
+    """Make the folder's entries survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
