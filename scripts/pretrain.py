@@ -13,8 +13,11 @@ The run is reproducible from its seed and number of steps; it resumes from its l
 import argparse
 import json
 import random
+import shlex
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +37,30 @@ MIX = {"count": 0.46, "digits": 0.20, "chart": 0.20, "geometry": 0.14}
 """Which scene a row shows; the grid scene of `count` also serves `locate` and `describe`."""
 STEPS, DIRECTLY = " Think step by step.", " Answer directly."
 VOCABULARY = 640
+NAMED_UNTIL = 1200
+"""First step of the curriculum's second part; finding an option's letter in one step was not learnt by then."""
 MEAN, STD = np.float32([0.48145466, 0.4578275, 0.40821073]), np.float32([0.26862954, 0.26130258, 0.27577711])
 
 
-def turns(rng: random.Random, family: str, scene: Scene) -> list[tuple[str, str]]:
+def turns(rng: random.Random, family: str, scene: Scene, names_option: bool) -> list[tuple[str, str]]:
     """Questions about one scene, each with the reply to learn."""
     description = grid.ask_caption(rng, scene)
     found = [(description.text, f"<answer>{scene.caption}</answer>")]
     for _ in range(3):
-        found.append(styled(rng, worlds.WORLDS[family].ask(rng, scene)))
+        question = worlds.WORLDS[family].ask(rng, scene)
+        found.append(styled(rng, option_named(question) if names_option else question))
     if family == "count":
         found.append(styled(rng, grid.ask_box(rng, scene)))
     return found
+
+
+def option_named(question: Question) -> Question:
+    """The curriculum's first part names a chart's option in one step; the second marks the options one by one."""
+    if question.answer.kind != "choice":
+        return question
+    kept = [step for step in question.steps if not step.endswith((" yes", " no"))]
+    value = question.answer.options["ABCD".index(question.said)]
+    return replace(question, steps=(*kept, f"{value} is {question.said}"))
 
 
 def styled(rng: random.Random, question: Question) -> tuple[str, str]:
@@ -93,13 +108,17 @@ class Rows:
 
     def batch(self, step: int, rows: int) -> tuple[list[Group], list[Tensor]]:
         """Groups and their prompts' positions."""
-        groups = [self.group(random.Random(f"{self.seed} {step} {row}"), step * rows + row) for row in range(rows)]
+        names_option = step < NAMED_UNTIL
+        groups = [
+            self.group(random.Random(f"{self.seed} {step} {row}"), step * rows + row, names_option)
+            for row in range(rows)
+        ]
         return groups, [self.positions(g.prompt) for g in groups]
 
-    def group(self, rng: random.Random, index: int) -> Group:
+    def group(self, rng: random.Random, index: int, names_option: bool) -> Group:
         family = rng.choices(list(MIX), list(MIX.values()))[0]
         scene, _ = worlds.scene(family, "train", self.seed + 1000, index, level=rng.choice(("easy", "hard", "hard")))
-        return self.turns_group(scene, turns(rng, family, scene), index)
+        return self.turns_group(scene, turns(rng, family, scene, names_option), index)
 
     def turns_group(self, scene: Scene, texts: list[tuple[str, str]], index: int) -> Group:
         """A picture as the shared prompt, and each (question, reply) as a branch whose reply is trained."""
@@ -222,17 +241,24 @@ def main() -> None:
         "--adamw", action="store_true", help="AdamW for every parameter, instead of Muon for the hidden matrices"
     )
     parser.add_argument("--micro", type=int, default=6, help="pictures per forward; changes no gradient")
+    parser.add_argument("--new-tokenizer", action="store_true", help="train one on the worlds' texts, not the shipped one")
     parser.add_argument("--save-every", type=int, default=250)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = build_tokenizer(corpus(1500), VOCABULARY)
+    tokenizer = (
+        build_tokenizer(corpus(1500), VOCABULARY)
+        if args.new_tokenizer
+        else PreTrainedTokenizerFast.from_pretrained(worlds.SMALL)
+    )
     model = Qwen2_5_VLForConditionalGeneration._from_config(
         small_config(tokenizer), dtype=torch.float32, attn_implementation="sdpa"
     )
     rows = Rows(tokenizer, model, args.seed)
     opts = optimizers(model, args.lr, not args.adamw)
+    settings = {"command": shlex.join(sys.argv[1:]), "steps": args.steps, "seed": args.seed}
+    (args.out / "settings.json").write_text(json.dumps(settings))
     start = time.time()
     first = resume(args.out, model, opts)
     for step in range(first, args.steps):

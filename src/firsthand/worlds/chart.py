@@ -67,7 +67,7 @@ def ask(rng: random.Random, scene: Scene) -> Question:
     options, letter = four_options(rng, answer)
     text = stem + "".join(f" {tag}) {option}" for tag, option in zip("ABCD", options, strict=True))
     gold = Choice(letter=letter, options=tuple(str(o) for o in options))
-    return Question(text, gold, (*read, *steps, f"{answer} is {letter}"), letter)
+    return Question(text, gold, (*read, *steps, *marked(options, answer)), letter)
 
 
 def running_sum(values: list[int]) -> tuple[str, ...]:
@@ -77,6 +77,13 @@ def running_sum(values: list[int]) -> tuple[str, ...]:
         steps.append(f"{total} + {value} = {total + value}")
         total += value
     return tuple(steps)
+
+
+def marked(options: list[int], answer: int) -> tuple[str, ...]:
+    """Options one by one until the answer is found: `A 12 no`, `B 14 yes`."""
+    last = options.index(answer)
+    lines = zip("ABCD", options[: last + 1], strict=False)
+    return tuple(f"{letter} {option} {'yes' if option == answer else 'no'}" for letter, option in lines)
 
 
 def four_options(rng: random.Random, answer: int) -> tuple[list[int], str]:

@@ -1,0 +1,142 @@
+"""How much work a step is: counted where the models do it, and predicted by formula.
+
+Seconds depend on the machine and on what else it does; these numbers do not.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from firsthand.recipe import Recipe
+from firsthand.trainer.gather import Member
+from firsthand.trainer.update import row_length, split
+
+_UTILS: Any = importlib.import_module("trl.trainer.utils")
+
+
+@dataclass
+class Counts:
+    """The work of one step. Tokens and rows include padding: it is computed like the rest."""
+
+    images_processed: int = 0
+    """Pictures that went through the image processor."""
+    tower_images: int = 0
+    """Pictures that went through the vision tower."""
+    prefill_tokens: int = 0
+    decode_steps: int = 0
+    decode_rows: int = 0
+    """Replies, added up over the decode steps."""
+    training_tokens: int = 0
+    """Tokens that went through the language model with gradient."""
+    training_head_rows: int = 0
+    """Tokens that went through the output layer with gradient."""
+
+
+@contextmanager
+def counting(model: Any, image_processor: Any) -> Iterator[Counts]:
+    """Count what passes through a model and an image processor while the context lasts."""
+    counts = Counts()
+    inner = model.model
+    handles = [
+        inner.visual.register_forward_pre_hook(_tower(counts), with_kwargs=True),
+        inner.language_model.register_forward_pre_hook(_language(counts), with_kwargs=True),
+        model.lm_head.register_forward_pre_hook(_head(counts)),
+    ]
+    preprocess, fused = image_processor._preprocess, _UTILS._ChunkedLogProbFunction
+
+    def counted(images: list[Any], *args: Any, **kwargs: Any) -> Any:
+        counts.images_processed += len(images)
+        return preprocess(images, *args, **kwargs)
+
+    class Counted:
+        """TRL's output layer in training, which does not call the module."""
+
+        @staticmethod
+        def apply(hidden: torch.Tensor, *rest: Any) -> Any:
+            counts.training_head_rows += len(hidden)
+            return fused.apply(hidden, *rest)
+
+    image_processor._preprocess = counted
+    _UTILS._ChunkedLogProbFunction = Counted
+    try:
+        yield counts
+    finally:
+        for handle in handles:
+            handle.remove()
+        del image_processor._preprocess
+        _UTILS._ChunkedLogProbFunction = fused
+
+
+Hook = Callable[..., None]
+
+
+def _tower(counts: Counts) -> Hook:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        counts.tower_images += len(kwargs["grid_thw"])
+
+    return hook
+
+
+def _language(counts: Counts) -> Hook:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        rows, tokens = kwargs["inputs_embeds"].shape[:2]
+        if torch.is_grad_enabled():
+            counts.training_tokens += rows * tokens
+        elif tokens > 1:
+            counts.prefill_tokens += rows * tokens
+        else:
+            counts.decode_steps += 1
+            counts.decode_rows += rows
+
+    return hook
+
+
+def _head(counts: Counts) -> Hook:
+    def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if torch.is_grad_enabled():
+            counts.training_head_rows += args[0].shape[:-1].numel()
+
+    return hook
+
+
+def expected_ours(batch: Sequence[Member], recipe: Recipe) -> Counts:
+    """A full step of ours: every prompt and picture once in rollout and once in training.
+
+    A frozen tower sees a picture only once. Without padding, `training_tokens` would be sum(P) + B * G * R.
+    """
+    B, G, P, R = _sizes(batch)
+    micros = split(batch, recipe.tokens_per_forward)
+    return Counts(
+        images_processed=B,
+        tower_images=B if recipe.trainable == "language" else 2 * B,
+        prefill_tokens=B * P,
+        decode_steps=R - 1,
+        decode_rows=(R - 1) * B * G,
+        training_tokens=sum(len(micro) * row_length(micro[-1]) for micro in micros),
+        training_head_rows=B * G * R,
+    )
+
+
+def expected_trl(batch: Sequence[Member]) -> Counts:
+    """A full step of TRL's on the same prompts: everything once per reply, pictures in generation and in training."""
+    B, G, P, R = _sizes(batch)
+    return Counts(
+        images_processed=2 * B * G,
+        tower_images=2 * B * G,
+        prefill_tokens=B * G * P,
+        decode_steps=R - 1,
+        decode_rows=(R - 1) * B * G,
+        training_tokens=B * G * (P + R),
+        training_head_rows=B * G * R,
+    )
+
+
+def _sizes(batch: Sequence[Member]) -> tuple[int, int, int, int]:
+    """Prompts, replies of each, tokens of the longest prompt, tokens of every reply."""
+    longest = max(len(member.prompt.token_ids) for member in batch)
+    return len(batch), len(batch[0].group), longest, len(batch[0].group[0].reply.token_ids)

@@ -1,0 +1,76 @@
+"""firsthand's side: the trainer's own gathering and update, without the journal."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from workload import group_of, reward
+
+from firsthand.dataset import Encoder
+from firsthand.policy import Policy
+from firsthand.policy.head import Head
+from firsthand.policy.vision import Tower
+from firsthand.recipe import Recipe
+from firsthand.records import Answer, Example, Status, Verdict
+from firsthand.reward import Router
+from firsthand.rollout import LocalSampler
+from firsthand.trainer.gather import Gatherer, Member
+from firsthand.trainer.state import State
+from firsthand.trainer.update import optimise
+from firsthand.worlds import SMALL
+
+
+class PlaceRouter(Router):
+    """Rewards a reply for its place in the group, without reading it."""
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self._group = group
+
+    def check(self, examples: Iterable[Example]) -> None:
+        """Every example will do."""
+
+    def judge_many(self, pairs: Sequence[tuple[str, Answer]]) -> list[Verdict]:
+        """The verdicts on all groups' replies, in order."""
+        return [Verdict(score=reward(i, self._group), status=Status.OK) for i in range(len(pairs))]
+
+
+class Ours:
+    """A policy in training, step by step."""
+
+    def __init__(self, recipe: Recipe, examples: list[Example]) -> None:
+        """Load the small model; new AdamW moments."""
+        self.recipe = recipe
+        self.policy = Policy.load(SMALL, trainable=recipe.trainable)
+        self.encoder = Encoder.load(SMALL)
+        optimizer = torch.optim.AdamW(
+            self.policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0
+        )
+        self.state = State(self.policy, self.encoder, optimizer, reference=None, step=0)
+        sampler = LocalSampler(self.policy, self.encoder)
+        sampler.stop_ids = ()  # every reply is as long as it may be
+        self._gatherer = Gatherer(recipe, examples, self.encoder, sampler, PlaceRouter(group_of(recipe)))
+
+    def unrestrict(self) -> None:
+        """Let replies contain vision tokens, as TRL does in training: then both compute one and the same function."""
+        self.policy.banned_ids = ()
+        self.policy.head = Head(self.policy.model.lm_head, (), self.policy.model.config.text_config.vocab_size)
+
+    @property
+    def image_processor(self) -> Any:
+        """What turns pictures into pixels."""
+        return self.encoder._image_processor
+
+    def full_step(self, step: int) -> list[Member]:
+        """Encode, sample, judge, update; the batch that was learnt from."""
+        batch, _ = self._gatherer.gather(step)
+        optimise(self.state, batch, self.recipe, step)
+        return batch
+
+    def update(self, batch: list[Member]) -> float:
+        """Log-probs, backward and optimizer step on given replies; the gradient's norm before clipping.
+
+        What the tower made of the pictures in an earlier update is forgotten.
+        """
+        self.policy.tower = Tower(self.policy.model.model, frozen=self.recipe.trainable == "language")
+        return optimise(self.state, batch, self.recipe, step=0)["optim/grad_norm"]

@@ -1,0 +1,135 @@
+"""Writing many replies at once: each prompt is run once, and its keys and values are held once.
+
+Every row (a reply being written) reads its prompt's keys and values where they are, so memory and memory traffic do
+not grow with the number of replies per prompt, and the scores against a prompt are one matrix product for all of its
+replies. Only what a reply itself has written is stored per row. This is the inference twin of `packing`; the idea is
+Hydragen's (arXiv:2402.05099).
+
+Shape letters: M prompts, S slots (most rows that any prompt has), B rows, P prompt tokens (padded on the right),
+T reply tokens, H key-value heads, R query heads per key-value head, E size of a head, D hidden size.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firsthand.dataset import Prompt
+from firsthand.policy.model import Policy
+from firsthand.policy.packing import Group
+
+
+class Decoder:
+    """The state of B replies to M prompts. Rows belong to prompts in order; all rows are equally long.
+
+    Use it in inference mode and with the model in eval mode (layers that checkpoint gradients refuse a cache).
+    """
+
+    def __init__(self, policy: Policy, prompts: Sequence[Prompt], n: int, max_new_tokens: int) -> None:
+        """Run each prompt once, and open n rows for it, each with room for `max_new_tokens` tokens."""
+        self._language = policy.model.model.language_model
+        groups = [Group(prompt, ()) for prompt in prompts]
+        rows = policy.rows(groups)
+        out = policy.hidden(rows, groups, use_cache=True)
+        lengths_M = torch.tensor([len(prompt.token_ids) for prompt in prompts], device=rows.token_ids_MN.device)
+        M, P = rows.token_ids_MN.shape
+        is_padding_MP = torch.arange(P, device=lengths_M.device) >= lengths_M[:, None]
+        dtype = out.last_hidden_state.dtype
+        self._bias_M11P = torch.zeros(M, 1, 1, P, dtype=dtype, device=lengths_M.device)
+        self._bias_M11P.masked_fill_(is_padding_MP[:, None, None], -torch.inf)
+        self._prompt = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
+        self._written = [tuple(_room(part, M * n, max_new_tokens) for part in layer) for layer in self._prompt]
+        self._length = 0
+        self._place(torch.arange(M, device=lengths_M.device).repeat_interleave(n))
+        last_M = lengths_M - 1
+        positions_M = rows.position_ids_3MN.max(dim=2).values.max(dim=0).values + 1
+        self._position_B1 = positions_M.repeat_interleave(n)[:, None]
+        self.hidden_BD: Tensor = out.last_hidden_state[torch.arange(M, device=last_M.device), last_M].repeat_interleave(
+            n, dim=0
+        )
+        """What predicts each row's next token."""
+
+    def step(self, token_B: Tensor) -> None:
+        """Append one token to every row and find what predicts the next one."""
+        out = self._language(
+            inputs_embeds=self._language.embed_tokens(token_B)[:, None],
+            position_ids=self._position_B1.expand(3, -1, -1),
+            attention_mask=self._bias_M11P,  # four dimensions: transformers makes no mask of its own
+            past_key_values=self,
+            use_cache=True,
+            shared=self,
+        )
+        self._length += 1
+        self._position_B1 = self._position_B1 + 1
+        self.hidden_BD = out.last_hidden_state[:, 0]
+
+    def keep(self, rows_K: Tensor) -> None:
+        """Go on with these rows only (int64, ascending); prompts without rows are dropped too."""
+        prompts_K = self._prompt_B[rows_K]
+        alive, renumbered_K = torch.unique_consecutive(prompts_K, return_inverse=True)
+        if len(alive) < len(self._bias_M11P):
+            self._prompt = [(keys[alive], values[alive]) for keys, values in self._prompt]
+            self._bias_M11P = self._bias_M11P[alive]
+        self._written = [tuple(_selected(part, rows_K, self._length) for part in layer) for layer in self._written]
+        self._position_B1 = self._position_B1[rows_K]
+        self.hidden_BD = self.hidden_BD[rows_K]
+        self._place(renumbered_K)
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """A cache's role in transformers: store the newest keys and values [B, H, 1, E], return all of the replies'."""
+        found = []
+        for buffer, new in zip(self._written[layer], (key, value), strict=True):
+            buffer[:, :, self._length] = new[:, :, 0]
+            found.append(buffer[:, :, : self._length + 1])
+        return found[0], found[1]
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, *, scaling: float, layer: int) -> Tensor:
+        """See `attention.Shared`: each row's newest token attends to its prompt and to all of its own reply."""
+        B, heads, _, E = query.shape
+        keys_MHPE, values_MHPE = self._prompt[layer]
+        query_BHRE = (query * scaling).view(B, key.shape[1], -1, E)
+        to_prompt_MHXP = self._grid(query_BHRE) @ keys_MHPE.transpose(2, 3) + self._bias_M11P
+        to_reply_BHRT = query_BHRE @ key.transpose(2, 3)
+        weights = torch.cat([self._rows(to_prompt_MHXP), to_reply_BHRT], dim=-1).softmax(-1)
+        from_prompt, from_reply = weights.split([keys_MHPE.shape[2], key.shape[2]], dim=-1)
+        out_BHRE: Tensor = self._rows(self._grid(from_prompt) @ values_MHPE) + from_reply @ value
+        return out_BHRE.reshape(B, 1, heads, E)
+
+    def _place(self, prompt_B: Tensor) -> None:
+        """Give every row a slot at its prompt; rows are ordered by prompt."""
+        self._prompt_B = prompt_B
+        counts = torch.bincount(prompt_B)
+        starts = counts.cumsum(0) - counts
+        self._slot_B = torch.arange(len(prompt_B), device=prompt_B.device) - starts[prompt_B]
+        self._slots = int(counts.max())
+        self._is_full = self._slots * len(counts) == len(prompt_B)
+
+    def _grid(self, rows_BHRX: Tensor) -> Tensor:
+        """Rows laid out by prompt, [M, H, S * R, X]; free slots hold zeros."""
+        _, H, R, X = rows_BHRX.shape
+        M, S = len(self._bias_M11P), self._slots
+        if self._is_full:
+            grid = rows_BHRX.view(M, S, H, R, X)
+        else:
+            grid = rows_BHRX.new_zeros(M, S, H, R, X)
+            grid[self._prompt_B, self._slot_B] = rows_BHRX
+        return grid.transpose(1, 2).reshape(M, H, S * R, X)
+
+    def _rows(self, grid_MHYX: Tensor) -> Tensor:
+        """The inverse of `_grid`: [B, H, R, X]."""
+        M, H, Y, X = grid_MHYX.shape
+        grid = grid_MHYX.view(M, H, self._slots, Y // self._slots, X).transpose(1, 2)
+        return grid.reshape(-1, *grid.shape[2:]) if self._is_full else grid[self._prompt_B, self._slot_B]
+
+
+def _room(like: Tensor, rows: int, tokens: int) -> Tensor:
+    """An uninitialised buffer [rows, H, tokens, E] for keys or values like `like`."""
+    return like.new_empty(rows, like.shape[1], tokens, like.shape[3])
+
+
+def _selected(buffer: Tensor, rows_K: Tensor, length: int) -> Tensor:
+    """A buffer of the same room with only these rows; what is not written yet is not copied."""
+    selected = _room(buffer, len(rows_K), buffer.shape[2])
+    selected[:, :, :length] = buffer[rows_K, :, :length]
+    return selected

@@ -1,0 +1,60 @@
+"""Hidden states -> log-probs of tokens. Sampling and training share this file, so that they mean the same distribution.
+
+That distribution is softmax(logits / temperature) over the vocabulary without the banned tokens. Suppressing them in
+only one of the two places would make every rollout slightly off-policy.
+
+Shape letters: K tokens, D hidden size, V vocabulary.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+LOGITS_PER_CHUNK = 2**26
+"""Logits that may be alive at once (0.25 GiB in fp32); more are made chunk by chunk, and made again in backward."""
+
+
+class TokenLogprobs(NamedTuple):
+    """Natural log-probs of tokens and the entropy (nats) of the distributions they came from, both float32."""
+
+    logp_K: Tensor
+    entropy_K: Tensor | None
+    """Without gradient: entropies weight losses and fill plots, they are never descended."""
+
+
+class Head:
+    """The output layer of a policy: `lm_head`, and the tokens that may not be said."""
+
+    def __init__(self, lm_head: nn.Module, banned_ids: tuple[int, ...], vocabulary: int) -> None:
+        self._lm_head = lm_head
+        self._banned_ids = list(banned_ids)
+        self._chunk = max(1, LOGITS_PER_CHUNK // vocabulary)
+
+    def logits(self, hidden_KD: Tensor, temperature: float) -> Tensor:
+        """float32 [K, V], divided by the temperature (> 0); -inf for banned tokens."""
+        logits_KV: Tensor = self._lm_head(hidden_KD).float()
+        if temperature != 1.0:
+            logits_KV = logits_KV / temperature
+        # In place: neither the matrix product nor the division needs its own output in backward.
+        logits_KV[:, self._banned_ids] = -torch.inf
+        return logits_KV
+
+    def logprobs(self, hidden_KD: Tensor, target_K: Tensor, temperature: float, with_entropy: bool) -> TokenLogprobs:
+        """Log-prob of each target under the distribution that its hidden state predicts."""
+        if len(hidden_KD) <= self._chunk:
+            return self._chunk_logprobs(hidden_KD, target_K, temperature, with_entropy)
+        parts = [
+            checkpoint(self._chunk_logprobs, hidden, target, temperature, with_entropy, use_reentrant=False)
+            for hidden, target in zip(hidden_KD.split(self._chunk), target_K.split(self._chunk), strict=True)
+        ]
+        entropies = [part.entropy_K for part in parts if part.entropy_K is not None]
+        return TokenLogprobs(torch.cat([part.logp_K for part in parts]), torch.cat(entropies) if entropies else None)
+
+    def _chunk_logprobs(
+        self, hidden_KD: Tensor, target_K: Tensor, temperature: float, with_entropy: bool
+    ) -> TokenLogprobs:
+        logp_KV = self.logits(hidden_KD, temperature).log_softmax(-1)
+        entropy_K = torch.special.entr(logp_KV.detach().exp()).sum(-1) if with_entropy else None
+        return TokenLogprobs(logp_KV.gather(1, target_K[:, None])[:, 0], entropy_K)

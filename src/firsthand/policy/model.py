@@ -1,0 +1,155 @@
+"""A vision-language model as a policy: load, save, and the log-probs of replies.
+
+This package is the only place that knows transformers' models. Shape letters: see `packing`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText
+
+from firsthand.dataset import model_config, vision_ids
+from firsthand.errors import DataError
+from firsthand.policy.attention import ATTENTION, blocks
+from firsthand.policy.head import Head
+from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
+from firsthand.policy.vision import Tower
+
+COMPANIONS = (
+    "tokenizer*.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.*",
+    "*preprocessor_config.json",
+    "processor_config.json",
+)
+"""Files of a model folder that hold no weights; a saved policy carries them along, byte for byte."""
+
+PAD_ID = 0
+"""Fills rows; nothing attends to it, so any id does that is not an image placeholder."""
+
+
+@dataclass(frozen=True)
+class Logprobs:
+    """Log-probs of the replies of all groups, in order: B replies, T tokens of the longest."""
+
+    logp_BT: Tensor
+    """float32, natural log; 0 outside the mask. Carries the gradient."""
+    mask_BT: Tensor
+    """bool: the tokens that carry a loss."""
+    entropy_BT: Tensor | None
+    """float32, nats, no gradient; 0 outside the mask. None unless it was asked for."""
+
+
+class Policy:
+    """A model of the Qwen2-VL, Qwen2.5-VL or Qwen3-VL family whose replies can be sampled and scored."""
+
+    def __init__(self, model: Any, folder: str | Path, banned_ids: tuple[int, ...], *, frozen_tower: bool) -> None:
+        self.model = model
+        self.banned_ids = banned_ids
+        self.head = Head(model.lm_head, banned_ids, model.config.text_config.vocab_size)
+        self.tower = Tower(model.model, frozen=frozen_tower)
+        self._companions = {p.name: p.read_bytes() for glob in COMPANIONS for p in sorted(Path(folder).glob(glob))}
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        trainable: Literal["all", "language"] = "all",
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        gradient_checkpointing: bool = False,
+    ) -> "Policy":
+        """Read a Hugging Face folder (safetensors only, no code from the folder is run).
+
+        Args:
+            trainable: "language" freezes the vision tower, merger included.
+            dtype: of the weights; log-probs are float32 in any case.
+            gradient_checkpointing: recompute each layer in backward, to save memory.
+
+        Raises DataError when the folder's model is not of a supported family, or has what the shared-prefix row
+        cannot reproduce: dropout or sliding-window attention.
+        """
+        config = model_config(folder)
+        model: Any = AutoModelForImageTextToText.from_pretrained(
+            str(folder), dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+        )
+        _check_exactness(folder, model)
+        model.model.language_model.config._attn_implementation = ATTENTION
+        frozen = trainable == "language"
+        model.model.visual.requires_grad_(not frozen)
+        if gradient_checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        return cls(model.to(device).train(), folder, vision_ids(config), frozen_tower=frozen)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a plain Hugging Face folder: weights, config, and the tokenizer and processor files it came with."""
+        self.model.save_pretrained(str(folder))
+        for name, content in self._companions.items():
+            (Path(folder) / name).write_bytes(content)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that are trained, in the model's order."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def logprobs(self, groups: Sequence[Group], *, temperature: float = 1.0, with_entropy: bool = False) -> Logprobs:
+        """Log-probs of every reply given its prompt, in one forward over one packed row per group.
+
+        Equal, gradients included, to one row per reply: see `packing`. Only hidden states that predict a
+        loss-carrying token go through the output layer. `temperature` is the one that the replies were sampled at.
+
+        Raises ValueError when a reply contains a banned token.
+        """
+        rows = self.rows(groups)
+        hidden_MND = self.hidden(rows, groups).last_hidden_state
+        hidden_KD = hidden_MND[rows.row_K, rows.source_K]
+        found = self.head.logprobs(hidden_KD, rows.target_K, temperature, with_entropy)
+        entropy_BT = rows.unpack(found.entropy_K) if found.entropy_K is not None else None
+        return Logprobs(rows.unpack(found.logp_K), rows.mask_BT, entropy_BT)
+
+    def rows(self, groups: Sequence[Group]) -> PackedRows:
+        """Groups as packed rows on the model's device. Raises ValueError when a reply contains a banned token."""
+        for group in groups:
+            self._refuse_banned(group)
+        places = [prompt_positions(self.model.model, g.prompt, self.model.config.image_token_id) for g in groups]
+        return pack(groups, places, pad_id=PAD_ID, device=self.model.device)
+
+    def hidden(self, rows: PackedRows, groups: Sequence[Group], *, use_cache: bool = False) -> Any:
+        """Run everything but the output layer on the rows of these groups; transformers' output object."""
+        text = self.model.config.text_config
+        shared = blocks(groups, text.num_attention_heads // text.num_key_value_heads, rows.token_ids_MN.device)
+        # Without replies a row is causal, and its padding, on the right, is seen by no token of the prompt.
+        needs_mask = shared is None and rows.shape_BT[0] > 0
+        return self.model.model(
+            input_ids=rows.token_ids_MN,
+            attention_mask=rows.attend_M1NN if needs_mask else None,
+            position_ids=rows.position_ids_3MN,
+            mm_encoder_outputs=self.tower.encode([group.prompt for group in groups]),
+            use_cache=use_cache,
+            shared=shared,
+        )
+
+    def _refuse_banned(self, group: Group) -> None:
+        found = {token for reply in group.replies for token in reply}.intersection(self.banned_ids)
+        if found:
+            raise ValueError(
+                f"example {group.prompt.example_id}: expected replies without image, video and vision tokens "
+                f"{self.banned_ids}, got {sorted(found)}; leave that reply out"
+            )
+
+
+def _check_exactness(folder: str | Path, model: Any) -> None:
+    text = model.config.text_config
+    dropout = max([text.attention_dropout, *(m.p for m in model.modules() if isinstance(m, nn.Dropout))])
+    if dropout != 0:
+        raise DataError(f"{folder}: expected no dropout, got {dropout}; set it to 0 in config.json")
+    if "sliding_attention" in (getattr(text, "layer_types", None) or ()):
+        raise DataError(f"{folder}: expected full attention, got use_sliding_window; set it to false in config.json")

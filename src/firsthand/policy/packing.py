@@ -1,0 +1,181 @@
+"""The shared-prefix row: a prompt and all its replies as one sequence `[prompt | r1 .. rG]`, the prompt only once.
+
+It is exact, in values and in gradients: causal attention never lets a prompt see a reply, so its activations are the
+same in G separate rows, and the gradient that G replies send into the prompt is the sum that autograd makes anyway
+(PrefixGrouper, arXiv:2506.05433). Three things carry the proof, and each is a trap when it is wrong:
+
+- positions restart for every reply at max(prompt positions) + 1, on all three mrope axes;
+- a reply attends to the prompt and to itself, never to a sibling;
+- the first token of every reply is predicted from the last *prompt* token.
+
+Shape letters: M rows (one per group), N tokens of the longest row, B replies of all groups in order, T tokens of the
+longest reply, K reply tokens that carry a loss (all rows, flat), P prompt tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from firsthand.dataset import Prompt
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt and its replies' token ids, end-of-turn token included.
+
+    `trained` says, reply by reply and token by token, which tokens carry a loss (None: all). A reply may thus be a
+    whole further turn of conversation, of which only the answer is learnt.
+    """
+
+    prompt: Prompt
+    replies: tuple[tuple[int, ...], ...]
+    trained: tuple[tuple[bool, ...], ...] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Length of the packed row: what this group costs in one forward."""
+        return len(self.prompt.token_ids) + sum(len(reply) for reply in self.replies)
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Groups as model input, and where each reply token that carries a loss is predicted. All on one device."""
+
+    token_ids_MN: Tensor
+    """int64; padded on the right."""
+    position_ids_3MN: Tensor
+    """int64 mrope positions (temporal, height, width)."""
+    segments_MN: Tensor
+    """int64: 0 prompt, i > 0 the row's i-th reply, -1 padding."""
+    row_K: Tensor
+    source_K: Tensor
+    """The column of `row_K` whose hidden state predicts the token."""
+    target_K: Tensor
+    """The token id to predict."""
+    reply_K: Tensor
+    place_K: Tensor
+    """Reply b and place t in it: the token's cell in a [B, T] result."""
+    shape_BT: tuple[int, int]
+
+    @property
+    def attend_M1NN(self) -> Tensor:
+        """bool, [m, 0, query, key]: True where a query may attend. Padding is seen by nothing but itself."""
+        return block_mask(self.segments_MN)
+
+    @property
+    def mask_BT(self) -> Tensor:
+        """bool [B, T]: the cells that carry a loss."""
+        return self.unpack(torch.ones_like(self.reply_K, dtype=torch.bool), False)
+
+    def unpack(self, values_K: Tensor, fill: float | bool = 0.0) -> Tensor:
+        """Scatter one value per loss-carrying token into [B, T]; differentiable. Other cells hold `fill`."""
+        values_BT = values_K.new_full(self.shape_BT, fill)
+        return values_BT.index_put((self.reply_K, self.place_K), values_K)
+
+
+class RopeModel(Protocol):
+    """What transformers' Qwen2-VL, Qwen2.5-VL and Qwen3-VL base models have in common (`model.model`)."""
+
+    def get_rope_index(
+        self, input_ids: Tensor, mm_token_type_ids: Tensor, *, image_grid_thw: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """mrope positions [3, batch, tokens] and their deltas."""
+        ...
+
+
+def prompt_positions(model: RopeModel, prompt: Prompt, image_token_id: int) -> Tensor:
+    """mrope positions of a prompt, int64 [3, P] on the CPU, as the model itself lays them out.
+
+    An image of h x w merged patches advances the position by only max(h, w), so positions are not token indices.
+    """
+    if prompt.grids is None:
+        return torch.arange(len(prompt.token_ids)).expand(3, -1)
+    token_ids = torch.tensor([prompt.token_ids])
+    # 1 marks an image token, 0 text (2 would be video); the model reads image extents from the grids in this order.
+    is_image = (token_ids == image_token_id).int()
+    positions, _ = model.get_rope_index(token_ids, is_image, image_grid_thw=prompt.grids.cpu())
+    return positions[:, 0]
+
+
+def pack(
+    groups: Sequence[Group], positions: Sequence[Tensor], *, pad_id: int, device: torch.device | str = "cpu"
+) -> PackedRows:
+    """Lay out one row per group.
+
+    Args:
+        groups: the prompts with their replies; a group without replies is a row of its prompt alone.
+        positions: one int64 [3, P] per group, see `prompt_positions`.
+        pad_id: fills the shorter rows; any id that is not an image placeholder.
+        device: where the result lives.
+
+    Raises ValueError when a reply is empty or its `trained` flags do not match its tokens.
+    """
+    for group in groups:
+        _check(group)
+    N = max(group.tokens for group in groups)
+    ids = torch.full((len(groups), N), pad_id)
+    places = torch.zeros((3, len(groups), N), dtype=torch.long)
+    segments = torch.full((len(groups), N), -1)
+    for m, (group, prompt_3P) in enumerate(zip(groups, positions, strict=True)):
+        ids[m, : group.tokens] = torch.tensor([*group.prompt.token_ids, *(t for r in group.replies for t in r)])
+        places[:, m, : group.tokens] = row_positions(prompt_3P, [len(r) for r in group.replies])
+        lengths = [len(group.prompt.token_ids), *(len(r) for r in group.replies)]
+        segments[m, : group.tokens] = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    row, source, target, reply, place = torch.tensor(_loss_cells(groups), dtype=torch.long).reshape(-1, 5).T
+    replies = [reply for group in groups for reply in group.replies]
+    return PackedRows(
+        token_ids_MN=ids.to(device),
+        position_ids_3MN=places.to(device),
+        segments_MN=segments.to(device),
+        row_K=row.to(device),
+        source_K=source.to(device),
+        target_K=target.to(device),
+        reply_K=reply.to(device),
+        place_K=place.to(device),
+        shape_BT=(len(replies), max((len(reply) for reply in replies), default=0)),
+    )
+
+
+def row_positions(prompt_3P: Tensor, reply_lengths: Sequence[int]) -> Tensor:
+    """Positions of a whole row, int64 [3, P + sum of lengths]: every reply restarts right after the prompt."""
+    start = int(prompt_3P.max()) + 1
+    replies = [torch.arange(start, start + length).expand(3, -1) for length in reply_lengths]
+    return torch.cat([prompt_3P, *replies], dim=1)
+
+
+def block_mask(segments_MN: Tensor) -> Tensor:
+    """Who attends to whom, bool [M, 1, N, N], from each token's segment (0 prompt, i > 0 a reply, -1 padding)."""
+    N = segments_MN.shape[1]
+    causal = torch.ones(N, N, dtype=torch.bool, device=segments_MN.device).tril()
+    query, key = segments_MN[:, :, None], segments_MN[:, None, :]
+    allowed = causal & ((key == 0) | (key == query)) & (key >= 0)
+    return (allowed | torch.eye(N, dtype=torch.bool, device=segments_MN.device))[:, None]
+
+
+def _loss_cells(groups: Sequence[Group]) -> list[tuple[int, int, int, int, int]]:
+    """(row, source, target, reply, place) of every token that carries a loss, in reading order."""
+    cells = []
+    b = 0
+    for m, group in enumerate(groups):
+        last_prompt = len(group.prompt.token_ids) - 1
+        start = last_prompt + 1
+        flags = group.trained or [(True,) * len(reply) for reply in group.replies]
+        for reply, trained in zip(group.replies, flags, strict=True):
+            sources = (last_prompt, *range(start, start + len(reply) - 1))
+            cells += [(m, sources[t], token, b, t) for t, token in enumerate(reply) if trained[t]]
+            start += len(reply)
+            b += 1
+    return cells
+
+
+def _check(group: Group) -> None:
+    where = f"example {group.prompt.example_id}"
+    if not all(group.replies):
+        raise ValueError(f"{where}: every reply must have at least one token, got an empty one; leave it out")
+    if group.trained is not None:
+        wanted, got = [len(reply) for reply in group.replies], [len(flags) for flags in group.trained]
+        if wanted != got:
+            raise ValueError(f"{where}: `trained` needs one flag per reply token, expected {wanted}, got {got}")

@@ -1,0 +1,85 @@
+"""Pictures -> features of the vision tower, every distinct picture once.
+
+A frozen tower runs without gradient and once per picture for as long as the picture stays in the cache; a trained one
+runs once per forward, with gradient. Either way the features enter the model through `mm_encoder_outputs`.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firsthand.dataset import Prompt
+
+FEATURE_CACHE_BYTES = 2**31
+
+Features = tuple[Tensor, ...]
+"""One [tokens, D] tensor that replaces the placeholders' embeddings, then one per deepstack level (Qwen3-VL only)."""
+
+
+class Tower:
+    """The vision tower of a model; frozen for good, or trained."""
+
+    def __init__(self, base_model: Any, *, frozen: bool) -> None:
+        self._base_model = base_model
+        self._frozen = frozen
+        self._kept: OrderedDict[str, Features] = OrderedDict()
+        self._bytes = 0
+
+    def encode(self, prompts: Sequence[Prompt]) -> dict[str, Any] | None:
+        """The `mm_encoder_outputs` of a batch that holds these prompts in this order; None when it has no image."""
+        pictures = [found for prompt in prompts for found in _pictures(prompt)]
+        if not pictures:
+            return None
+        with_grad = torch.is_grad_enabled() and not self._frozen
+        # Not inference mode, even inside it: what is kept here may meet autograd in a later forward.
+        with torch.inference_mode(False), torch.set_grad_enabled(with_grad):
+            features = self._features({name: (pixels, grid) for name, pixels, grid in pictures})
+        levels = zip(*(features[name] for name, _, _ in pictures), strict=True)
+        embeddings, *deepstack = [list(level) for level in levels]
+        return {"image": SimpleNamespace(pooler_output=embeddings, deepstack_features=deepstack)}
+
+    def _features(self, pictures: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Features]:
+        known = {name: self._kept[name] for name in pictures if name in self._kept}
+        missing = {name: picture for name, picture in pictures.items() if name not in known}
+        made = self._run(missing) if missing else {}
+        if self._frozen:
+            self._remember(known | made)
+        return known | made
+
+    def _run(self, pictures: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Features]:
+        device = self._base_model.device
+        pixels = torch.cat([pixels for pixels, _ in pictures.values()]).to(device)
+        grids = torch.stack([grid for _, grid in pictures.values()]).to(device)
+        out = self._base_model.get_image_features(pixels, grids, return_dict=True)
+        levels = [out.pooler_output, *out.get("deepstack_features", ())]
+        return dict(zip(pictures, zip(*levels, strict=True), strict=True))
+
+    def _remember(self, features: dict[str, Features]) -> None:
+        for name, levels in features.items():
+            if name not in self._kept:
+                # A copy: the tower returns views into one tensor per batch, which would stay alive as a whole.
+                self._kept[name] = tuple(level.clone() for level in levels)
+                self._bytes += _size(levels)
+            self._kept.move_to_end(name)
+        while self._bytes > FEATURE_CACHE_BYTES and self._kept:
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _pictures(prompt: Prompt) -> list[tuple[str, Tensor, Tensor]]:
+    """(name, pixels, grid) of each image of a prompt."""
+    if prompt.pixels is None or prompt.grids is None:
+        return []
+    parts = prompt.pixels.split(prompt.grids.prod(-1).tolist())
+    names = prompt.pictures or tuple(hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts)
+    # Two processors may cut one picture into different grids.
+    keys = [f"{name} {grid.tolist()}" for name, grid in zip(names, prompt.grids, strict=True)]
+    return list(zip(keys, parts, prompt.grids, strict=True))
+
+
+def _size(levels: Features) -> int:
+    return sum(level.nbytes for level in levels)

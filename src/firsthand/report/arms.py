@@ -1,0 +1,207 @@
+"""Runs of one recipe become an arm, and an arm becomes a row of the table."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from firsthand.records import Score, Status, StopReason, content_id
+from firsthand.report.runs import Evaluation, FamilyResult, Run
+from firsthand.report.stats import (
+    Estimate,
+    Matrix,
+    bootstrap_mean,
+    paired_difference,
+    unpaired_difference,
+    wilson,
+)
+
+PASS_AT = (1, 2, 4, 8)
+PER_SEED = {"seed", "id", "start"}
+"""What may differ between two runs of one arm: a run that starts from another names that other's seed in `start`."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table: the runs of one recipe, averaged over their seeds. None is unmeasured."""
+
+    index: int
+    """Place in the report, which fixes the colour."""
+    name: str
+    runs: tuple[Run, ...]
+    starts_from: str | None
+    accuracy: Estimate | None
+    families: dict[str, Estimate]
+    sampled: float | None
+    pass_at: dict[int, float]
+    reply_tokens: float | None
+    truncated: float | None
+    unparsed: float | None
+    wrong_format: float | None
+    unmeasured: int | None
+    steps: float | None
+    """Mean over the runs; a run that plans none has taken 0."""
+    planned_steps: float | None
+    seconds: float | None
+
+    @property
+    def done(self) -> bool:
+        """Whether every run of the arm is complete."""
+        return all(run.done for run in self.runs)
+
+    @property
+    def first(self) -> Run:
+        """The run whose replies the gallery shows: of the first seed that wrote any."""
+        return next((run for run in self.runs if run.scores or run.groups), self.runs[0])
+
+
+def make_arms(runs: Sequence[Run]) -> list[Arm]:
+    """Group runs whose recipes differ in nothing but the seed, in the order of their first run.
+
+    Two recipes under one name stay two arms, told apart by a run's id.
+    """
+    together: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        settings = {k: v for k, v in (run.recipe or {}).items() if k not in PER_SEED}
+        together[content_id(run.name, settings if run.recipe else run.id)].append(run)
+    groups = [sorted(group, key=lambda run: (run.seed is None, run.seed)) for group in together.values()]
+    names = [group[0].name for group in groups]
+    by_id = {run.id: run.name for run in runs}
+    return [
+        _arm(i, name if names.count(name) == 1 else f"{name} ({group[0].id[:6]})", group, by_id)
+        for i, (name, group) in enumerate(zip(names, groups, strict=True))
+    ]
+
+
+def reference(arms: Sequence[Arm]) -> Arm:
+    """What the others are measured against: the arm named `base`, else one that was not trained, else the first."""
+    named = [arm for arm in arms if arm.name == "base"]
+    untrained = [arm for arm in arms if arm.planned_steps == 0]
+    return [*named, *untrained, *arms][0]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`first - second` in mean greedy score; `paired` on the `estimate.n` questions that both measured."""
+
+    first: Arm
+    second: Arm
+    estimate: Estimate
+    paired: bool
+
+
+def compare(first: Arm, second: Arm, family: str | None = None) -> Comparison | None:
+    """Paired where the arms share questions, else from their separate intervals; None when either is unmeasured."""
+    ids = sorted(_measured(first, family) & _measured(second, family))
+    if ids:
+        return Comparison(
+            first, second, paired_difference(_matrix(first.runs, ids), _matrix(second.runs, ids)), paired=True
+        )
+    ours = first.families.get(family) if family is not None else first.accuracy
+    theirs = second.families.get(family) if family is not None else second.accuracy
+    if ours is None or theirs is None:
+        return None
+    return Comparison(first, second, unpaired_difference(ours, theirs), paired=False)
+
+
+def summarise(scores: Sequence[Score]) -> Evaluation:
+    """What evaluation.json would say, from the replies themselves. Means are over measured replies; no pass@k."""
+    greedy = [score.greedy for score in scores if score.greedy is not None]
+    samples = [judged for score in scores for judged in score.samples]
+    families = sorted({score.family for score in scores if score.family})
+    results = {family: _result([s for s in scores if s.family == family]) for family in families}
+    return Evaluation(
+        **_result(scores).model_dump(),
+        families=results,
+        sampled_accuracy=_mean(judged.verdict.score for judged in samples),
+        truncated=_mean(float(judged.reply.stop is StopReason.LENGTH) for judged in greedy),
+        unparsed=_mean(float(judged.verdict.status is Status.UNPARSED) for judged in greedy),
+        unmeasured=sum(judged.verdict.score is None for judged in greedy) if greedy else None,
+        reply_tokens=_mean(len(judged.reply.token_ids) for judged in greedy),
+    )
+
+
+def _result(scores: Sequence[Score]) -> FamilyResult:
+    measured = [value for score in scores if (value := _greedy_score(score)) is not None]
+    if not measured:
+        return FamilyResult()
+    estimate = wilson(fmean(measured), len(measured))
+    return FamilyResult.model_validate(
+        {"accuracy": estimate.value, "ci95": (estimate.low, estimate.high), "n": estimate.n}
+    )
+
+
+def _arm(index: int, name: str, runs: Sequence[Run], names_by_id: dict[str, str]) -> Arm:
+    results = [run.evaluation or summarise(run.scores) for run in runs]
+    families = sorted({family for result in results for family in result.families})
+    by_family = {
+        family: _estimate([result.families.get(family, FamilyResult()) for result in results], runs, family)
+        for family in families
+    }
+    start = runs[0].recipe.get("start") if runs[0].recipe else None
+    unmeasured = [result.unmeasured for result in results if result.unmeasured is not None]
+    passes = {k: _mean(result.pass_at.get(k) for result in results) for k in PASS_AT}
+    return Arm(
+        index=index,
+        name=name,
+        runs=tuple(runs),
+        starts_from=names_by_id.get(start, start) if isinstance(start, str) else None,
+        accuracy=_estimate(results, runs, None),
+        families={family: estimate for family, estimate in by_family.items() if estimate is not None},
+        sampled=_mean(result.sampled_accuracy for result in results),
+        pass_at={k: value for k, value in passes.items() if value is not None},
+        reply_tokens=_mean(result.reply_tokens for result in results),
+        truncated=_mean(result.truncated for result in results),
+        unparsed=_mean(result.unparsed for result in results),
+        wrong_format=_wrong_format(runs),
+        unmeasured=sum(unmeasured) if unmeasured else None,
+        steps=_mean(len(run.steps) if run.steps or run.planned_steps == 0 else None for run in runs),
+        planned_steps=_mean(run.planned_steps for run in runs),
+        seconds=_mean(sum(step.seconds for step in run.steps) if run.steps else None for run in runs),
+    )
+
+
+def _estimate(results: Sequence[FamilyResult], runs: Sequence[Run], family: str | None) -> Estimate | None:
+    """One run: what its evaluation says. Several: their mean, with questions and runs both drawn again."""
+    mean = _mean(result.accuracy for result in results)
+    if mean is None:
+        return None
+    n = min(result.n for result in results if result.accuracy is not None)
+    if len(results) == 1:
+        low, high = results[0].ci95 or (None, None)
+        return Estimate(mean, low, high, n)
+    ids = sorted(set.intersection(*(_measured_by(run, family) for run in runs)))
+    if not ids:
+        return Estimate(mean, None, None, n)
+    return bootstrap_mean(_matrix(runs, ids))._replace(value=mean, n=n)
+
+
+def _measured(arm: Arm, family: str | None) -> set[str]:
+    return set.intersection(*(_measured_by(run, family) for run in arm.runs))
+
+
+def _measured_by(run: Run, family: str | None) -> set[str]:
+    return {s.example_id for s in run.scores if family in (None, s.family) and _greedy_score(s) is not None}
+
+
+def _matrix(runs: Sequence[Run], ids: Sequence[str]) -> Matrix:
+    """Greedy scores [S runs, N ids]; every id was measured by every run."""
+    tables = [{score.example_id: _greedy_score(score) for score in run.scores} for run in runs]
+    return np.array([[table[i] for i in ids] for table in tables], dtype=np.float64)
+
+
+def _greedy_score(score: Score) -> float | None:
+    return None if score.greedy is None else score.greedy.verdict.score
+
+
+def _wrong_format(runs: Sequence[Run]) -> float | None:
+    greedy = [score.greedy for run in runs for score in run.scores if score.greedy is not None]
+    return _mean(float(judged.verdict.status is Status.WRONG_FORMAT) for judged in greedy)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of what was measured; None when nothing was."""
+    measured = [value for value in values if value is not None]
+    return fmean(measured) if measured else None

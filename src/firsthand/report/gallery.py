@@ -1,0 +1,249 @@
+"""Which questions, pictures and replies the page shows, chosen by rule and never by hand, within a byte budget."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from html import escape
+from typing import TypeVar
+
+from firsthand.records import Judged, Rollout, Score, StopReason
+from firsthand.report.arms import Arm
+from firsthand.report.pictures import Shot, shot
+
+MOST_PER_FAMILY = 8
+MOST_GROUPS_PER_ARM = 6
+HELD_OUT_BYTES, TRAINING_BYTES = 2_600_000, 1_400_000
+"""Ours: with the curves, a page below 5 MB."""
+LONGEST_TEXT = 2400
+"""Characters of a text that are shown; of a longer one the first two thirds, and the last, where the answer is."""
+
+T = TypeVar("T")
+
+
+class Outcome(StrEnum):
+    """What became of a reply, for the filter and the marks."""
+
+    RIGHT = "right"
+    PARTLY = "partly"
+    WRONG = "wrong"
+    UNMEASURED = "unmeasured"
+
+
+@dataclass(frozen=True)
+class Take:
+    """One reply as the page shows it."""
+
+    pieces: tuple[tuple[str, str], ...]
+    """(css class, text): the tags `<think>` and `<answer>` are set apart from what stands between them."""
+    outcome: Outcome
+    status: str
+    score: float | None
+    parsed: str | None
+    why: str
+    tokens: int
+    truncated: bool
+    demo: bool
+    advantage: float | None
+
+
+@dataclass(frozen=True)
+class ArmTakes:
+    """One arm's greedy reply (None: not asked for) and its samples."""
+
+    arm: Arm
+    greedy: Take | None
+    samples: tuple[Take, ...]
+
+    @property
+    def right(self) -> int:
+        """How many samples are right."""
+        return sum(take.outcome is Outcome.RIGHT for take in self.samples)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One card of the gallery: a held-out question under every arm, or one training group of one arm."""
+
+    example_id: str
+    family: str
+    question: str
+    gold: str
+    shots: tuple[Shot | None, ...]
+    """None for a picture that the run directories do not hold."""
+    step: int | None
+    by_arm: tuple[ArmTakes, ...]
+
+    @property
+    def outcomes(self) -> str:
+        """`arm:outcome` words that the filter matches: of greedy replies, or in a training group of all replies."""
+        told = {
+            f"{one.arm.index}:{take.outcome}"
+            for one in self.by_arm
+            for take in ([one.greedy] if one.greedy is not None else one.samples)
+        }
+        return " ".join(sorted(told))
+
+    @property
+    def disagree(self) -> bool:
+        """Whether the greedy replies of two arms fared differently."""
+        return len({one.greedy.outcome for one in self.by_arm if one.greedy is not None}) > 1
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The questions that are shown, and how many there were to choose from."""
+
+    items: tuple[Item, ...]
+    available: int
+
+
+def held_out(arms: Sequence[Arm]) -> HeldOut:
+    """Per family, turn about: questions on which arms disagree, all wrong, all right, and the rest, in order of ids."""
+    by_question: dict[str, dict[int, Score]] = defaultdict(dict)
+    for arm in arms:
+        for score in arm.first.scores:
+            by_question[score.example_id][arm.index] = score
+    families: dict[str, list[str]] = defaultdict(list)
+    for example_id in sorted(by_question):
+        families[next(iter(by_question[example_id].values())).family].append(example_id)
+    picked = [_mixed(ids, by_question)[:MOST_PER_FAMILY] for _, ids in sorted(families.items())]
+    items = (_question(by_question[example_id], arms) for example_id in _in_turn(picked))
+    shown = sorted(_within(HELD_OUT_BYTES, items), key=lambda item: item.family)
+    return HeldOut(tuple(shown), available=len(by_question))
+
+
+def training(arms: Sequence[Arm]) -> tuple[Item, ...]:
+    """Per arm, groups from the first step to the last at even distance; one with signal where the step has one."""
+    picked = [[(arm, group) for group in _spread(arm.first.groups, MOST_GROUPS_PER_ARM)] for arm in arms]
+    items = (_group(arm, rollout) for arm, rollout in _in_turn(picked))
+    return tuple(sorted(_within(TRAINING_BYTES, items), key=lambda item: (item.by_arm[0].arm.index, item.step or 0)))
+
+
+def silent(item: Item) -> bool:
+    """Whether a training group taught nothing because no reply got an advantage other than 0."""
+    return not any(take.advantage for one in item.by_arm for take in one.samples)
+
+
+def _mixed(ids: Sequence[str], by_question: dict[str, dict[int, Score]]) -> list[str]:
+    """Turn about between the ways in which the arms' greedy replies fared."""
+    kinds: dict[str, list[str]] = {"disagree": [], "wrong": [], "right": [], "other": []}
+    for example_id in ids:
+        fared = {outcome(s.greedy) for s in by_question[example_id].values() if s.greedy is not None}
+        only = next(iter(fared)).value if len(fared) == 1 else "disagree" if fared else "other"
+        kinds[only if only in kinds else "other"].append(example_id)
+    return list(_in_turn(list(kinds.values())))
+
+
+def _question(scores: dict[int, Score], arms: Sequence[Arm]) -> Item:
+    any_score = next(iter(scores.values()))
+    return Item(
+        example_id=any_score.example_id,
+        family=any_score.family,
+        question=_shortened(any_score.question),
+        gold=_shortened(any_score.gold),
+        shots=tuple(shot([arm.first.folder for arm in arms], sha256) for sha256 in any_score.images),
+        step=None,
+        by_arm=tuple(
+            ArmTakes(arm, take(score.greedy) if score.greedy is not None else None, tuple(map(take, score.samples)))
+            for arm in arms
+            if (score := scores.get(arm.index)) is not None
+        ),
+    )
+
+
+def _group(arm: Arm, rollout: Rollout) -> Item:
+    return Item(
+        example_id=rollout.example_id,
+        family=rollout.family,
+        question=_shortened(rollout.question),
+        gold=_shortened(rollout.gold),
+        shots=tuple(shot([arm.first.folder], sha256) for sha256 in rollout.images),
+        step=rollout.step,
+        by_arm=(ArmTakes(arm, None, tuple(map(take, rollout.group))),),
+    )
+
+
+def take(judged: Judged) -> Take:
+    """What the page shows of a judged reply."""
+    reply, verdict = judged.reply, judged.verdict
+    return Take(
+        pieces=tuple(_pieces(_shortened(reply.text))),
+        outcome=outcome(judged),
+        status=verdict.status.value.replace("_", " "),
+        score=verdict.score,
+        parsed=None if verdict.parsed is None else _shortened(verdict.parsed),
+        why=_shortened(verdict.why),
+        tokens=len(reply.token_ids),
+        truncated=reply.stop is StopReason.LENGTH,
+        demo=reply.is_demo,
+        advantage=judged.advantage,
+    )
+
+
+def outcome(judged: Judged) -> Outcome:
+    """Right is a full score and wrong is 0; what lies between, such as a box's overlap, is partly right."""
+    score = judged.verdict.score
+    if score is None:
+        return Outcome.UNMEASURED
+    return Outcome.RIGHT if score >= 1 else Outcome.PARTLY if score > 0 else Outcome.WRONG
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str]]:
+    """Cut a reply at its tags; the text before a closing tag is what its opening tag promised."""
+    tags = ("<think>", "</think>", "<answer>", "</answer>")
+    inside, start = "", 0
+    while (found := min(((at, tag) for tag in tags if (at := text.find(tag, start)) >= 0), default=None)) is not None:
+        at, tag = found
+        yield inside, text[start:at]
+        yield "tag", tag
+        inside, start = "" if tag.startswith("</") else tag.strip("<>"), at + len(tag)
+    yield inside, text[start:]
+
+
+def _shortened(text: str) -> str:
+    cut = len(text) - LONGEST_TEXT
+    if cut <= 0:
+        return text
+    tail = LONGEST_TEXT // 3
+    return f"{text[: LONGEST_TEXT - tail]}\n[... {cut:,} characters are not shown ...]\n{text[-tail:]}"
+
+
+def _within(budget: int, items: Iterable[Item]) -> Iterator[Item]:
+    """Items until the budget is spent; the first is always shown."""
+    spent = 0
+    for item in items:
+        size = _bytes(item)
+        if spent and spent + size > budget:
+            return
+        spent += size
+        yield item
+
+
+def _bytes(item: Item) -> int:
+    """About how much of the page an item takes, from measured cards: its pictures, its texts, and the markup around."""
+    takes = [t for one in item.by_arm for t in ([one.greedy] if one.greedy else []) + list(one.samples)]
+    texts = [
+        item.question,
+        item.gold,
+        *(text for t in takes for text in (*(p for _, p in t.pieces), t.why, t.parsed or "")),
+    ]
+    return (
+        sum(len(picture.uri) for picture in item.shots if picture is not None)
+        + sum(len(escape(text).encode()) for text in texts)
+        + 900 * len(takes)
+        + 1500
+    )
+
+
+def _spread(groups: Sequence[Rollout], most: int) -> list[Rollout]:
+    """At most `most`, evenly, ends included."""
+    if len(groups) <= most:
+        return list(groups)
+    return [groups[round(i * (len(groups) - 1) / (most - 1))] for i in range(most)]
+
+
+def _in_turn(queues: Sequence[Sequence[T]]) -> Iterator[T]:
+    """The first of each, then the second of each, and so on."""
+    for turn in range(max(map(len, queues), default=0)):
+        yield from (queue[turn] for queue in queues if turn < len(queue))

@@ -1,0 +1,162 @@
+"""What the runs say, in sentences with numbers and intervals, and what speaks against taking them at their word."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from firsthand.report.arms import Arm, Comparison, compare, reference, summarise
+from firsthand.report.runs import Run
+from firsthand.report.stats import FEWEST_PAIRS, Estimate, Finding
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The page's first words: `lead` is the answer, `rest` qualifies it, `comparisons` are the rows behind both."""
+
+    lead: Markup
+    rest: tuple[Markup, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def headline(arms: Sequence[Arm]) -> Headline:
+    """Say which arm is best and by how much. Arms with a run that has not ended take part only if all have one."""
+    evaluated = [arm for arm in arms if arm.accuracy is not None]
+    finished = [arm for arm in evaluated if arm.done]
+    if not evaluated:
+        return Headline(Markup("No run has been evaluated yet: there is nothing to compare."), (), ())
+    ranked = sorted(finished or evaluated, key=_value, reverse=True)
+    base = reference(ranked) if len(ranked) > 1 else ranked[0]
+    comparisons = _comparisons(ranked, base)
+    rest = [*_sentences(ranked, base, comparisons), *_caveats(arms, ranked)]
+    return Headline(_lead(ranked, base, comparisons), tuple(rest), tuple(comparisons))
+
+
+def doubts(run: Run) -> list[str]:
+    """The run's notices, and whether its two accounts of the same evaluation disagree."""
+    said = run.evaluation.accuracy if run.evaluation is not None else None
+    found = summarise(run.scores).accuracy
+    if said is None or found is None or abs(said - found) < 0.0005:
+        return list(run.notices)
+    return [
+        *run.notices,
+        f"evaluation.json gives an accuracy of {percent(said)}, but the mean greedy score in scores.jsonl is "
+        f"{percent(found)}: the table shows the first, paired differences are of the second",
+    ]
+
+
+def percent(value: float) -> str:
+    """A fraction as percent, one decimal: `62.1 %` with a no-break space."""
+    return f"{100 * value:.1f}\u00a0%"
+
+
+def points(value: float) -> str:
+    """A difference of fractions in signed points: `+21.5`, `−3.0`."""
+    return f"{100 * value:+.1f}".replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
+
+
+def _value(arm: Arm) -> float:
+    return arm.accuracy.value if arm.accuracy is not None else float("-inf")
+
+
+def _comparisons(ranked: Sequence[Arm], base: Arm) -> list[Comparison]:
+    """Every arm against the reference, then the best against every other."""
+    best = ranked[0]
+    pairs = [(arm, base) for arm in ranked if arm is not base]
+    if best is not base:
+        pairs += [(best, arm) for arm in ranked if arm is not best and arm is not base]
+    return [found for first, second in pairs if (found := compare(first, second)) is not None]
+
+
+def _lead(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -> Markup:
+    """Who is first, by how much against the reference, and which arms its lead does not settle."""
+    best = ranked[0]
+    if len(ranked) == 1:
+        return Markup("<b>{}</b> answers {}.").format(best.name, _accuracy(best))
+    gap = Markup().join(_gap(c) for c in comparisons if c.first is best and c.second is base)
+    close = [arm.name for arm in ranked[1:] if not _resolved(best, arm, comparisons)]
+    doubt = Markup("; its lead over {} is not resolved").format(_listed(close)) if close else Markup()
+    claim = "scores highest" if close else "is best"
+    return Markup("<b>{}</b> {}: it answers {}{}{}.").format(best.name, claim, _accuracy(best), gap, doubt)
+
+
+def _gap(comparison: Comparison) -> Markup:
+    words = Markup(", <b>{:.1f}&nbsp;points</b> {} {} <span>({})</span>")
+    estimate = comparison.estimate
+    return words.format(abs(100 * estimate.value), _side(estimate), comparison.second.name, _evidence(comparison))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _resolved(best: Arm, other: Arm, comparisons: Sequence[Comparison]) -> bool:
+    between = [c for c in comparisons if {c.first.index, c.second.index} == {best.index, other.index}]
+    return any(c.estimate.finding is not Finding.OPEN for c in between)
+
+
+def _sentences(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -> list[Markup]:
+    """What the lead does not say: the best against the runner-up, and every arm that is worse than the reference."""
+    best = ranked[0]
+    if len(ranked) == 1:
+        return [Markup("There is no other finished arm to compare it with.")]
+    of_best = [c for c in comparisons if c.first is best and c.second is not base][:1]
+    beaten = [c for c in comparisons if c.first is not best and c.second is base]
+    if best is base:
+        return [Markup("No other arm scores above <b>{}</b>.").format(base.name), *map(_sentence, beaten)]
+    return [_sentence(c) for c in (*of_best, *(c for c in beaten if c.estimate.finding is Finding.WORSE))]
+
+
+def _sentence(comparison: Comparison) -> Markup:
+    estimate = comparison.estimate
+    return Markup("<b>{}</b> is {:.1f}&nbsp;points {} <b>{}</b> ({}).").format(
+        comparison.first.name,
+        abs(100 * estimate.value),
+        _side(estimate),
+        comparison.second.name,
+        _evidence(comparison),
+    )
+
+
+def _evidence(comparison: Comparison) -> Markup:
+    estimate = comparison.estimate
+    return Markup("{}, {}: <em>{}</em>").format(
+        _interval(estimate, points),
+        f"paired on {estimate.n:,} questions" if comparison.paired else "unpaired, as they share no questions",
+        estimate.finding.value,
+    )
+
+
+def _side(estimate: Estimate) -> str:
+    return "above" if estimate.value >= 0 else "below"
+
+
+def _accuracy(arm: Arm) -> Markup:
+    estimate = arm.accuracy
+    assert estimate is not None, f"{arm.name} was ranked without an accuracy"
+    return Markup("<b>{}</b> of {:,} held-out questions right <span>({})</span>").format(
+        percent(estimate.value), estimate.n, _interval(estimate, lambda v: f"{100 * v:.1f}")
+    )
+
+
+def _interval(estimate: Estimate, words: Callable[[float], str]) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "no interval was measured"
+    return f"95\u00a0%\u00a0interval {words(estimate.low)} to {words(estimate.high)}"
+
+
+def _caveats(arms: Sequence[Arm], ranked: Sequence[Arm]) -> list[Markup]:
+    left_out = [arm.name for arm in arms if arm not in ranked]
+    most = max(len(arm.runs) for arm in ranked)
+    caveats = []
+    if left_out:
+        caveats.append(Markup("Not ranked, because not finished or not evaluated: {}.").format(", ".join(left_out)))
+    if not all(arm.done for arm in ranked):
+        caveats.append(Markup("No arm is finished: every number here is provisional."))
+    if most == 1:
+        caveats.append(
+            Markup("One run per arm: the intervals cover the choice of questions, not the luck of training.")
+        )
+    if any(arm.accuracy is not None and arm.accuracy.n < FEWEST_PAIRS for arm in ranked):
+        caveats.append(Markup("Below {} questions no difference is called better or worse.").format(FEWEST_PAIRS))
+    return caveats

@@ -1,0 +1,145 @@
+"""Run directories -> one HTML file that opens offline: no network reference, no script but the gallery's filter."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from firsthand.report import charts, curves, gallery
+from firsthand.report.arms import PASS_AT, Arm, Comparison, compare, make_arms, reference
+from firsthand.report.headline import Headline, doubts, headline, points
+from firsthand.report.runs import Run, read_runs
+from firsthand.report.stats import Estimate
+
+
+def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
+    """Write the evidence of these run directories to `out`, and return it.
+
+    The page is a function of the directories and the title alone. A run that is incomplete or damaged is reported as
+    such; a directory that is no run, no directory at all, and one run given twice raise DataError (a ValueError).
+    """
+    page = render(make_arms(read_runs(runs)), title)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def render(arms: Sequence[Arm], title: str) -> str:
+    """The page's HTML. Replies are untrusted: everything is escaped, and the page's policy runs no other script."""
+    environment = Environment(
+        loader=PackageLoader("firsthand", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        advantage=_advantage,
+        arm_class=charts.arm_class,
+        duration=_duration,
+        points=points,
+        pretty=_pretty,
+        scale=charts.scale,
+        seeds=_seeds,
+        silent=gallery.silent,
+        versions=_versions,
+        whisker=charts.whisker,
+    )
+    return environment.get_template("page.html.j2").render(title=title, **_context(arms)).lstrip()
+
+
+def _context(arms: Sequence[Arm]) -> dict[str, Any]:
+    runs = [run for arm in arms for run in arm.runs]
+    opened, folded = curves.panels(arms)
+    held_out, training = gallery.held_out(arms), gallery.training(arms)
+    said, script = headline(arms), _beside("filter.js")
+    base = reference(arms)
+    return {
+        "arms": arms,
+        "base": base,
+        "difference_domain": _difference_domain(said),
+        "doubts": [(run, notices) for run in runs if (notices := doubts(run))],
+        "families": _families(arms, base),
+        "folded": folded,
+        "gallery_families": sorted({item.family for item in (*held_out.items, *training)}),
+        "headline": said,
+        "held_out": held_out,
+        "opened": opened,
+        "outcomes": list(gallery.Outcome),
+        "pass_at": PASS_AT,
+        "runs": runs,
+        "script": script,
+        "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "several_seeds": any(len(arm.runs) > 1 for arm in arms),
+        "style": _beside("page.css"),
+        "training": training,
+        "written": max(run.last_written for run in runs).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+    }
+
+
+def _families(arms: Sequence[Arm], base: Arm) -> list[tuple[str, list[tuple[Arm, Estimate | None, Comparison | None]]]]:
+    """family -> per arm its accuracy, and its difference from the reference."""
+    names = sorted({family for arm in arms for family in arm.families})
+    return [
+        (
+            family,
+            [(arm, arm.families.get(family), compare(arm, base, family) if arm is not base else None) for arm in arms],
+        )
+        for family in names
+    ]
+
+
+def _difference_domain(said: Headline) -> tuple[float, float]:
+    """Symmetric around 0, in tenths, so that the zero line stands in the middle."""
+    ends = [v for c in said.comparisons for v in (c.estimate.value, c.estimate.low, c.estimate.high) if v is not None]
+    reach = max((abs(v) for v in ends), default=0.0)
+    tenths = min(10, int(reach * 10) + 1)
+    return -tenths / 10, tenths / 10
+
+
+def _beside(name: str) -> Markup:
+    """Our own text, which needs no escaping."""
+    return Markup(files("firsthand.report").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _advantage(value: float) -> Markup:
+    """A bar from the middle to the right (likelier) or to the left (less likely), and the number."""
+    length = min(abs(value), 2.5) / 2.5 * 32
+    return Markup(
+        '<svg width="66" height="12" viewBox="0 0 66 12" aria-hidden="true"><line class="zero" x1="33" x2="33" y1="0" '
+        'y2="12"/><rect class="{}" x="{:.1f}" y="2" width="{:.1f}" height="8" rx="2"/></svg><span>{}</span>'
+    ).format(
+        "up" if value > 0 else "down",
+        33 if value > 0 else 33 - length,
+        length,
+        f"{value:+.2f}".replace("-", "−") if value else "0",
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _pretty(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, indent=2, ensure_ascii=False)
+
+
+def _seeds(arm: Arm) -> str:
+    seeds = [str(run.seed) for run in arm.runs if run.seed is not None]
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}" if seeds else "no seed"
+
+
+def _versions(run: Run) -> list[tuple[str, str]]:
+    """Package versions, where the recipe has a `versions` table."""
+    table = (run.recipe or {}).get("versions")
+    return sorted((str(k), str(v)) for k, v in table.items()) if isinstance(table, dict) else []

@@ -1,0 +1,60 @@
+"""Pictures of a run directory as data URIs: as they are where they are small, scaled down where they are not."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+SHOWN_SIDE = 336
+"""CSS pixels of the longer side on the page."""
+PIXEL_SIDE = SHOWN_SIDE // 2
+"""Up to here a picture is enlarged by a whole factor without smoothing, so that one sees the pixels the model saw."""
+MOST_BYTES = 80_000
+"""A larger file is replaced by a JPEG of at most twice SHOWN_SIDE."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture, ready for an `img` element: width and height are what it takes on the page, in CSS pixels."""
+
+    uri: str
+    width: int
+    height: int
+    pixelated: bool
+
+
+def shot(folders: Sequence[Path], sha256: str) -> Shot | None:
+    """The picture of that name from the first directory that holds it; None when none does, or when it is damaged."""
+    paths = (folder / "images" / f"{sha256}.png" for folder in folders)
+    return next((found for path in paths if path.is_file() and (found := _embedded(path)) is not None), None)
+
+
+def _embedded(path: Path) -> Shot | None:
+    encoded = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            width, height = picture.size
+            mime = picture.get_format_mimetype()
+            picture.load()
+            if len(encoded) > MOST_BYTES:
+                encoded, mime = _smaller(picture), "image/jpeg"
+    except (OSError, Image.DecompressionBombError):
+        return None
+    factor = _enlargement(max(width, height))
+    uri = f"data:{mime};base64,{base64.b64encode(encoded).decode()}"
+    return Shot(uri, round(width * factor), round(height * factor), pixelated=factor >= 2)
+
+
+def _smaller(picture: Image.Image) -> bytes:
+    small = picture.convert("RGB")
+    small.thumbnail((2 * SHOWN_SIDE, 2 * SHOWN_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
+
+
+def _enlargement(side: int) -> float:
+    return SHOWN_SIDE // side if side <= PIXEL_SIDE else SHOWN_SIDE / side

@@ -1,0 +1,219 @@
+"""Read run directories as they are: complete, still running, or killed in the middle of a line.
+
+Whatever is missing or broken in a run becomes a notice, in words, that the page shows; only a directory that is not a
+run at all is an error.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from firsthand.errors import DataError
+from firsthand.records import Record, Rollout, Score, Step
+
+FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "evaluation.json")
+FOLDER_NAME = re.compile(r"(?P<name>.+)-s(?P<seed>\d+)-(?P<id>[^-]+)")
+
+Line = TypeVar("Line", bound=Record)
+
+
+class FamilyResult(BaseModel):
+    """One family's part of an evaluation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    accuracy: float | None = None
+    ci95: tuple[float, float] | None = None
+    n: int = 0
+
+
+class Evaluation(FamilyResult):
+    """evaluation.json. Fractions in [0, 1]; `unmeasured` counts replies; None is unmeasured."""
+
+    data: str | None = None
+    protocol: dict[str, Any] = {}
+    families: dict[str, FamilyResult] = {}
+    pass_at: dict[int, float | None] = {}
+    sampled_accuracy: float | None = None
+    truncated: float | None = None
+    unparsed: float | None = None
+    unmeasured: int | None = None
+    reply_tokens: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory in memory."""
+
+    folder: Path
+    name: str
+    seed: int | None
+    id: str
+    recipe: dict[str, Any] | None
+    steps: tuple[Step, ...]
+    groups: tuple[Rollout, ...]
+    """One group of every step that wrote any, so that a long run fits in memory."""
+    scores: tuple[Score, ...]
+    evaluation: Evaluation | None
+    done: bool
+    last_written: datetime
+    """UTC; of DONE, or of the newest file of a run that is not done."""
+    notices: tuple[str, ...]
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Optimizer steps that the recipe asks for; None when it does not say."""
+        steps = (self.recipe or {}).get("steps")
+        return steps if isinstance(steps, int) else None
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read each directory once, in the order given.
+
+    Raises DataError when there is none, when one is not a run, or when two hold the same run: counted twice, one
+    training would pass for two seeds.
+    """
+    if not folders:
+        raise DataError("a report needs at least one run directory, got none; pass runs/<arm>-s<seed>-<id>")
+    runs = [read_run(folder) for folder in dict.fromkeys(folder.resolve() for folder in folders)]
+    by_id: dict[str, Run] = {}
+    for run in runs:
+        twin = by_id.setdefault(run.id, run)
+        if twin is not run:
+            raise DataError(f"every run may be reported once, got {run.id} in {twin.folder} and {run.folder}; pass one")
+    return runs
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run directory. Raises DataError when it is not one; every lesser trouble becomes a notice."""
+    if not any((folder / name).is_file() for name in FILES):
+        raise DataError(_not_a_run(folder))
+    notices: list[str] = []
+    recipe = _recipe(folder, notices)
+    named = FOLDER_NAME.fullmatch(folder.name)
+    from_folder = named.groupdict() if named else {"name": folder.name, "seed": None, "id": folder.name}
+    identity = {**from_folder, **{k: v for k, v in (recipe or {}).items() if k in from_folder and v is not None}}
+    steps = _steps(folder, recipe, notices)
+    groups = _one_group_per_step(_lines(folder / "rollouts.jsonl", Rollout, notices))
+    scores = {score.example_id: score for score in _lines(folder / "scores.jsonl", Score, notices)}
+    evaluation = _evaluation(folder, notices)
+    done = (folder / "DONE").is_file()
+    if not done:
+        notices.insert(0, "there is no DONE file: the run has not ended, and its numbers are provisional")
+    return Run(
+        folder=folder,
+        name=str(identity["name"]),
+        seed=None if identity["seed"] is None else int(identity["seed"]),
+        id=str(identity["id"]),
+        recipe=recipe,
+        steps=steps,
+        groups=groups,
+        scores=tuple(scores.values()),
+        evaluation=evaluation,
+        done=done,
+        last_written=_last_written(folder, done),
+        notices=tuple(notices),
+    )
+
+
+def _not_a_run(folder: Path) -> str:
+    expected = f"expected a run directory (with at least one of {', '.join(FILES)})"
+    if not folder.is_dir():
+        return f"{expected}, got {folder}, which is not a directory; check the path"
+    inside = sorted(child.parent.name for child in folder.glob("*/recipe.json"))
+    remedy = f"it holds run directories: pass {folder}/{inside[0]} and the like" if inside else "check the path"
+    return f"{expected}, got {folder}, which has none of them; {remedy}"
+
+
+def _recipe(folder: Path, notices: list[str]) -> dict[str, Any] | None:
+    path = folder / "recipe.json"
+    if not path.is_file():
+        notices.append("recipe.json is missing: arm and seed are taken from the directory's name")
+        return None
+    try:
+        recipe = json.loads(path.read_bytes())
+    except ValueError as error:
+        notices.append(f"recipe.json cannot be read ({error}): arm and seed are taken from the directory's name")
+        return None
+    if not isinstance(recipe, dict):
+        raise DataError(f"expected a JSON object in {path}, got {type(recipe).__name__}; this is not a run's recipe")
+    return recipe
+
+
+def _steps(folder: Path, recipe: dict[str, Any] | None, notices: list[str]) -> tuple[Step, ...]:
+    lines = list(_lines(folder / "metrics.jsonl", Step, notices))
+    steps = {step.step: step for step in lines}
+    if len(steps) < len(lines):
+        notices.append(f"steps that metrics.jsonl has twice: {len(lines) - len(steps):,}; the later line counts")
+    planned = (recipe or {}).get("steps")
+    if isinstance(planned, int) and len(steps) < planned:
+        notices.append(f"metrics.jsonl has {len(steps):,} of the {planned:,} steps that the recipe asks for")
+    return tuple(steps[number] for number in sorted(steps))
+
+
+def _evaluation(folder: Path, notices: list[str]) -> Evaluation | None:
+    path, has_scores = folder / "evaluation.json", (folder / "scores.jsonl").is_file()
+    if not path.is_file():
+        notices.append(
+            "evaluation.json is missing: the table is worked out from scores.jsonl, without pass@k"
+            if has_scores
+            else "evaluation.json and scores.jsonl are missing: the run has not been evaluated"
+        )
+        return None
+    if not has_scores:
+        notices.append("scores.jsonl is missing: no replies to show, and no paired comparison")
+    try:
+        return Evaluation.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        notices.append(f"evaluation.json cannot be read ({_first(error)}): the table is worked out from scores.jsonl")
+        return None
+
+
+def _lines(path: Path, kind: type[Line], notices: list[str]) -> Iterator[Line]:
+    """The records of a JSONL file (none when it is missing), one at a time. Lines that are no record: one notice."""
+    if not path.is_file():
+        return
+    bad: list[str] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                if line.endswith(b"\n"):
+                    bad.append(f"line {number}, {_first(error)}")
+                else:
+                    notices.append(f"{path.name} ends in a torn line: the run was killed while writing; it is left out")
+    if bad:
+        notices.append(
+            f"lines of {path.name} that are no {kind.__name__}, left out: {len(bad):,}; the first is {bad[0]}"
+        )
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in problem['loc']) or 'JSON'}: {problem['msg']}"
+
+
+def _one_group_per_step(rollouts: Iterable[Rollout]) -> tuple[Rollout, ...]:
+    """The first group of each step that carries signal, or its first group when none does."""
+    kept: dict[int, Rollout] = {}
+    for rollout in rollouts:
+        if rollout.step not in kept or (has_signal(rollout) and not has_signal(kept[rollout.step])):
+            kept[rollout.step] = rollout
+    return tuple(kept[step] for step in sorted(kept))
+
+
+def has_signal(rollout: Rollout) -> bool:
+    """Whether any reply of the group has an advantage other than 0, so that the group moved the policy."""
+    return any(judged.advantage for judged in rollout.group)
+
+
+def _last_written(folder: Path, done: bool) -> datetime:
+    files = [folder / "DONE"] if done else [path for name in FILES if (path := folder / name).is_file()]
+    return datetime.fromtimestamp(max(path.stat().st_mtime for path in files), tz=UTC)

@@ -1,0 +1,8 @@
+"""What a reply is worth: (reply, gold answer) -> Verdict.
+
+The gold answer's kind chooses the verifier, never a data set's name.
+"""
+
+from firsthand.reward.router import Router
+
+__all__ = ["Router"]

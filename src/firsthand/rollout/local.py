@@ -1,0 +1,141 @@
+"""Sampling from the policy in this process: every prompt is run once, all its replies are written side by side.
+
+Shape letters: B rows (replies), A rows that are still in the decoder, V vocabulary, T tokens.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firsthand.dataset import Encoder, Prompt
+from firsthand.policy import Policy
+from firsthand.policy.decoding import Decoder
+from firsthand.records import Reply, StopReason, content_id
+from firsthand.rollout.sampler import Sampling
+
+RETIRE = 1 / 8
+"""Finished rows leave the decoder once they are this share of it; leaving costs a copy of the rest (measured, ours)."""
+
+
+class Written(NamedTuple):
+    """Tokens of all rows, of which row b has `length_B[b]`."""
+
+    token_BT: Tensor
+    logp_BT: Tensor
+    length_B: Tensor
+
+
+class LocalSampler:
+    """Samples from a policy that lives in this process, with the log-probs that training computes."""
+
+    def __init__(self, policy: Policy, encoder: Encoder, *, max_rows: int = 256) -> None:
+        """At most `max_rows` replies are written at once (but never less than one prompt's)."""
+        self._policy = policy
+        self._encoder = encoder
+        self._max_rows = max_rows
+        self.stop_ids = encoder.stop_ids
+        """What ends a reply. Empty: every reply has `max_new_tokens` tokens, as a benchmark wants."""
+
+    def sample(self, prompts: Sequence[Prompt], n: int, settings: Sampling) -> list[tuple[Reply, ...]]:
+        """n replies to each prompt, in the order of the prompts.
+
+        The i-th reply to an example depends on (seed, example, i) only, not on the batch it is written in. Log-probs
+        are those at the sampling temperature; of greedy replies (temperature 0) those at temperature 1.
+        """
+        first = _first_replies(prompts, n)
+        groups: list[tuple[Reply, ...]] = [()] * len(prompts)
+        # Prompts of similar length together: less padding.
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
+        size = max(1, self._max_rows // n)
+        with _eval_mode(self._policy.model), torch.inference_mode():
+            for chunk in (order[i : i + size] for i in range(0, len(order), size)):
+                names = [(prompts[i].example_id, first[i] + j) for i in chunk for j in range(n)]
+                written = self._write([prompts[i] for i in chunk], n, settings, names)
+                replies = self._replies(written)
+                for k, i in enumerate(chunk):
+                    groups[i] = replies[k * n : (k + 1) * n]
+        return groups
+
+    def _write(
+        self, prompts: Sequence[Prompt], n: int, settings: Sampling, names: Sequence[tuple[str, int]]
+    ) -> Written:
+        decoder = Decoder(self._policy, prompts, n, settings.max_new_tokens)
+        device = decoder.hidden_BD.device
+        B, T = len(names), settings.max_new_tokens
+        uniform_BT = _uniforms(settings, names).to(device)
+        token_BT = torch.zeros(B, T, dtype=torch.long, device=device)
+        logp_BT = torch.zeros(B, T, device=device)
+        length_B = torch.full((B,), T, device=device)
+        stop = torch.tensor(self.stop_ids, dtype=torch.long, device=device)
+        row_A = torch.arange(B, device=device)
+        is_writing_A = torch.ones(B, dtype=torch.bool, device=device)
+        for t in range(T):
+            token_A, logp_A = self._draw(decoder.hidden_BD, uniform_BT[row_A, t], settings.temperature)
+            token_BT[row_A, t], logp_BT[row_A, t] = token_A, logp_A
+            ends_A = torch.isin(token_A, stop) & is_writing_A
+            length_B[row_A[ends_A]] = t + 1
+            is_writing_A = is_writing_A & ~ends_A
+            writing = int(is_writing_A.sum())
+            if writing == 0 or t + 1 == T:
+                break
+            if len(row_A) - writing >= RETIRE * len(row_A):
+                keep = is_writing_A.nonzero()[:, 0]
+                decoder.keep(keep)
+                row_A, token_A, is_writing_A = row_A[keep], token_A[keep], is_writing_A[keep]
+            decoder.step(token_A)
+        return Written(token_BT, logp_BT, length_B)
+
+    def _draw(self, hidden_AD: Tensor, uniform_A: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """One token per row, and its log-prob."""
+        logp_AV = self._policy.head.logits(hidden_AD, temperature or 1.0).log_softmax(-1)
+        token_A = inverse_cdf(logp_AV.exp(), uniform_A) if temperature else logp_AV.argmax(-1)
+        return token_A, logp_AV.gather(1, token_A[:, None])[:, 0]
+
+    def _replies(self, written: Written) -> tuple[Reply, ...]:
+        rows = zip(written.token_BT.tolist(), written.logp_BT.tolist(), written.length_B.tolist(), strict=True)
+        return tuple(self._reply(tuple(tokens[:length]), tuple(logps[:length])) for tokens, logps, length in rows)
+
+    def _reply(self, token_ids: tuple[int, ...], logprobs: tuple[float, ...]) -> Reply:
+        stop = StopReason.EOS if token_ids[-1] in self.stop_ids else StopReason.LENGTH
+        return Reply(text=self._encoder.text(token_ids), token_ids=token_ids, logprobs=logprobs, stop=stop)
+
+
+def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
+    """The token at which each row's cumulative probability passes its uniform number; never one of probability 0."""
+    cdf_AV = prob_AV.cumsum(-1)
+    token_A1 = torch.searchsorted(cdf_AV, uniform_A[:, None], right=True).clamp_(max=prob_AV.shape[1] - 1)
+    # A parallel cumulative sum rounds, and may step up where the probability is 0, or end below 1.
+    is_possible_A = prob_AV.gather(1, token_A1)[:, 0] > 0
+    return torch.where(is_possible_A, token_A1[:, 0], prob_AV.argmax(-1))
+
+
+def _uniforms(settings: Sampling, names: Sequence[tuple[str, int]]) -> Tensor:
+    """float32 [B, T] in [0, 1), row b a function of the seed and its name alone (Philox, a counter-based generator)."""
+    keys = [int(content_id(settings.seed, *name), 16) for name in names]
+    rows = [np.random.Generator(np.random.Philox(key=k)).random(settings.max_new_tokens, np.float32) for k in keys]
+    return torch.from_numpy(np.stack(rows))
+
+
+def _first_replies(prompts: Sequence[Prompt], n: int) -> list[int]:
+    """The number of each prompt's first reply: an example that is asked twice gets replies 0..n-1, then n..2n-1."""
+    seen: Counter[str] = Counter()
+    first = []
+    for prompt in prompts:
+        first.append(seen[prompt.example_id] * n)
+        seen[prompt.example_id] += 1
+    return first
+
+
+@contextmanager
+def _eval_mode(model: Any) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -1,0 +1,28 @@
+"""The seam to sampling: prompts in, groups of replies out."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pydantic import Field
+
+from firsthand.dataset import Prompt
+from firsthand.records import Record, Reply
+
+
+class Sampling(Record):
+    """How replies are drawn."""
+
+    max_new_tokens: int = Field(default=512, gt=0)
+    """A reply that has not ended by then is cut, and says so (`StopReason.LENGTH`)."""
+    temperature: float = Field(default=1.0, ge=0.0)
+    """Divides the logits; 0 takes the likeliest token. 1.0 is GRPO's (DeepSeekMath, arXiv:2402.03300)."""
+    seed: int = 0
+    """Names the draw: reply i to an example is the same function of (seed, example, i) in every batch."""
+
+
+class Sampler(Protocol):
+    """Anything that answers prompts: the policy itself, an inference server, a script."""
+
+    def sample(self, prompts: Sequence[Prompt], n: int, settings: Sampling) -> list[tuple[Reply, ...]]:
+        """n replies to each prompt, in the order of the prompts."""
+        ...

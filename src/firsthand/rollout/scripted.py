@@ -1,0 +1,29 @@
+"""Replies from a script: for dry runs, and to put a fault exactly where a test wants it."""
+
+from collections.abc import Callable, Sequence
+
+from firsthand.dataset import Encoder, Prompt
+from firsthand.records import Reply, StopReason
+from firsthand.rollout.sampler import Sampling
+
+
+class ScriptedSampler:
+    """Answers with what `script(prompt, i)` returns for the i-th reply; what the script raises is not caught.
+
+    The replies carry no log-probs: no distribution was sampled from.
+    """
+
+    def __init__(self, encoder: Encoder, script: Callable[[Prompt, int], str]) -> None:
+        self._encoder = encoder
+        self._script = script
+
+    def sample(self, prompts: Sequence[Prompt], n: int, settings: Sampling) -> list[tuple[Reply, ...]]:
+        """n scripted replies to each prompt, cut at `max_new_tokens` as sampled ones would be."""
+        return [tuple(self._reply(self._script(prompt, i), settings) for i in range(n)) for prompt in prompts]
+
+    def _reply(self, text: str, settings: Sampling) -> Reply:
+        token_ids = self._encoder.reply(text)
+        is_cut = len(token_ids) > settings.max_new_tokens
+        token_ids = token_ids[: settings.max_new_tokens]
+        stop = StopReason.LENGTH if is_cut else StopReason.EOS
+        return Reply(text=self._encoder.text(token_ids), token_ids=token_ids, stop=stop)

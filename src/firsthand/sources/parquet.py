@@ -1,0 +1,59 @@
+"""Columnar files: Parquet, and the Arrow streams that `datasets.save_to_disk` writes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+
+from firsthand.errors import DataError
+from firsthand.sources.rows import Row
+
+_BATCH = 32
+"""Rows held as Python objects at a time; each may carry several pictures."""
+
+
+def columns(path: Path) -> list[str]:
+    """The names of a Parquet file's columns. Raises DataError when it is not Parquet."""
+    try:
+        return list(pa.parquet.read_schema(path).names)
+    except (pa.ArrowException, OSError) as broken:
+        raise _unreadable(path, broken) from broken
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """The rows of a .parquet or .arrow file, counted from 1. Raises DataError when the file is damaged."""
+    number = 0
+    try:
+        for batch in _batches(path):
+            if len(set(batch.schema.names)) != len(batch.schema.names):
+                raise DataError(f"{path}: expected columns with different names, got {batch.schema.names}; rename one")
+            for cells in _exact_decimals(batch).to_pylist():
+                number += 1
+                yield Row(f"{path.name} row {number}", path.parent, cells)
+    except (pa.ArrowException, OSError) as broken:
+        raise _unreadable(path, broken) from broken
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if path.suffix == ".parquet":
+        with pa.parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=_BATCH)
+        return
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        for batch in stream:
+            yield from (batch.slice(start, _BATCH) for start in range(0, batch.num_rows, _BATCH))
+
+
+def _exact_decimals(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """float32 columns as the shortest decimals that mean them: a gold answer 0.1 must not become 0.10000000149."""
+    short = [i for i, field in enumerate(batch.schema) if pa.types.is_float32(field.type)]
+    for i in short:
+        batch = batch.set_column(i, batch.schema.names[i], batch.column(i).cast(pa.string()).cast(pa.float64()))
+    return batch
+
+
+def _unreadable(path: Path, broken: Exception) -> DataError:
+    kind = "Parquet" if path.suffix == ".parquet" else "Arrow stream"
+    return DataError(f"{path}: expected a readable {kind} file, got: {broken}; fetch or export it again")

@@ -1,0 +1,100 @@
+"""Rows on their way in: a row knows its place in the user's file, and a bad row is told in words, never dropped.
+
+Readers (`jsonl`, `parquet`) yield `Row`s; a function turns each into an Example or raises `BadRow`; `collect` gathers
+the examples and reports all bad rows in one `DataError`.
+"""
+
+import math
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from firsthand.errors import DataError
+from firsthand.records import Example
+
+Cells = dict[str, Any]
+"""One row as it was read: column -> value."""
+
+REPORTED = 5
+"""How many bad rows one error spells out; it always gives the total."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+class BadRow(Exception):
+    """Why one row cannot be used. It never leaves this room: `collect` puts it into a DataError.
+
+    `column` is None when the row as a whole could not be read.
+    """
+
+    def __init__(self, column: str | None, expected: str, got: str, remedy: str) -> None:
+        super().__init__(column, expected, got, remedy)
+        self.column, self.expected, self.got, self.remedy = column, expected, got, remedy
+
+    def __str__(self) -> str:
+        where = "" if self.column is None else f"column `{self.column}`: "
+        return f"{where}expected {self.expected}, got {self.got}; {self.remedy}"
+
+    def renamed(self, names: Mapping[str, str]) -> "BadRow":
+        """The same complaint in the words of the user's file; `names` maps our column names to theirs."""
+        column = None if self.column is None else names.get(self.column, self.column)
+        return BadRow(column, self.expected, self.got, self.remedy)
+
+
+class Row(NamedTuple):
+    """One row of a user's data, or the reason why it could not even be read."""
+
+    place: str
+    """`photos.jsonl line 4`, `train.parquet row 12`; both count from 1."""
+    folder: Path
+    """What relative image paths start from."""
+    cells: Cells | BadRow
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it, at most about 80 characters long."""
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else _SHORT.repr(value)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell holds nothing. Data frames write NaN where a value is missing."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def collect(rows: Iterable[Row], spec: str, to_example: Callable[[Row], Example]) -> list[Example]:
+    """All rows as examples, in order. Raises one DataError that names the bad rows, or two that share an id."""
+    examples: list[Example] = []
+    places: dict[str, str] = {}
+    problems: list[str] = []
+    bad_rows = 0
+    for row in rows:
+        try:
+            example = to_example(row)
+            _refuse_copy(row, example, places)
+        except BadRow as bad:
+            bad_rows += 1
+            if bad_rows <= REPORTED:
+                problems.append(f"  {row.place}, {bad}")
+            continue
+        places[example.id] = row.place
+        examples.append(example)
+    if problems:
+        which = "" if bad_rows <= REPORTED else f" The first {REPORTED}:"
+        headline = (
+            f"{spec}: {bad_rows:,} of {bad_rows + len(examples):,} rows cannot be used, so nothing was loaded.{which}"
+        )
+        raise DataError("\n".join([headline, *problems]))
+    return examples
+
+
+def _refuse_copy(row: Row, example: Example, places: Mapping[str, str]) -> None:
+    earlier = places.get(example.id)
+    if earlier is None:
+        return
+    if isinstance(row.cells, dict) and row.cells.get("id") is not None:
+        got = f"{shown(example.id)}, which {earlier} has as well"
+        raise BadRow("id", "an id that no other row has", got, "give each row its own id, or leave the column out")
+    got = f"a copy of {earlier}"
+    raise BadRow(None, "a row that differs in question, images or answer", got, "delete one, or give each row an `id`")

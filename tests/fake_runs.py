@@ -1,0 +1,362 @@
+"""Run directories as a training would leave them, made in a second: for tests of everything that reads runs.
+
+Deterministic for a seed. Nothing is trained: accuracies, curves and replies are drawn around what `ARMS` says, but
+every line is a record and every picture is really there.
+"""
+
+import hashlib
+import io
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from firsthand.records import Judged, Reply, Rollout, Score, Status, Step, StopReason, Verdict, content_id
+
+SHAPES = ("circle", "square", "triangle")
+INKS = {"red": "#d8423b", "blue": "#3568d4", "green": "#2f9e62", "amber": "#e0a020"}
+
+
+@dataclass(frozen=True)
+class FakeArm:
+    """How one arm behaves: chance of a right greedy reply per family, and what its curves do."""
+
+    skill: dict[str, float]
+    steps: int = 0
+    objective: str = "none"
+    starts_from: str | None = None
+    thinks: bool = False
+
+
+ARMS = {
+    "base": FakeArm({"count": 0.42, "chart": 0.38, "locate": 0.30, "geometry": 0.33, "digits": 0.45}),
+    "sft": FakeArm(
+        {"count": 0.50, "chart": 0.36, "locate": 0.34, "geometry": 0.30, "digits": 0.41}, 60, "sft", thinks=True
+    ),
+    "grpo": FakeArm({"count": 0.78, "chart": 0.66, "locate": 0.46, "geometry": 0.41, "digits": 0.70}, 60, "grpo"),
+    "sft+grpo": FakeArm(
+        {"count": 0.72, "chart": 0.64, "locate": 0.44, "geometry": 0.47, "digits": 0.63}, 60, "grpo", "sft", True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A held-out question with its encoded picture."""
+
+    id: str
+    family: str
+    text: str
+    gold: str
+    wrong: tuple[str, ...]
+    png: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The picture's name."""
+        return hashlib.sha256(self.png).hexdigest()
+
+
+def write_runs(
+    root: Path, *, per_family: int = 30, seeds: Sequence[int] = (0,), arms: dict[str, FakeArm] = ARMS
+) -> list[Path]:
+    """Write a run directory for every arm and seed under `root`; return them, arms outermost."""
+    questions = make_questions(per_family)
+    return [_write_run(root, name, arm, seed, questions) for name, arm in arms.items() for seed in seeds]
+
+
+def make_questions(per_family: int) -> list[Question]:
+    """`per_family` questions of each family, the same in every call."""
+    rng = random.Random(7)
+    questions: dict[str, Question] = {}
+    for number, family in enumerate(ARMS["base"].skill, start=1):
+        while len(questions) < number * per_family:
+            question = _question(family, rng)
+            questions[question.id] = question
+    return list(questions.values())
+
+
+def judged(
+    text: str, score: float | None, status: Status = Status.OK, *, parsed: str | None = None, why: str = "",
+    advantage: float | None = None, stop: StopReason = StopReason.EOS,
+) -> Judged:  # fmt: skip
+    """A judged reply with one token per four characters."""
+    tokens = tuple(range(max(1, len(text) // 4)))
+    verdict = Verdict(score=score, status=status, parsed=parsed, why=why)
+    return Judged(reply=Reply(text=text, token_ids=tokens, stop=stop), verdict=verdict, advantage=advantage)
+
+
+def write_lines(path: Path, records: Sequence[Any]) -> None:
+    """One record per line."""
+    path.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
+
+
+def write_scored(root: Path, name: str, scores: Sequence[float | None], *, seed: int = 0, first: int = 0) -> Path:
+    """A finished run of which only the greedy scores matter: those of questions `first`, `first + 1`, ..."""
+    recipe = {"name": name, "seed": seed, "start": None, "steps": 0}
+    folder = root / f"{name}-s{seed}-{content_id(recipe)}"
+    folder.mkdir(parents=True)
+    (folder / "recipe.json").write_text(json.dumps({**recipe, "id": content_id(recipe)}))
+    lines = [
+        Score(
+            example_id=f"{number:04}",
+            family="count",
+            question="How many?",
+            gold="7",
+            images=(),
+            greedy=judged("<answer>7</answer>", score, Status.FAILED if score is None else Status.OK),
+        )
+        for number, score in enumerate(scores, start=first)
+    ]
+    write_lines(folder / "scores.jsonl", lines)
+    (folder / "DONE").touch()
+    return folder
+
+
+def _write_run(root: Path, name: str, arm: FakeArm, seed: int, questions: Sequence[Question]) -> Path:
+    recipe = _recipe(name, arm, seed)
+    folder = root / f"{name}-s{seed}-{recipe['id']}"
+    (folder / "images").mkdir(parents=True)
+    for question in questions:
+        (folder / "images" / f"{question.sha256}.png").write_bytes(question.png)
+    rng = random.Random(f"{name} {seed}")
+    scores = [_score(question, arm, rng) for question in questions]
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2))
+    write_lines(folder / "scores.jsonl", scores)
+    if arm.steps:
+        write_lines(folder / "metrics.jsonl", list(_steps(arm, rng)))
+    if arm.objective == "grpo":
+        write_lines(folder / "rollouts.jsonl", list(_rollouts(arm, questions, rng)))
+    (folder / "evaluation.json").write_text(json.dumps(_evaluation(scores)))
+    (folder / "DONE").touch()
+    return folder
+
+
+def _recipe(name: str, arm: FakeArm, seed: int) -> dict[str, Any]:
+    start = None if arm.starts_from is None else _recipe(arm.starts_from, ARMS[arm.starts_from], seed)["id"]
+    recipe: dict[str, Any] = {
+        "name": name,
+        "seed": seed,
+        "start": start,
+        "model": "worlds-7m",
+        "data": "worlds:count,chart,locate,geometry,digits:train",
+        "objective": {"kind": arm.objective, "clip_low": 0.2, "clip_high": 0.28, "kl": 0.0},
+        "group_size": 8,
+        "prompts_per_step": 16,
+        "steps": arm.steps,
+        "learning_rate": 2e-5,
+        "versions": {"torch": "2.13.0", "transformers": "5.23.0"},
+    }
+    return {**recipe, "id": content_id(recipe)}
+
+
+def _steps(arm: FakeArm, rng: random.Random) -> Iterator[Step]:
+    for number in range(1, arm.steps + 1):
+        progress = 1 - math.exp(-3 * number / arm.steps)
+        common = {
+            "optim/lr": 2e-5 * min(1, number / 6) * (0.5 + 0.5 * math.cos(math.pi * number / arm.steps)),
+            "optim/grad_norm": (6.0 if number == 3 else 0.6) * (1.2 - 0.5 * progress) * rng.uniform(0.7, 1.4),
+            "timing/update": rng.uniform(1.1, 1.4),
+        }
+        own = _sft_metrics(progress, rng) if arm.objective == "sft" else _grpo_metrics(arm, progress, rng)
+        yield Step(step=number, metrics={**common, **own}, seconds=rng.uniform(3.2, 4.1))
+
+
+def _sft_metrics(progress: float, rng: random.Random) -> dict[str, float]:
+    nll = 1.4 - 0.9 * progress + rng.gauss(0, 0.05)
+    return {"loss/nll": nll, "loss/total": nll}
+
+
+def _grpo_metrics(arm: FakeArm, progress: float, rng: random.Random) -> dict[str, float]:
+    goal = fmean(arm.skill.values())
+    policy, kl = rng.gauss(0, 0.03), 0.04 * progress * rng.uniform(0.6, 1.5)
+    families = {
+        f"reward/{family}": 0.3 + (skill - 0.3) * progress + rng.gauss(0, 0.08) for family, skill in arm.skill.items()
+    }
+    return {
+        **families,
+        "reward/mean": 0.32 + (goal - 0.32) * progress + rng.gauss(0, 0.05),
+        "reward/std": 0.4 - 0.1 * progress + rng.gauss(0, 0.02),
+        "loss/policy": policy,
+        "loss/kl": 0.02 * kl,
+        "loss/total": policy + 0.02 * kl,
+        "policy/kl": kl,
+        "policy/entropy": 0.9 - 0.5 * progress + rng.gauss(0, 0.03),
+        "groups/silent": min(1, max(0, 0.2 + 0.3 * progress + rng.gauss(0, 0.06))),
+        "reply/tokens": (64 if arm.thinks else 12 + 40 * progress) + rng.gauss(0, 3),
+        "reply/truncated": max(0, 0.02 + rng.gauss(0, 0.01)),
+        "status/ok": 0.9 + 0.08 * progress,
+        "status/wrong_format": 0.08 * (1 - progress),
+        "parity/max_abs": abs(rng.gauss(0, 1e-5)),
+        "timing/rollout": rng.uniform(1.7, 2.2),
+    }
+
+
+def _rollouts(arm: FakeArm, questions: Sequence[Question], rng: random.Random) -> Iterator[Rollout]:
+    for number in range(1, arm.steps + 1, 5):
+        for question in rng.sample(questions, 2):
+            group = [_reply(question, arm, rng) for _ in range(8)]
+            scores = [one.verdict.score for one in group if one.verdict.score is not None]
+            spread = (fmean((s - fmean(scores)) ** 2 for s in scores)) ** 0.5
+            yield Rollout(
+                step=number,
+                example_id=question.id,
+                family=question.family,
+                question=question.text,
+                gold=question.gold,
+                images=(question.sha256,),
+                group=tuple(
+                    one.model_copy(update={"advantage": _advantage(one.verdict.score, fmean(scores), spread)})
+                    for one in group
+                ),
+            )
+
+
+def _advantage(score: float | None, mean: float, spread: float) -> float | None:
+    return None if score is None else 0.0 if spread == 0 else (score - mean) / spread
+
+
+def _score(question: Question, arm: FakeArm, rng: random.Random) -> Score:
+    return Score(
+        example_id=question.id,
+        family=question.family,
+        question=question.text,
+        gold=question.gold,
+        images=(question.sha256,),
+        greedy=_reply(question, arm, rng),
+        samples=tuple(_reply(question, arm, rng) for _ in range(8)),
+    )
+
+
+def _reply(question: Question, arm: FakeArm, rng: random.Random) -> Judged:
+    think = (
+        f"<think>\n{_thoughts(question, rng)}\n</think>\n" if arm.thinks or (arm.steps and rng.random() < 0.7) else ""
+    )
+    luck = rng.random()
+    if luck < 0.01:
+        return judged(f"{think}<answer>{question.gold}</answer>", None, Status.TIMED_OUT, why="no verdict within 2 s")
+    if luck < 0.03:
+        return judged(think + "I think that", 0.0, Status.WRONG_FORMAT, why="no <answer> block", stop=StopReason.LENGTH)
+    if luck < 0.05:
+        return judged(f"{think}<answer>many</answer>", 0.0, Status.UNPARSED, parsed="many", why="not a number: 'many'")
+    right = rng.random() < arm.skill[question.family]
+    answer = question.gold if right else rng.choice(question.wrong)
+    why = f"equals {question.gold}" if right else f"expected {question.gold}"
+    if question.family == "locate" and not right:
+        return judged(f"{think}<answer>{answer}</answer>", 0.43, parsed=answer, why="IoU 0.43")
+    return judged(f"{think}<answer>{answer}</answer>", float(right), parsed=answer, why=why)
+
+
+def _thoughts(question: Question, rng: random.Random) -> str:
+    lines = ["I look at the picture from left to right.", f"The question is about {question.family}.",
+             f"I read {question.wrong[0]} at first.", f"Wait, that may be {question.gold}."]  # fmt: skip
+    return "\n".join(lines[: rng.randint(1, 4)])
+
+
+def _evaluation(scores: Sequence[Score]) -> dict[str, Any]:
+    greedy = [score.greedy for score in scores if score.greedy is not None]
+    families = sorted({score.family for score in scores})
+    return {
+        "data": "worlds:count,chart,locate,geometry,digits:test",
+        "protocol": {"greedy": True, "samples": 8, "temperature": 1.0, "max_tokens": 96},
+        "families": {family: _accuracy([s for s in scores if s.family == family]) for family in families},
+        **_accuracy(scores),
+        "pass_at": {str(k): fmean(_pass_at(score, k) for score in scores) for k in (1, 2, 4, 8)},
+        "sampled_accuracy": fmean(j.verdict.score for s in scores for j in s.samples if j.verdict.score is not None),
+        "truncated": fmean(j.reply.stop is StopReason.LENGTH for j in greedy),
+        "unparsed": fmean(j.verdict.status is Status.UNPARSED for j in greedy),
+        "unmeasured": sum(j.verdict.score is None for j in greedy),
+        "reply_tokens": fmean(len(j.reply.token_ids) for j in greedy),
+    }
+
+
+def _accuracy(scores: Sequence[Score]) -> dict[str, Any]:
+    measured = [s.greedy.verdict.score for s in scores if s.greedy is not None and s.greedy.verdict.score is not None]
+    mean = fmean(measured)
+    reach = 1.96 * math.sqrt(mean * (1 - mean) / len(measured))
+    return {"accuracy": mean, "ci95": [max(0, mean - reach), min(1, mean + reach)], "n": len(measured)}
+
+
+def _pass_at(score: Score, k: int) -> float:
+    right = sum(j.verdict.score == 1 for j in score.samples)
+    return 1 - math.comb(len(score.samples) - right, k) / math.comb(len(score.samples), k)
+
+
+def _question(family: str, rng: random.Random) -> Question:
+    picture = Image.new("RGB", (112, 112), "#f7f4ec")
+    text, gold, wrong = PAINTERS[family](ImageDraw.Draw(picture), rng)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    png = buffer.getvalue()
+    return Question(content_id(text, hashlib.sha256(png).hexdigest(), gold), family, text, gold, wrong, png)
+
+
+Painted = tuple[str, str, tuple[str, ...]]
+
+
+def _paint_count(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
+    shape, ink, n = rng.choice(SHAPES), rng.choice(list(INKS)), rng.randint(2, 9)
+    cells = rng.sample(range(16), min(16, n + rng.randint(1, 5)))
+    for i, cell in enumerate(cells):
+        x, y = 6 + 26 * (cell % 4), 6 + 26 * (cell // 4)
+        own = (shape, ink) if i < n else (rng.choice(SHAPES), rng.choice([c for c in INKS if c != ink]))
+        _paint_shape(draw, own[0], INKS[own[1]], (x, y, x + 20, y + 20))
+    return f"How many {ink} {shape}s are in the picture?", str(n), (str(n + 1), str(n - 1))
+
+
+def _paint_shape(draw: ImageDraw.ImageDraw, shape: str, ink: str, box: tuple[int, int, int, int]) -> None:
+    x1, y1, x2, y2 = box
+    if shape == "circle":
+        draw.ellipse(box, fill=ink)
+    elif shape == "square":
+        draw.rectangle(box, fill=ink)
+    else:
+        draw.polygon([(x1, y2), (x2, y2), ((x1 + x2) // 2, y1)], fill=ink)
+
+
+def _paint_chart(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
+    heights = rng.sample(range(20, 95), 4)
+    for i, height in enumerate(heights):
+        draw.rectangle((10 + 25 * i, 104 - height, 28 + 25 * i, 104), fill=list(INKS.values())[i])
+    draw.line((6, 105, 108, 105), fill="#333")
+    gold = "ABCD"[heights.index(max(heights))]
+    options = "\n".join(f"{letter}) {ink}" for letter, ink in zip("ABCD", INKS, strict=True))
+    return f"Which bar is the tallest?\n{options}", gold, tuple(letter for letter in "ABCD" if letter != gold)
+
+
+def _paint_locate(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
+    x, y, side = rng.randint(2, 70), rng.randint(2, 70), rng.randint(18, 38)
+    shape, ink = rng.choice(SHAPES), rng.choice(list(INKS))
+    _paint_shape(draw, shape, INKS[ink], (x, y, x + side, y + side))
+    gold = [round(v / 112, 2) for v in (x, y, x + side, y + side)]
+    off = [round(min(1, v + 0.08), 2) for v in gold]
+    return f"Where is the {ink} {shape}? Answer with [x1, y1, x2, y2].", str(gold), (str(off),)
+
+
+def _paint_geometry(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
+    a, b = rng.randint(2, 40), rng.randint(2, 40)
+    draw.polygon([(14, 92), (14, 22), (98, 92)], outline="#222", fill="#dfe8f7", width=2)
+    draw.text((3, 52), str(a), fill="#222")
+    draw.text((52, 97), str(b), fill="#222")
+    return "How long is the longest side?", rf"\sqrt{{{a * a + b * b}}}", (str(a + b), rf"\sqrt{{{a * a + b}}}")
+
+
+def _paint_digits(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
+    a, b = rng.randint(0, 49), rng.randint(0, 49)
+    draw.text((14, 42), f"{a} + {b}", fill="#111", font_size=24)
+    return "What is the sum?", str(a + b), (str(a + b + 1), str(abs(a - b) + 11))
+
+
+PAINTERS = {
+    "count": _paint_count,
+    "chart": _paint_chart,
+    "locate": _paint_locate,
+    "geometry": _paint_geometry,
+    "digits": _paint_digits,
+}

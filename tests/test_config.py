@@ -1,0 +1,182 @@
+"""YAML into models: what a user's typing mistakes are answered with."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthand.config import build, override, read_yaml
+from firsthand.errors import RecipeError
+from firsthand.recipe import Recipe
+from firsthand.records import Record
+from firsthand.study import Study
+
+SMALLEST: dict[str, Any] = {"name": "a", "data": {"worlds": ["count"]}}
+
+
+class Leaf(Record):
+    size: int = 1
+
+
+class Middle(Record):
+    leaf: Leaf = Leaf()
+    leaves: tuple[Leaf, ...] = ()
+
+
+class Root(Record):
+    middle: Middle | None = None
+    rate: float
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def complaint(model: type[Record], content: dict[str, Any]) -> list[str]:
+    """The lines of the error, without the first one, which names the file."""
+    with pytest.raises(RecipeError) as caught:
+        build(model, content, "recipe.yaml")
+    first, *lines = str(caught.value).split("\n")
+    assert first == "recipe.yaml:"
+    return [line.strip() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ({"rates": 1.0, "rate": 1.0}, "rates: unknown key; did you mean 'rate'?"),
+        ({"rate": 1.0, "middle": {"leave": {}}}, "middle.leave: unknown key; did you mean 'leaves'?"),
+        ({"rate": 1.0, "middle": {"leaf": {"sise": 2}}}, "middle.leaf.sise: unknown key; did you mean 'size'?"),
+        (
+            {"rate": 1.0, "middle": {"leaves": [{}, {"siz": 2}]}},
+            "middle.leaves.1.siz: unknown key; did you mean 'size'?",
+        ),
+        ({"rate": 1.0, "middle": {"zzz": 2}}, "middle.zzz: unknown key; known: leaf, leaves"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_name_beside_it(content: dict[str, Any], line: str) -> None:
+    assert complaint(Root, content) == [line]
+
+
+@pytest.mark.parametrize(
+    ("objective", "line"),
+    [
+        ({"kind": "grpo", "group_sise": 4}, "objective.grpo.group_sise: unknown key; did you mean 'group_size'?"),
+        ({"kind": "sft", "tracr": "plain"}, "objective.sft.tracr: unknown key; did you mean 'trace'?"),
+        # `beta` belongs to the other member of the union, so it is no suggestion here.
+        ({"kind": "sft", "beta": 0.1}, "objective.sft.beta: unknown key; known: kind, trace"),
+    ],
+)
+def test_inside_the_objective_only_the_keys_of_its_kind_are_suggested(objective: dict[str, Any], line: str) -> None:
+    assert complaint(Recipe, {**SMALLEST, "objective": objective}) == [line]
+
+
+def test_every_problem_is_reported_at_once_with_what_was_got() -> None:
+    assert complaint(Recipe, {"name": "a", "stepz": 3, "prompts": 0, "trainable": "all", "seed": "x"}) == [
+        "data: required, but not given",
+        "prompts: input should be greater than 0, got 0",
+        "seed: input should be a valid integer, unable to parse string as an integer, got 'x'",
+        "stepz: unknown key; did you mean 'steps'?",
+    ]
+
+
+def test_an_unknown_kind_of_objective_is_answered_with_the_known_ones() -> None:
+    (line,) = complaint(Recipe, {**SMALLEST, "objective": {"kind": "gpro"}})
+    assert line.startswith("objective: input tag 'gpro' found using 'kind' does not match any of the expected tags")
+    assert "'sft', 'grpo'" in line
+
+
+def test_what_a_validator_says_is_shown_as_it_is() -> None:
+    assert complaint(Recipe, {"name": "a", "data": {}}) == ["data: give either `path` or `worlds`"]
+    assert complaint(Recipe, {**SMALLEST, "name": "a/b"}) == [
+        "name 'a/b' becomes a folder: use letters, digits, '.', '+', '-' and '_'"
+    ]
+
+
+def test_a_file_becomes_a_model(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: a\ndata: {worlds: [count]}\noptimizer: {lr: 1e-5}\n")
+    recipe = build(Recipe, read_yaml(path), str(path))
+    assert recipe.optimizer.lr == 1e-5  # YAML 1.1 reads it as text
+    assert recipe.data.worlds == ("count",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [unclosed", "not readable as YAML"),
+        ("a: b: c", "not readable as YAML"),
+        ("- a\n- b", "expected `key: value` lines, got list"),
+        ("just words", "expected `key: value` lines, got str"),
+        ("", "expected `key: value` lines, got NoneType"),
+        ("!!python/object/apply:os.system ['true']", "not readable as YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(RecipeError, match=message) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml: no such file"):
+        read_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_assignments_reach_any_depth_and_leave_the_rest_and_the_original_alone() -> None:
+    content = {"steps": 1, "optimizer": {"lr": 1.0, "floor": 0.5}}
+    changed = override(content, ["steps=2", "optimizer.lr=1e-5", "sampling.seed=3", "a.b.c=deep"])
+    assert changed == {
+        "steps": 2,
+        "optimizer": {"lr": 1e-5, "floor": 0.5},
+        "sampling": {"seed": 3},
+        "a": {"b": {"c": "deep"}},
+    }
+    assert content == {"steps": 1, "optimizer": {"lr": 1.0, "floor": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-5", 1e-5),
+        ("2", 2),
+        ("0.5", 0.5),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ("sft+grpo", "sft+grpo"),
+        ("[count, chart]", ["count", "chart"]),
+        ("a=b", "a=b"),
+        ("{kind: sft}", {"kind": "sft"}),
+    ],
+)
+def test_assigned_values_are_read_as_yaml_and_1e_5_is_a_number(text: str, value: Any) -> None:
+    found = override({}, [f"key={text}"])["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("assignment", ["steps", "=3", "steps: 3", "steps=[1", "steps={a: b: c}"])
+def test_a_malformed_assignment_is_refused_and_repeated(assignment: str) -> None:
+    with pytest.raises(RecipeError, match=r"--set") as caught:
+        override({}, [assignment])
+    assert f"--set {assignment}: " in str(caught.value)
+
+
+def test_an_assignment_below_something_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"--set steps\.x=1: 'steps' holds 60, which has no keys of its own"):
+        override({"steps": 60}, ["steps.x=1"])
+
+
+def test_a_study_file_takes_assignments_too(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "shared: {data: {worlds: [count]}, steps: 60}\narms: {base: {steps: 0}}\nevaluation: {data: {worlds: [count]}}",
+    )
+    study = Study.read(path, ["shared.steps=2", "evaluation.protocol.samples=0"])
+    assert study.shared["steps"] == 2
+    assert study.evaluation.protocol.samples == 0
+    with pytest.raises(RecipeError, match=r"evaluation\.protocol\.sample: unknown key; did you mean 'samples'\?"):
+        Study.read(path, ["evaluation.protocol.sample=0"])

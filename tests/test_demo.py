@@ -1,0 +1,51 @@
+"""The whole loop, from rendered worlds to the report, through the command that a newcomer types first."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ARMS = ["base", "sft", "grpo", "sft+grpo"]
+TINY = ("shared.steps=2", "shared.prompts=4", "shared.data.number=16", "evaluation.data.number=8", "evaluation.protocol.samples=2")
+
+
+def demo(out: Path) -> str:
+    """`firsthand demo`, tiny; what it prints."""
+    changes = [word for change in TINY for word in ("--set", change)]
+    command = [sys.executable, "-m", "firsthand", "demo", "--out", str(out), *changes]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_trains_four_arms_and_says_where_the_evidence_is(tmp_path):
+    printed = demo(tmp_path)
+    assert f"report: {tmp_path / 'report.html'}" in printed
+
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results["arms"]) == ARMS
+    for row in results["arms"].values():
+        low, high = row["ci95"]
+        assert 0 <= low <= row["accuracy"] <= high <= 1
+        assert row["n"] + row["unmeasured"] == 8
+        assert set(row["pass_at"]) == {"1", "2"}
+
+    runs = {json.loads(p.read_text())["name"]: p.parent for p in tmp_path.glob("*/recipe.json")}
+    assert sorted(runs) == sorted(ARMS)
+    steps = {name: (run / "metrics.jsonl").read_text().count("\n") for name, run in runs.items() if name != "base"}
+    assert steps == {"sft": 2, "grpo": 2, "sft+grpo": 2}
+    assert json.loads((runs["sft+grpo"] / "recipe.json").read_text())["start"] == json.loads((runs["sft"] / "recipe.json").read_text())["id"]
+
+    page = (tmp_path / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["']?https?:""", page)
+    assert page.count("data:image/png;base64,") >= 4
+    assert all(arm in page for arm in ARMS)
+
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/model/*")}
+    demo(tmp_path)  # everything is done: nothing is trained again
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/model/*")} == before

@@ -1,0 +1,169 @@
+"""The docs say what the code does: every setting and every command is in them, and what they show is accepted."""
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from firsthand import study as studies
+from firsthand.cli import _parser
+from firsthand.config import build
+from firsthand.evaluation import Protocol
+from firsthand.objective import GRPO, SFT
+from firsthand.recipe import Data, Optimizer, Recipe
+from firsthand.records import Record, Rollout, Score, Step
+from firsthand.rollout import Sampling
+from firsthand.worlds import WORLDS
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+NAMES = [str(path.relative_to(REPOSITORY)) for path in PAGES]
+SETTINGS: dict[str, type[BaseModel]] = {
+    "Recipe": Recipe,
+    "Data": Data,
+    "Objective: SFT": SFT,
+    "Objective: GRPO": GRPO,
+    "Sampling": Sampling,
+    "Optimizer": Optimizer,
+    "Study": studies.Study,
+    "Test": studies.Test,
+    "Protocol": Protocol,
+}
+"""Section of docs/recipes.md -> the model that it documents."""
+
+
+def page(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading, up to the next one of any level."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"there is no section {heading!r}"
+    return found.group(1)
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The first column of a table, without its code marks -> the cells after it."""
+    lines = [line for line in text.splitlines() if re.match(r"\| `[^`]+` \|", line)]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return {first.strip("`"): rest for first, *rest in cells}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def default_of(field: FieldInfo) -> Any:
+    """A field's default as YAML would read it from the docs; what is built by a factory is told by its differences."""
+    if field.is_required():
+        return "required"
+    if field.default_factory is not None:
+        made = field.get_default(call_default_factory=True)
+        return {"kind": made.kind} if hasattr(made, "kind") else made.model_dump(exclude_defaults=True)
+    return list(field.default) if isinstance(field.default, tuple) else field.default
+
+
+@pytest.mark.parametrize("heading", SETTINGS)
+def test_every_setting_is_documented_with_its_default(heading: str) -> None:
+    table = rows(section(page("docs/recipes.md"), heading))
+    told = {name: yaml.safe_load(default.strip("`")) for name, (default, *_) in table.items()}
+    assert told == {name: default_of(field) for name, field in SETTINGS[heading].model_fields.items()}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (found,) = [a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(found.choices)
+
+
+def test_every_command_and_option_is_documented_with_its_default() -> None:
+    text = page("docs/recipes.md")
+    for name, parser in commands().items():
+        table = rows(section(text, f"firsthand {name}"))
+        actions = {(a.option_strings or [a.dest])[-1]: a for a in parser._actions if a.dest != "help"}
+        assert set(table) == set(actions), name
+        for option, action in actions.items():
+            default = "required" if action.required else str(action.default or "").replace("[]", "")
+            default = "0" if action.default == 0 else default
+            assert table[option][0].strip("`") == default, f"firsthand {name} {option}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_commands_that_the_docs_show_are_accepted(path: Path) -> None:
+    for block in blocks(path.read_text(encoding="utf-8"), "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("firsthand "):
+                _parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_recipes_and_studies_that_the_docs_show_can_be_built(path: Path) -> None:
+    for block in blocks(path.read_text(encoding="utf-8"), "yaml"):
+        content = yaml.safe_load(block)
+        if "arms" in content:
+            study = build(studies.Study, content, path.name)
+            for arm in study.arms:
+                study.recipe(arm, 0, dict.fromkeys(study.arms, Path("run")))
+        else:
+            build(Recipe, content, path.name)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("metrics.jsonl", Step), ("rollouts.jsonl", Rollout), ("scores.jsonl", Score)]
+)
+def test_the_lines_that_docs_show_of_a_run_are_records(file: str, kind: type[Record]) -> None:
+    (line,) = blocks(section(page("docs/runs.md"), file), "json")
+    kind.model_validate_json(line)
+
+
+def test_every_world_has_its_row() -> None:
+    assert set(WORLDS) <= set(rows(page("docs/worlds.md")))
+
+
+def rooms() -> set[str]:
+    """The files and folders of the package, but for those that Python wants."""
+    found = (REPOSITORY / "src" / "firsthand").iterdir()
+    return {path.name for path in found if path.is_dir() or path.suffix == ".py"} - {
+        "__pycache__",
+        "__init__.py",
+        "__main__.py",
+    }
+
+
+def test_the_tree_in_the_readme_has_every_room() -> None:
+    tree = section(page("README.md"), "The package")
+    listed = {word.strip("/") for word in re.findall(r"^ {4}\s*([a-z_]+(?:\.py|/))", tree, re.MULTILINE)}
+    assert listed == rooms()
+
+
+def test_the_architecture_names_every_room() -> None:
+    text = page("docs/architecture.md")
+    named = {room for room in rooms() if f"`{room}`" in text or f"`{room}/`" in text}
+    assert rooms() - named == {"recipes"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8"))
+    assert [target for target in targets if "://" not in target and not leads_somewhere(path, target)] == []
+
+
+def leads_somewhere(path: Path, target: str) -> bool:
+    """Whether a relative link's file is there, and its heading in it."""
+    place, _, anchor = target.partition("#")
+    linked = path.parent / place if place else path
+    if not linked.exists() or not anchor:
+        return linked.exists()
+    headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_no_number_is_still_to_be_measured(path: Path) -> None:
+    assert "@@NUM" + "@@" not in path.read_text(encoding="utf-8")

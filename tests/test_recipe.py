@@ -1,0 +1,120 @@
+"""What a training run is asked to do: data on a command line, and requests that make no sense."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from firsthand.errors import DataError, RecipeError
+from firsthand.objective import GRPO, SFT
+from firsthand.recipe import Data, Recipe
+from firsthand.worlds import SMALL
+
+COUNT = Data(worlds=("count",), number=4)
+
+
+def recipe(**fields: Any) -> Recipe:
+    return Recipe.model_validate({"name": "a", "data": COUNT, **fields})
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("worlds:count", Data(worlds=("count",), split="test", number=200)),
+        ("worlds:count,chart", Data(worlds=("count", "chart"), split="test", number=200)),
+        ("worlds:count,chart:train", Data(worlds=("count", "chart"), split="train", number=200)),
+        ("worlds:count:validation:7", Data(worlds=("count",), split="validation", number=7)),
+        ("mine/rows.jsonl", Data(path="mine/rows.jsonl", number=10**9)),
+        ("C:/rows.jsonl", Data(path="C:/rows.jsonl", number=10**9)),
+    ],
+)
+def test_data_of_a_command_line(text: str, data: Data) -> None:
+    assert Data.parse(text) == data
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("worlds:", "unknown worlds"),
+        ("worlds:count,chat", r"unknown worlds \['chat'\]; known: count, digits, chart"),
+        ("worlds:count:tset", "'train', 'validation' or 'test'"),
+        ("worlds:count:test:many", r"expected worlds:NAMES\[:SPLIT\[:NUMBER\]\], such as worlds:count,chart:test:200"),
+        ("worlds:count:test:-1", "expected worlds:NAMES"),
+        ("worlds:count:test:5:6", "expected worlds:NAMES"),
+        ("worlds:count:test:0", "greater than 0"),
+    ],
+)
+def test_data_that_a_command_line_gets_wrong_is_refused_and_repeated(text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        Data.parse(text)
+    assert str(caught.value).startswith(f"--data {text}: ")
+
+
+@pytest.mark.parametrize("source", [{}, {"path": "rows.jsonl", "worlds": ["count"]}])
+def test_data_has_exactly_one_source(source: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="give either `path` or `worlds`"):
+        Data.model_validate(source)
+
+
+def test_worlds_share_the_examples_in_turn() -> None:
+    examples = Data(worlds=("count", "chart", "digits"), number=5, seed=3).load()
+    assert [e.family for e in examples] == ["count", "chart", "digits", "count", "chart"]
+    assert len({e.id for e in examples}) == 5
+    assert Data(worlds=("count", "chart", "digits"), number=5, seed=3).load() == examples
+    assert Counter(e.meta["split"] for e in examples) == {"train": 5}
+
+
+def test_a_path_gives_its_first_rows(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {i} + 1?", "answer": str(i + 1), "images": []} for i in range(3)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [e.question for e in Data(path=str(path), number=2).load()] == ["What is 0 + 1?", "What is 1 + 1?"]
+    assert len(Data(path=str(path), number=10).load()) == 3
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        Data(path=str(tmp_path / "nowhere.jsonl")).load()
+
+
+def test_grpo_without_randomness_is_refused_and_sft_does_not_sample() -> None:
+    with pytest.raises(ValidationError, match=r"sampling\.temperature is 0, so all replies of a group agree"):
+        recipe(sampling={"temperature": 0}, objective=GRPO())
+    assert recipe(sampling={"temperature": 0}, objective=SFT()).sampling.temperature == 0
+
+
+@pytest.mark.parametrize("name", ["sft+grpo", "grpo_b-0.04", "Übung"])
+def test_a_name_that_can_be_a_folder_is_taken(name: str) -> None:
+    assert recipe(name=name).name == name
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", "a b", "a:b", "a\n"])
+def test_a_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="becomes a folder: use letters, digits"):
+        recipe(name=name)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"optimizer": {"lr": 0}}, {"optimizer": {"warmup": 1}}, {"steps": -1}, {"modle": "x"}]
+)
+def test_settings_out_of_range_and_unknown_ones_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        recipe(**wrong)
+
+
+def test_a_recipe_survives_json() -> None:
+    one = recipe(objective={"kind": "grpo", "beta": 0.04})
+    assert Recipe.model_validate_json(one.model_dump_json()) == one
+
+
+def test_small_is_the_model_that_ships_and_anything_else_is_a_folder() -> None:
+    assert recipe().model_folder() == SMALL
+    assert recipe(model="models/mine").model_folder() == Path("models/mine")
+
+
+def test_a_start_must_be_a_finished_run(tmp_path: Path) -> None:
+    begun = recipe(start=str(tmp_path))
+    with pytest.raises(RecipeError, match=r"finished run directory, got .* without DONE; train that run first"):
+        begun.model_folder()
+    (tmp_path / "DONE").touch()
+    assert begun.model_folder() == tmp_path / "model"

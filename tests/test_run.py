@@ -1,0 +1,190 @@
+"""A run directory: one per recipe, one process at a time, resumable after a kill at any moment."""
+
+import hashlib
+import io
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from firsthand.errors import RecipeError
+from firsthand.records import Picture, Rollout, Step, png
+from firsthand.run import Run, write_atomically
+
+RECIPE = {"name": "grpo", "steps": 60, "objective": {"kind": "grpo"}}
+
+OPEN_IT = """
+import sys
+from pathlib import Path
+from firsthand.errors import RecipeError
+from firsthand.run import Run
+try:
+    with Run.open(Path(sys.argv[1]), "grpo", 0, {"name": "grpo"}) as run:
+        print("opened", flush=True)
+        sys.stdin.readline()
+except RecipeError as error:
+    print(f"refused: {error}")
+"""
+
+
+def step(number: int) -> Step:
+    return Step(step=number, metrics={"reward/mean": number / 10}, seconds=1.0)
+
+
+def rollout(number: int, question: str = "How many?") -> Rollout:
+    return Rollout(step=number, example_id="e", question=question, gold="7", images=(), group=())
+
+
+def steps_in(run: Run, name: str) -> list[int]:
+    return [json.loads(line)["step"] for line in (run.folder / name).read_text().splitlines()]
+
+
+def as_picture(data: bytes) -> Picture:
+    return Picture(sha256=hashlib.sha256(data).hexdigest(), width=8, height=6, data=data)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Every write beyond so many bytes of a file fails, as on a full disk: the beginning is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_the_same_recipe_has_the_same_directory_and_another_one_another(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as first:
+        pass
+    with Run.open(tmp_path, "grpo", 0, dict(reversed(RECIPE.items()))) as again:
+        assert again.folder == first.folder
+    with Run.open(tmp_path, "grpo", 0, {**RECIPE, "steps": 61}) as other:
+        assert other.folder != first.folder
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_directory_is_named_after_its_recipe_and_keeps_it(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "runs", "grpo", 3, RECIPE) as run:
+        kept = json.loads((run.folder / "recipe.json").read_text())
+    assert {key: kept[key] for key in RECIPE} == RECIPE
+    assert run.folder == tmp_path / "runs" / f"grpo-s3-{kept['id'][:8]}"
+
+
+def test_a_run_is_done_when_it_says_so(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        assert not run.is_done
+        run.finish()
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as again:
+        assert again.is_done
+        assert again.model == run.folder / "model"
+
+
+def test_a_second_process_is_locked_out_until_the_first_one_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_IT, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "opened\n"
+        with pytest.raises(RecipeError, match="another process is working on this run; wait for it or stop it"):
+            Run.open(tmp_path, "grpo", 0, {"name": "grpo"})
+        first.kill()  # not a clean exit: the lock must go all the same
+        first.wait()
+    with Run.open(tmp_path, "grpo", 0, {"name": "grpo"}):
+        second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert second.stdout.startswith("refused: ")
+
+
+def test_other_runs_under_the_same_root_are_not_locked(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE), Run.open(tmp_path, "sft", 0, {"name": "sft"}):
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_rewinding_forgets_later_steps_and_keeps_earlier_ones_byte_for_byte(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        run.rewind(0)  # nothing is journalled yet
+        for number in range(3):
+            run.append_step(step(number), [rollout(number), rollout(number, "5 × 3?")])
+        before = {name: (run.folder / name).read_bytes() for name in ("metrics.jsonl", "rollouts.jsonl")}
+        run.append_step(step(3), [rollout(3)])
+        run.rewind(3)
+        assert {name: (run.folder / name).read_bytes() for name in before} == before
+        run.rewind(1)
+        assert steps_in(run, "metrics.jsonl") == [0]
+        assert steps_in(run, "rollouts.jsonl") == [0, 0]
+        run.rewind(0)
+        assert steps_in(run, "metrics.jsonl") == steps_in(run, "rollouts.jsonl") == []
+
+
+def test_a_last_line_that_a_kill_tore_anywhere_goes_too(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        run.append_step(step(0), [rollout(0)])
+        path = run.folder / "rollouts.jsonl"
+        whole = path.read_bytes()
+        torn = f"{rollout(1, '5 × 3?').model_dump_json()}\n".encode()
+        for length in range(1, len(torn)):  # also in the middle of ×, which is two bytes
+            path.write_bytes(whole + torn[:length])
+            run.rewind(2)
+            assert path.read_bytes() == whole
+
+
+def test_the_rollouts_of_a_journalled_step_are_journalled(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[Rollout]:
+        yield rollout(0)
+        raise KeyboardInterrupt
+
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        with pytest.raises(KeyboardInterrupt):
+            run.append_step(step(0), interrupted())
+        assert not (run.folder / "metrics.jsonl").exists()
+
+
+def test_records_and_json_are_replaced_whole(tmp_path: Path) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        run.write_records("scores.jsonl", [step(0), step(1)])
+        run.write_records("scores.jsonl", [step(2)])
+        assert steps_in(run, "scores.jsonl") == [2]
+        run.write_json("evaluation.json", {"a": "×"})
+        assert (run.folder / "evaluation.json").read_text() == '{\n  "a": "×"\n}\n'
+
+
+@pytest.mark.parametrize("content", ["neu und länger als vorher", b"\x00\xff" * 40])
+def test_a_write_that_fails_halfway_leaves_the_old_content(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "state.json"
+    write_atomically(path, "old content")
+    with files_of_at_most(10), pytest.raises(OSError, match="File too large"):
+        write_atomically(path, content)
+    assert path.read_text() == "old content"
+    write_atomically(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pictures_are_kept_as_png_under_the_hash_of_what_was_found(tmp_path: Path) -> None:
+    drawn = Image.new("RGB", (8, 6), (200, 30, 40))
+    buffer = io.BytesIO()
+    drawn.save(buffer, format="JPEG")
+    as_png, as_jpeg = as_picture(png(drawn)), as_picture(buffer.getvalue())
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        run.keep_pictures([as_png, as_jpeg, as_png])
+        images = run.folder / "images"
+        assert {p.name for p in images.iterdir()} == {f"{as_png.sha256}.png", f"{as_jpeg.sha256}.png"}
+        assert (images / f"{as_png.sha256}.png").read_bytes() == as_png.encoded()
+        with Image.open(images / f"{as_jpeg.sha256}.png") as kept:
+            assert (kept.format, kept.size) == ("PNG", (8, 6))
+            assert kept.convert("RGB").tobytes() == as_jpeg.open().tobytes()
+
+
+def test_a_picture_that_is_kept_is_not_read_again(tmp_path: Path) -> None:
+    found = tmp_path / "found.png"
+    found.write_bytes(png(Image.new("RGB", (8, 6))))
+    picture = Picture(sha256="0" * 64, width=8, height=6, path=str(found))
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        run.keep_pictures([picture])
+        found.unlink()
+        run.keep_pictures([picture])

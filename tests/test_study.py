@@ -1,0 +1,134 @@
+"""A study: arms that differ in what they say, and in nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import tiny_folder
+
+from firsthand.errors import RecipeError
+from firsthand.objective import GRPO, SFT
+from firsthand.records import Score
+from firsthand.study import Study, run_study
+
+DEMO = Path(__file__).parent.parent / "src/firsthand/recipes/demo.yaml"
+TEST = {"data": {"worlds": ["count"], "number": 2}, "protocol": {"max_new_tokens": 2, "samples": 0}}
+
+
+def study(shared: dict[str, Any] | None = None, **arms: dict[str, Any]) -> Study:
+    shared = {"data": {"worlds": ["count"], "number": 4}, **(shared or {})}
+    return Study.model_validate({"shared": shared, "arms": arms, "evaluation": TEST})
+
+
+def test_an_arm_changes_what_it_says_and_shares_the_rest() -> None:
+    one = study(
+        {"steps": 60, "optimizer": {"lr": 1e-4, "floor": 0.1}, "data": {"worlds": ["count"], "number": 8}},
+        base={"steps": 0},
+        fast={"optimizer": {"lr": 1e-3}, "data": {"number": 4}},
+    )
+    base, fast = one.recipe("base", 3, {}), one.recipe("fast", 3, {})
+    assert (base.name, base.seed, base.steps, base.optimizer.lr) == ("base", 3, 0, 1e-4)
+    assert (fast.steps, fast.optimizer.lr, fast.optimizer.floor) == (60, 1e-3, 0.1)
+    assert (fast.data.worlds, fast.data.number) == (("count",), 4)
+    assert base.model_copy(update={"name": "fast", "steps": 60, "optimizer": fast.optimizer, "data": fast.data}) == fast
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "expected"),
+    [
+        ({"kind": "grpo", "group_size": 4}, {"beta": 0.1}, GRPO(group_size=4, beta=0.1)),
+        ({"kind": "grpo", "group_size": 4}, {"kind": "grpo", "beta": 0.1}, GRPO(group_size=4, beta=0.1)),
+        ({"kind": "grpo", "group_size": 4}, {"kind": "sft", "trace": "plain"}, SFT(trace="plain")),
+        ({"kind": "sft", "trace": "plain"}, {"kind": "grpo"}, GRPO()),
+        ({"group_size": 4}, {"kind": "grpo", "beta": 0.1}, GRPO(group_size=4, beta=0.1)),
+    ],
+)
+def test_an_objective_of_another_kind_replaces_the_shared_one_whole(
+    shared: dict[str, Any], own: dict[str, Any], expected: GRPO | SFT
+) -> None:
+    assert study({"objective": shared}, a={"objective": own}).recipe("a", 0, {}).objective == expected
+
+
+def test_the_shared_part_is_left_as_it_was() -> None:
+    one = study({"optimizer": {"lr": 1e-4}}, a={"optimizer": {"lr": 1e-3, "floor": 0.5}}, b={})
+    one.recipe("a", 0, {})
+    assert one.recipe("b", 0, {}).optimizer.model_dump(include={"lr", "floor"}) == {"lr": 1e-4, "floor": 0.0}
+
+
+def test_an_arm_starts_from_the_run_of_the_arm_that_it_names() -> None:
+    one = study(sft={"objective": {"kind": "sft"}}, both={"start": "sft"}, again={"start": None})
+    assert one.recipe("both", 0, {"sft": Path("runs/sft-s0-1234")}).start == "runs/sft-s0-1234"
+    assert one.recipe("again", 0, {}).start is None
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"a": {"start": "b"}}, r"arm 'a' starts from 'b', which is not an arm above it; above are: \[\]"),
+        ({"a": {"start": "b"}, "b": {}}, r"arm 'a' starts from 'b', which is not an arm above it; above are: \[\]"),
+        ({"a": {}, "b": {"start": "b"}}, r"arm 'b' starts from 'b', .* above are: \['a'\]"),
+    ],
+)
+def test_an_arm_that_starts_from_no_arm_above_it_is_refused(arms: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        study(**arms)
+
+
+def test_a_shared_start_is_no_way_around_that() -> None:
+    with pytest.raises(ValueError, match="arm 'a' starts from 'sft', which is not an arm above it"):
+        study({"start": "sft"}, a={})
+
+
+def test_an_arm_that_cannot_be_a_recipe_is_refused_by_name() -> None:
+    with pytest.raises(RecipeError, match=r"arm a:\n  objective\.grpo\.groupsize: unknown key; did you mean 'group_s"):
+        study(a={"objective": {"kind": "grpo", "groupsize": 4}}).recipe("a", 0, {})
+
+
+def test_the_last_arm_is_checked_before_the_first_one_is_trained(tmp_path: Path) -> None:
+    one = study(a={"steps": 0}, b={"start": "a", "stepz": 1})
+    with pytest.raises(RecipeError, match="arm b:\n  stepz: unknown key"):
+        run_study(one, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_is_a_study_of_four_arms() -> None:
+    demo = Study.read(DEMO)
+    assert list(demo.arms) == ["base", "sft", "grpo", "sft+grpo"]
+    folders = {arm: Path(arm) for arm in demo.arms}
+    recipes = {arm: demo.recipe(arm, 0, folders) for arm in demo.arms}
+    assert {arm: recipe.objective.kind for arm, recipe in recipes.items() if recipe.steps} == {
+        "sft": "sft",
+        "grpo": "grpo",
+        "sft+grpo": "grpo",
+    }
+    assert len({recipe.steps for recipe in recipes.values() if recipe.steps}) == 1
+    # Evaluated on what no arm was trained on.
+    assert {recipe.data.split for recipe in recipes.values()} == {"train"}
+    assert demo.evaluation.data.split == "test"
+
+
+def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path: Path) -> None:
+    model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
+    one = study(
+        {"model": str(model), "prompts": 1, "steps": 1, "sampling": {"max_new_tokens": 2}},
+        base={"steps": 0},
+        sft={"objective": {"kind": "sft", "trace": "plain"}},
+        more={"start": "sft", "objective": {"kind": "sft", "trace": "plain"}},
+    )
+    root = tmp_path / "runs"
+    steps: list[tuple[str, int]] = []
+    folders = run_study(one, root, 0, lambda arm, recipe: lambda step: steps.append((arm, step.step)))
+    assert steps == [("sft", 0), ("more", 0)]
+    for folder in folders.values():
+        assert (folder / "DONE").exists()
+        assert len([Score.model_validate_json(x) for x in (folder / "scores.jsonl").read_text().splitlines()]) == 2
+    assert json.loads((folders["more"] / "recipe.json").read_text())["start"] == str(folders["sft"])
+    results = json.loads((root / "results.json").read_text())["arms"]
+    assert {arm: row["run"] for arm, row in results.items()} == {arm: f.name for arm, f in folders.items()}
+    assert all(row["n"] == 2 and row["seed"] == 0 and len(row["ci95"]) == 2 for row in results.values())
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and path.name[0] != "."}
+    del before[root / "results.json"]
+    refused = lambda *_: pytest.fail("trained or evaluated again")  # noqa: E731
+    assert run_study(one, root, 0, lambda arm, recipe: refused, lambda arm: refused) == folders
+    assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -1,0 +1,151 @@
+"""The training loop: it learns, it journals what it did, and a kill at any moment changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from firsthand.errors import DataError, ParityError
+from firsthand.recipe import Recipe
+from firsthand.records import Rollout, Step
+from firsthand.trainer import train
+from firsthand.trainer.gather import draw
+from safetensors.torch import load_file
+
+DATA = {"worlds": ["count", "chart"], "number": 24, "level": "easy"}
+SFT = {
+    "name": "sft",
+    "data": DATA,
+    "objective": {"kind": "sft", "trace": "plain"},
+    "steps": 5,
+    "prompts": 4,
+    "checkpoint_every": 2,
+}
+GRPO = SFT | {"name": "grpo", "objective": {"kind": "grpo", "group_size": 4}, "sampling": {"max_new_tokens": 48}}
+FAST = {"optimizer": {"lr": 1e-3}}
+
+
+def measurements(run: Path) -> list[dict[str, float]]:
+    """Everything a run journalled but its wall times."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [Step.model_validate_json(line).metrics | {"step": json.loads(line)["step"]} for line in lines]
+
+
+def start(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
+    """`firsthand train` in a process of its own."""
+    command = [sys.executable, "-m", "firsthand", "train", str(recipe), "--out", str(out)]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+def kill_when(process: subprocess.Popen[bytes], is_time) -> None:
+    """SIGKILL the process at the first moment that `is_time()` holds; it must not end before."""
+    while not is_time():
+        if process.poll() is not None:
+            raise AssertionError(f"ended before it could be killed: {process.stderr.read().decode()}")
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def journalled(out: Path, steps: int) -> bool:
+    """Whether a run below `out` has journalled at least so many steps."""
+    return any(path.read_text().count("\n") >= steps for path in out.glob("*/metrics.jsonl"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", [SFT | FAST, GRPO | FAST], ids=["sft", "grpo"])
+def test_a_killed_run_goes_on_bit_for_bit(content, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(content))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert start(recipe, whole).wait() == 0
+
+    kill_when(start(recipe, broken), lambda: journalled(broken, 1))  # before the first checkpoint
+    kill_when(start(recipe, broken), lambda: any(broken.glob("*/checkpoints/.step-*")))  # while one is being written
+    kill_when(start(recipe, broken), lambda: journalled(broken, 3))  # after one
+    assert start(recipe, broken).wait() == 0
+
+    (a,), (b,) = whole.iterdir(), broken.iterdir()
+    assert a.name == b.name
+    assert len(measurements(a)) == content["steps"]
+    assert measurements(a) == measurements(b)
+    assert (a / "rollouts.jsonl").read_bytes() == (b / "rollouts.jsonl").read_bytes()
+    assert (a / "model/model.safetensors").read_bytes() == (b / "model/model.safetensors").read_bytes()
+    assert not (b / "checkpoints").exists()
+
+
+def test_sft_lowers_the_loss_on_what_it_imitates(tmp_path):
+    recipe = Recipe.model_validate(SFT | FAST | {"steps": 12, "data": DATA | {"number": 4}, "name": "memorise"})
+    losses = [step["loss/nll"] for step in measurements(train(recipe, tmp_path))]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_finished_run_is_skipped_and_another_recipe_is_another_run(tmp_path):
+    recipe = Recipe.model_validate(SFT | {"steps": 1})
+    first = train(recipe, tmp_path)
+    written = (first / "model/model.safetensors").stat().st_mtime_ns
+    assert train(recipe, tmp_path, lambda step: pytest.fail("trained again")) == first
+    assert (first / "model/model.safetensors").stat().st_mtime_ns == written
+    assert train(recipe.model_copy(update={"seed": 1}), tmp_path) != first
+
+
+def test_a_run_without_steps_is_the_model_it_starts_from(tmp_path):
+    folder = train(Recipe.model_validate(SFT | {"steps": 0}), tmp_path)
+    again = train(Recipe.model_validate(SFT | {"steps": 0, "name": "again", "start": str(folder)}), tmp_path)
+    kept, copied = load_file(folder / "model/model.safetensors"), load_file(again / "model/model.safetensors")
+    assert kept.keys() == copied.keys() and all((kept[name] == copied[name]).all() for name in kept)
+
+
+def test_what_a_grpo_step_did_can_be_read_in_its_journal(tmp_path):
+    folder = train(Recipe.model_validate(GRPO | {"steps": 1}), tmp_path)
+    (step,) = measurements(folder)
+    rollouts = [Rollout.model_validate_json(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    assert len(rollouts) == 4 and all(len(rollout.group) == 4 for rollout in rollouts)
+    assert all((folder / f"images/{name}.png").exists() for rollout in rollouts for name in rollout.images)
+    judged = [j for rollout in rollouts for j in rollout.group]
+    assert step["reward/mean"] == pytest.approx(sum(j.verdict.score for j in judged) / 16)
+    assert step["parity/max_abs"] < 1e-3
+    assert all(len(j.reply.token_ids) == len(j.reply.logprobs) for j in judged)
+    assert "loss/kl" not in step and "loss/nll" not in step  # what was not measured is absent
+
+
+def test_every_epoch_shows_every_example_once_in_another_order():
+    drawn = [i for step in range(6) for i in draw(10, 5, step, seed=3)]
+    assert sorted(drawn[:10]) == sorted(drawn[10:20]) == sorted(drawn[20:]) == list(range(10))
+    assert drawn[:10] != drawn[10:20]
+    assert draw(10, 5, 4, seed=3) == drawn[20:25]  # a step can be drawn without those before it
+
+
+def test_sft_without_demonstrations_names_the_styles_that_there_are(tmp_path):
+    recipe = Recipe.model_validate(SFT | {"objective": {"kind": "sft", "trace": "given"}})
+    with pytest.raises(DataError, match=r"style 'given', which 24 of 24 examples lack.*\['expert', 'plain'\]"):
+        train(recipe, tmp_path)
+
+
+def test_open_answers_are_refused_by_grpo_before_anything_is_trained(tmp_path):
+    recipe = Recipe.model_validate(GRPO | {"data": {"worlds": ["describe"], "number": 4}})
+    with pytest.raises(ValueError, match="no verifier"):
+        train(recipe, tmp_path)
+
+
+def test_a_sampler_that_reports_wrong_log_probs_stops_the_first_step(tmp_path, monkeypatch):
+    from firsthand.rollout import LocalSampler
+
+    sample = LocalSampler.sample
+
+    def lying(self, prompts, n, settings):
+        groups = sample(self, prompts, n, settings)
+        return [
+            tuple(r.model_copy(update={"logprobs": tuple(p - 0.01 for p in r.logprobs)}) for r in g) for g in groups
+        ]
+
+    monkeypatch.setattr(LocalSampler, "sample", lying)
+    with pytest.raises(ParityError, match=r"disagree by 0\.01"):
+        train(Recipe.model_validate(GRPO | {"steps": 1}), tmp_path)

@@ -1,0 +1,467 @@
+"""A user's folder as users have them: good and bad pictures, good and bad rows, and what each bad one is answered with.
+
+A table entry is (column, expected, remedy, [(row, got), ...]): rows that share a complaint stand together. ANY stands
+for words of Pillow, Python or the system; FOLDER for the folder.
+"""
+
+import io
+import json
+import random
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from PIL import Image
+
+Table = list[tuple[str | None, str, str, list[tuple[Any, str]]]]
+
+
+def encoded(size: tuple[int, int] = (6, 4), fmt: str = "PNG", colour: str = "red", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, fmt, **options)
+    return buffer.getvalue()
+
+
+def noise(size: tuple[int, int] = (64, 64), fmt: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", size, random.Random(0).randbytes(3 * size[0] * size[1])).save(buffer, fmt)
+    return buffer.getvalue()
+
+
+def animation() -> bytes:
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+def turned() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(fmt="JPEG", exif=exif)
+
+
+def deep() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("I;16", (4, 4), 30_000).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def promising(width: int, height: int) -> bytes:
+    """A tiny PNG whose header promises a size that its data does not have; decoding it would fail, or worse."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    picture = encoded()
+    return picture[:12] + header + struct.pack(">I", zlib.crc32(header)) + picture[33:]
+
+
+def row(**cells: Any) -> dict[str, Any]:
+    """A good row, with changes; a value of None leaves the column out."""
+    good = {"question": "How many?", "answer": "3", "kind": "digit", "image": "red.png", **cells}
+    return {column: value for column, value in good.items() if value is not None}
+
+
+def write_lines(folder: Path, *rows: Any) -> str:
+    path = folder / "data.jsonl"
+    path.write_text("".join(f"{r if isinstance(r, str) else json.dumps(r)}\n" for r in rows), encoding="utf-8")
+    return str(path)
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+    return str(path)
+
+
+def fill(folder: Path) -> None:
+    """Put the pictures that the rows below name into a folder."""
+    (folder / "red.png").write_bytes(encoded())
+    (folder / "blue.png").write_bytes(encoded((5, 5), colour="blue"))
+    (folder / "photo.jpg").write_bytes(noise())
+    (folder / "half.jpg").write_bytes(noise()[:-300])
+    (folder / "half.png").write_bytes(noise(fmt="PNG")[:-300])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "page.png").write_bytes(b"<html>404</html>")
+    (folder / "print.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    (folder / "bomb.png").write_bytes(promising(8_000, 8_000))
+    (folder / "huge.png").write_bytes(promising(60_000, 60_000))
+    (folder / "moving.gif").write_bytes(animation())
+    (folder / "turned.jpg").write_bytes(turned())
+    (folder / "deep.png").write_bytes(deep())
+    (folder / "a folder").mkdir()
+
+
+def messages(table: Table) -> list[tuple[Any, str]]:
+    """(row, the whole complaint about it) for every row of a table."""
+    return [
+        (bad, f"{f'column `{column}`: ' if column else ''}expected {expected}, got {got}; {remedy}")
+        for column, expected, remedy, rows in table
+        for bad, got in rows
+    ]
+
+
+def base64_of(text: str) -> dict[str, Any]:
+    return row(image=f"data:image/png{text}")
+
+
+PATH = "the path of an image file"
+START = "correct it: paths start from the folder of the data file"
+FORMAT = "a PNG, JPEG, WEBP, BMP or GIF image"
+HOLDS = "fill it in, or rename the column that holds it"
+KINDS = "one of digit, choice, math, box, open"
+ONE_KIND = "add a column `kind` (digit, choice, math, box, open), or give one kind for all rows"
+BLOCK = "one <answer>...</answer> block, at the end"
+NO_TAGS = "leave the tags out, and the gold answer is added as the last block"
+NOWHERE = "which does not exist in FOLDER"
+
+PICTURES: Table = [
+    (
+        "image",
+        PATH,
+        START,
+        [(row(image="no.png"), f"'no.png', {NOWHERE}"), (row(image="../no.png"), f"'../no.png', {NOWHERE}")],
+    ),
+    ("image", PATH, START, [(row(image="a folder"), "'a folder', which is a folder")]),
+    ("image", PATH, "download it first and give its path", [(row(image="http://a.org/b.png"), "'http://a.org/b.png'")]),
+    (
+        "image",
+        "a readable image file",
+        "check path and rights",
+        [(row(image="x" * 5000), "'xANYx...xANYx', which cannot be read (File name too long)")],
+    ),
+    ("image", "an image", "fetch or export it again", [(row(image="empty.png"), "'empty.png', which is empty")]),
+    (
+        "image",
+        FORMAT,
+        "convert it to PNG or JPEG",
+        [
+            (row(image="page.png"), "'page.png', which is none of these (it starts with b'<html>40')"),
+            (row(image="print.eps"), "'print.eps', which is none of these (it starts with b'%!PS-Ado')"),
+        ],
+    ),
+    (
+        "image",
+        "a complete image",
+        "fetch or export it again",
+        [
+            (row(image="half.jpg"), "'half.jpg', which does not decode (ANY)"),
+            (row(image="half.png"), "'half.png', which does not decode (ANY)"),
+        ],
+    ),
+    (
+        "image",
+        "an image of at most 40,000,000 pixels",
+        "shrink it",
+        [
+            (row(image="bomb.png"), "'bomb.png', which has 8000 x 8000 = 64,000,000"),
+            (row(image="huge.png"), "'huge.png', which promises more than Pillow opens at all (ANY)"),
+        ],
+    ),
+    (
+        "image",
+        "a still image",
+        "export the frame that you mean",
+        [(row(image="moving.gif"), "'moving.gif', which has 3 frames")],
+    ),
+    (
+        "image",
+        "an upright image",
+        "turn the pixels themselves, e.g. `mogrify -auto-orient`",
+        [(row(image="turned.jpg"), "'turned.jpg', which its EXIF data turns (orientation 6)")],
+    ),
+    (
+        "image",
+        "8 bits per channel",
+        "convert it to 8 bits: the usual conversion to RGB would turn it white",
+        [(row(image="deep.png"), "'deep.png', which has more (Pillow mode I;16)")],
+    ),
+    (
+        "image",
+        "data:image/...;base64,...",
+        "encode the file's bytes as base64",
+        [
+            (base64_of(",xyz"), "'data:image/png,xyz' (no `;base64,`)"),
+            (base64_of(";base64,@@"), "'data:image/png;base64,@@' (ANY)"),
+        ],
+    ),
+    (
+        "image",
+        "an image",
+        "give a path, a data: URI, the file's bytes, or {bytes, path}",
+        [(row(image=5), "5"), (row(image=" "), "' '"), (row(image={"bytes": None, "path": None}), "None")],
+    ),
+    (
+        "images[1]",
+        "an image",
+        "give a path, a data: URI, the file's bytes, or {bytes, path}",
+        [({**row(image=None), "images": ["red.png", None]}, "None")],
+    ),
+    (
+        "image",
+        "either `image` or `images`",
+        "keep one of the two columns",
+        [({**row(), "images": ["red.png"]}, "both")],
+    ),
+    *(
+        (
+            name,
+            "pictures in `image` or `images`",
+            "rename the column",
+            [({**row(image=None), name: "a"}, f"a column `{name}`")],
+        )
+        for name in ("image_path", "Image", "imgae")
+    ),
+]
+
+QUESTIONS: Table = [
+    (
+        "question",
+        "one <image> mark per image, or none",
+        "add what is missing, or remove all marks to put the images first",
+        [
+            (row(question="<image> and <image>?"), "2 marks and 1 image"),
+            (row(question="See <image>", image=None), "1 mark and 0 images"),
+        ],
+    ),
+    ("question", "text", "fill it in", [(row(question="  "), "empty text")]),
+    ("question", "a question", "fill it in", [(row(question="<image>"), "'<image>'")]),
+    ("question", "text", "write it as a string", [(row(question=7), "7")]),
+    ("question", "a value", HOLDS, [(row(question=None), "nothing (the row has answer, kind, image)")]),
+    (
+        "question",
+        "a value",
+        "rename the column `questoin`",
+        [({**row(question=None), "questoin": "Q"}, "nothing (the row has answer, kind, image, questoin)")],
+    ),
+]
+
+ANSWERS: Table = [
+    ("answer", "a value", HOLDS, [(row(answer=None), "nothing (the row has question, kind, image)")]),
+    ("answer", "an answer", "fill it in: every row needs a gold answer", [(row(answer=" "), "empty text")]),
+    (
+        "answer",
+        "a number for kind `digit`",
+        "write plain digits such as 1000 or -2.5, or use kind `math` or `open`",
+        [(row(answer="seven"), "'seven'"), (row(answer="1,000"), "'1,000'"), (row(answer="٣"), "'٣'")],
+    ),
+    (
+        "answer",
+        "text or a number for kind `digit`",
+        "write one answer, as text",
+        [(row(answer=True), "True"), (row(answer=["3"]), "['3']")],
+    ),
+    (
+        "answer",
+        "an answer whose kind is beyond doubt, or a `kind`",
+        ONE_KIND,
+        [
+            (row(kind=None, answer="cat"), "'cat'"),
+            (row(kind=None, answer="B"), "'B'"),
+            (row(kind=None, answer="1/2"), "'1/2'"),
+            (row(kind=None, answer="[1, 2, 3, 4]"), "'[1, 2, 3, 4]'"),
+            (row(kind=None, answer=[1, 2, 3]), "[1, 2, 3]"),
+            (row(kind=None, answer=r"It is \pi."), r"'It is \\pi.'"),
+        ],
+    ),
+    ("kind", KINDS, "did you mean `digit`?", [(row(kind="digits"), "'digits'"), (row(kind="Integer"), "'Integer'")]),
+    ("kind", KINDS, "did you mean `box`?", [(row(kind="bbox"), "'bbox'")]),
+    ("kind", KINDS, "use one of these", [(row(kind="zzz"), "'zzz'"), (row(kind=1), "1")]),
+    (
+        "kind",
+        "`choice` for a row with options",
+        "leave the options out, or use kind `choice`",
+        [(row(kind="math", options=["a", "b"]), "`math` and 2 options")],
+    ),
+    (
+        "answer",
+        "a letter from A to B, or the text of one option",
+        "correct the answer or the options",
+        [(row(kind="choice", answer="C", options=["a", "b"]), "'C', which is none of 2 options")],
+    ),
+    (
+        "answer",
+        "a letter from A to B, or the text of one option",
+        "write the letter: whether a number counts options from 0 or from 1 cannot be known",
+        [(row(kind="choice", answer=1, options=["a", "b"]), "1")],
+    ),
+    (
+        "answer",
+        "a letter from A to B, or the text of one option",
+        "write `(A)`, with brackets, to mean the letter",
+        [(row(kind="choice", answer="A", options=["B", "A"]), "'A', which can mean A or B")],
+    ),
+    (
+        "answer",
+        "a letter from A to Z",
+        "correct the answer or the options",
+        [(row(kind="choice", answer="AB"), "'AB'")],
+    ),
+    (
+        "options",
+        "a list of at most 26 different texts",
+        'write a list such as ["red", "blue"]',
+        [(row(kind="choice", options="a, b"), "'a, b'"), (row(kind="choice", options=["a", " "]), "['a', ' ']")],
+    ),
+    (
+        "options",
+        "a list of at most 26 different texts",
+        "correct the list",
+        [
+            (row(kind="choice", options=["a", "a"]), "2 of which 1 differ"),
+            (row(kind="choice", options=[*range(27)]), "27 of which 27 differ"),
+        ],
+    ),
+    (
+        "choices",
+        "either `choices` or `options`",
+        "keep one of the two columns",
+        [(row(choices=["a"], options=["a"]), "both")],
+    ),
+    (
+        "answer",
+        "a box [x1, y1, x2, y2] with x1 < x2 and y1 < y2",
+        "write four numbers in brackets",
+        [
+            (row(kind="box", answer=[1, 2, 3]), "[1, 2, 3]"),
+            (row(kind="box", answer="1 2 3 4"), "'1 2 3 4'"),
+            (row(kind="box", answer="[1, 2, 3, NaN]"), "'[1, 2, 3, NaN]'"),
+            (row(kind="box", answer=[1, 2, 3, 10**400]), "[1, 2, 3, 10ANY0]"),
+        ],
+    ),
+    (
+        "answer",
+        "a box [x1, y1, x2, y2] with x1 < x2 and y1 < y2",
+        "order the corners; [x, y, width, height] must become [x, y, x + width, y + height]",
+        [
+            (row(kind="box", answer=[5, 1, 2, 4]), "[5, 1, 2, 4]"),
+            (row(kind="box", answer=[1, 4, 2, 4]), "[1, 4, 2, 4]"),
+        ],
+    ),
+]
+
+OTHERS: Table = [
+    (
+        "trace",
+        BLOCK,
+        NO_TAGS,
+        [
+            (row(trace="<answer>3</answer> so"), "'<answer>3</answer> so'"),
+            (row(trace="</answer>3<answer>"), "'</answer>3<answer>'"),
+            (row(trace="<answer>3</answer><answer>3</answer>"), "'<answer>3</answer><answer>3</answer>'"),
+        ],
+    ),
+    ("solution", BLOCK, NO_TAGS, [(row(solution="<answer>3"), "'<answer>3'")]),
+    ("id", "text or a whole number", "correct it, or leave the column out", [(row(id=1.5), "1.5")]),
+    ("family", "text", "write it as a string", [(row(family=3), "3")]),
+    (
+        None,
+        "one JSON object per line",
+        "repair it",
+        [
+            ("{'question': 1}", "\"{'question': 1}\\n\" (ANY)"),
+            ('{"id": 1, "id": 2}', "'{\"id\": 1, \"id\": 2}\\n' (key 'id' is there twice)"),
+            ("[" * 100_000, "'[ANY[' (ANY)"),
+        ],
+    ),
+    (None, "one JSON object per line", 'write {"question": ..., ...}', [("[1]", "a list")]),
+    (
+        None,
+        "a row that differs in question, images or answer",
+        "delete one, or give each row an `id`",
+        [(row(question="A good row."), "a copy of data.jsonl line 1")],
+    ),
+]
+
+BAD_ROWS = messages([*PICTURES, *QUESTIONS, *ANSWERS, *OTHERS])
+"""Each is the second line of data.jsonl, after the row whose question is `A good row.`"""
+
+IMAGE, TEXT = {"type": "image"}, {"type": "text", "text": "Q"}
+USER = {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "How many?"}]}
+SYSTEM = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
+
+
+def user(*parts: Any) -> list[Any]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+BAD_TRL_ROWS = messages(
+    [
+        (
+            "prompt",
+            "one {type: image} part per image",
+            "add the missing parts or images",
+            [
+                ({"prompt": user(TEXT)}, "0 image parts and 1 images"),
+                ({"prompt": user(IMAGE, IMAGE, TEXT)}, "2 image parts and 1 images"),
+                ({"prompt": user(IMAGE, {"type": "text", "text": "<image>"})}, "2 image parts and 1 images"),
+                ({"prompt": user(IMAGE, TEXT), "images": []}, "1 image parts and 0 images"),
+            ],
+        ),
+        ("prompt", "a question", "fill it in", [({"prompt": user(IMAGE)}, "'<image>'")]),
+        (
+            "prompt",
+            "parts {type: image} and {type: text, text: ...}",
+            "keep pictures in the column `images`, and nothing else in the parts",
+            [
+                ({"prompt": user({"type": "image", "image": "a.png"})}, "{'image': 'a.png', 'type': 'image'}"),
+                ({"prompt": user({"type": "video"})}, "{'type': 'video'}"),
+                ({"prompt": user({"type": "text", "text": None})}, "{'text': None, 'type': 'text'}"),
+                ({"prompt": user("Q")}, "'Q'"),
+            ],
+        ),
+        (
+            "prompt",
+            "messages with role and content",
+            'write [{"role": ..., "content": ...}]',
+            [({"prompt": [{"role": "user"}]}, "[{'role': 'user'}]")],
+        ),
+        ("prompt", "text or a list", "write it as in TRL's vision data sets", [({"prompt": 5}, "5")]),
+        (
+            "prompt",
+            "a user message, and before it at most a system message",
+            "put one exchange in each row; earlier turns cannot be told apart from a question",
+            [
+                ({"prompt": [SYSTEM]}, "roles ['system']"),
+                (
+                    {"prompt": [USER, {"role": "assistant", "content": "A"}, USER]},
+                    "roles ['user', 'assistant', 'user']",
+                ),
+            ],
+        ),
+        (
+            "prompt",
+            "images in the user's message only",
+            "move it to the user's",
+            [({"prompt": [{"role": "system", "content": [IMAGE]}, USER]}, "one in another message")],
+        ),
+        (
+            "system",
+            "one system prompt",
+            "keep one of the two",
+            [({"prompt": [SYSTEM, USER], "system": "S"}, "one in `prompt` and one in `system`")],
+        ),
+        (
+            "completion",
+            "one assistant message",
+            "keep one turn in each row",
+            [({"completion": [USER]}, "roles ['user']")],
+        ),
+        ("completion", BLOCK, NO_TAGS, [({"completion": "<answer>3"}, "'<answer>3'")]),
+        (
+            "answer",
+            "one demonstration",
+            "keep one of the two",
+            [({"completion": "a", "answer": "b<answer>3</answer>"}, "steps here and a `completion`")],
+        ),
+        (
+            "solution",
+            "an answer whose kind is beyond doubt, or a `kind`",
+            ONE_KIND,
+            [({"answer": None, "solution": "cat"}, "'cat'")],
+        ),
+        ("answer", "a value", HOLDS, [({"answer": None}, "nothing (the row has images, question)")]),
+    ]
+)
+"""Each is what changes in the good row {"prompt": [USER], "images": ["red.png"], "answer": "3"}."""
