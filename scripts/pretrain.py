@@ -241,7 +241,9 @@ def main() -> None:
         "--adamw", action="store_true", help="AdamW for every parameter, instead of Muon for the hidden matrices"
     )
     parser.add_argument("--micro", type=int, default=6, help="pictures per forward; changes no gradient")
-    parser.add_argument("--new-tokenizer", action="store_true", help="train one on the worlds' texts, not the shipped one")
+    parser.add_argument(
+        "--new-tokenizer", action="store_true", help="train one on the worlds' texts, not the shipped one"
+    )
     parser.add_argument("--save-every", type=int, default=250)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, pstdev
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -100,7 +100,7 @@ def write_lines(path: Path, records: Sequence[Any]) -> None:
 def write_scored(root: Path, name: str, scores: Sequence[float | None], *, seed: int = 0, first: int = 0) -> Path:
     """A finished run of which only the greedy scores matter: those of questions `first`, `first + 1`, ..."""
     recipe = {"name": name, "seed": seed, "start": None, "steps": 0}
-    folder = root / f"{name}-s{seed}-{content_id(recipe)}"
+    folder = root / f"{name}-s{seed}-{content_id(recipe)[:8]}"
     folder.mkdir(parents=True)
     (folder / "recipe.json").write_text(json.dumps({**recipe, "id": content_id(recipe)}))
     lines = [
@@ -121,7 +121,7 @@ def write_scored(root: Path, name: str, scores: Sequence[float | None], *, seed:
 
 def _write_run(root: Path, name: str, arm: FakeArm, seed: int, questions: Sequence[Question]) -> Path:
     recipe = _recipe(name, arm, seed)
-    folder = root / f"{name}-s{seed}-{recipe['id']}"
+    folder = root / f"{name}-s{seed}-{recipe['id'][:8]}"
     (folder / "images").mkdir(parents=True)
     for question in questions:
         (folder / "images" / f"{question.sha256}.png").write_bytes(question.png)
@@ -131,7 +131,7 @@ def _write_run(root: Path, name: str, arm: FakeArm, seed: int, questions: Sequen
     write_lines(folder / "scores.jsonl", scores)
     if arm.steps:
         write_lines(folder / "metrics.jsonl", list(_steps(arm, rng)))
-    if arm.objective == "grpo":
+    if arm.steps:
         write_lines(folder / "rollouts.jsonl", list(_rollouts(arm, questions, rng)))
     (folder / "evaluation.json").write_text(json.dumps(_evaluation(scores)))
     (folder / "DONE").touch()
@@ -145,7 +145,7 @@ def _recipe(name: str, arm: FakeArm, seed: int) -> dict[str, Any]:
         "seed": seed,
         "start": start,
         "model": "worlds-7m",
-        "data": "worlds:count,chart,locate,geometry,digits:train",
+        "data": {"worlds": list(ARMS["base"].skill), "split": "train", "number": 1024, "seed": 11},
         "objective": {"kind": arm.objective, "clip_low": 0.2, "clip_high": 0.28, "kl": 0.0},
         "group_size": 8,
         "prompts_per_step": 16,
@@ -157,15 +157,15 @@ def _recipe(name: str, arm: FakeArm, seed: int) -> dict[str, Any]:
 
 
 def _steps(arm: FakeArm, rng: random.Random) -> Iterator[Step]:
-    for number in range(1, arm.steps + 1):
+    for number in range(arm.steps):
         progress = 1 - math.exp(-3 * number / arm.steps)
         common = {
-            "optim/lr": 2e-5 * min(1, number / 6) * (0.5 + 0.5 * math.cos(math.pi * number / arm.steps)),
+            "optim/lr": 2e-5 * min(1, (number + 1) / 6) * (0.5 + 0.5 * math.cos(math.pi * number / arm.steps)),
             "optim/grad_norm": (6.0 if number == 3 else 0.6) * (1.2 - 0.5 * progress) * rng.uniform(0.7, 1.4),
-            "timing/update": rng.uniform(1.1, 1.4),
         }
         own = _sft_metrics(progress, rng) if arm.objective == "sft" else _grpo_metrics(arm, progress, rng)
-        yield Step(step=number, metrics={**common, **own}, seconds=rng.uniform(3.2, 4.1))
+        timing = {"rollout": rng.uniform(1.7, 2.2), "reward": rng.uniform(0.1, 0.2), "update": rng.uniform(1.1, 1.4)}
+        yield Step(step=number, metrics={**common, **own}, seconds=sum(timing.values()), timing=timing)
 
 
 def _sft_metrics(progress: float, rng: random.Random) -> dict[str, float]:
@@ -194,16 +194,13 @@ def _grpo_metrics(arm: FakeArm, progress: float, rng: random.Random) -> dict[str
         "status/ok": 0.9 + 0.08 * progress,
         "status/wrong_format": 0.08 * (1 - progress),
         "parity/max_abs": abs(rng.gauss(0, 1e-5)),
-        "timing/rollout": rng.uniform(1.7, 2.2),
     }
 
 
 def _rollouts(arm: FakeArm, questions: Sequence[Question], rng: random.Random) -> Iterator[Rollout]:
-    for number in range(1, arm.steps + 1, 5):
+    for number in range(0, arm.steps, 5):
         for question in rng.sample(questions, 2):
-            group = [_reply(question, arm, rng) for _ in range(8)]
-            scores = [one.verdict.score for one in group if one.verdict.score is not None]
-            spread = (fmean((s - fmean(scores)) ** 2 for s in scores)) ** 0.5
+            group = [_demonstration(question)] if arm.objective == "sft" else _sampled_group(question, arm, rng)
             yield Rollout(
                 step=number,
                 example_id=question.id,
@@ -211,11 +208,20 @@ def _rollouts(arm: FakeArm, questions: Sequence[Question], rng: random.Random) -
                 question=question.text,
                 gold=question.gold,
                 images=(question.sha256,),
-                group=tuple(
-                    one.model_copy(update={"advantage": _advantage(one.verdict.score, fmean(scores), spread)})
-                    for one in group
-                ),
+                group=tuple(group),
             )
+
+
+def _demonstration(question: Question) -> Judged:
+    text = f"<think>\nIt can be seen that it is {question.gold}.\n</think>\n<answer>{question.gold}</answer>"
+    return judged(text, 1.0, parsed=question.gold, why=f"equals {question.gold}", stop=StopReason.GIVEN)
+
+
+def _sampled_group(question: Question, arm: FakeArm, rng: random.Random) -> list[Judged]:
+    group = [_reply(question, arm, rng) for _ in range(8)]
+    scores = [one.verdict.score for one in group if one.verdict.score is not None]
+    mean, spread = fmean(scores), pstdev(scores)
+    return [one.model_copy(update={"advantage": _advantage(one.verdict.score, mean, spread)}) for one in group]
 
 
 def _advantage(score: float | None, mean: float, spread: float) -> float | None:
@@ -263,14 +269,14 @@ def _evaluation(scores: Sequence[Score]) -> dict[str, Any]:
     greedy = [score.greedy for score in scores if score.greedy is not None]
     families = sorted({score.family for score in scores})
     return {
-        "data": "worlds:count,chart,locate,geometry,digits:test",
-        "protocol": {"greedy": True, "samples": 8, "temperature": 1.0, "max_tokens": 96},
+        "data": {"worlds": list(ARMS["base"].skill), "split": "test", "number": 200, "seed": 12},
+        "protocol": {"max_new_tokens": 192, "samples": 8, "temperature": 1.0, "seed": 0, "system": None},
         "families": {family: _accuracy([s for s in scores if s.family == family]) for family in families},
         **_accuracy(scores),
         "pass_at": {str(k): fmean(_pass_at(score, k) for score in scores) for k in (1, 2, 4, 8)},
         "sampled_accuracy": fmean(j.verdict.score for s in scores for j in s.samples if j.verdict.score is not None),
         "truncated": fmean(j.reply.stop is StopReason.LENGTH for j in greedy),
-        "unparsed": fmean(j.verdict.status is Status.UNPARSED for j in greedy),
+        "unparsed": fmean(j.verdict.status in (Status.UNPARSED, Status.WRONG_FORMAT) for j in greedy),
         "unmeasured": sum(j.verdict.score is None for j in greedy),
         "reply_tokens": fmean(len(j.reply.token_ids) for j in greedy),
     }

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ARMS = ["base", "sft", "grpo", "sft+grpo"]
-TINY = ("shared.steps=2", "shared.prompts=4", "shared.data.number=16", "evaluation.data.number=8", "evaluation.protocol.samples=2")
+TINY = (
+    "shared.steps=2",
+    "shared.prompts=4",
+    "shared.data.number=16",
+    "evaluation.data.number=8",
+    "evaluation.protocol.samples=2",
+)
 
 
 def demo(out: Path) -> str:
@@ -39,7 +45,10 @@ def test_the_demo_trains_four_arms_and_says_where_the_evidence_is(tmp_path):
     assert sorted(runs) == sorted(ARMS)
     steps = {name: (run / "metrics.jsonl").read_text().count("\n") for name, run in runs.items() if name != "base"}
     assert steps == {"sft": 2, "grpo": 2, "sft+grpo": 2}
-    assert json.loads((runs["sft+grpo"] / "recipe.json").read_text())["start"] == json.loads((runs["sft"] / "recipe.json").read_text())["id"]
+    assert (
+        json.loads((runs["sft+grpo"] / "recipe.json").read_text())["start"]
+        == json.loads((runs["sft"] / "recipe.json").read_text())["id"]
+    )
 
     page = (tmp_path / "report.html").read_text()
     assert not re.search(r"""(src|href)=["']?https?:""", page)

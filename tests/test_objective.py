@@ -34,11 +34,11 @@ def mask_of(*lengths: int) -> Tensor:
 
 
 def a_step() -> Table:
-    """Four replies of two groups; log-probs and reference log-probs differ by up to a few nats."""
+    """Four replies; log-probs and reference log-probs differ by up to a few nats."""
     draw = torch.Generator().manual_seed(7)
     mask_BT = mask_of(*LENGTHS)
     logp_BT, ref_logp_BT = -3 * torch.rand(2, *mask_BT.shape, generator=draw) * mask_BT
-    advantage_B = torch.tensor([*group_advantage([1.0, 0.0], scale="std"), *group_advantage([0.2, 0.9], scale="std")])
+    advantage_B = torch.tensor([1.5, -0.5, 0.3, -0.7])  # a real group's cancel, and 0 compares with nothing
     return Table(logp_BT.requires_grad_(), mask_BT, advantage_B, ref_logp_BT)
 
 

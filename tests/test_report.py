@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -219,7 +220,7 @@ def test_a_damaged_run_is_reported_in_words(grpo: Path, damage: Callable[[Path],
 def test_without_a_recipe_the_directory_names_arm_and_seed(grpo: Path) -> None:
     (grpo / "recipe.json").unlink()
     run = read_run(grpo)
-    assert (run.name, run.seed, run.id) == ("grpo", 0, grpo.name.rpartition("-")[2])
+    assert (run.name, run.seed, run.id) == ("grpo", 0, grpo.name[-8:])
 
 
 def test_two_accounts_of_one_evaluation_that_disagree_are_called_out(grpo: Path) -> None:
@@ -266,7 +267,7 @@ def test_a_copy_of_a_run_does_not_pass_for_a_second_seed(grpo: Path, tmp_path: P
 
 def test_of_each_step_a_group_that_teaches_is_kept(grpo: Path) -> None:
     kept = read_run(grpo).groups
-    assert [group.step for group in kept] == list(range(1, 61, 5))
+    assert [group.step for group in kept] == list(range(0, 60, 5))
     blank = [kept[0].model_copy(update={"group": (judged("a", 0.0, advantage=a),)}) for a in (0.0, None, 1.0, 2.0)]
     write_lines(grpo / "rollouts.jsonl", blank)
     assert [group.group[0].advantage for group in read_run(grpo).groups] == [1.0]
@@ -284,7 +285,7 @@ def test_runs_that_differ_in_their_seed_are_one_arm(tmp_path: Path) -> None:
 def test_two_recipes_of_one_name_stay_two_arms(grpo: Path, tmp_path: Path) -> None:
     other = write_scored(tmp_path / "other", "grpo", [1.0])
     names = [arm.name for arm in make_arms(read_runs([grpo, other]))]
-    assert names == [f"grpo ({path.name.rpartition('-')[2][:6]})" for path in (grpo, other)]
+    assert names == [f"grpo ({path.name[-8:-2]})" for path in (grpo, other)]
 
 
 def test_an_arms_accuracy_is_the_mean_of_its_seeds(tmp_path: Path) -> None:
@@ -412,7 +413,8 @@ def test_a_rare_spike_does_not_flatten_the_curve_and_is_counted() -> None:
     line = tuple(Point(x, y) for x, y in enumerate([*steady, 500.0]))
     spiky = Curve(0, "grpo", (line,), line[:-1])
     assert charts.outside([spiky]) == 1
-    assert charts.outside([curve(*steady)]) == 0
+    line = tuple(Point(x, y) for x, y in enumerate([*steady, 1.6]))
+    assert charts.outside([Curve(0, "grpo", (line,), line[:-1])]) == 0
 
 
 def test_very_small_numbers_leave_their_power_to_the_axis_label() -> None:
@@ -447,6 +449,7 @@ def test_every_metric_has_one_chart_with_one_line_per_arm_that_measured_it(runs:
                       "loss/kl", "loss/nll", "loss/policy"]  # fmt: skip
     lines = {panel.title: [one.name for one in panel.curves] for panel in (*opened, *folded)}
     assert lines["Reward"] == ["grpo", "sft+grpo"]
+    assert lines["timing/rollout"] == lines["timing/step"] == ["sft", "grpo", "sft+grpo"]
     assert lines["loss/nll"] == ["sft"]
     assert lines["reward/count"] == ["grpo", "sft+grpo"]
 
@@ -468,7 +471,7 @@ def test_a_long_run_is_thinned_without_losing_its_extremes(grpo: Path) -> None:
     values = [float(np.sin(i)) for i in range(5000)]
     values[1234], values[4321] = 9.0, -9.0
     write_lines(grpo / "metrics.jsonl", [Step(step=i, metrics={"x": y}, seconds=1) for i, y in enumerate(values)])
-    _, [panel] = curves.panels(make_arms([read_run(grpo)]))
+    _, [_, panel] = curves.panels(make_arms([read_run(grpo)]))
     [raw] = panel.curves[0].raw
     assert len(raw) <= curves.MOST_POINTS + 1
     assert {Point(1234, 9.0), Point(4321, -9.0)} < set(raw)
@@ -480,7 +483,7 @@ def test_a_long_run_is_thinned_without_losing_its_extremes(grpo: Path) -> None:
 def test_the_gallery_mixes_every_family_and_right_with_wrong(runs: list[Path]) -> None:
     shown = gallery.held_out(make_arms(read_runs(runs)))
     assert shown.available == 30
-    assert {item.family for item in shown.items} == set(ARMS["base"].skill)
+    assert Counter(item.family for item in shown.items) == dict.fromkeys(ARMS["base"].skill, 6)
     for arm in range(4):
         fared = {f"{arm}:{outcome}" for outcome in ("right", "wrong")}
         assert fared < {word for item in shown.items for word in item.outcomes.split()}
@@ -521,10 +524,10 @@ def test_a_long_reply_keeps_its_answer_and_says_what_it_leaves_out() -> None:
 
 
 def test_a_replys_tags_are_set_apart_from_its_words() -> None:
-    take = gallery.take(judged("<think>\nhm\n</think>\n<answer>7</answer>", 1.0))
+    take = gallery.take(judged("so <think>\nhm\n</think>\n<answer>7</answer> then", 1.0))
     assert [(kind, text) for kind, text in take.pieces if text.strip()] == [
-        ("tag", "<think>"), ("think", "\nhm\n"), ("tag", "</think>"),
-        ("tag", "<answer>"), ("answer", "7"), ("tag", "</answer>"),
+        ("", "so "), ("tag", "<think>"), ("think", "\nhm\n"), ("tag", "</think>"),
+        ("tag", "<answer>"), ("answer", "7"), ("tag", "</answer>"), ("", " then"),
     ]  # fmt: skip
 
 
@@ -536,6 +539,19 @@ def test_a_group_without_any_advantage_is_called_silent(grpo: Path) -> None:
     )
     page = Page(write_report([grpo], grpo.parent / "report.html", "silent").read_text("utf-8"))
     assert "4 replies, 4 right silent: nothing to learn" in page.text
+
+
+def test_demonstrations_are_shown_as_such_and_not_as_silent(tmp_path: Path) -> None:
+    [sft] = write_runs(tmp_path / "runs", per_family=2, arms={"sft": ARMS["sft"]})
+    shown = gallery.training(make_arms([read_run(sft)]))
+    assert len(shown) == gallery.MOST_GROUPS_PER_ARM
+    assert all(take.demo and not gallery.silent(item) for item in shown for take in item.by_arm[0].samples)
+    page = Page(write_report([sft], tmp_path / "report.html", "demonstrations").read_text("utf-8"))
+    assert page.text.count("sft, step") == page.text.count(": 1 demonstration") == len(shown)
+
+
+def test_what_a_run_was_evaluated_on_is_printed_as_it_was_written(html: str) -> None:
+    assert '"split": "test"' in Page(html).text and '"max_new_tokens": 192' in Page(html).text
 
 
 def test_a_small_picture_is_enlarged_by_a_whole_factor_and_a_large_one_shrunk(tmp_path: Path) -> None:
@@ -612,7 +628,7 @@ def test_what_was_not_measured_is_a_dash_and_a_measured_zero_is_a_zero(grpo: Pat
     (grpo / "evaluation.json").write_text(json.dumps({**evaluation, **absent}))
     (grpo / "metrics.jsonl").unlink()
     row = cells(write_report([grpo], grpo.parent / "report.html", "dashes").read_text("utf-8"), "grpo")
-    sampled, pass1, pass2, pass4, pass8, tokens, _, _, _, unmeasured, steps, seconds = [
+    sampled, pass1, pass2, pass4, pass8, tokens, _, _, unmeasured, steps, seconds = [
         text.rpartition(">")[2].strip() for text in row[1:]
     ]
     assert (sampled, pass2, pass4, pass8, tokens, seconds) == ("—",) * 6

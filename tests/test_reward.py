@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -503,3 +504,13 @@ def test_a_long_list_of_bad_golds_is_counted_not_printed(router: Router) -> None
 def test_a_router_without_workers_or_time_is_refused(workers: int, deadline_s: float) -> None:
     with pytest.raises(ValueError, match="expected workers >= 1 and deadline_s > 0, got"):
         Router(workers=workers, deadline_s=deadline_s)
+
+
+def test_a_parent_that_holds_much_memory_does_not_starve_its_workers():
+    # On Linux a child inherits its parent's peak in getrusage, across exec; training processes hold gigabytes.
+    ballast = np.ones(100_000_000)
+    with Router() as router:
+        verdicts = [router.judge(r"<answer>\sqrt{8}</answer>", Expression(latex=r"2\sqrt{2}")) for _ in range(3)]
+        assert [v.score for v in verdicts] == [1.0] * 3, verdicts
+        assert len(router.worker_pids) == 1
+    assert ballast.nbytes == 800_000_000

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
+
 from firsthand.errors import DataError, ParityError
 from firsthand.recipe import Recipe
 from firsthand.records import Rollout, Step
 from firsthand.trainer import train
 from firsthand.trainer.gather import draw
-from safetensors.torch import load_file
 
 DATA = {"worlds": ["count", "chart"], "number": 24, "level": "easy"}
 SFT = {

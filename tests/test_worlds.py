@@ -23,8 +23,8 @@ def router():
 def counted(example: Example) -> int:
     """The answer to a counting question, read off the scene's description by other code than the world's."""
     things = [thing.split()[1:] for thing in example.scene.split(", ")]
-    words = re.findall(r"[a-z]+", example.question.lower())
-    wanted = {word for word in words} | {word.removesuffix("s") for word in words}
+    words = set(re.findall(r"[a-z]+", example.question.lower()))
+    wanted = words | {word.removesuffix("s") for word in words}
     return sum(bool({colour, shape} & wanted) for colour, shape in things)
 
 

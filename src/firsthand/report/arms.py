@@ -22,6 +22,9 @@ PASS_AT = (1, 2, 4, 8)
 PER_SEED = {"seed", "id", "start"}
 """What may differ between two runs of one arm: a run that starts from another names that other's seed in `start`."""
 
+UNREADABLE = (Status.UNPARSED, Status.WRONG_FORMAT)
+"""What the column `unparsed` counts."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -39,7 +42,6 @@ class Arm:
     reply_tokens: float | None
     truncated: float | None
     unparsed: float | None
-    wrong_format: float | None
     unmeasured: int | None
     steps: float | None
     """Mean over the runs; a run that plans none has taken 0."""
@@ -117,7 +119,7 @@ def summarise(scores: Sequence[Score]) -> Evaluation:
         families=results,
         sampled_accuracy=_mean(judged.verdict.score for judged in samples),
         truncated=_mean(float(judged.reply.stop is StopReason.LENGTH) for judged in greedy),
-        unparsed=_mean(float(judged.verdict.status is Status.UNPARSED) for judged in greedy),
+        unparsed=_mean(float(judged.verdict.status in UNREADABLE) for judged in greedy),
         unmeasured=sum(judged.verdict.score is None for judged in greedy) if greedy else None,
         reply_tokens=_mean(len(judged.reply.token_ids) for judged in greedy),
     )
@@ -155,7 +157,6 @@ def _arm(index: int, name: str, runs: Sequence[Run], names_by_id: dict[str, str]
         reply_tokens=_mean(result.reply_tokens for result in results),
         truncated=_mean(result.truncated for result in results),
         unparsed=_mean(result.unparsed for result in results),
-        wrong_format=_wrong_format(runs),
         unmeasured=sum(unmeasured) if unmeasured else None,
         steps=_mean(len(run.steps) if run.steps or run.planned_steps == 0 else None for run in runs),
         planned_steps=_mean(run.planned_steps for run in runs),
@@ -194,11 +195,6 @@ def _matrix(runs: Sequence[Run], ids: Sequence[str]) -> Matrix:
 
 def _greedy_score(score: Score) -> float | None:
     return None if score.greedy is None else score.greedy.verdict.score
-
-
-def _wrong_format(runs: Sequence[Run]) -> float | None:
-    greedy = [score.greedy for run in runs for score in run.scores if score.greedy is not None]
-    return _mean(float(judged.verdict.status is Status.WRONG_FORMAT) for judged in greedy)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

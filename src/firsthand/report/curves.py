@@ -7,6 +7,7 @@ from math import isfinite
 import numpy as np
 from markupsafe import Markup
 
+from firsthand.records import Step
 from firsthand.report.arms import Arm
 from firsthand.report.charts import Curve, Point, line_chart, outside
 
@@ -14,8 +15,8 @@ MOST_POINTS = 240
 """Per line. Longer runs are thinned to the lowest and the highest value of each stretch, so that spikes survive."""
 
 PANELS: dict[str, tuple[str, str, str]] = {
-    "reward/mean": ("Reward", "score", "Mean score of the replies that were measured"),
-    "reply/tokens": ("Reply length", "tokens", "Mean length of a reply"),
+    "reward/mean": ("Reward", "score", "Mean score of the replies; of an SFT arm, of its demonstrations"),
+    "reply/tokens": ("Reply length", "tokens", "Mean length of a reply; of an SFT arm, of a demonstration"),
     "policy/entropy": ("Entropy", "nats per token", "How undecided the policy is at each token it writes"),
     "policy/kl": ("KL", "nats per token", "How far the policy has moved from its reference"),
     "groups/silent": ("Silent groups", "fraction", "Groups whose replies all scored the same: they teach nothing"),
@@ -29,7 +30,7 @@ UNITS = {"reward": "score", "status": "fraction", "groups": "fraction", "loss": 
 
 EXPLAINED: dict[str, str] = {
     "reply/truncated": "Fraction of replies cut at the length limit",
-    "reward/std": "Spread of the scores within a group",
+    "reward/std": "Standard deviation of the scores in a step",
     "parity/max_abs": "Largest gap between rollout and training log-probabilities",
     "optim/lr": "Learning rate",
     "status/ok": "Fraction of replies that were read and compared",
@@ -53,7 +54,7 @@ class Panel:
 
 def panels(arms: Sequence[Arm]) -> tuple[list[Panel], list[Panel]]:
     """The charts that open with the page, and those that are folded. A metric nobody measured has no chart."""
-    metrics = {name for arm in arms for run in arm.runs for step in run.steps for name in step.metrics}
+    metrics = {name for arm in arms for run in arm.runs for step in run.steps for name in _measured(step)}
     losses = sorted(name for name in metrics if name.startswith("loss/") and name not in PANELS)
     main = [name for name in (*PANELS, *losses) if name in metrics]
     rest = sorted(metrics.difference(main))
@@ -75,13 +76,18 @@ def _panel(metric: str, arms: Sequence[Arm]) -> Panel | None:
 def _curve(metric: str, arm: Arm) -> Curve | None:
     """None when the arm has no finite value of that metric."""
     runs = [
-        tuple(Point(step.step, step.metrics[metric]) for step in run.steps if metric in step.metrics)
+        tuple(Point(step.step, values[metric]) for step in run.steps if metric in (values := _measured(step)))
         for run in arm.runs
     ]
     runs = [line for line in runs if any(isfinite(point.y) for point in line)]
     if not runs:
         return None
     return Curve(arm.index, arm.name, tuple(_thinned(line) for line in runs), _thinned(_smoothed(_mean(runs))))
+
+
+def _measured(step: Step) -> dict[str, float]:
+    """Everything measured in a step, its times as metrics of the group `timing`."""
+    return {**step.metrics, "timing/step": step.seconds, **{f"timing/{part}": s for part, s in step.timing.items()}}
 
 
 def _mean(runs: Sequence[Sequence[Point]]) -> tuple[Point, ...]:

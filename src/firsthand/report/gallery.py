@@ -85,6 +85,11 @@ class Item:
         return " ".join(sorted(told))
 
     @property
+    def is_demonstrated(self) -> bool:
+        """Whether a training group was given rather than sampled."""
+        return all(take.demo for one in self.by_arm for take in one.samples)
+
+    @property
     def disagree(self) -> bool:
         """Whether the greedy replies of two arms fared differently."""
         return len({one.greedy.outcome for one in self.by_arm if one.greedy is not None}) > 1
@@ -114,15 +119,19 @@ def held_out(arms: Sequence[Arm]) -> HeldOut:
 
 
 def training(arms: Sequence[Arm]) -> tuple[Item, ...]:
-    """Per arm, groups from the first step to the last at even distance; one with signal where the step has one."""
+    """Per arm, groups from the first step to the last at even distance; one with signal where the step has one.
+
+    Of an SFT arm these are its demonstrations.
+    """
     picked = [[(arm, group) for group in _spread(arm.first.groups, MOST_GROUPS_PER_ARM)] for arm in arms]
     items = (_group(arm, rollout) for arm, rollout in _in_turn(picked))
     return tuple(sorted(_within(TRAINING_BYTES, items), key=lambda item: (item.by_arm[0].arm.index, item.step or 0)))
 
 
 def silent(item: Item) -> bool:
-    """Whether a training group taught nothing because no reply got an advantage other than 0."""
-    return not any(take.advantage for one in item.by_arm for take in one.samples)
+    """Whether a training group taught nothing, because every advantage is 0; demonstrations have none and do teach."""
+    credits = {take.advantage for one in item.by_arm for take in one.samples if take.advantage is not None}
+    return credits == {0.0}
 
 
 def _mixed(ids: Sequence[str], by_question: dict[str, dict[int, Score]]) -> list[str]:

@@ -36,8 +36,8 @@ class FamilyResult(BaseModel):
 class Evaluation(FamilyResult):
     """evaluation.json. Fractions in [0, 1]; `unmeasured` counts replies; None is unmeasured."""
 
-    data: str | None = None
-    protocol: dict[str, Any] = {}
+    data: Any = None
+    protocol: Any = None
     families: dict[str, FamilyResult] = {}
     pass_at: dict[int, float | None] = {}
     sampled_accuracy: float | None = None

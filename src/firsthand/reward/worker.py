@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify  # type: ignore[import-untyped, unused-ignore]
@@ -51,9 +52,15 @@ def compare(prediction: str, gold: str) -> dict[str, object]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """The most memory that this process has ever held.
+
+    Not getrusage on Linux: its ru_maxrss survives exec, so a child of a large training process would inherit a peak
+    that is not its own, and every one of its answers would count as out of memory.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: in bytes
 
 
 def main() -> None:
