@@ -154,8 +154,7 @@ def test_both_themes_have_enough_contrast(browser: "Browser", report: Path, sche
     visit = Visit(browser, report, color_scheme=scheme)
     texts = [("body", "body"), (".about", "body"), (".question", ".item"), (".caption", ".item"), (".text", ".text")]
     texts += [(f".mark.{o}", f".mark.{o}") for o in ("right", "wrong", "partly")] + [(".finding.better",) * 2]
-    assert {pair: contrast(visit, pair[0], "color", pair[1]) for pair in texts if
-            contrast(visit, pair[0], "color", pair[1]) < 4.5} == {}  # fmt: skip
+    assert {pair: c for pair in texts if (c := contrast(visit, pair[0], "color", pair[1])) < 4.5} == {}
     lines = [contrast(visit, f".whisker.arm{arm} .bar", "stroke", ".card") for arm in range(len(ARMS))]
     assert min(lines) >= 3
     background = luminance(visit.page.evaluate("getComputedStyle(document.body).backgroundColor"))

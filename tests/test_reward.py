@@ -506,7 +506,7 @@ def test_a_router_without_workers_or_time_is_refused(workers: int, deadline_s: f
         Router(workers=workers, deadline_s=deadline_s)
 
 
-def test_a_parent_that_holds_much_memory_does_not_starve_its_workers():
+def test_a_parent_that_holds_much_memory_does_not_starve_its_workers() -> None:
     # On Linux a child inherits its parent's peak in getrusage, across exec; training processes hold gigabytes.
     ballast = np.ones(100_000_000)
     with Router() as router:

@@ -157,11 +157,13 @@ def test_numbers_from_data_frames_are_written_as_people_write_them(folder: Path)
 
 
 def test_columns_that_json_cannot_hold_are_listed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    spec = write_parquet(folder / "a.parquet", [{**row(), "mask": b"\x00", "rank": 2}, row(question="And?")])
+    spec = write_parquet(
+        folder / "a.parquet", [{**row(), "mask": b"\x00", "odds": float("inf"), "rank": 2}, row(question="And?")]
+    )
     with caplog.at_level(logging.WARNING, logger="firsthand"):
         assert load_examples(spec)[0].meta == {"rank": 2}
     assert [r.getMessage() for r in caplog.records] == [
-        f"{spec}: columns that JSON cannot hold are not kept in meta: mask (bytes)"
+        f"{spec}: columns that JSON cannot hold are not kept in meta: mask (bytes), odds (float)"
     ]
 
 
@@ -174,7 +176,9 @@ def test_a_byte_order_mark_and_blank_lines_are_passed_over(folder: Path) -> None
     (folder / "data.jsonl").write_bytes(
         b"\xef\xbb\xbf" + json.dumps(row()).encode() + b"\r\n\r\n" + json.dumps(row(question="")).encode()
     )
-    assert "data.jsonl line 3, column `question`" in complaint(str(folder / "data.jsonl"))
+    headline, problem = complaint(str(folder / "data.jsonl")).split("\n")
+    assert headline.endswith("data.jsonl: 1 of 2 rows cannot be used, so nothing was loaded.")
+    assert problem.startswith("  data.jsonl line 3, column `question`")
 
 
 def test_loading_data_imports_neither_torch_nor_datasets() -> None:
@@ -218,6 +222,16 @@ def test_options_are_shown_once_in_the_question(question: str, expected: str) ->
 def test_a_finished_demonstration_is_kept_word_for_word(folder: Path) -> None:
     text = "<think>Hmm.</think><answer>3</answer>"
     assert load_examples(write_lines(folder, row(trace=text)))[0].traces[0].text == text
+
+
+def test_thoughts_without_an_answer_get_the_gold_one(folder: Path) -> None:
+    [example] = load_examples(write_lines(folder, row(trace="<think>Hmm.</think>")))
+    assert example.traces[0].text == "<think>Hmm.</think>\n<answer>3</answer>"
+
+
+def test_a_missing_value_is_as_good_as_no_column(folder: Path) -> None:
+    nothing = dict.fromkeys(("id", "family", "system", "options", "solution", "level"), float("nan"))
+    assert load_examples(write_lines(folder, {**row(), **nothing})) == load_examples(write_lines(folder, row()))
 
 
 def test_of_two_demonstration_columns_the_second_is_kept_in_meta(folder: Path) -> None:

@@ -123,7 +123,10 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     for folder in folders.values():
         assert (folder / "DONE").exists()
         assert len([Score.model_validate_json(x) for x in (folder / "scores.jsonl").read_text().splitlines()]) == 2
-    assert json.loads((folders["more"] / "recipe.json").read_text())["start"] == str(folders["sft"])
+    assert (
+        json.loads((folders["more"] / "recipe.json").read_text())["start"]
+        == json.loads((folders["sft"] / "recipe.json").read_text())["id"]
+    )
     results = json.loads((root / "results.json").read_text())["arms"]
     assert {arm: row["run"] for arm, row in results.items()} == {arm: f.name for arm, f in folders.items()}
     assert all(row["n"] == 2 and row["seed"] == 0 and len(row["ci95"]) == 2 for row in results.values())

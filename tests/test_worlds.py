@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+
 from firsthand.records import Example
 from firsthand.reward import Router
 from firsthand.worlds import SPLITS, WORLDS, generate, scene

@@ -211,7 +211,7 @@ PICTURES: Table = [
             "rename the column",
             [({**row(image=None), name: "a"}, f"a column `{name}`")],
         )
-        for name in ("image_path", "Image", "imgae")
+        for name in ("image_path", "Image", "imgae", "IMG")
     ),
 ]
 
@@ -267,6 +267,7 @@ ANSWERS: Table = [
     ),
     ("kind", KINDS, "did you mean `digit`?", [(row(kind="digits"), "'digits'"), (row(kind="Integer"), "'Integer'")]),
     ("kind", KINDS, "did you mean `box`?", [(row(kind="bbox"), "'bbox'")]),
+    ("kind", KINDS, "did you mean `choice`?", [(row(kind=" MCQ "), "' MCQ '")]),
     ("kind", KINDS, "use one of these", [(row(kind="zzz"), "'zzz'"), (row(kind=1), "1")]),
     (
         "kind",

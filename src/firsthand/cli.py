@@ -115,19 +115,20 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from firsthand.config import build
     from firsthand.console import Console
     from firsthand.evaluation import Protocol, evaluate_folder
     from firsthand.recipe import Data
     from firsthand.worlds import SMALL
 
     model = SMALL if args.model == "small" else Path(args.model)
+    name = model.resolve().name
     if (model / "DONE").exists():
-        model = model / "model"
-    protocol = Protocol(
-        max_new_tokens=args.max_new_tokens, samples=args.samples, temperature=args.temperature, system=args.system
-    )
+        model, name = model / "model", name.rpartition("-s")[0]
+    chosen = {key: getattr(args, key) for key in ("max_new_tokens", "samples", "temperature", "system")}
+    protocol = build(Protocol, chosen, "evaluate")
     with Console() as console:
-        folder = evaluate_folder(model, Data.parse(args.data), protocol, args.out, console.evaluation(model.name))
+        folder = evaluate_folder(model, Data.parse(args.data), protocol, args.out, console.evaluation(name), name=name)
     console.families(folder / "evaluation.json")
     print(f"scores: {folder / 'scores.jsonl'}")
     return 0
@@ -136,13 +137,12 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from firsthand.report import write_report
 
-    runs = [
-        run
-        for path in args.runs
-        for run in ([path] if (path / "recipe.json").exists() else sorted(p.parent for p in path.glob("*/recipe.json")))
-    ]
-    if not runs:
-        raise FirsthandError(f"no run directory (one that holds recipe.json) in: {', '.join(map(str, args.runs))}")
+    runs: list[Path] = []
+    for path in args.runs:
+        found = [path] if (path / "recipe.json").exists() else sorted(p.parent for p in path.glob("*/recipe.json"))
+        if not found:
+            raise FirsthandError(f"no run directory (one that holds recipe.json) in: {path}")
+        runs += found
     print(f"report: {write_report(runs, args.out, args.title)}")
     return 0
 

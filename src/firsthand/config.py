@@ -24,6 +24,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: no such file") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not readable as YAML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not readable: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected `key: value` lines, got {type(content).__name__}")
     return content
@@ -52,7 +54,10 @@ def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str
             if not isinstance(child, dict):
                 raise RecipeError(f"--set {assignment}: {parent!r} holds {child!r}, which has no keys of its own")
             inner = child
-        inner[last] = _value(value)
+        try:
+            inner[last] = _value(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {assignment}: not readable as YAML: {error}") from error
     return result
 
 
@@ -83,6 +88,9 @@ def _problem(model: type[BaseModel], content: Mapping[str, Any], error: dict[str
         )
     if error["type"] == "missing":
         return f"{name}: required, but not given"
+    if error["type"] == "value_error":  # one of our own validators: it says it all
+        said = str(error["ctx"]["error"])
+        return f"{name}: {said}" if name else said
     return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from firsthand.dataset import Encoder
+from firsthand.dataset import Encoder, model_config
 from firsthand.policy import Policy
 from firsthand.recipe import Data
 from firsthand.records import Example, Judged, Record, Reply, Score, Status, StopReason, content_id
@@ -46,18 +46,26 @@ def evaluate_folder(
     protocol: Protocol,
     root: Path,
     on_progress: Callable[[int, int], None] = lambda done, all: None,
+    *,
+    name: str | None = None,
 ) -> Path:
-    """Evaluate a Hugging Face folder on `data` in a run directory of its own; skipped when it is done already."""
+    """Evaluate a Hugging Face folder on `data` in a run directory of its own; skipped when it is done already.
+
+    Raises DataError, before a directory is made, when the model or the data cannot be used.
+    """
     examples = data.load()
+    name = name or model.resolve().name
+    model_config(model)
+    with Router() as router:
+        router.check(examples)
     recipe = {
-        "name": model.name,
+        "name": name,
         "model": str(model),
         "data": data.model_dump(mode="json"),
         "protocol": protocol.model_dump(mode="json"),
+        "data_id": content_id(*(e.id for e in examples)),
     }
-    with Run.open(
-        root, f"evaluate-{model.name}", protocol.seed, {**recipe, "data_id": content_id(*(e.id for e in examples))}
-    ) as run:
+    with Run.open(root, f"evaluate-{name}", protocol.seed, recipe) as run:
         if not run.is_done:
             evaluate(model, examples, data, protocol, run, on_progress)
             run.finish()

@@ -32,6 +32,13 @@ class Table:
     ref_logp_BT: Tensor | None = None
     """Log-probs under the reference policy; only when the objective needs them."""
 
+    def __post_init__(self) -> None:
+        """Broadcasting a column would be wrong and silent. Raises ValueError."""
+        _same_shape(self.logp_BT, self.mask_BT)
+        _same_shape(self.mask_BT.any(dim=1), self.advantage_B)
+        if self.ref_logp_BT is not None:
+            _same_shape(self.logp_BT, self.ref_logp_BT)
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -74,7 +81,7 @@ EPSILON = 1e-4
 
 def sft(table: Table, totals: Totals, settings: SFT) -> dict[str, Tensor]:
     """`nll`: the mean negative log-likelihood per demonstration token."""
-    weight_BT = token_weights(table.mask_BT, totals, per="token")
+    weight_BT = token_weights(table.mask_BT, totals, per="token", dtype=table.logp_BT.dtype)
     return {"nll": -(weight_BT * table.logp_BT).sum()}
 
 
@@ -84,7 +91,7 @@ def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
     One optimizer step per rollout, so the sampling policy is the current one and its log-probs are `logp.detach()`:
     a stored value from another kernel would put rounding into the ratio.
     """
-    weight_BT = token_weights(table.mask_BT, totals, per=settings.per)
+    weight_BT = token_weights(table.mask_BT, totals, per=settings.per, dtype=table.logp_BT.dtype)
     surrogate_BT = clipped_surrogate(
         table.logp_BT,
         table.logp_BT.detach(),
@@ -138,15 +145,17 @@ def k3(logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
     return log_ratio_BT.exp() - log_ratio_BT - 1
 
 
-def token_weights(mask_BT: Tensor, totals: Totals, *, per: Literal["sequence", "token"]) -> Tensor:
+def token_weights(
+    mask_BT: Tensor, totals: Totals, *, per: Literal["sequence", "token"], dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Weights [B, T] such that `(weights * loss).sum()`, added up over micro-batches, is a mean over the whole step.
 
     `sequence`: each reply counts once, whatever its length (GRPO). `token`: each token counts once (SFT, DAPO).
     """
     if per == "token":
-        return mask_BT / totals.tokens
+        return mask_BT.to(dtype) / totals.tokens
     length_B1 = mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
-    return mask_BT / (length_B1 * totals.replies)
+    return mask_BT.to(dtype) / (length_B1 * totals.replies)
 
 
 def _same_shape(a: Tensor, b: Tensor) -> None:

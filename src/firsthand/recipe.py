@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from firsthand.config import build
 from firsthand.errors import RecipeError
 from firsthand.objective import GRPO, Objective
 from firsthand.records import Example, Record
@@ -52,16 +53,16 @@ class Data(Record):
         """A command line's `worlds:count,chart[:test[:200]]`, or a path. Raises RecipeError."""
         if not text.startswith("worlds:"):
             return cls(path=text, number=10**9)
-        names, *rest = text.removeprefix("worlds:").split(":")
-        split, number = (*rest, "test", "200")[:2] if len(rest) < 2 else rest[:2]
-        if len(rest) > 2 or not number.isdigit():
+        names, split, number, *rest = [*text.removeprefix("worlds:").split(":"), "", ""][: max(3, text.count(":"))]
+        if rest or not (number or "200").isdigit():
             raise RecipeError(
                 f"--data {text}: expected worlds:NAMES[:SPLIT[:NUMBER]], such as worlds:count,chart:test:200"
             )
+        content = {"worlds": names.split(","), "split": split or "test", "number": int(number or 200)}
         try:
-            return cls(worlds=tuple(names.split(",")), split=split, number=int(number))
-        except ValueError as error:
-            raise RecipeError(f"--data {text}: {error}") from error
+            return build(cls, content, f"--data {text}")
+        except RecipeError as error:  # one line: it is about one word of a command line
+            raise RecipeError(" ".join(str(error).split())) from error
 
     def load(self) -> list[Example]:
         """Read or render the examples. Raises DataError naming file, row and remedy."""

@@ -45,6 +45,7 @@ class Run:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            lock.close()
             raise RecipeError(f"{folder}: another process is working on this run; wait for it or stop it") from error
         run = cls(folder, lock)
         if not (folder / "recipe.json").exists():
@@ -81,9 +82,9 @@ class Run:
         for name in ("metrics.jsonl", "rollouts.jsonl"):
             path = self.folder / name
             if path.exists():
-                lines = path.read_text().split("\n")[:-1]  # a line without its end was torn by a kill
+                lines = path.read_bytes().split(b"\n")[:-1]  # a line without its end was torn by a kill
                 kept = [line for line in lines if json.loads(line)["step"] < step]
-                write_atomically(path, "".join(f"{line}\n" for line in kept))
+                write_atomically(path, b"".join(line + b"\n" for line in kept))
 
     def write_records(self, name: str, records: Iterable[Record]) -> None:
         """Replace a JSONL file by these records."""

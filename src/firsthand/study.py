@@ -18,7 +18,6 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from firsthand.config import build, override, read_yaml
-from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol, evaluate
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step
@@ -45,7 +44,7 @@ class Study(Record):
     def _arms_start_from_earlier_ones(self) -> "Study":
         known: list[str] = []
         for name, arm in self.arms.items():
-            start = arm.get("start")
+            start = {**self.shared, **arm}.get("start")
             if start is not None and start not in known:
                 raise ValueError(
                     f"arm {name!r} starts from {start!r}, which is not an arm above it; above are: {known}"
@@ -61,7 +60,7 @@ class Study(Record):
     def recipe(self, arm: str, seed: int, folders: Mapping[str, Path]) -> Recipe:
         """The recipe of an arm; `folders` holds the finished runs of the arms above it."""
         content = {**_merged(self.shared, self.arms[arm]), "name": arm, "seed": seed}
-        if "start" in content:
+        if content.get("start") is not None:
             content["start"] = str(folders[content["start"]])
         return build(Recipe, content, f"arm {arm}")
 
@@ -77,6 +76,8 @@ def run_study(
     on_evaluation: Callable[[str], Callable[[int, int], None]] = lambda arm: lambda done, total: None,
 ) -> dict[str, Path]:
     """Train and evaluate every arm that is not done; the run directories by arm. Also writes `results.json`."""
+    for arm in study.arms:  # the last one's mistake must not show only when the others are trained
+        study.recipe(arm, seed, {name: Path(name) for name in study.arms})
     examples = study.evaluation.data.load()
     folders: dict[str, Path] = {}
     tables: dict[str, Any] = {}
@@ -114,15 +115,15 @@ def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
     result = dict(shared)
     for key, value in own.items():
         old = result.get(key)
-        if (
-            isinstance(value, Mapping)
-            and isinstance(old, Mapping)
-            and value.get("kind", old.get("kind")) == old.get("kind")
-        ):
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and not _differ(old.get("kind"), value.get("kind")):
             result[key] = _merged(old, value)
         else:
             result[key] = value
     return result
 
 
-__all__ = ["RecipeError", "Study", "run_study"]
+def _differ(shared: object, own: object) -> bool:
+    return shared is not None and own is not None and shared != own
+
+
+__all__ = ["Study", "run_study"]

@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from firsthand.errors import DataError
 from firsthand.records import Answer, Example, Status, Verdict
 from firsthand.reward.box import judge_box
 from firsthand.reward.choice import judge_choice
@@ -66,7 +67,7 @@ class Router:
     def judge(self, reply: str, answer: Answer) -> Verdict:
         """The verdict on one reply. Raises ValueError when the answer's kind has no verifier."""
         if answer.kind not in self._verifiers:
-            raise ValueError(
+            raise DataError(
                 f"no verifier scores answers of kind {answer.kind!r}: expected {', '.join(self._verifiers)}; "
                 "Router.check refuses such data before training"
             )
@@ -85,12 +86,12 @@ class Router:
     def check(self, examples: Iterable[Example]) -> None:
         """Refuse data that cannot be scored, before anything is trained on it.
 
-        Raises ValueError, naming the examples, when a kind has no verifier or a gold answer is rejected by its own.
+        Raises DataError, naming the examples, when a kind has no verifier or a gold answer is rejected by its own.
         """
         examples = list(examples)
         unknown = [f"{e.id} ({e.answer.kind})" for e in examples if e.answer.kind not in self._verifiers]
         if unknown:
-            raise ValueError(
+            raise DataError(
                 f"no verifier scores the answers of {_listed(unknown)}; leave these examples out: "
                 f"expected the kinds {', '.join(self._verifiers)}"
             )
@@ -101,7 +102,7 @@ class Router:
             if verdict.score is None or verdict.score < SAME
         ]
         if rejected:
-            raise ValueError(
+            raise DataError(
                 "expected every gold answer to score 1 against itself, got otherwise from the verifier of "
                 f"{_listed(rejected)}; correct these golds or leave the examples out"
             )

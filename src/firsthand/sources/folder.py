@@ -37,7 +37,7 @@ def _split_of(file: Path, folder: Path) -> str | None:
         return file.parent.name
     shard = _SHARD.fullmatch(file.stem)
     name = shard["name"] if shard else file.stem
-    return name if name in _SPLITS or (shard and name != "data") else None
+    return name if shard or name in _SPLITS else None
 
 
 def _choose(by_split: dict[str | None, list[Path]], folder: Path, split: str | None) -> list[Path]:

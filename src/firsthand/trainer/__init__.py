@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firsthand.dataset import model_config
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Step, content_id
 from firsthand.reward import Router
 from firsthand.rollout import LocalSampler
 from firsthand.run import Run
-from firsthand.trainer.gather import Gatherer, rollouts, summary
+from firsthand.trainer.gather import Gatherer, check, rollouts, summary
 from firsthand.trainer.state import State
 from firsthand.trainer.update import optimise
 
@@ -36,11 +37,14 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     Raises DataError, RecipeError or ParityError; each says what to do.
     """
     examples = recipe.data.load()
-    with open_run(recipe, examples, root) as run:
-        if not run.is_done:
-            with Router() as router:
+    with Router() as router:
+        # Before a directory is made: a mistake leaves nothing behind.
+        model_config(recipe.model_folder())
+        check(recipe, examples, router)
+        with open_run(recipe, examples, root) as run:
+            if not run.is_done:
                 _train(recipe, examples, run, router, on_step)
-        return run.folder
+            return run.folder
 
 
 def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:

@@ -35,13 +35,7 @@ class Gatherer:
     def __init__(
         self, recipe: Recipe, examples: Sequence[Example], encoder: Encoder, sampler: Sampler, router: Router
     ) -> None:
-        """Check that every example can serve the objective. Raises DataError naming those that cannot."""
-        if not examples:
-            raise DataError("expected at least one example to train on, got none")
-        if isinstance(recipe.objective, GRPO):
-            router.check(examples)
-        else:
-            _check_traces(examples, recipe.objective)
+        """The examples must have passed `check`."""
         self._recipe = recipe
         self._examples = examples
         self._encoder = encoder
@@ -86,6 +80,16 @@ class Gatherer:
             rows = (Judged(reply=r, verdict=v, advantage=a) for (r, v), a in zip(judged, credit, strict=True))
             members.append(Member(example, prompt, tuple(rows)))
         return members, {"rollout": sampled - began, "reward": time.perf_counter() - sampled}
+
+
+def check(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
+    """Whether every example can serve the objective. Raises DataError naming those that cannot."""
+    if not examples:
+        raise DataError("expected at least one example to train on, got none")
+    if isinstance(recipe.objective, GRPO):
+        router.check(examples)
+    else:
+        _check_traces(examples, recipe.objective)
 
 
 def draw(examples: int, prompts: int, step: int, seed: int) -> list[int]:
