@@ -132,8 +132,8 @@ laboratory animal for comparing training recipes, and of no other use.
 ## Measured
 
 {number} test scenes per row, greedy unless said otherwise; pass@k at temperature 1 from 8 samples; mean IoU for
-`locate` (a hit for pass@k is IoU >= 0.5). {date.today()}, torch {torch.__version__}, transformers {transformers.__version__},
-{platform.machine()}, `python scripts/ship.py RUN --number {number}`.
+`locate` (a hit for pass@k is IoU >= 0.5). {date.today()}, torch {torch.__version__}, transformers
+{transformers.__version__}, {platform.machine()}, `python scripts/ship.py RUN --number {number}`.
 
 {table(found["families"])}
 
