@@ -45,6 +45,12 @@ def start(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
     )
 
 
+def to_its_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process is done, and see that it was content."""
+    _, told = process.communicate()
+    assert process.returncode == 0, told.decode()
+
+
 def kill_when(process: subprocess.Popen[bytes], is_time) -> None:
     """SIGKILL the process at the first moment that `is_time()` holds; it must not end before."""
     while not is_time():
@@ -66,12 +72,12 @@ def test_a_killed_run_goes_on_bit_for_bit(content, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(content))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert start(recipe, whole).wait() == 0
+    to_its_end(start(recipe, whole))
 
     kill_when(start(recipe, broken), lambda: journalled(broken, 1))  # before the first checkpoint
     kill_when(start(recipe, broken), lambda: any(broken.glob("*/checkpoints/.step-*")))  # while one is being written
     kill_when(start(recipe, broken), lambda: journalled(broken, 3))  # after one
-    assert start(recipe, broken).wait() == 0
+    to_its_end(start(recipe, broken))
 
     (a,), (b,) = whole.iterdir(), broken.iterdir()
     assert a.name == b.name
