@@ -13,7 +13,7 @@ from firsthand import dataset
 from firsthand.dataset import Encoder, PixelCache
 from firsthand.errors import DataError
 from firsthand.policy import Policy
-from firsthand.records import Digit, Example, Picture
+from firsthand.records import Digit, Example, Picture, png
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +191,24 @@ def test_an_image_processor_of_another_model_is_refused(folders: dict[str, Path]
 
 def copied(folders: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(folders["qwen2_5_vl"], tmp_path / "copy"))
+
+
+def test_pictures_stand_where_their_marks_are_and_first_without_marks():
+    from firsthand.dataset import content_parts
+
+    pictures = tuple(Picture(sha256=str(i), width=28, height=28, path=f"{i}.png") for i in range(2))
+    answer = Digit(value="1")
+    image, says = {"type": "image"}, lambda text: {"type": "text", "text": text}
+    marked = Example(question="Left <image> or right <image>?", images=pictures, answer=answer)
+    assert content_parts(marked) == [says("Left "), image, says(" or right "), image, says("?")]
+    plain = Example(question="Which one?", images=pictures, answer=answer)
+    assert content_parts(plain) == [image, image, says("Which one?")]
+    no_picture = Example(question="What is an <image> tag?", images=(), answer=answer)
+    assert content_parts(no_picture) == [says("What is an <image> tag?")]
+
+
+def test_what_is_transparent_is_read_as_white():
+    from PIL import Image
+
+    data = png(Image.new("RGBA", (28, 28), (0, 0, 0, 0)))
+    assert Picture(sha256="0", width=28, height=28, data=data).open().getpixel((3, 3)) == (255, 255, 255)

@@ -26,6 +26,8 @@ VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|imag
 STRUCTURE = (START_OF_TURN, END_OF_TURN, END_OF_TEXT, *VISION_TOKENS)
 """Tokens that plain text must not smuggle in: they end a turn, or stand for pixels that are not there."""
 PIXEL_CACHE_BYTES = 2**30
+MARK = "<image>"
+"""Where a picture stands inside a question; sources check that there is one mark per picture, or none."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,7 @@ class Encoder:
         system = example.system if example.system is not None else system
         for text in (system or "", example.question):
             _refuse_structure(text, f"example {example.id}: the question or system prompt")
-        content = [*({"type": "image"} for _ in example.images), {"type": "text", "text": example.question}]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content_parts(example)}]
         if system is not None:
             messages.insert(0, {"role": "system", "content": system})
         text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -139,6 +140,16 @@ class Encoder:
         sizes = iter(counts)
         runs = ([t] * next(sizes) if t == self._image_token_id else [t] for t in token_ids)
         return tuple(token for run in runs for token in run)
+
+
+def content_parts(example: Example) -> list[dict[str, str]]:
+    """A question as the parts of a chat message: pictures where `<image>` marks stand, or first when there are none."""
+    if MARK not in example.question or not example.images:
+        return [*({"type": "image"} for _ in example.images), {"type": "text", "text": example.question}]
+    first, *others = example.question.split(MARK)
+    texts = [{"type": "text", "text": first}]
+    parts = texts + [part for text in others for part in ({"type": "image"}, {"type": "text", "text": text})]
+    return [part for part in parts if part.get("text") != ""]
 
 
 class PixelCache:

@@ -23,6 +23,9 @@ from firsthand.rollout import Sampling
 from firsthand.sources import load_examples
 from firsthand.worlds import SMALL, WORLDS, generate
 
+RENDERED = 512
+"""Examples of worlds when a recipe does not say how many."""
+
 
 class Data(Record):
     """Where examples come from: either a `path` of a user's own, or rendered `worlds`."""
@@ -32,8 +35,8 @@ class Data(Record):
     worlds: tuple[str, ...] = ()
     """Families of rendered tasks, in equal parts."""
     split: Literal["train", "validation", "test"] = "train"
-    number: int = Field(default=512, gt=0)
-    """Examples in all; the first ones of a path (all of them if it has fewer)."""
+    number: int | None = Field(default=None, gt=0)
+    """Examples in all: the first ones of a path, or how many to render; None is a whole path, and 512 of worlds."""
     seed: int = 0
     level: Literal["easy", "hard", "mixed"] = "mixed"
     shifted: bool = False
@@ -52,7 +55,7 @@ class Data(Record):
     def parse(cls, text: str) -> "Data":
         """A command line's `worlds:count,chart[:test[:200]]`, or a path. Raises RecipeError."""
         if not text.startswith("worlds:"):
-            return cls(path=text, number=10**9)
+            return cls(path=text)
         names, split, number, *rest = [*text.removeprefix("worlds:").split(":"), "", ""][: max(3, text.count(":"))]
         if rest or not (number or "200").isdigit():
             raise RecipeError(
@@ -68,12 +71,13 @@ class Data(Record):
         """Read or render the examples. Raises DataError naming file, row and remedy."""
         if self.path is not None:
             return load_examples(self.path)[: self.number]
-        share = -(-self.number // len(self.worlds))
+        number = self.number or RENDERED
+        share = -(-number // len(self.worlds))
         drawn = [
             generate(name, self.split, share, seed=self.seed, level=self.level, shifted=self.shifted)
             for name in self.worlds
         ]
-        return [example for row in zip(*drawn, strict=True) for example in row][: self.number]
+        return [example for row in zip(*drawn, strict=True) for example in row][:number]
 
 
 class Optimizer(Record):

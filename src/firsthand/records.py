@@ -122,10 +122,14 @@ class Picture(Record):
         return self.data if self.data is not None else Path(str(self.path)).read_bytes()
 
     def open(self) -> "Image":
-        """Decode to an RGB `PIL.Image.Image`."""
+        """Decode to an RGB `PIL.Image.Image`; what is transparent becomes white, as on a page."""
         from PIL import Image
 
-        return Image.open(io.BytesIO(self.encoded())).convert("RGB")
+        image = Image.open(io.BytesIO(self.encoded()))
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        page = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
 
 
 class Trace(Record):
