@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from firsthand.errors import DataError, ParityError
+from firsthand.errors import DataError, ParityError, RecipeError
 from firsthand.recipe import Recipe
 from firsthand.records import Rollout, Step
 from firsthand.trainer import train
@@ -156,3 +156,10 @@ def test_a_sampler_that_reports_wrong_log_probs_stops_the_first_step(tmp_path, m
     monkeypatch.setattr(LocalSampler, "sample", lying)
     with pytest.raises(ParityError, match=r"disagree by 0\.01"):
         train(Recipe.model_validate(GRPO | {"steps": 1}), tmp_path)
+
+
+def test_a_run_that_diverges_stops_and_says_so(tmp_path):
+    recipe = Recipe.model_validate(GRPO | {"steps": 4, "optimizer": {"lr": 1e30, "max_grad_norm": 1e30}})
+    with pytest.raises(RecipeError, match=r"training has diverged; lower optimizer\.lr"):
+        train(recipe, tmp_path)
+    assert not list(tmp_path.glob("*/DONE"))

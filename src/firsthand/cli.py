@@ -4,12 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from firsthand.errors import FirsthandError
-
-if TYPE_CHECKING:
-    pass
 
 RECIPES = Path(__file__).parent / "recipes"
 

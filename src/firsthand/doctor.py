@@ -11,8 +11,6 @@ from typing import NamedTuple
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "math-verify", "pillow", "pyarrow")
 OPTIONAL = {
     "sklearn": "the digits world: pip install 'firsthand[demo]'",
-    "vllm": "sampling with vLLM on a GPU: pip install 'firsthand[vllm]'",
-    "peft": "LoRA: pip install 'firsthand[peft]'",
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from firsthand.dataset import Encoder, model_config
@@ -81,7 +82,8 @@ def evaluate(
     on_progress: Callable[[int, int], None] = lambda done, all: None,
 ) -> dict[str, Any]:
     """Write scores.jsonl and evaluation.json of a model folder into an open run; the content of evaluation.json."""
-    policy, encoder = Policy.load(model), Encoder.load(model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy, encoder = Policy.load(model, device=device), Encoder.load(model)
     with Router() as router:
         router.check(examples)
         scores: list[Score] = []

@@ -53,7 +53,7 @@ class SFT(Record):
 
     kind: Literal["sft"] = "sft"
     trace: str = "expert"
-    """Which demonstration to imitate: `plain` or `expert` in the worlds; `given` in a user's own data."""
+    """Which demonstration to imitate: `plain` or `expert` in the worlds; `plain` in a user's own data."""
 
 
 class GRPO(Record):

@@ -1,13 +1,14 @@
 """The examples of an optimizer step, and what to learn from each: demonstrations, or judged replies of the policy."""
 
 import dataclasses
+import math
 import random
 import statistics
 import time
 from collections.abc import Sequence
 
 from firsthand.dataset import Encoder, Prompt
-from firsthand.errors import DataError
+from firsthand.errors import DataError, RecipeError
 from firsthand.objective import GRPO, SFT, group_advantage
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Judged, Reply, Rollout, Status, StopReason, Verdict
@@ -70,6 +71,7 @@ class Gatherer:
         began = time.perf_counter()
         settings = self._recipe.sampling.model_copy(update={"seed": self._recipe.seed * 1_000_003 + step})
         groups = self._sampler.sample(prompts, objective.group_size, settings)
+        _check_finite([reply for group in groups for reply in group], step)
         sampled = time.perf_counter()
         pairs = [(r.text, e.answer) for e, group in zip(examples, groups, strict=True) for r in group]
         verdicts = iter(self._router.judge_many(pairs))
@@ -145,6 +147,15 @@ def _rewards(batch: Sequence[Member]) -> dict[str, float]:
     if len(scores[""]) > 1:
         metrics["reward/std"] = statistics.stdev(scores[""])
     return metrics
+
+
+def _check_finite(replies: Sequence[Reply], step: int) -> None:
+    """Weights that are not numbers write equal replies, whose groups are silent: nothing else would notice."""
+    if not all(math.isfinite(logp) for reply in replies for logp in reply.logprobs):
+        raise RecipeError(
+            f"step {step}: expected finite log-probs of sampled tokens, got others: training has diverged; "
+            "lower optimizer.lr or optimizer.max_grad_norm"
+        )
 
 
 def _check_traces(examples: Sequence[Example], objective: SFT) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from firsthand.errors import ParityError
+from firsthand.errors import ParityError, RecipeError
 from firsthand.objective import GRPO, TERMS, Table, Totals
 from firsthand.policy import Group
 from firsthand.recipe import Optimizer, Recipe
@@ -132,7 +132,12 @@ def _descend(state: "State", recipe: Recipe, step: int) -> dict[str, float]:
     parameters = [p for p in state.policy.parameters if p.grad is not None]
     if not parameters:
         return {"optim/lr": lr}
-    norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.optimizer.max_grad_norm, error_if_nonfinite=True)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.optimizer.max_grad_norm)
+    if not torch.isfinite(norm):
+        raise RecipeError(
+            f"step {step}: expected a finite gradient norm, got {float(norm)}: training has diverged; "
+            "lower optimizer.lr or optimizer.max_grad_norm"
+        )
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     state.optimizer.step()
