@@ -15,8 +15,8 @@ PAPER = (12, 12, 16)
 
 
 def draw(rng: random.Random, level: str, shifted: bool, split: str) -> Scene:
-    """Three (easy) or four (hard) digits on 2 x 2 cells; shifted: five on 3 x 2."""
-    columns, rows = (3, 2) if shifted else (2, 2)
+    """Three (easy) or four (hard) digits on 2 x 2 or 3 x 2 cells; shifted: five on 3 x 2."""
+    columns, rows = 3 if shifted or rng.random() < 0.3 else 2, 2
     number = 5 if shifted else 3 if level == "easy" else 4
     pool = _pool(split)
     canvas = Canvas(columns, rows, PAPER)

@@ -42,8 +42,8 @@ def _angles(rng: random.Random, labels: list[int], shifted: bool) -> tuple[Image
     canvas = Canvas(3, 3)
     apex = CELL * 1.5 + rng.randint(-14, 14)
     canvas.polygon([(apex, 3), (3 * CELL - 3, 2 * CELL - 2), (3, 2 * CELL - 2)], PAPER, INK, 2)
-    canvas.text(str(labels[0]), (0.5 * CELL, 2.5 * CELL), 19, shifted)
-    canvas.text(str(labels[1]), (2.5 * CELL, 2.5 * CELL), 19, shifted)
+    for label, x in zip(labels, (0.5 * CELL, 2.5 * CELL), strict=True):
+        canvas.text(str(label), (x, 2.5 * CELL), 19 if label < 100 else 14, shifted)
     canvas.text("?", (apex, 1.15 * CELL), 17, shifted)
     return canvas.finish(), f"{apex}"
 
