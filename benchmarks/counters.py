@@ -14,7 +14,7 @@ from torch import nn
 
 from firsthand.recipe import Recipe
 from firsthand.trainer.gather import Member
-from firsthand.trainer.update import row_length, split
+from firsthand.trainer.update import forward_budget, row_length, split
 
 _UTILS: Any = importlib.import_module("trl.trainer.utils")
 
@@ -110,7 +110,7 @@ def expected_ours(batch: Sequence[Member], recipe: Recipe) -> Counts:
     A frozen tower sees a picture only once. Without padding, `training_tokens` would be sum(P) + B * G * R.
     """
     B, G, P, R = _sizes(batch)
-    micros = split(batch, recipe.tokens_per_forward)
+    micros = split(batch, forward_budget(recipe, torch.device("cpu")))
     return Counts(
         images_processed=B,
         tower_images=B if recipe.trainable == "language" else 2 * B,

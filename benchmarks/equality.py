@@ -66,6 +66,7 @@ def freeze(ours: Ours, theirs: Trl, examples: list[Example]) -> Frozen:
             Judged(
                 reply=Reply(text="", token_ids=tuple(replies[k * group + i])),
                 verdict=Verdict(score=reward(i, group), status=Status.OK),
+                reward=reward(i, group),
                 advantage=credit[i],
             )
             for i in range(group)

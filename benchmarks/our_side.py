@@ -46,7 +46,7 @@ class Ours:
         optimizer = torch.optim.AdamW(
             self.policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0
         )
-        self.state = State(self.policy, self.encoder, optimizer, reference=None, step=0)
+        self.state = State(self.policy, self.encoder, optimizer, reference=None, step=0, kl_weight=0.0)
         sampler = LocalSampler(self.policy, self.encoder)
         sampler.stop_ids = ()  # every reply is as long as it may be
         self._gatherer = Gatherer(recipe, examples, self.encoder, sampler, PlaceRouter(group_of(recipe)))

@@ -49,16 +49,17 @@ def alternate(ours: Callable[[int], Action], theirs: Callable[[int], Action], st
     pairs = []
     for step in steps:
         if step % 2 == 0:
-            a = _seconds(ours(step))
-            b = _seconds(theirs(step))
+            a = seconds_of(ours(step))
+            b = seconds_of(theirs(step))
         else:
-            b = _seconds(theirs(step))
-            a = _seconds(ours(step))
+            b = seconds_of(theirs(step))
+            a = seconds_of(ours(step))
         pairs.append((a, b))
     return Pairs(pairs)
 
 
-def _seconds(action: Action) -> float:
+def seconds_of(action: Action) -> float:
+    """Wall time of an action."""
     began = time.perf_counter()
     action()
     return time.perf_counter() - began

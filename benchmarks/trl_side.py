@@ -14,6 +14,7 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 from transformers.processing_utils import ProcessorMixin
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 from workload import MAX_GRAD_NORM, examples_of, group_of, reward
 
 from firsthand.recipe import Recipe
@@ -40,8 +41,8 @@ def processor() -> ImageTextProcessor:
     return ImageTextProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)
 
 
-def config(recipe: Recipe, folder: str) -> GRPOConfig:
-    """The recipe in TRL's words."""
+def config(recipe: Recipe, folder: str, forwards: int) -> GRPOConfig:
+    """The recipe in TRL's words; an update runs as so many forwards of equal size."""
     length = recipe.sampling.max_new_tokens
     return GRPOConfig(
         output_dir=folder,
@@ -51,8 +52,8 @@ def config(recipe: Recipe, folder: str) -> GRPOConfig:
         gradient_checkpointing=False,
         disable_dropout=True,
         use_vllm=False,
-        per_device_train_batch_size=recipe.prompts * group_of(recipe),  # whole groups, one forward per update
-        gradient_accumulation_steps=1,
+        per_device_train_batch_size=recipe.prompts * group_of(recipe) // forwards,
+        gradient_accumulation_steps=forwards,
         num_generations=group_of(recipe),
         num_iterations=1,
         max_completion_length=length,
@@ -89,8 +90,12 @@ def replies_only_head() -> Iterator[None]:
 class Trl:
     """TRL's trainer, step by step."""
 
-    def __init__(self, recipe: Recipe, examples: list[Example], folder: str) -> None:
-        """Load the small model; new AdamW moments. TRL may write into the folder."""
+    def __init__(self, recipe: Recipe, examples: list[Example], folder: str, forwards: int = 1) -> None:
+        """Load the small model; new AdamW moments. TRL may write into the folder.
+
+        `forwards` per update must divide the replies of a step.
+        """
+        self.forwards = forwards
         self._recipe = recipe
         self._examples = examples
         self.model: Any = AutoModelForImageTextToText.from_pretrained(
@@ -106,11 +111,11 @@ class Trl:
         self.trainer: Any = GRPOTrainer(
             model=self.model,
             reward_funcs=self._rewards,
-            args=config(recipe, folder),
+            args=config(recipe, folder, forwards),
             train_dataset=dataset(examples[: recipe.prompts]),
             processing_class=self.processor,
         )
-        self.trainer.current_gradient_accumulation_steps = 1  # set by the outer loop, which is not run here
+        self.trainer.current_gradient_accumulation_steps = forwards  # set by the outer loop, which is not run here
         self.model.train()
 
     def rows(self, step: int) -> list[dict[str, Any]]:
@@ -119,7 +124,8 @@ class Trl:
 
     def full_step(self, rows: list[dict[str, Any]]) -> None:
         """Tokenise, generate, judge, update."""
-        self.trainer.training_step(self.model, rows, None)
+        for _ in range(self.forwards):  # the first one generates for all
+            self.trainer.training_step(self.model, rows, None)
         self._descend()
 
     def replay(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -128,8 +134,10 @@ class Trl:
 
     def update(self, inputs: dict[str, Any]) -> float:
         """Log-probs, backward and optimizer step on given replies; the gradient's norm before clipping."""
-        loss = self.trainer.compute_loss(self.model, inputs)
-        self.trainer.accelerator.backward(loss)
+        parts = split_tensor_dict(split_pixel_values_by_grid(inputs), self.forwards)  # as TRL's own buffer does
+        for part in parts:
+            loss = self.trainer.compute_loss(self.model, unsplit_pixel_values_by_grid(part))
+            self.trainer.accelerator.backward(loss)
         return self._descend()
 
     def _descend(self) -> float:

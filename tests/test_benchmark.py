@@ -89,3 +89,17 @@ def test_the_ratio_is_the_median_of_the_pairs_with_its_interval() -> None:
     assert pairs.ratio == 3.0
     assert pairs.medians == (1.0, 6.0)
     assert (low, high) == (2.0, 100.0)
+
+
+def test_trl_in_several_forwards_makes_the_same_update(tmp_path: Path) -> None:
+    with replies_only_head():
+        ours, theirs, frozen = vs_trl.frozen_sides(TINY, str(tmp_path), forwards=2)
+        assert theirs.forwards == 2
+        equality.compare(ours, theirs, frozen).check()
+
+
+def test_trl_in_several_forwards_generates_once_per_step(tmp_path: Path) -> None:
+    with replies_only_head():
+        recipe = TINY.recipe()
+        examples = recipe.data.load()
+        vs_trl.count_full_step(Ours(recipe, examples), Trl(recipe, examples, str(tmp_path), 2), step=0)
