@@ -66,7 +66,7 @@ def test_only_tokens_that_are_trained_are_scored(folder: Path) -> None:
     policy = Policy.load(folder)
     whole = group(folder, (5, 6, 7), (8, 9))
     part = replace(whole, trained=((False, True, True), (False, False)))
-    scored, expected = policy.logprobs([part], with_entropy=True), policy.logprobs([whole], with_entropy=True)
+    scored, expected = policy.logprobs([part], entropy="value"), policy.logprobs([whole], entropy="value")
     assert scored.mask_BT.tolist() == [[False, True, True], [False, False, False]]
     assert scored.entropy_BT is not None and expected.entropy_BT is not None
     for found, full in ((scored.logp_BT, expected.logp_BT), (scored.entropy_BT, expected.entropy_BT)):
@@ -114,7 +114,7 @@ def test_a_saved_policy_is_a_complete_folder_with_the_same_log_probs(folder: Pat
 def test_log_probs_are_float32_whatever_the_weights_are(folder: Path) -> None:
     policy = Policy.load(folder, dtype=torch.bfloat16)
     assert policy.model.dtype == torch.bfloat16
-    found = policy.logprobs([group(folder, (5, 6, 7))], with_entropy=True)
+    found = policy.logprobs([group(folder, (5, 6, 7))], entropy="value")
     assert found.logp_BT.dtype == torch.float32
     assert found.entropy_BT is not None and found.entropy_BT.dtype == torch.float32
     assert not found.entropy_BT.requires_grad

@@ -75,7 +75,7 @@ def assert_equivalent(policy: Policy, groups: Sequence[Group], temperature: floa
     """Packed rows and plain rows agree: log-probs, entropies, and the gradient of every parameter."""
     expected, expected_entropy = plain_logprobs(policy, groups, temperature)
     expected_grads = gradients(policy, expected)
-    found = policy.logprobs(groups, temperature=temperature, with_entropy=True)
+    found = policy.logprobs(groups, temperature=temperature, entropy="value")
     logps = [logp[mask] for logp, mask in zip(found.logp_BT, found.mask_BT, strict=True)]
     grads = gradients(policy, logps)
     torch.testing.assert_close(torch.cat(logps), torch.cat(expected), atol=1e-5, rtol=0)

@@ -103,7 +103,7 @@ def test_settings_out_of_range_and_unknown_ones_are_refused(wrong: dict[str, Any
 
 
 def test_a_recipe_survives_json() -> None:
-    one = recipe(objective={"kind": "grpo", "beta": 0.04})
+    one = recipe(objective={"kind": "grpo", "kl": 0.04})
     assert Recipe.model_validate_json(one.model_dump_json()) == one
 
 

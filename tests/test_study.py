@@ -37,11 +37,11 @@ def test_an_arm_changes_what_it_says_and_shares_the_rest() -> None:
 @pytest.mark.parametrize(
     ("shared", "own", "expected"),
     [
-        ({"kind": "grpo", "group_size": 4}, {"beta": 0.1}, GRPO(group_size=4, beta=0.1)),
-        ({"kind": "grpo", "group_size": 4}, {"kind": "grpo", "beta": 0.1}, GRPO(group_size=4, beta=0.1)),
+        ({"kind": "grpo", "group_size": 4}, {"kl": 0.1}, GRPO(group_size=4, kl=0.1)),
+        ({"kind": "grpo", "group_size": 4}, {"kind": "grpo", "kl": 0.1}, GRPO(group_size=4, kl=0.1)),
         ({"kind": "grpo", "group_size": 4}, {"kind": "sft", "trace": "plain"}, SFT(trace="plain")),
         ({"kind": "sft", "trace": "plain"}, {"kind": "grpo"}, GRPO()),
-        ({"group_size": 4}, {"kind": "grpo", "beta": 0.1}, GRPO(group_size=4, beta=0.1)),
+        ({"group_size": 4}, {"kind": "grpo", "kl": 0.1}, GRPO(group_size=4, kl=0.1)),
     ],
 )
 def test_an_objective_of_another_kind_replaces_the_shared_one_whole(
@@ -81,7 +81,7 @@ def test_a_shared_start_is_no_way_around_that() -> None:
 
 
 def test_an_arm_that_cannot_be_a_recipe_is_refused_by_name() -> None:
-    with pytest.raises(RecipeError, match=r"arm a:\n  objective\.grpo\.groupsize: unknown key; did you mean 'group_s"):
+    with pytest.raises(RecipeError, match=r"arm a:\n  objective\.groupsize: unknown key; did you mean 'group_s"):
         study(a={"objective": {"kind": "grpo", "groupsize": 4}}).recipe("a", 0, {})
 
 

@@ -36,8 +36,27 @@ def build(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {_problem(model, content, dict(e))}" for e in error.errors()]
+        lines = [f"  {line}" for e in error.errors() for line in _problem(model, content, dict(e)).splitlines()]
         raise RecipeError("\n".join([f"{where}:", *lines])) from error
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `under`, key by key; a mapping of another `kind` replaces the one below it whole."""
+    result = dict(under)
+    for key, value in over.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and not _differ(old.get("kind"), value.get("kind")):
+            result[key] = merge(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say of an unknown name: the one that was probably meant, or all there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
 
 
 def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -61,6 +80,10 @@ def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str
     return result
 
 
+def _differ(under: object, over: object) -> bool:
+    return under is not None and over is not None and under != over
+
+
 def _value(text: str) -> Any:
     value = yaml.safe_load(text)
     if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text, because it has no dot
@@ -80,16 +103,15 @@ def _problem(model: type[BaseModel], content: Mapping[str, Any], error: dict[str
     name = ".".join(path)
     if error["type"] == "extra_forbidden":
         known = _keys_beside(model, [p for p in error["loc"] if isinstance(p, str)])
-        near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-        return (
-            f"{name}: unknown key; did you mean {near[0]!r}?"
-            if near
-            else f"{name}: unknown key; known: {', '.join(known)}"
-        )
+        return f"{name}: unknown key; {nearest(path[-1], known)}"
     if error["type"] == "missing":
         return f"{name}: required, but not given"
     if error["type"] == "value_error":  # one of our own validators: it says it all
-        said = str(error["ctx"]["error"])
+        problem = error["ctx"]["error"]
+        said = str(problem)
+        if isinstance(problem, RecipeError):  # from a `build` inside this one, which has named its place
+            head, _, rest = said.partition(":\n")
+            return "\n".join(f"{head}.{line.strip()}" for line in rest.splitlines()) if rest else said
         return f"{name}: {said}" if name else said
     return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}"
 

@@ -15,16 +15,19 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from firsthand.config import build
+from firsthand.config import build, merge
 from firsthand.errors import RecipeError
-from firsthand.objective import GRPO, Objective
+from firsthand.objective import PRESETS, Objective, parse
 from firsthand.records import Example, Record
+from firsthand.reward import Reward
 from firsthand.rollout import Sampling
 from firsthand.sources import load_examples
 from firsthand.worlds import SMALL, WORLDS, generate
 
 RENDERED = 512
 """Examples of worlds when a recipe does not say how many."""
+WORLDS_ONLY = {"split", "seed", "level", "shifted"}
+"""Keys of `Data` that say how worlds are rendered."""
 
 
 class Data(Record):
@@ -32,6 +35,8 @@ class Data(Record):
 
     path: str | None = None
     """A .jsonl or .parquet file, or a folder in TRL's vision format."""
+    kind: Literal["digit", "choice", "math", "box", "open"] | None = None
+    """Of a path's rows that name no kind of their own; None infers it where one reading is possible."""
     worlds: tuple[str, ...] = ()
     """Families of rendered tasks, in equal parts."""
     split: Literal["train", "validation", "test"] = "train"
@@ -46,6 +51,10 @@ class Data(Record):
     def _one_source(self) -> "Data":
         if (self.path is None) == (not self.worlds):
             raise ValueError("give either `path` or `worlds`")
+        if self.path is not None and (beside := self.model_fields_set & WORLDS_ONLY):
+            raise ValueError(f"{', '.join(sorted(beside))}: only worlds have it, and `path` is given; leave it out")
+        if self.worlds and self.kind is not None:
+            raise ValueError("kind: worlds know theirs; leave it out")
         unknown = [name for name in self.worlds if name not in WORLDS]
         if unknown:
             raise ValueError(f"unknown worlds {unknown}; known: {', '.join(WORLDS)}")
@@ -70,7 +79,7 @@ class Data(Record):
     def load(self) -> list[Example]:
         """Read or render the examples. Raises DataError naming file, row and remedy."""
         if self.path is not None:
-            return load_examples(self.path)[: self.number]
+            return load_examples(self.path, kind=self.kind)[: self.number]
         number = self.number or RENDERED
         share = -(-number // len(self.worlds))
         drawn = [
@@ -105,25 +114,42 @@ class Recipe(Record):
     data: Data
     system: str | None = None
     """System prompt of every example that has none of its own."""
-    objective: Objective = Field(default_factory=GRPO)
+    objective: Objective = Field(default_factory=lambda: parse("grpo"))
+    reward: Reward = Field(default_factory=Reward)
     steps: int = Field(default=60, ge=0)
-    """Optimizer steps. 0 only copies the model: a baseline."""
+    """Batches that are gathered and learnt from. 0 only copies the model: a baseline."""
     prompts: int = Field(default=16, gt=0)
-    """Prompts per optimizer step."""
+    """Prompts per batch."""
+    updates: int = Field(default=1, gt=0)
+    """Optimizer updates per batch, each on its own share of the prompts: from the second on, ratios leave 1."""
     sampling: Sampling = Field(default_factory=Sampling)
     optimizer: Optimizer = Field(default_factory=Optimizer)
     trainable: Literal["all", "language"] = "language"
     """`language` freezes the vision tower (VLAA-Thinking §4)."""
     gradient_checkpointing: bool = False
-    tokens_per_forward: int = Field(default=16384, gt=0)
-    """Rows of one forward times their longest length; splits a step without changing its gradient."""
+    tokens_per_forward: int | None = Field(default=None, gt=0)
+    """Rows of one forward times their longest length; splits a step without changing its gradient. None: 2,048 on a
+    CPU, whose caches are small, and 16,384 on a GPU (measured, ours)."""
     checkpoint_every: int = Field(default=20, gt=0)
     seed: int = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_method_has_it(cls, content: Any) -> Any:
+        """A method may have defaults for the rest of the recipe, such as VLAA-Thinking's temperature."""
+        if not isinstance(content, dict):
+            return content
+        said = content.get("objective", "grpo")
+        kind = said.get("kind", "grpo") if isinstance(said, dict) else getattr(said, "kind", said)
+        preset = PRESETS.get(kind) if isinstance(kind, str) else None
+        return merge(preset.recipe, content) if preset else content
+
     @model_validator(mode="after")
-    def _sampling_is_random(self) -> "Recipe":
-        if isinstance(self.objective, GRPO) and self.sampling.temperature == 0:
+    def _fits_together(self) -> "Recipe":
+        if self.objective.samples and self.sampling.temperature == 0:
             raise ValueError("sampling.temperature is 0, so all replies of a group agree and teach nothing; use 1.0")
+        if self.updates > self.prompts:
+            raise ValueError(f"updates must not exceed prompts: got {self.updates} and {self.prompts}")
         if re.search(r"[^\w.+-]", self.name):
             raise ValueError(f"name {self.name!r} becomes a folder: use letters, digits, '.', '+', '-' and '_'")
         return self

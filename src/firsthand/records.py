@@ -230,11 +230,14 @@ class Reply(Record):
 
 
 class Judged(Record):
-    """A reply and its verdict; `advantage` is the group-relative credit that training used (absent elsewhere)."""
+    """A reply and its verdict. What training made of them is absent elsewhere."""
 
     reply: Reply
     verdict: Verdict
+    reward: float | None = None
+    """The verdict's score with what the recipe adds for format or length; None when the reply taught nothing."""
     advantage: float | None = None
+    """The reward relative to its group."""
 
 
 class Rollout(Record):

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from firsthand.config import build, override, read_yaml
+from firsthand.config import build, merge, override, read_yaml
 from firsthand.evaluation import Protocol, evaluate
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step
@@ -59,7 +59,7 @@ class Study(Record):
 
     def recipe(self, arm: str, seed: int, folders: Mapping[str, Path]) -> Recipe:
         """The recipe of an arm; `folders` holds the finished runs of the arms above it."""
-        content = {**_merged(self.shared, self.arms[arm]), "name": arm, "seed": seed}
+        content = {**merge(self.shared, self.arms[arm]), "name": arm, "seed": seed}
         if content.get("start") is not None:
             content["start"] = str(folders[content["start"]])
         return build(Recipe, content, f"arm {arm}")
@@ -108,22 +108,6 @@ def _evaluation(test: Test, examples: Any, run: Run, on_progress: Callable[[int,
         if {key: table[key] for key in wanted} == wanted:
             return table
     return evaluate(run.model, examples, test.data, test.protocol, run, on_progress)
-
-
-def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` over `shared`, key by key; an `objective` of another kind replaces the shared one whole."""
-    result = dict(shared)
-    for key, value in own.items():
-        old = result.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and not _differ(old.get("kind"), value.get("kind")):
-            result[key] = _merged(old, value)
-        else:
-            result[key] = value
-    return result
-
-
-def _differ(shared: object, own: object) -> bool:
-    return shared is not None and own is not None and shared != own
 
 
 __all__ = ["Study", "run_study"]

@@ -6,12 +6,14 @@ only one of the two places would make every rollout slightly off-policy.
 Shape letters: K tokens, D hidden size, V vocabulary.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+Entropy = Literal["none", "value", "gradient"]
+"""Whether entropies are made, and with their gradient: a bonus needs it, weights and plots must not have it."""
 LOGITS_PER_CHUNK = 2**26
 """Logits that may be alive at once (0.25 GiB in fp32); more are made chunk by chunk, and made again in backward."""
 
@@ -21,7 +23,6 @@ class TokenLogprobs(NamedTuple):
 
     logp_K: Tensor
     entropy_K: Tensor | None
-    """Without gradient: entropies weight losses and fill plots, they are never descended."""
 
 
 class Head:
@@ -41,20 +42,24 @@ class Head:
         logits_KV[:, self._banned_ids] = -torch.inf
         return logits_KV
 
-    def logprobs(self, hidden_KD: Tensor, target_K: Tensor, temperature: float, with_entropy: bool) -> TokenLogprobs:
+    def logprobs(self, hidden_KD: Tensor, target_K: Tensor, temperature: float, entropy: Entropy) -> TokenLogprobs:
         """Log-prob of each target under the distribution that its hidden state predicts."""
         if len(hidden_KD) <= self._chunk:
-            return self._chunk_logprobs(hidden_KD, target_K, temperature, with_entropy)
+            return self._chunk_logprobs(hidden_KD, target_K, temperature, entropy)
         parts = [
-            checkpoint(self._chunk_logprobs, hidden, target, temperature, with_entropy, use_reentrant=False)
+            checkpoint(self._chunk_logprobs, hidden, target, temperature, entropy, use_reentrant=False)
             for hidden, target in zip(hidden_KD.split(self._chunk), target_K.split(self._chunk), strict=True)
         ]
         entropies = [part.entropy_K for part in parts if part.entropy_K is not None]
         return TokenLogprobs(torch.cat([part.logp_K for part in parts]), torch.cat(entropies) if entropies else None)
 
     def _chunk_logprobs(
-        self, hidden_KD: Tensor, target_K: Tensor, temperature: float, with_entropy: bool
+        self, hidden_KD: Tensor, target_K: Tensor, temperature: float, entropy: Entropy
     ) -> TokenLogprobs:
         logp_KV = self.logits(hidden_KD, temperature).log_softmax(-1)
-        entropy_K = torch.special.entr(logp_KV.detach().exp()).sum(-1) if with_entropy else None
+        entropy_K = None
+        if entropy != "none":
+            source_KV = logp_KV if entropy == "gradient" else logp_KV.detach()
+            # A banned token has log-prob -inf, and 0 * -inf is nan: any finite number in its place gives 0.
+            entropy_K = -(source_KV.exp() * source_KV.clamp(min=torch.finfo(source_KV.dtype).min)).sum(-1)
         return TokenLogprobs(logp_KV.gather(1, target_K[:, None])[:, 0], entropy_K)

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText
 from firsthand.dataset import model_config, vision_ids
 from firsthand.errors import DataError
 from firsthand.policy.attention import ATTENTION, blocks
-from firsthand.policy.head import Head
+from firsthand.policy.head import Entropy, Head
 from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
 from firsthand.policy.vision import Tower
 
@@ -44,7 +44,7 @@ class Logprobs:
     mask_BT: Tensor
     """bool: the tokens that carry a loss."""
     entropy_BT: Tensor | None
-    """float32, nats, no gradient; 0 outside the mask. None unless it was asked for."""
+    """float32, nats; 0 outside the mask. None unless it was asked for."""
 
 
 class Policy:
@@ -100,7 +100,7 @@ class Policy:
         """The parameters that are trained, in the model's order."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
-    def logprobs(self, groups: Sequence[Group], *, temperature: float = 1.0, with_entropy: bool = False) -> Logprobs:
+    def logprobs(self, groups: Sequence[Group], *, temperature: float = 1.0, entropy: Entropy = "none") -> Logprobs:
         """Log-probs of every reply given its prompt, in one forward over one packed row per group.
 
         Equal, gradients included, to one row per reply: see `packing`. Only hidden states that predict a
@@ -111,7 +111,7 @@ class Policy:
         rows = self.rows(groups)
         hidden_MND = self.hidden(rows, groups).last_hidden_state
         hidden_KD = hidden_MND[rows.row_K, rows.source_K]
-        found = self.head.logprobs(hidden_KD, rows.target_K, temperature, with_entropy)
+        found = self.head.logprobs(hidden_KD, rows.target_K, temperature, entropy)
         entropy_BT = rows.unpack(found.entropy_K) if found.entropy_K is not None else None
         return Logprobs(rows.unpack(found.logp_K), rows.mask_BT, entropy_BT)
 

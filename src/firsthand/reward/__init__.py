@@ -4,5 +4,6 @@ The gold answer's kind chooses the verifier, never a data set's name.
 """
 
 from firsthand.reward.router import Router
+from firsthand.reward.shaping import Reward
 
-__all__ = ["Router"]
+__all__ = ["Reward", "Router"]

@@ -1,7 +1,8 @@
 """One loop for every objective: gather a batch, optimise its terms, journal what happened, checkpoint.
 
     gather.py   examples of a step -> prompts, replies (sampled or given), verdicts, advantages
-    update.py   a gathered batch -> one optimizer step
+    update.py   a gathered batch -> one optimizer step, or several
+    journal.py  what a batch says of itself
     state.py    policy, optimizer and step: load, save, resume
 
 A run can be killed at any moment. What it does at step s depends only on the weights and the optimizer's state after
@@ -20,9 +21,10 @@ from firsthand.records import Example, Step, content_id
 from firsthand.reward import Router
 from firsthand.rollout import LocalSampler
 from firsthand.run import Run
-from firsthand.trainer.gather import Gatherer, check, rollouts, summary
+from firsthand.trainer.gather import Gatherer, check
+from firsthand.trainer.journal import rollouts, summary
 from firsthand.trainer.state import State
-from firsthand.trainer.update import optimise
+from firsthand.trainer.update import next_kl_weight, optimise
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -62,7 +64,8 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
             began = time.perf_counter()
             batch, timing = gatherer.gather(step)
             gathered = time.perf_counter()
-            metrics = summary(batch) | optimise(state, batch, recipe, step)
+            metrics = summary(batch, recipe.prompts) | optimise(state, batch, recipe, step)
+            state.kl_weight = next_kl_weight(state.kl_weight, recipe, step + 1, metrics, batch)
             done = time.perf_counter()
             record = Step(
                 step=step, metrics=metrics, seconds=done - began, timing={**timing, "update": done - gathered}

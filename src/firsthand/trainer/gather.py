@@ -1,24 +1,26 @@
-"""The examples of an optimizer step, and what to learn from each: demonstrations, or judged replies of the policy."""
+"""The examples of an optimizer step, and what to learn from each: demonstrations, and judged replies of the policy."""
 
 import dataclasses
 import math
 import random
-import statistics
 import time
 from collections.abc import Sequence
 
 from firsthand.dataset import Encoder, Prompt
 from firsthand.errors import DataError, RecipeError
-from firsthand.objective import GRPO, SFT, group_advantage
+from firsthand.objective import Mixed, Sampled, group_advantage
 from firsthand.recipe import Recipe
-from firsthand.records import Example, Judged, Reply, Rollout, Status, StopReason, Verdict
+from firsthand.records import Answer, Example, Judged, Reply, Status, StopReason, Trace, Verdict
 from firsthand.reward import Router
 from firsthand.rollout import Sampler
+
+RESAMPLES = 8
+"""Rounds of further prompts that a step may draw for silent groups (ours; DAPO draws until the batch is full)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One example of a step, its encoded prompt, and its judged replies."""
+    """One example of a step, its encoded prompt, and its judged replies; a demonstration comes last."""
 
     example: Example
     prompt: Prompt
@@ -29,6 +31,11 @@ class Member:
         """Whether no reply earned or lost any credit relative to its group."""
         return not any(judged.advantage for judged in self.group)
 
+    @property
+    def learnt(self) -> tuple[Judged, ...]:
+        """The replies that losses and denominators count: demonstrations, and those with a reward."""
+        return tuple(j for j in self.group if j.reply.is_demo or j.reward is not None)
+
 
 class Gatherer:
     """Draws, encodes, samples and judges. Everything it does at a step is a function of the recipe and the step."""
@@ -38,60 +45,155 @@ class Gatherer:
     ) -> None:
         """The examples must have passed `check`."""
         self._recipe = recipe
+        self._method = recipe.objective
         self._examples = examples
         self._encoder = encoder
         self._sampler = sampler
         self._router = router
+        self._seconds = {"rollout": 0.0, "reward": 0.0}
 
     def gather(self, step: int) -> tuple[list[Member], dict[str, float]]:
-        """The batch of a step, and the seconds that its parts took."""
-        drawn = draw(len(self._examples), self._recipe.prompts, step, self._recipe.seed)
-        examples = [self._examples[i] for i in drawn]
+        """The batch of a step, and the seconds that its parts took.
+
+        Raises RecipeError when silent groups are to be replaced, and no prompt that was drawn has a group with signal.
+        """
+        self._seconds = {"rollout": 0.0, "reward": 0.0}
+        wanted = self._recipe.prompts
+        batch = self._members(draw(len(self._examples), wanted, step, self._recipe.seed), step)
+        if isinstance(self._method, Sampled) and self._method.silent != "keep":
+            batch = self._with_signal(batch, step, RESAMPLES if self._method.silent == "resample" else 0)
+        return batch, self._seconds if self._method.samples else {}
+
+    def _with_signal(self, batch: list[Member], step: int, rounds: int) -> list[Member]:
+        """Only groups with signal: as many as the recipe wants, if so many rounds of further prompts find them."""
+        wanted, drawn = self._recipe.prompts, {member.example.id for member in batch}
+        kept = [member for member in batch if not member.is_silent]
+        for number in range(rounds):
+            fresh = [i for i, example in enumerate(self._examples) if example.id not in drawn]
+            if len(kept) >= wanted or not fresh:
+                break
+            rng = random.Random(f"{self._recipe.seed} {step} {number}")
+            more = self._members(rng.sample(fresh, min(wanted, len(fresh))), step)
+            drawn |= {member.example.id for member in more}
+            kept += [member for member in more if not member.is_silent]
+        if rounds and not kept:
+            raise RecipeError(
+                f"step {step}: expected at least one group whose replies score differently, got none from "
+                f"{len(drawn)} prompts of {len(self._examples)}; the data is too hard or too easy for this model: "
+                "choose other data, a larger objective.group_size, or start from a trained run"
+            )
+        return kept[:wanted]
+
+    def _members(self, places: Sequence[int], step: int) -> list[Member]:
+        """Examples with their groups, judged and credited."""
+        examples = [self._examples[i] for i in places]
         prompts = [self._encoder.prompt(example, self._recipe.system) for example in examples]
-        if isinstance(self._recipe.objective, SFT):
-            return self._demonstrations(examples, prompts, self._recipe.objective.trace), {}
-        return self._rollouts(examples, prompts, self._recipe.objective, step)
+        groups = self._sampled(prompts, step)
+        if self._method.imitates:
+            groups = [(*group, self._demonstration(e)) for group, e in zip(groups, examples, strict=True)]
+        judged = self._judged(examples, groups)
+        return [Member(*parts) for parts in zip(examples, prompts, judged, strict=True)]
 
-    def _demonstrations(self, examples: list[Example], prompts: list[Prompt], style: str) -> list[Member]:
-        texts = [trace.text for e in examples if (trace := e.trace(style)) is not None]
-        verdicts = [self._verdict(t, e) for t, e in zip(texts, examples, strict=True)]
-        replies = [Reply(text=t, token_ids=self._encoder.reply(t), stop=StopReason.GIVEN) for t in texts]
-        groups = [(Judged(reply=r, verdict=v),) for r, v in zip(replies, verdicts, strict=True)]
-        return [Member(*parts) for parts in zip(examples, prompts, groups, strict=True)]
-
-    def _verdict(self, text: str, example: Example) -> Verdict:
-        """A demonstration is imitated whatever its score; free text has none."""
-        if example.answer.kind == "open":
-            return Verdict(score=None, status=Status.UNSCORED, why="free text needs a judge")
-        return self._router.judge(text, example.answer)
-
-    def _rollouts(
-        self, examples: list[Example], prompts: list[Prompt], objective: GRPO, step: int
-    ) -> tuple[list[Member], dict[str, float]]:
+    def _sampled(self, prompts: Sequence[Prompt], step: int) -> list[tuple[Reply, ...]]:
+        if not self._method.samples:
+            return [()] * len(prompts)
         began = time.perf_counter()
         settings = self._recipe.sampling.model_copy(update={"seed": self._recipe.seed * 1_000_003 + step})
-        groups = self._sampler.sample(prompts, objective.group_size, settings)
+        groups = self._sampler.sample(prompts, self._method.samples, settings)
         _check_finite([reply for group in groups for reply in group], step)
-        sampled = time.perf_counter()
+        self._seconds["rollout"] += time.perf_counter() - began
+        return groups
+
+    def _demonstration(self, example: Example) -> Reply:
+        text = _text(example, self._method.style)
+        return Reply(text=text, token_ids=self._encoder.reply(text), stop=StopReason.GIVEN)
+
+    def _judged(self, examples: Sequence[Example], groups: Sequence[tuple[Reply, ...]]) -> list[tuple[Judged, ...]]:
+        began = time.perf_counter()
         pairs = [(r.text, e.answer) for e, group in zip(examples, groups, strict=True) for r in group]
-        verdicts = iter(self._router.judge_many(pairs))
-        members = []
-        for example, prompt, group in zip(examples, prompts, groups, strict=True):
-            judged = [(reply, next(verdicts)) for reply in group]
-            credit = group_advantage([verdict.score for _, verdict in judged], scale=objective.scale)
-            rows = (Judged(reply=r, verdict=v, advantage=a) for (r, v), a in zip(judged, credit, strict=True))
-            members.append(Member(example, prompt, tuple(rows)))
-        return members, {"rollout": sampled - began, "reward": time.perf_counter() - sampled}
+        verdicts = iter(judge(self._router, pairs))
+        judged = []
+        for group in groups:
+            found = [(reply, next(verdicts)) for reply in group]
+            longest = self._recipe.sampling.max_new_tokens
+            rewards = [self._recipe.reward.of(reply, verdict, longest) for reply, verdict in found]
+            credit = self._credit(group, rewards)
+            judged.append(
+                tuple(
+                    Judged(reply=r, verdict=v, reward=w, advantage=a)
+                    for (r, v), w, a in zip(found, rewards, credit, strict=True)
+                )
+            )
+        self._seconds["reward"] += time.perf_counter() - began
+        return judged
+
+    def _credit(self, group: Sequence[Reply], rewards: Sequence[float | None]) -> list[float | None]:
+        """Advantages; a method that only imitates has none, and a demonstration may stand outside the baseline."""
+        method = self._method
+        if not isinstance(method, Sampled):
+            return [None] * len(group)
+        if isinstance(method, Mixed) and method.baseline == "sampled":
+            inside = [None if reply.is_demo else reward for reply, reward in zip(group, rewards, strict=True)]
+            return list(group_advantage(inside, scale=method.scale))
+        return list(group_advantage(rewards, scale=method.scale))
+
+
+def judge(router: Router, pairs: Sequence[tuple[str, Answer]]) -> list[Verdict]:
+    """Verdicts in order; a demonstration of free text, which needs a judge, stays unscored."""
+    verdicts = iter(router.judge_many([pair for pair in pairs if pair[1].kind != "open"]))
+    unscored = Verdict(score=None, status=Status.UNSCORED, why="free text needs a judge")
+    return [unscored if answer.kind == "open" else next(verdicts) for _, answer in pairs]
 
 
 def check(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
     """Whether every example can serve the objective. Raises DataError naming those that cannot."""
     if not examples:
         raise DataError("expected at least one example to train on, got none")
-    if isinstance(recipe.objective, GRPO):
+    method = recipe.objective
+    if method.samples:
         router.check(examples)
-    else:
-        _check_traces(examples, recipe.objective)
+    if method.imitates:
+        _check_traces(examples, method.style)
+    if method.samples and method.imitates:
+        _check_demonstrations(examples, method.style, router)
+
+
+def _check_demonstrations(examples: Sequence[Example], style: str | None, router: Router) -> None:
+    """A demonstration that its own verifier rejects would be pushed away from, as a reply with negative credit."""
+    verdicts = router.judge_many([(_text(e, style), e.answer) for e in examples])
+    wrong = [
+        f"{e.id} ({v.status}: {v.why})" for e, v in zip(examples, verdicts, strict=True) if not v.score or v.score < 0.5
+    ]
+    if wrong:
+        raise DataError(
+            f"expected demonstrations that score at least 0.5 against their gold answers, got {len(wrong)} of "
+            f"{len(examples)} that do not (first: {wrong[0]}); correct them or leave these examples out"
+        )
+
+
+def _check_traces(examples: Sequence[Example], style: str | None) -> None:
+    missing = [e for e in examples if _trace(e, style) is None]
+    if missing:
+        styles = sorted({t.style for e in examples for t in e.traces})
+        wanted = "one demonstration each" if style is None else f"a demonstration of style {style!r}"
+        raise DataError(
+            f"expected {wanted}, which {len(missing)} of {len(examples)} examples lack (first: {missing[0].id}); "
+            + (f"set objective.trace to one of {styles}" if styles else "add a column `trace`")
+        )
+
+
+def _trace(example: Example, style: str | None) -> Trace | None:
+    """The demonstration to imitate: the one of that style, or without a style the only one."""
+    if style is None:
+        return example.traces[0] if len(example.traces) == 1 else None
+    return example.trace(style)
+
+
+def _text(example: Example, style: str | None) -> str:
+    """What `_trace` says of an example that has passed `check`."""
+    trace = _trace(example, style)
+    assert trace is not None
+    return trace.text
 
 
 def draw(examples: int, prompts: int, step: int, seed: int) -> list[int]:
@@ -103,67 +205,10 @@ def draw(examples: int, prompts: int, step: int, seed: int) -> list[int]:
     return [orders[place // examples][place % examples] for place in places]
 
 
-def rollouts(batch: Sequence[Member], step: int) -> list[Rollout]:
-    """The batch as lines of rollouts.jsonl."""
-    return [
-        Rollout(
-            step=step,
-            example_id=member.example.id,
-            family=member.example.family,
-            question=member.example.question,
-            gold=member.example.answer.text,
-            images=tuple(picture.sha256 for picture in member.example.images),
-            group=member.group,
-        )
-        for member in batch
-    ]
-
-
-def summary(batch: Sequence[Member]) -> dict[str, float]:
-    """What a batch measures: rewards, statuses, lengths. What it does not measure is absent."""
-    judged = [j for member in batch for j in member.group]
-    sampled = [j for j in judged if not j.reply.is_demo]
-    metrics = {"reply/tokens": statistics.fmean(len(j.reply.token_ids) for j in judged)}
-    metrics |= {f"status/{s}": sum(j.verdict.status is s for j in judged) / len(judged) for s in Status}
-    if sampled:
-        metrics["reply/truncated"] = sum(j.reply.stop is StopReason.LENGTH for j in sampled) / len(sampled)
-        metrics["groups/silent"] = sum(member.is_silent for member in batch) / len(batch)
-    return metrics | _rewards(batch)
-
-
-def _rewards(batch: Sequence[Member]) -> dict[str, float]:
-    """`reward/mean`, `reward/std` and `reward/<family>` over measured replies; for demonstrations, their own scores."""
-    families = sorted({member.example.family for member in batch if member.example.family})
-    scores = {
-        name: [
-            j.verdict.score
-            for member in batch
-            for j in member.group
-            if j.verdict.score is not None and name in ("", member.example.family)
-        ]
-        for name in ("", *families)
-    }
-    metrics = {f"reward/{name or 'mean'}": statistics.fmean(known) for name, known in scores.items() if known}
-    if len(scores[""]) > 1:
-        metrics["reward/std"] = statistics.stdev(scores[""])
-    return metrics
-
-
 def _check_finite(replies: Sequence[Reply], step: int) -> None:
     """Weights that are not numbers write equal replies, whose groups are silent: nothing else would notice."""
     if not all(math.isfinite(logp) for reply in replies for logp in reply.logprobs):
         raise RecipeError(
             f"step {step}: expected finite log-probs of sampled tokens, got others: training has diverged; "
             "lower optimizer.lr or optimizer.max_grad_norm"
-        )
-
-
-def _check_traces(examples: Sequence[Example], objective: SFT) -> None:
-    missing = [e for e in examples if e.trace(objective.trace) is None]
-    if missing:
-        styles = sorted({t.style for e in examples for t in e.traces})
-        raise DataError(
-            f"objective sft imitates traces of style {objective.trace!r}, which {len(missing)} of {len(examples)} "
-            f"examples lack (first: {missing[0].id}); "
-            + (f"set objective.trace to one of {styles}" if styles else "add a column `trace`")
         )

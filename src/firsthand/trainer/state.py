@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from firsthand.dataset import Encoder
-from firsthand.objective import GRPO
 from firsthand.policy import Policy
 from firsthand.recipe import Recipe
 from firsthand.run import Run, write_atomically
@@ -32,6 +31,8 @@ class State:
     """The policy at the start of training; only when the objective needs it."""
     step: int
     """Optimizer steps that are done."""
+    kl_weight: float
+    """beta of the next step: all that a KL controller remembers."""
 
     @classmethod
     def load(cls, recipe: Recipe, run: Run) -> "State":
@@ -49,10 +50,12 @@ class State:
         optimizer = torch.optim.AdamW(
             policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=recipe.optimizer.weight_decay
         )
-        needs_reference = isinstance(recipe.objective, GRPO) and recipe.objective.beta > 0
-        reference = Policy.load(start, trainable=recipe.trainable, device=device) if needs_reference else None
-        step = restore(optimizer, checkpoint) if checkpoint else 0
-        return cls(policy, Encoder.load(start), optimizer, reference, step)
+        controller = recipe.objective.kl
+        reference = None if controller.is_off else Policy.load(start, trainable=recipe.trainable, device=device)
+        state = cls(policy, Encoder.load(start), optimizer, reference, 0, controller.first(recipe.steps))
+        if checkpoint:
+            state.step, state.kl_weight = restore(optimizer, checkpoint)
+        return state
 
     def save(self, run: Run, step: int) -> None:
         """Write a checkpoint after `step` optimizer steps; older ones go once it is complete."""
@@ -63,7 +66,7 @@ class State:
         self.policy.save(draft / "model")
         save_file(_moments(self.optimizer), draft / "optimizer.safetensors")
         save_file({"torch": torch.get_rng_state()}, draft / "random.safetensors")
-        write_atomically(draft / "state.json", json.dumps({"step": step}))
+        write_atomically(draft / "state.json", json.dumps({"step": step, "kl_weight": self.kl_weight}))
         _sync(draft)
         draft.rename(folder)
         _sync(folder.parent)
@@ -77,16 +80,17 @@ def latest(run: Run) -> Path | None:
     return max((run.folder / "checkpoints").glob("step-*"), default=None)
 
 
-def restore(optimizer: torch.optim.Optimizer, checkpoint: Path) -> int:
-    """Give an optimizer and torch's generator the state they had; the number of steps done."""
-    kept = load_file(checkpoint / "optimizer.safetensors")
+def restore(optimizer: torch.optim.Optimizer, checkpoint: Path) -> tuple[int, float]:
+    """Give an optimizer and torch's generator the state they had; the number of steps done, and the KL weight."""
+    moments = load_file(checkpoint / "optimizer.safetensors")
     for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-        names = {name.partition(".")[2] for name in kept if name.partition(".")[0] == str(index)}
+        names = {name.partition(".")[2] for name in moments if name.partition(".")[0] == str(index)}
         for name in names:
-            value = kept[f"{index}.{name}"]
+            value = moments[f"{index}.{name}"]
             optimizer.state[parameter][name] = value if name == "step" else value.to(parameter.device)
     torch.set_rng_state(load_file(checkpoint / "random.safetensors")["torch"])
-    return int(json.loads((checkpoint / "state.json").read_text())["step"])
+    kept = json.loads((checkpoint / "state.json").read_text())
+    return int(kept["step"]), float(kept["kl_weight"])
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

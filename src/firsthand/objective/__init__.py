@@ -1,0 +1,37 @@
+"""What is optimised: every method is a sum of named terms over one table of reply tokens.
+
+table.py     the table, the denominators of a whole optimizer step, the means
+pieces.py    group-relative credit, clipped ratios, divergences, weights of tokens
+kl.py        controllers that move the KL weight
+methods.py   the methods: settings, and a pure function of at most 40 lines each
+presets.py   method names and their papers' values
+"""
+
+from firsthand.objective.kl import Controller, Seen
+from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Method, Mixed, Sampled
+from firsthand.objective.pieces import group_advantage
+from firsthand.objective.presets import PRESETS, Objective, Preset, parse, register
+from firsthand.objective.table import Count, Table, Totals
+
+__all__ = [
+    "CHORD",
+    "CISPO",
+    "GRPO",
+    "LUFFY",
+    "PRESETS",
+    "SFT",
+    "SRFT",
+    "Controller",
+    "Count",
+    "Method",
+    "Mixed",
+    "Objective",
+    "Preset",
+    "Sampled",
+    "Seen",
+    "Table",
+    "Totals",
+    "group_advantage",
+    "parse",
+    "register",
+]

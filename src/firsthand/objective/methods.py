@@ -1,0 +1,302 @@
+"""The methods: settings, and pure functions `(table, totals, settings) -> {term: scalar}` whose sum is the loss.
+
+Each term is logged under its own name, so what is plotted is what is optimised. A method is a preset: one of these
+functions, its settings, and the values of its paper (`presets.py`).
+
+Shape letters: B replies (demonstrations included), T tokens of the longest reply.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from firsthand.objective.kl import KL, Constant
+from firsthand.objective.pieces import clipped_surrogate, k3, sequence_mean, shaped_probability
+from firsthand.objective.table import Per, Table, Totals, token_weights
+from firsthand.records import Record
+
+Entropy = Literal["none", "value", "gradient"]
+
+
+class Method(Record):
+    """What the trainer asks of every method."""
+
+    imitates: ClassVar[bool] = False
+    """Whether a demonstration of the prompt joins each group."""
+    kind: str
+    kl: KL = Constant()
+    """Weight of the KL to the policy at the start of training; a number, or a schedule with its `kind`."""
+
+    @property
+    def samples(self) -> int:
+        """Replies sampled per prompt; 0 only in methods that do nothing but imitate."""
+        return 0
+
+    @property
+    def style(self) -> str | None:
+        """Which style of demonstration to imitate; None: the only one that an example has."""
+        return None
+
+    @property
+    def entropy(self) -> Entropy:
+        """Whether the terms need the entropy of each token's distribution, and with its gradient."""
+        return "none"
+
+    @property
+    def needs_credit(self) -> bool:
+        """Whether a group without any advantage changes nothing (but for its KL): it may then be left out."""
+        return not self.imitates
+
+
+class SFT(Method):
+    """Supervised fine-tuning: imitate a demonstration of each prompt."""
+
+    imitates: ClassVar[bool] = True
+    kind: str = "sft"
+    trace: str | None = None
+    """Which style of demonstration, such as `plain` or `expert`; None: the only one that the data has."""
+    dft: bool = False
+    """Weigh each token's loss by its own probability, without gradient (DFT, arXiv:2508.05629)."""
+
+    @property
+    def style(self) -> str | None:
+        """See `Method`."""
+        return self.trace
+
+
+class Sampled(Method):
+    """What all methods share that learn from groups of sampled replies."""
+
+    group_size: int = Field(default=8, ge=2)
+    scale: Literal["std", "none"] = "std"
+    """Divide the advantage by the group's standard deviation (GRPO), or not (Dr. GRPO)."""
+    per: Per = "sequence"
+    """Every reply weighs the same (GRPO), every token does (DAPO), or a constant divides the sum (Dr. GRPO)."""
+    silent: Literal["keep", "filter", "resample"] = "keep"
+    """Groups whose rewards agree: count them in the denominators, leave them out, or draw others for them (DAPO)."""
+
+    @property
+    def samples(self) -> int:
+        """See `Method`."""
+        return self.group_size
+
+
+class GRPO(Sampled):
+    """Group-relative policy optimisation (DeepSeekMath, arXiv:2402.03300, eq. 3)."""
+
+    kind: str = "grpo"
+    ratio: Literal["token", "sequence"] = "token"
+    """One probability ratio per token, or per reply: the geometric mean of its tokens' (GSPO, arXiv:2507.18071)."""
+    clip_low: float | None = Field(default=0.2, gt=0, lt=1)
+    clip_high: float | None = Field(default=0.2, gt=0)
+    """The ratio is clipped to [1 - clip_low, 1 + clip_high] (PPO, arXiv:1707.06347); null leaves an end open."""
+
+
+class CISPO(Sampled):
+    """Clipped importance weights: every token keeps its gradient (MiniMax-M1, arXiv:2506.13585, eq. 4)."""
+
+    kind: str = "cispo"
+    per: Per = "token"
+    cap: float = Field(default=5.0, gt=0)
+    """The ratio is cut at this value, without gradient (ScaleRL, arXiv:2510.13786)."""
+
+
+class Mixed(Sampled):
+    """What methods share whose groups hold a demonstration beside the sampled replies."""
+
+    imitates: ClassVar[bool] = True
+    trace: str | None = None
+    """Which style of demonstration, such as `plain` or `expert`; None: the only one that the data has."""
+    baseline: Literal["mixed", "sampled"] = "mixed"
+    """Whether the demonstration's reward counts in the group's mean and standard deviation."""
+
+    @property
+    def style(self) -> str | None:
+        """See `Method`."""
+        return self.trace
+
+
+class LUFFY(Mixed):
+    """Off-policy guidance with policy shaping (arXiv:2504.14945, eq. 6 and 8)."""
+
+    kind: str = "luffy"
+    group_size: int = Field(default=7, ge=2)
+    scale: Literal["std", "none"] = "none"
+    per: Per = "token"
+    gamma: float = Field(default=0.1, gt=0)
+    entropy_bonus: float = Field(default=0.01, ge=0)
+
+    @property
+    def entropy(self) -> Entropy:
+        """See `Method`."""
+        return "gradient" if self.entropy_bonus else "none"
+
+
+class SRFT(Mixed):
+    """Single-stage supervised and reinforcement fine-tuning (arXiv:2506.19767, eq. 8 to 13)."""
+
+    kind: str = "srft"
+    per: Per = "token"
+    entropy_of: Literal["sequence", "token", "batch"] = "sequence"
+    """Over what the entropy H in the two weights is taken."""
+    sft_scale: float = Field(default=0.5, ge=0)
+    """w_SFT = sft_scale * exp(-H)."""
+    rl_scale: float = Field(default=0.1, ge=0)
+    """w_RL = rl_scale * exp(H)."""
+
+    @property
+    def entropy(self) -> Entropy:
+        """See `Method`."""
+        return "none" if self.entropy_of == "batch" else "value"
+
+
+class CHORD(Mixed, GRPO):
+    """SFT as a moving auxiliary term of GRPO (arXiv:2508.11408): (1 - mu) * GRPO + mu * SFT."""
+
+    kind: str = "chord"
+    baseline: Literal["mixed", "sampled"] = "sampled"
+    mu_peak: float = Field(default=0.9, ge=0, le=1)
+    mu_valley: float = Field(default=0.05, ge=0, le=1)
+    mu_warmup: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps over which mu rises from 0."""
+    mu_decay: float = Field(default=1.0, gt=0, le=1)
+    """Share of the steps at which mu has reached its valley."""
+    phi: bool = False
+    """Weigh each demonstration token by p(1 - p), without gradient: little where it is known, or out of reach."""
+
+
+def sft(table: Table, totals: Totals, settings: SFT) -> dict[str, Tensor]:
+    """`nll`: the mean negative log-likelihood per demonstration token; `kl`: see `kl_term`."""
+    weight_BT = token_weights(table.mask_BT, totals.demos, per="token", dtype=table.logp_BT.dtype)
+    if settings.dft:
+        weight_BT = weight_BT * table.logp_BT.detach().exp()
+    return {"nll": -(weight_BT * table.logp_BT).sum(), **kl_term(table, totals, "token")}
+
+
+def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
+    """`policy`: the clipped surrogate; `kl`: see `kl_term`."""
+    log_ratio_BT = table.log_ratio_BT
+    if settings.ratio == "sequence":
+        log_ratio_BT = sequence_mean(log_ratio_BT, table.mask_BT).expand_as(log_ratio_BT)
+    surrogate_BT = clipped_surrogate(
+        log_ratio_BT, table.advantage_B, clip_low=settings.clip_low, clip_high=settings.clip_high
+    )
+    return {
+        "policy": (_sampled_weights(table, totals, settings.per) * surrogate_BT).sum(),
+        **kl_term(table, totals, settings.per),
+    }
+
+
+def cispo(table: Table, totals: Totals, settings: CISPO) -> dict[str, Tensor]:
+    """`policy`: -min(ratio, cap) * advantage * log-prob, the first factor without gradient; `kl`: see `kl_term`."""
+    weight_BT = _sampled_weights(table, totals, settings.per) * table.log_ratio_BT.detach().exp().clamp(
+        max=settings.cap
+    )
+    return {
+        "policy": -(weight_BT * table.advantage_B[:, None] * table.logp_BT).sum(),
+        **kl_term(table, totals, settings.per),
+    }
+
+
+def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
+    """`off_policy`: the shaped probability of demonstration tokens times their advantage; `on_policy`: the unclipped
+    ratio of sampled ones; both over one denominator. `entropy`: the bonus.
+
+    The demonstration's behaviour probability is taken as 1, and neither part is clipped (the paper's "NoClip").
+    """
+    weight_BT = token_weights(
+        table.mask_BT, totals.all, per=settings.per, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
+    )
+    credit_BT = weight_BT * table.advantage_B[:, None]
+    terms = {
+        "off_policy": -(credit_BT * table.demo_BT * shaped_probability(table.logp_BT, settings.gamma)).sum(),
+        "on_policy": -(credit_BT * table.sampled_BT * table.log_ratio_BT.exp()).sum(),
+    }
+    if settings.entropy_bonus:
+        bonus_BT = _sampled_weights(table, totals, "token") * required(table.entropy_BT, "entropies")
+        terms["entropy"] = -settings.entropy_bonus * bonus_BT.sum()
+    return terms | kl_term(table, totals, settings.per)
+
+
+def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
+    """`sft_demo` (eq. 9), `rl_demo` with behaviour probability 1 and no clip, `rl_self`: positives boosted (eq. 12).
+
+    A sampled reply is positive when its score is at least a half: the paper's rewards are 0 and 1, a box's are not.
+    """
+    entropy_BT = _entropy(table, totals, settings)
+    demo_BT = token_weights(
+        table.demo_BT, totals.demos, per=settings.per, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
+    )
+    self_BT = _sampled_weights(table, totals, settings.per)
+    sft_weight_BT = settings.sft_scale * (-entropy_BT).exp()
+    is_right_B1 = table.score_B[:, None] >= 0.5
+    self_weight_BT = is_right_B1 * settings.rl_scale * entropy_BT.exp() - (~is_right_B1).to(entropy_BT.dtype)
+    return {
+        "sft_demo": -(demo_BT * sft_weight_BT * table.logp_BT).sum(),
+        "rl_demo": -(demo_BT * table.advantage_B[:, None] * table.logp_BT.exp()).sum(),
+        "rl_self": -(self_BT * self_weight_BT * table.logp_BT).sum(),
+        **kl_term(table, totals, settings.per),
+    }
+
+
+def chord(table: Table, totals: Totals, settings: CHORD) -> dict[str, Tensor]:
+    """`policy` and `kl`: (1 - mu) times GRPO's; `sft`: mu times the (weighted) mean NLL of demonstration tokens."""
+    mu = chord_mu(totals.step, totals.steps, settings)
+    weight_BT = token_weights(table.demo_BT, totals.demos, per="token", dtype=table.logp_BT.dtype)
+    if settings.phi:
+        prob_BT = table.logp_BT.detach().exp()
+        weight_BT = weight_BT * prob_BT * (1 - prob_BT)
+    rewarded = {name: (1 - mu) * value for name, value in grpo(table, totals, settings).items()}
+    return {**rewarded, "sft": -mu * (weight_BT * table.logp_BT).sum()}
+
+
+def chord_mu(step: int, steps: int, settings: CHORD) -> float:
+    """mu of a step: a linear rise to the peak, then a cosine down to the valley."""
+    warmup, decay = settings.mu_warmup * steps, settings.mu_decay * steps
+    if step < warmup:
+        return settings.mu_peak * step / warmup
+    progress = min(1.0, (step - warmup) / max(1e-9, decay - warmup))
+    return settings.mu_valley + (settings.mu_peak - settings.mu_valley) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def kl_term(table: Table, totals: Totals, per: Per) -> dict[str, Tensor]:
+    """`kl`: the step's weight times the k3 estimate, over sampled tokens, or over demonstrations where that is all.
+
+    Empty when the step's weight is 0. Raises ValueError when it is not, and the table has no reference log-probs.
+    """
+    if totals.kl_weight == 0:
+        return {}
+    ref_logp_BT = required(table.ref_logp_BT, f"reference log-probs (the KL weight is {totals.kl_weight})")
+    if totals.sampled.replies:
+        weight_BT = _sampled_weights(table, totals, per)
+    else:
+        weight_BT = token_weights(table.mask_BT, totals.demos, per="token", dtype=table.logp_BT.dtype)
+    return {"kl": totals.kl_weight * (weight_BT * k3(table.logp_BT, ref_logp_BT)).sum()}
+
+
+def required(column: Tensor | None, what: str) -> Tensor:
+    """A column that the settings need. Raises ValueError when the table lacks it."""
+    if column is None:
+        raise ValueError(f"the table needs {what}; got none")
+    return column
+
+
+def _sampled_weights(table: Table, totals: Totals, per: Per) -> Tensor:
+    """Weights [B, T] of a mean over the step's sampled replies."""
+    return token_weights(
+        table.sampled_BT, totals.sampled, per=per, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
+    )
+
+
+def _entropy(table: Table, totals: Totals, settings: SRFT) -> Tensor:
+    """H of SRFT's weights for each token [B, T], without gradient."""
+    if settings.entropy_of == "batch":
+        if totals.entropy is None:
+            raise ValueError("entropy_of is batch, so the totals need the step's entropy; got none")
+        return table.logp_BT.detach().new_full(table.logp_BT.shape, totals.entropy)
+    entropy_BT = required(table.entropy_BT, "entropies").detach()
+    if settings.entropy_of == "token":
+        return entropy_BT
+    return sequence_mean(entropy_BT, table.mask_BT).expand_as(entropy_BT)

@@ -1,0 +1,72 @@
+"""What objectives are put together from: credit relative to a group, ratios, clips, divergences, weights of tokens.
+
+Shape letters: B replies, T tokens of the longest reply, G replies of one prompt.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from firsthand.objective.table import same_shape
+
+EPSILON = 1e-4
+"""Added to the standard deviation of a group's rewards (R1-V and TRL)."""
+
+
+def group_advantage(rewards_G: Sequence[float | None], *, scale: Literal["std", "none"]) -> list[float]:
+    """Each reply's reward relative to its group: `(r - mean) / (std + 1e-4)` (DeepSeekMath §4.1.2).
+
+    `none` leaves the division out (Dr. GRPO, arXiv:2503.20783). An unmeasured reward (None) is left out of mean and
+    std, and its reply gets 0: it teaches nothing. A group whose rewards agree teaches nothing either. The standard
+    deviation is the sample's (n - 1), as in TRL.
+    """
+    known = [r for r in rewards_G if r is not None]
+    if len(known) < 2 or max(known) == min(known):
+        return [0.0] * len(rewards_G)
+    mean = math.fsum(known) / len(known)
+    spread = 1.0
+    if scale == "std":
+        spread = math.sqrt(math.fsum((r - mean) ** 2 for r in known) / (len(known) - 1)) + EPSILON
+    return [0.0 if r is None else (r - mean) / spread for r in rewards_G]
+
+
+def clipped_surrogate(
+    log_ratio_BT: Tensor, advantage_B: Tensor, *, clip_low: float | None, clip_high: float | None
+) -> Tensor:
+    """PPO's clipped surrogate per token [B, T], as a loss (arXiv:1707.06347, eq. 7).
+
+    clip_high > clip_low is DAPO's clip-higher; None leaves that end open.
+    """
+    ratio_BT = log_ratio_BT.exp()
+    advantage_B1 = advantage_B[:, None]
+    if clip_low is None and clip_high is None:
+        return -ratio_BT * advantage_B1
+    low = None if clip_low is None else 1 - clip_low
+    high = None if clip_high is None else 1 + clip_high
+    return -torch.minimum(ratio_BT * advantage_B1, ratio_BT.clamp(low, high) * advantage_B1)
+
+
+def k3(logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
+    """Schulman's k3 estimate of KL(policy || reference) per token [B, T]: `q/p - log(q/p) - 1`, never negative."""
+    same_shape(logp_BT, ref_logp_BT)
+    log_ratio_BT = ref_logp_BT - logp_BT
+    return log_ratio_BT.exp() - log_ratio_BT - 1
+
+
+def sequence_mean(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Mean over each reply's own tokens, [B, 1]; 0 for a reply that has none."""
+    same_shape(values_BT, mask_BT)
+    mask = mask_BT.to(values_BT.dtype)
+    return (values_BT * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def shaped_probability(logp_BT: Tensor, gamma: float) -> Tensor:
+    """LUFFY's policy shaping f(p) = p / (p + gamma) of each token's probability (arXiv:2504.14945, §3.2).
+
+    Its slope gamma / (p + gamma)^2 gives tokens that the policy finds unlikely a gradient that p itself denies them.
+    """
+    prob_BT = logp_BT.exp()
+    return prob_BT / (prob_BT + gamma)

@@ -1,0 +1,116 @@
+"""Method names, and what each stands for: a function, its settings, and its paper's values.
+
+register("toy", toy)                      # a new method: one function and this line
+register("toy", toy, ToySettings)         # with settings of its own
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SerializeAsAny
+from torch import Tensor
+
+from firsthand.config import build, merge
+from firsthand.errors import RecipeError
+from firsthand.objective import methods
+from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Method
+from firsthand.objective.table import Table, Totals
+
+Terms = Callable[[Table, Totals, Any], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A method by name. What a user says goes over `objective`, and a recipe's own keys over `recipe`."""
+
+    terms: Terms
+    settings: type[Method]
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+PRESETS: dict[str, Preset] = {}
+
+
+def register(
+    kind: str,
+    terms: Terms,
+    settings: type[Method] = GRPO,
+    objective: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> None:
+    """Give a method a name that recipes can say.
+
+    Args:
+        kind: the name.
+        terms: the method itself, see `methods`.
+        settings: what a recipe may set of it.
+        objective: defaults of its settings where its paper's differ from those of the class.
+        recipe: defaults that its paper has for the rest of the recipe, such as the sampling temperature.
+
+    Raises ValueError when the name is taken.
+    """
+    if kind in PRESETS:
+        raise ValueError(f"the method {kind!r} is registered already; choose another name")
+    PRESETS[kind] = Preset(terms, settings, objective or {}, recipe or {})
+
+
+def parse(content: Any) -> Method:
+    """Settings from a recipe's `objective`: the method's name alone, or a mapping with `kind`. Raises RecipeError."""
+    if isinstance(content, Method):
+        return content
+    content = {"kind": content} if isinstance(content, str) else content
+    if not isinstance(content, Mapping):
+        raise RecipeError(f"objective: expected a method's name or a mapping with `kind`, got {content!r}")
+    kind = content.get("kind", "grpo")
+    if kind not in PRESETS:
+        raise RecipeError(f"objective.kind: unknown method {kind!r}; known: {', '.join(PRESETS)}")
+    preset = PRESETS[kind]
+    return build(preset.settings, {**merge(preset.objective, content), "kind": kind}, "objective")
+
+
+Objective = Annotated[SerializeAsAny[Method], BeforeValidator(parse)]
+"""A method with its settings, as a recipe holds it."""
+
+register("sft", methods.sft, SFT)
+register("dft", methods.sft, SFT, {"dft": True})
+register("grpo", methods.grpo, GRPO)
+register(
+    "grpo-d",  # OThink-MR1, arXiv:2503.16081: accuracy + alpha * format, alpha = 1
+    methods.grpo,
+    GRPO,
+    {"kl": {"kind": "grpo-d"}},
+    {"reward": {"format": 1.0}},
+)
+register(
+    "vlaa-grpo",  # VLAA-Thinking, arXiv:2504.11468, table 6; the floor is 5e-7 of a peak of 1e-6, which is ours
+    methods.grpo,
+    GRPO,
+    {"group_size": 4, "kl": {"kind": "adaptive"}},
+    {"sampling": {"temperature": 0.8}, "optimizer": {"warmup": 0.03, "floor": 0.5}},
+)
+register(
+    "dapo",  # arXiv:2503.14476; the interval is a fifth of the longest reply there (4,096 of 20,480)
+    methods.grpo,
+    GRPO,
+    {"clip_high": 0.28, "per": "token", "silent": "resample"},
+    {"reward": {"overlong": 0.2}},
+)
+register("dr-grpo", methods.grpo, GRPO, {"scale": "none", "per": "budget"})  # arXiv:2503.20783
+register(
+    "gspo",  # arXiv:2507.18071
+    methods.grpo,
+    GRPO,
+    {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4},
+)
+register("cispo", methods.cispo, CISPO)
+register("luffy", methods.luffy, LUFFY)
+register("srft", methods.srft, SRFT)
+register("chord", methods.chord, CHORD)
+register(
+    "chord-phi",  # a fixed mu, and p(1 - p) on each demonstration token
+    methods.chord,
+    CHORD,
+    {"mu_peak": 0.1, "mu_valley": 0.1, "phi": True},
+)

@@ -1,0 +1,47 @@
+"""From a verdict to a reward: what a recipe adds to the score before the replies of a group are compared.
+
+Verdicts stay as they are: accuracy is what they say, whatever was added here.
+"""
+
+import re
+from typing import Literal
+
+from pydantic import Field
+
+from firsthand.records import Record, Reply, StopReason, Verdict
+
+_FORMAT = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
+
+
+class Reward(Record):
+    """What counts beside the answer. Without an answer block the score is 0 in any case: the implicit format rule."""
+
+    format: float = Field(default=0.0, ge=0)
+    """alpha: added when the whole reply is thinking and answer in their tags (OThink-MR1, arXiv:2503.16081: 1)."""
+    overlong: float = Field(default=0.0, ge=0, lt=1)
+    """Share of `max_new_tokens` over which a long reply's reward falls by up to 1 (DAPO, arXiv:2503.14476, eq. 13)."""
+    truncated: Literal["score", "mask"] = "score"
+    """A reply that was cut: judged like any other, or left out of its group (DAPO's overlong filtering)."""
+
+    def of(self, reply: Reply, verdict: Verdict, max_new_tokens: int) -> float | None:
+        """The reward of a reply; None when it was not measured, or is masked."""
+        if verdict.score is None or (self.truncated == "mask" and reply.stop is StopReason.LENGTH):
+            return None
+        reward = verdict.score + self.format * has_format(reply.text)
+        return (
+            reward if reply.is_demo else reward + overlong_penalty(len(reply.token_ids), self.overlong, max_new_tokens)
+        )
+
+
+def has_format(text: str) -> bool:
+    """Whether a reply is `<think>...</think><answer>...</answer>` and nothing else (R1-V's rule)."""
+    tags = ("<think>", "</think>", "<answer>", "</answer>")
+    # Counted first: the pattern alone would accept a second block inside the first.
+    return all(text.count(tag) == 1 for tag in tags) and _FORMAT.fullmatch(text) is not None
+
+
+def overlong_penalty(tokens: int, share: float, max_new_tokens: int) -> float:
+    """0 up to (1 - share) of the longest reply, then falling to -1 at its end (DAPO, eq. 13)."""
+    interval = share * max_new_tokens
+    excess = tokens - (max_new_tokens - interval)
+    return 0.0 if excess <= 0 else -excess / interval
