@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from firsthand.errors import DataError, RecipeError
-from firsthand.objective import GRPO, SFT
+from firsthand.objective import GRPO, PRESETS, SFT
 from firsthand.recipe import Data, Recipe
 from firsthand.worlds import SMALL
 
@@ -118,3 +118,46 @@ def test_a_start_must_be_a_finished_run(tmp_path: Path) -> None:
         begun.model_folder()
     (tmp_path / "DONE").touch()
     assert begun.model_folder() == tmp_path / "model"
+
+
+def test_a_path_takes_a_kind_for_rows_that_name_none(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": "Solve x + 1 = 3.", "answer": "2", "images": []}) + "\n")
+    assert Data(path=str(path)).load()[0].answer.kind == "digit"
+    assert Data(path=str(path), kind="math").load()[0].answer.kind == "math"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"path": "rows.jsonl", "split": "test", "level": "hard"}, "level, split: only worlds have it"),
+        ({"worlds": ["count"], "kind": "digit"}, "kind: worlds know theirs"),
+    ],
+)
+def test_a_key_that_would_be_ignored_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Data.model_validate(fields)
+
+
+def test_a_method_brings_its_papers_defaults_and_the_recipe_goes_over_them() -> None:
+    published = recipe(objective="vlaa-grpo")
+    assert (published.objective.samples, published.sampling.temperature) == (4, 0.8)
+    assert (published.optimizer.warmup, published.optimizer.floor) == (0.03, 0.5)
+    own = recipe(objective={"kind": "vlaa-grpo", "group_size": 6}, sampling={"temperature": 1.0})
+    assert (own.objective.samples, own.sampling.temperature, own.optimizer.floor) == (6, 1.0, 0.5)
+    assert recipe(objective="grpo-d").reward.format == 1.0
+    assert recipe(objective={"kind": "grpo-d"}, reward={"format": 0.0}).reward.format == 0.0
+    assert recipe(objective="grpo").reward.format == 0.0
+
+
+def test_every_method_survives_json_with_all_that_it_set() -> None:
+    for kind in PRESETS:
+        one = recipe(objective=kind)
+        again = Recipe.model_validate_json(one.model_dump_json())
+        assert again == one and type(again.objective) is type(one.objective) and again.objective.kind == kind
+
+
+def test_an_update_needs_a_prompt_of_its_own() -> None:
+    assert recipe(prompts=4, updates=4).updates == 4
+    with pytest.raises(ValidationError, match="updates must not exceed prompts: got 5 and 4"):
+        recipe(prompts=4, updates=5)

@@ -21,6 +21,7 @@ from firsthand.objective import PRESETS, Objective, parse
 from firsthand.records import Example, Record
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
+from firsthand.run import folder_id
 from firsthand.sources import load_examples
 from firsthand.worlds import SMALL, WORLDS, generate
 
@@ -161,10 +162,16 @@ class Recipe(Record):
         return self._started() / "model"
 
     def identity(self) -> dict[str, Any]:
-        """The recipe as JSON, with the id of the run it starts from instead of its place: moving runs changes no id."""
-        content = self.model_dump(mode="json")
+        """The recipe as JSON, and what it begins with: the id of the run in `start`, or the content of the model.
+
+        Moving a run changes no id; other weights under the same path do. Keys without a value are left out, so that
+        a key which a later version adds does not disown the runs that are there.
+        """
+        content = self.model_dump(mode="json", exclude_none=True)
         if self.start is not None:
             content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
+        else:
+            content["model_id"] = folder_id(self.model_folder())
         return content
 
     def _started(self) -> Path:

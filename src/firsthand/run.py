@@ -15,6 +15,7 @@ Nothing is overwritten: a different recipe is a different directory, the same on
 """
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,9 @@ from typing import IO, Any, Self
 
 from firsthand.errors import RecipeError
 from firsthand.records import Picture, Record, Rollout, Step, content_id, png
+
+ENDS = 2**20
+"""Bytes at each end of a weights file that `folder_id` reads: the header, and as much of the weights as fits."""
 
 
 class Run:
@@ -118,3 +122,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def folder_id(folder: Path) -> str:
+    """16 hex digits for what a model folder holds: its config, and of each weights file the size, both ends and header.
+
+    Quick for any size: two models that differ only in the middle of a file, with headers and sizes equal, count as one.
+    """
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(ENDS))
+            file.seek(max(0, path.stat().st_size - ENDS))
+            digest.update(file.read(ENDS))
+    return digest.hexdigest()[:16]
