@@ -96,9 +96,7 @@ class Rows:
 
     def batch(self, step: int, rows: int) -> tuple[list[Group], list[Tensor]]:
         """Groups and their prompts' positions."""
-        groups = [
-            self.group(random.Random(f"{self.seed} {step} {row}"), step * rows + row) for row in range(rows)
-        ]
+        groups = [self.group(random.Random(f"{self.seed} {step} {row}"), step * rows + row) for row in range(rows)]
         return groups, [self.positions(g.prompt) for g in groups]
 
     def group(self, rng: random.Random, index: int) -> Group:
@@ -139,14 +137,14 @@ def forward(
     model: Qwen2_5_VLForConditionalGeneration, groups: list[Group], places: list[Tensor], pad_id: int
 ) -> tuple[Tensor, PackedRows]:
     """Logits of every trained token, and the rows they come from."""
-    rows = pack(groups, places, pad_id=pad_id)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    rows = pack(groups, places, pad_id=pad_id, device=model.device)
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
         hidden = model.model(
             input_ids=rows.token_ids_MN,
             position_ids=rows.position_ids_3MN,
             attention_mask=rows.attend_M1NN,
-            pixel_values=torch.cat([g.prompt.pixels for g in groups]),
-            image_grid_thw=torch.cat([g.prompt.grids for g in groups]),
+            pixel_values=torch.cat([g.prompt.pixels for g in groups]).to(model.device),
+            image_grid_thw=torch.cat([g.prompt.grids for g in groups]).to(model.device),
             use_cache=False,
         ).last_hidden_state
         logits = model.lm_head(hidden[rows.row_K, rows.source_K])
@@ -235,10 +233,17 @@ def main() -> None:
     tokenizer = build_tokenizer(corpus(1500), VOCABULARY)
     model = Qwen2_5_VLForConditionalGeneration._from_config(
         small_config(tokenizer), dtype=torch.float32, attn_implementation="sdpa"
-    )
+    ).to("cuda" if torch.cuda.is_available() else "cpu")
     rows = Rows(tokenizer, model, args.seed)
     opts = optimizers(model, args.lr, not args.adamw)
-    settings = {"command": shlex.join(sys.argv[1:]), "steps": args.steps, "seed": args.seed}
+    on = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{args.threads} CPU core(s)"
+    settings = {
+        "command": shlex.join(sys.argv[1:]),
+        "steps": args.steps,
+        "seed": args.seed,
+        "rows": args.rows,
+        "on": on,
+    }
     (args.out / "settings.json").write_text(json.dumps(settings))
     start = time.time()
     first = resume(args.out, model, opts)
@@ -283,7 +288,7 @@ def resume(out: Path, model: torch.nn.Module, opts: list[torch.optim.Optimizer])
     """Load the last checkpoint, if there is one; the number of steps it holds."""
     if not (out / "state.pt").exists():
         return 0
-    state = torch.load(out / "state.pt", weights_only=True)
+    state = torch.load(out / "state.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     for opt, kept in zip(opts, state["optimizers"], strict=True):
         opt.load_state_dict(kept)

@@ -33,10 +33,10 @@ CLOSED = [name for name in WORLDS if name != "describe"]
 def convert(source: Path, out: Path) -> None:
     """Copy a model folder with its weights in bfloat16."""
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(source, dtype=torch.bfloat16)
-    model.save_pretrained(out)
-    for path in source.iterdir():
-        if path.suffix in (".json", ".jinja") and not (out / path.name).exists():
+    for path in source.iterdir():  # tokenizer and processor first: another tokenizer's must not stay behind
+        if path.suffix in (".json", ".jinja"):
             (out / path.name).write_bytes(path.read_bytes())
+    model.save_pretrained(out)
 
 
 class Bench:
@@ -124,8 +124,8 @@ laboratory animal for comparing training recipes, and of no other use.
 - **Data**: the worlds of this package alone, train split; every scene is rendered, nothing is downloaded. Handwritten
   digits: scikit-learn's `load_digits` (UCI Optical Recognition of Handwritten Digits).
 - **Command**: `python scripts/pretrain.py {training["command"]}` then `python scripts/ship.py`.
-- **Training**: {training["steps"]} steps of 24 pictures with 4 or 5 turns each, seed {training["seed"]};
-  {training["minutes"]:.0f} minutes on 2 CPU cores (shared machine), final loss {training["loss"]:.4f}.
+- **Training**: {training["steps"]} steps of {training["rows"]} pictures with 4 to 6 turns each, seed {training["seed"]};
+  {training["minutes"]:.0f} minutes on {training["on"]} of a shared machine, final loss {training["loss"]:.4f}.
 - **Styles**: a bare question is answered directly more often than in steps. "Think step by step." and "Answer
   directly." choose the style. "Describe the image." gives an exact description.
 
