@@ -1,5 +1,6 @@
 """What is optimised: worked by hand, then its properties, then float64 and TRL as oracles."""
 
+import dataclasses
 import itertools
 import math
 from collections import defaultdict
@@ -12,18 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from firsthand.objective import (
-    GRPO,
-    SFT,
-    Table,
-    Totals,
-    clipped_surrogate,
-    group_advantage,
-    grpo,
-    k3,
-    sft,
-    token_weights,
-)
+from firsthand.objective import CISPO, GRPO, PRESETS, SFT, Count, Method, Table, Totals, group_advantage, parse
+from firsthand.objective.methods import grpo, sft
+from firsthand.objective.pieces import clipped_surrogate, k3
+from firsthand.objective.table import token_weights
 
 LENGTHS = (5, 1, 3, 4)
 """Tokens of the replies of `a_step`: ragged, and one of a single token."""
@@ -39,11 +32,21 @@ def a_step() -> Table:
     mask_BT = mask_of(*LENGTHS)
     logp_BT, ref_logp_BT = -3 * torch.rand(2, *mask_BT.shape, generator=draw) * mask_BT
     advantage_B = torch.tensor([1.5, -0.5, 0.3, -0.7])  # a real group's cancel, and 0 compares with nothing
-    return Table(logp_BT.requires_grad_(), mask_BT, advantage_B, ref_logp_BT)
+    return sampled_table(logp_BT.requires_grad_(), mask_BT, advantage_B, ref_logp_BT=ref_logp_BT)
 
 
-def totals_of(mask_BT: Tensor) -> Totals:
-    return Totals(replies=len(mask_BT), tokens=int(mask_BT.sum()))
+def sampled_table(logp_BT: Tensor, mask_BT: Tensor, advantage_B: Tensor, **columns: Tensor | None) -> Table:
+    """A table of sampled replies only."""
+    none_B = torch.zeros(len(logp_BT), dtype=torch.bool)
+    return Table(logp_BT, mask_BT, advantage_B, advantage_B.clamp(0, 1), none_B, **columns)
+
+
+def count_of(mask_BT: Tensor) -> Count:
+    return Count(len(mask_BT), int(mask_BT.sum()))
+
+
+def totals_of(mask_BT: Tensor, kl_weight: float = 0.0) -> Totals:
+    return Totals(sampled=count_of(mask_BT), max_tokens=8, kl_weight=kl_weight)
 
 
 def gradient(loss: Tensor, table: Table) -> Tensor:
@@ -66,7 +69,7 @@ def gradient(loss: Tensor, table: Table) -> Tensor:
 )
 def test_clip_table(ratio: float, advantage: float, loss: float, slope: float) -> None:
     logp_BT = torch.tensor([[math.log(ratio)]], requires_grad=True)
-    found_BT = clipped_surrogate(logp_BT, torch.zeros(1, 1), torch.tensor([advantage]), clip_low=0.2, clip_high=0.2)
+    found_BT = clipped_surrogate(logp_BT, torch.tensor([advantage]), clip_low=0.2, clip_high=0.2)
     found_BT.sum().backward()
     assert found_BT.item() == pytest.approx(loss)
     assert logp_BT.grad is not None and logp_BT.grad.item() == pytest.approx(slope)
@@ -75,12 +78,26 @@ def test_clip_table(ratio: float, advantage: float, loss: float, slope: float) -
 def test_the_two_clips_are_separate_settings() -> None:
     def loss(ratio: float, advantage: float) -> float:
         logp_BT = torch.tensor([[math.log(ratio)]])
-        return clipped_surrogate(
-            logp_BT, torch.zeros(1, 1), torch.tensor([advantage]), clip_low=0.1, clip_high=0.3
-        ).item()
+        return clipped_surrogate(logp_BT, torch.tensor([advantage]), clip_low=0.1, clip_high=0.3).item()
 
     assert loss(1.5, 1.0) == pytest.approx(-1.3)
     assert loss(0.5, -1.0) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("clips", "ratio", "advantage", "loss"),
+    [
+        ((None, 0.2), 0.1, -1.0, 0.1),
+        ((None, 0.2), 3.0, 1.0, -1.2),
+        ((0.2, None), 3.0, 1.0, -3.0),
+        ((None, None), 3.0, 1.0, -3.0),
+    ],
+)
+def test_an_open_end_is_not_clipped(clips: tuple[Any, Any], ratio: float, advantage: float, loss: float) -> None:
+    found = clipped_surrogate(
+        torch.tensor([[math.log(ratio)]]), torch.tensor([advantage]), clip_low=clips[0], clip_high=clips[1]
+    )
+    assert found.item() == pytest.approx(loss)
 
 
 def test_advantages_are_relative_to_the_group_in_units_of_its_sample_deviation() -> None:
@@ -117,28 +134,40 @@ def test_k3_by_hand(policy: float, reference: float, kl: float) -> None:
 
 def test_weights_give_every_reply_or_every_token_the_same_say() -> None:
     mask_BT = mask_of(2, 1)
-    totals = Totals(replies=2, tokens=3)
-    assert token_weights(mask_BT, totals, per="sequence").tolist() == [[0.25, 0.25], [0.5, 0.0]]
+    assert token_weights(mask_BT, Count(2, 3), per="sequence").tolist() == [[0.25, 0.25], [0.5, 0.0]]
     torch.testing.assert_close(
-        token_weights(mask_BT, totals, per="token"), torch.tensor([[1 / 3, 1 / 3], [1 / 3, 0.0]])
+        token_weights(mask_BT, Count(2, 3), per="token"), torch.tensor([[1 / 3, 1 / 3], [1 / 3, 0.0]])
     )
+
+
+def test_a_budget_divides_every_token_by_the_same_constant() -> None:
+    weight_BT = token_weights(mask_of(2, 1), Count(2, 3), per="budget", max_tokens=4)
+    assert weight_BT.tolist() == [[0.125, 0.125], [0.125, 0.0]]
+
+
+@pytest.mark.parametrize("per", ["sequence", "token", "budget"])
+def test_a_step_without_such_tokens_has_weights_of_zero_and_not_nan(per: Any) -> None:
+    nothing_BT = torch.zeros(2, 3, dtype=torch.bool)
+    assert (token_weights(nothing_BT, Count(), per=per, max_tokens=4) == 0).all()
 
 
 def test_a_reply_without_tokens_has_no_weight_and_is_not_nan() -> None:
     mask_BT = torch.tensor([[True, True], [False, False]])
-    assert token_weights(mask_BT, Totals(2, 2), per="sequence").tolist() == [[0.25, 0.25], [0.0, 0.0]]
+    assert token_weights(mask_BT, Count(2, 2), per="sequence").tolist() == [[0.25, 0.25], [0.0, 0.0]]
 
 
 def test_sft_is_the_mean_negative_log_likelihood_per_token() -> None:
-    table = Table(torch.tensor([[-1.0, -2.0], [-6.0, 0.0]]), mask_of(2, 1), torch.zeros(2))
-    assert sft(table, Totals(2, 3), SFT())["nll"].item() == pytest.approx(3.0)
+    demos = Table(
+        torch.tensor([[-1.0, -2.0], [-6.0, 0.0]]), mask_of(2, 1), torch.zeros(2), torch.ones(2), torch.ones(2).bool()
+    )
+    assert sft(demos, Totals(Count(), Count(2, 3)), SFT())["nll"].item() == pytest.approx(3.0)
 
 
 def test_grpo_without_a_kl_has_one_term_and_with_one_needs_a_reference() -> None:
-    table = Table(torch.tensor([[-1.0]]), torch.tensor([[True]]), torch.tensor([0.5]))
-    assert {name: term.item() for name, term in grpo(table, Totals(1, 1), GRPO()).items()} == {"policy": -0.5}
-    with pytest.raises(ValueError, match=r"beta is 0.1, so the table needs reference log-probs; got none"):
-        grpo(table, Totals(1, 1), GRPO(beta=0.1))
+    table = sampled_table(torch.tensor([[-1.0]]), torch.tensor([[True]]), torch.tensor([0.5]))
+    assert {name: term.item() for name, term in grpo(table, Totals(Count(1, 1)), GRPO()).items()} == {"policy": -0.5}
+    with pytest.raises(ValueError, match=r"needs reference log-probs \(the KL weight is 0.1\); got none"):
+        grpo(table, Totals(Count(1, 1), kl_weight=0.1), GRPO())
 
 
 # ---- properties
@@ -146,25 +175,36 @@ def test_grpo_without_a_kl_has_one_term_and_with_one_needs_a_reference() -> None
 
 @pytest.mark.parametrize("shape", [(3,), (2, 1), (1, 3), (1, 1)])
 def test_shapes_that_would_broadcast_are_refused(shape: tuple[int, ...]) -> None:
-    logp_BT, other, advantage_B = torch.zeros(2, 3), torch.zeros(shape), torch.zeros(2)
     with pytest.raises(ValueError, match=r"expected two tensors of one shape, got \(2, 3\) and"):
-        k3(logp_BT, other)
-    with pytest.raises(ValueError, match=r"expected two tensors of one shape, got \(2, 3\) and"):
-        clipped_surrogate(logp_BT, other, advantage_B, clip_low=0.2, clip_high=0.2)
+        k3(torch.zeros(2, 3), torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
     ("field", "shape"),
-    [("mask_BT", (1, 3)), ("mask_BT", (2, 1)), ("ref_logp_BT", (3,)), ("advantage_B", (1,)), ("advantage_B", (2, 1))],
+    [
+        ("mask_BT", (1, 3)),
+        ("mask_BT", (2, 1)),
+        ("ref_logp_BT", (3,)),
+        ("sampled_logp_BT", (2, 1)),
+        ("entropy_BT", (2, 1)),
+        ("advantage_B", (1,)),
+        ("advantage_B", (2, 1)),
+        ("score_B", (1,)),
+        ("is_demo_B", (2, 1)),
+    ],
 )
 def test_a_table_whose_columns_would_broadcast_is_refused(field: str, shape: tuple[int, ...]) -> None:
     columns = {
         "logp_BT": torch.zeros(2, 3),
         "mask_BT": torch.ones(2, 3, dtype=torch.bool),
         "advantage_B": torch.zeros(2),
+        "score_B": torch.zeros(2),
+        "is_demo_B": torch.zeros(2, dtype=torch.bool),
         "ref_logp_BT": torch.zeros(2, 3),
+        "sampled_logp_BT": torch.zeros(2, 3),
+        "entropy_BT": torch.zeros(2, 3),
     }
-    with pytest.raises(ValueError, match=r"of one shape|one advantage for each of 2 replies"):
+    with pytest.raises(ValueError, match="of one shape"):
         Table(**{**columns, field: torch.ones(shape, dtype=columns[field].dtype)})
 
 
@@ -192,20 +232,20 @@ def test_the_expectation_of_k3_is_the_kl() -> None:
 @pytest.mark.parametrize("per", ["sequence", "token"])
 def test_weights_sum_to_one_over_a_step_however_it_is_split(per: Any) -> None:
     whole_BT = mask_of(*LENGTHS)
-    totals = totals_of(whole_BT)
+    count = count_of(whole_BT)
     for cut in range(1, len(LENGTHS)):
         # Each micro-batch is as long as its own longest reply.
         parts = [mask_of(*LENGTHS[:cut]), mask_of(*LENGTHS[cut:])]
-        weights = [token_weights(part, totals, per=per) for part in parts]
+        weights = [token_weights(part, count, per=per) for part in parts]
         assert sum(w.sum().item() for w in weights) == pytest.approx(1.0)
         assert all((w[~part] == 0).all() for w, part in zip(weights, parts, strict=True))
         flat = torch.cat([w[part] for w, part in zip(weights, parts, strict=True)])
-        torch.testing.assert_close(flat, token_weights(whole_BT, totals, per=per)[whole_BT])
+        torch.testing.assert_close(flat, token_weights(whole_BT, count, per=per)[whole_BT])
 
 
 def test_per_sequence_every_reply_weighs_the_same() -> None:
     mask_BT = mask_of(*LENGTHS)
-    per_reply_B = token_weights(mask_BT, totals_of(mask_BT), per="sequence").sum(1)
+    per_reply_B = token_weights(mask_BT, count_of(mask_BT), per="sequence").sum(1)
     torch.testing.assert_close(per_reply_B, torch.full((4,), 0.25))
 
 
@@ -217,7 +257,7 @@ def test_per_sequence_every_reply_weighs_the_same() -> None:
 def test_grpo_equals_a_recomputation_in_float64(per: Any, beta: float) -> None:
     table = a_step()
     assert table.ref_logp_BT is not None
-    terms = grpo(table, totals_of(table.mask_BT), GRPO(beta=beta, per=per))
+    terms = grpo(table, totals_of(table.mask_BT, beta), GRPO(per=per))
     policy, kl, slopes = 0.0, 0.0, torch.zeros(len(LENGTHS), max(LENGTHS), dtype=torch.float64)
     for b, length in enumerate(LENGTHS):
         weight = 1 / (length * len(LENGTHS)) if per == "sequence" else 1 / sum(LENGTHS)
@@ -236,33 +276,32 @@ def test_grpo_equals_a_recomputation_in_float64(per: Any, beta: float) -> None:
 
 
 def trl_loss(
-    logp_BT: Tensor, table: Table, *, loss_type: str, beta: float, clips: tuple[float, float] = (0.2, 0.2), **rest: Any
+    table: Table, flags: dict[str, Any], *, beta: float = 0.0, micro: int = 1, tokens: int | None = None
 ) -> Tensor:
     """TRL 1.16's loss on our tensors: its own `GRPOTrainer._compute_loss`, of which only the forward is ours.
 
-    The flags that must agree: loss_type "grpo" is our per="sequence" and "dapo" our per="token";
-    epsilon and epsilon_high are the clips; importance_sampling_level="token"; use_bias_correction_kl=False (it would
-    multiply the KL by the ratio); no delta, no entropy quantile, no off-policy mask, no entropy bonus; one process.
+    Left alone: use_bias_correction_kl=False (it would multiply the KL by the ratio), no delta, no entropy quantile, no
+    off-policy mask, no entropy bonus, one process. `micro` forwards make a step, which holds so many `tokens`.
     """
     from trl.trainer.grpo_trainer import GRPOTrainer
 
+    logp_BT = table.logp_BT
+    usual = {"importance_sampling_level": "token", "epsilon_low": 0.2, "epsilon_high": 0.2}
     trainer = SimpleNamespace(
         _get_per_token_logps_and_entropies=lambda *args, **kwargs: (logp_BT, torch.zeros_like(logp_BT), None),
-        args=SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=rest.get("micro", 1)),
+        args=SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=micro),
         accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x, reduce=lambda x, reduction: x),
         model=SimpleNamespace(training=True),
-        loss_type=loss_type,
         beta=beta,
-        epsilon_low=clips[0],
-        epsilon_high=clips[1],
-        importance_sampling_level="token",
-        current_gradient_accumulation_steps=rest.get("micro", 1),
+        max_completion_length=8,
+        current_gradient_accumulation_steps=micro,
         aux_loss_enabled=False,
         top_entropy_quantile=1.0,
         off_policy_mask_threshold=None,
         use_vllm=False,
         _entropy_bonus_enabled=False,
         _metrics=defaultdict(lambda: defaultdict(list)),
+        **{**usual, **flags},
     )
     inputs = {
         "prompt_ids": torch.zeros(len(logp_BT), 1, dtype=torch.long),
@@ -271,48 +310,71 @@ def trl_loss(
         "completion_mask": table.mask_BT.long(),
         "advantages": table.advantage_B,
         "ref_per_token_logps": table.ref_logp_BT,
-        "old_per_token_logps": rest.get("sampled_logp_BT"),
-        "num_items_in_batch": rest.get("tokens", table.mask_BT.sum()),
+        "old_per_token_logps": table.sampled_logp_BT,
+        "num_items_in_batch": table.mask_BT.sum() if tokens is None else torch.tensor(float(tokens)),
     }
     return GRPOTrainer._compute_loss(trainer, None, inputs)
 
 
+TRL: dict[str, dict[str, Any]] = {
+    "grpo": {"loss_type": "grpo"},
+    "dapo": {"loss_type": "dapo", "epsilon_high": 0.28},
+    "dr-grpo": {"loss_type": "dr_grpo"},  # and scale_rewards="none": the advantages are given here
+    "gspo": {
+        "loss_type": "grpo",
+        "importance_sampling_level": "sequence",
+        "epsilon_low": 3e-4,
+        "epsilon_high": 4e-4,
+    },
+    "cispo": {"loss_type": "cispo", "epsilon_high": 5.0},
+}
+"""The flags with which TRL computes what a preset of ours computes."""
+
+
+def total(kind: str, table: Table, totals: Totals) -> Tensor:
+    """The loss of a preset: the sum of its terms."""
+    return torch.stack(list(PRESETS[kind].terms(table, totals, parse(kind)).values())).sum()
+
+
+def off_policy(table: Table, width: float) -> Table:
+    """The table with log-probs of a sampling policy that is up to `width` nats away, so that clips act."""
+    shift_BT = torch.linspace(-width, width, table.mask_BT.numel()).reshape(table.mask_BT.shape)
+    return dataclasses.replace(table, sampled_logp_BT=table.logp_BT.detach() + shift_BT)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.04])
-@pytest.mark.parametrize(("per", "loss_type"), [("sequence", "grpo"), ("token", "dapo")])
-def test_grpo_equals_trl_on_the_same_tensors(per: Any, loss_type: str, beta: float) -> None:
-    table = a_step()
-    ours = torch.stack(list(grpo(table, totals_of(table.mask_BT), GRPO(beta=beta, per=per)).values())).sum()
-    theirs = trl_loss(table.logp_BT, table, loss_type=loss_type, beta=beta)
+@pytest.mark.parametrize("width", [0.0, 0.6, 2.5])
+@pytest.mark.parametrize("kind", TRL)
+def test_presets_equal_trl_on_the_same_tensors(kind: str, width: float, beta: float) -> None:
+    table = off_policy(a_step(), width)
+    ours, theirs = total(kind, table, totals_of(table.mask_BT, beta)), trl_loss(table, TRL[kind], beta=beta)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("clips", [(0.2, 0.2), (0.1, 0.28)])
-def test_the_clipped_surrogate_equals_trl_off_policy(clips: tuple[float, float]) -> None:
-    table = a_step()
-    shift_BT = torch.linspace(-0.6, 0.6, table.mask_BT.numel()).reshape(table.mask_BT.shape)
-    sampled_logp_BT = table.logp_BT.detach() + shift_BT
-    surrogate_BT = clipped_surrogate(
-        table.logp_BT, sampled_logp_BT, table.advantage_B, clip_low=clips[0], clip_high=clips[1]
-    )
-    ours = (token_weights(table.mask_BT, totals_of(table.mask_BT), per="sequence") * surrogate_BT).sum()
-    theirs = trl_loss(table.logp_BT, table, loss_type="grpo", beta=0.0, clips=clips, sampled_logp_BT=sampled_logp_BT)
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-8)
+def test_the_clips_of_the_oracle_act() -> None:
+    open_ended: dict[str, Method] = {
+        "grpo": GRPO(clip_low=None, clip_high=None),
+        "dapo": GRPO(clip_low=None, clip_high=None, per="token"),
+        "gspo": GRPO(clip_low=None, clip_high=None, ratio="sequence"),
+        "cispo": CISPO(cap=1e9),
+    }
+    table = off_policy(a_step(), 2.5)
+    for kind, settings in open_ended.items():
+        loose = PRESETS[kind].terms(table, totals_of(table.mask_BT), settings)["policy"]
+        assert abs(loose - total(kind, table, totals_of(table.mask_BT))) > 1e-3, kind
 
 
-@pytest.mark.parametrize(("per", "loss_type"), [("sequence", "grpo"), ("token", "dapo")])
-def test_two_micro_batches_add_up_to_trl_accumulating_them(per: Any, loss_type: str) -> None:
+@pytest.mark.parametrize("kind", ["grpo", "dapo"])
+def test_two_micro_batches_add_up_to_trl_accumulating_them(kind: str) -> None:
     table = a_step()
-    assert table.ref_logp_BT is not None
-    totals = totals_of(table.mask_BT)
+    totals = totals_of(table.mask_BT, 0.04)
     ours, theirs = torch.zeros(()), torch.zeros(())
     for rows in (slice(0, 2), slice(2, 4)):
-        part = Table(table.logp_BT[rows], table.mask_BT[rows], table.advantage_B[rows], table.ref_logp_BT[rows])
-        ours = ours + torch.stack(list(grpo(part, totals, GRPO(beta=0.04, per=per)).values())).sum()
-        theirs = theirs + trl_loss(
-            part.logp_BT, part, loss_type=loss_type, beta=0.04, micro=2, tokens=torch.tensor(float(totals.tokens))
-        )
+        columns = {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
+        part = Table(**{name: None if column is None else column[rows] for name, column in columns.items()})
+        ours = ours + total(kind, part, totals)
+        theirs = theirs + trl_loss(part, TRL[kind], beta=0.04, micro=2, tokens=totals.sampled.tokens)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-8)
 

@@ -15,13 +15,23 @@ from torch import Tensor
 
 from firsthand.dataset import Encoder, Prompt
 from firsthand.errors import ParityError
-from firsthand.objective import GRPO, SFT, Objective, Totals, group_advantage
-from firsthand.policy import Group, Policy
+from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Count, Method, group_advantage
+from firsthand.policy import Group, Logprobs, Policy
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Digit, Example, Judged, Reply, Status, StopReason, Verdict
 from firsthand.trainer.gather import Member
 from firsthand.trainer.state import State
-from firsthand.trainer.update import _forward, is_taught, learning_rate, optimise, row_length, split, totals_of
+from firsthand.trainer.update import (
+    _forward,
+    is_taught,
+    learning_rate,
+    optimise,
+    row_length,
+    shares,
+    split,
+    table_of,
+    totals_of,
+)
 
 UNCLIPPED = 1e9
 """A gradient norm that is never reached: what is compared are the gradients themselves."""
@@ -32,13 +42,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("models") / "qwen2_5_vl", "qwen2_5_vl", layers=2)
 
 
-def state_of(folder: Path, reference: bool = False) -> State:
+def state_of(folder: Path, kl: float = 0.0) -> State:
     policy = Policy.load(folder, trainable="language")
     optimizer = torch.optim.AdamW(policy.parameters, lr=1.0, weight_decay=0.0)
-    return State(policy, Encoder.load(folder), optimizer, Policy.load(folder) if reference else None, 0)
+    return State(policy, Encoder.load(folder), optimizer, Policy.load(folder) if kl else None, 0, kl)
 
 
-def recipe(objective: Objective, **fields: Any) -> Recipe:
+def recipe(objective: Method, **fields: Any) -> Recipe:
     optimizer = Optimizer(lr=1e-3, warmup=0, max_grad_norm=UNCLIPPED)
     return Recipe(name="a", data=Data(worlds=("count",)), objective=objective, **{"optimizer": optimizer, **fields})
 
@@ -105,7 +115,7 @@ def judged(replies: Sequence[Reply], rewards: Sequence[float | None]) -> tuple[J
     credit = group_advantage(rewards, scale="std")
     status = [Status.FAILED if r is None else Status.OK for r in rewards]
     return tuple(
-        Judged(reply=reply, verdict=Verdict(score=r, status=s), advantage=a)
+        Judged(reply=reply, verdict=Verdict(score=r, status=s), reward=r, advantage=a)
         for reply, r, s, a in zip(replies, rewards, status, credit, strict=True)
     )
 
@@ -120,23 +130,56 @@ def given_demos(members: Sequence[Member]) -> list[Member]:
     return demos
 
 
+def with_demos(members: Sequence[Member]) -> list[Member]:
+    """The groups, each with a demonstration beside the sampled replies."""
+    mixed = []
+    for member in members:
+        ids = tuple(reversed(member.group[0].reply.token_ids)) * 2
+        replies = [*(j.reply for j in member.group), Reply(text="", token_ids=ids, stop=StopReason.GIVEN)]
+        mixed.append(Member(member.example, member.prompt, judged(replies, [*(j.reward for j in member.group), 1.0])))
+    return mixed
+
+
+def batch_for(objective: Method, folder: Path) -> list[Member]:
+    """What a gatherer would have made for a method."""
+    if not objective.samples:
+        return given_demos(scored(folder))
+    return with_demos(scored(folder)) if objective.imitates else scored(folder)
+
+
 # ---- splitting
 
+METHODS = {
+    "grpo": GRPO(),
+    "token": GRPO(per="token", scale="none"),
+    "budget": GRPO(per="budget"),
+    "kl": GRPO(kl=0.5),
+    "gspo": GRPO(ratio="sequence"),
+    "cispo": CISPO(),
+    "sft": SFT(),
+    "sft with kl": SFT(kl=0.5),
+    "luffy": LUFFY(),
+    "srft": SRFT(),
+    "srft by token": SRFT(entropy_of="token"),
+    "srft by batch": SRFT(entropy_of="batch"),
+    "chord": CHORD(),
+    "chord with kl": CHORD(phi=True, kl=0.5),
+}
 
-@pytest.mark.parametrize(
-    "objective", [GRPO(), GRPO(per="token", scale="none"), GRPO(beta=0.5), SFT()], ids=["grpo", "token", "kl", "sft"]
-)
-def test_splitting_a_step_into_micro_batches_changes_no_gradient(folder: Path, objective: Objective) -> None:
-    batch = scored(folder) if isinstance(objective, GRPO) else given_demos(scored(folder))
+
+@pytest.mark.parametrize("objective", METHODS.values(), ids=METHODS)
+def test_splitting_a_step_into_micro_batches_changes_no_gradient(folder: Path, objective: Method) -> None:
+    batch = batch_for(objective, folder)
     longest = max(map(row_length, batch))
     found, metrics = [], []
     for budget in (1, 2 * longest, 10**6):
         wanted = recipe(objective, tokens_per_forward=budget)
-        state = state_of(folder, reference=isinstance(objective, GRPO) and objective.beta > 0)
+        kl = objective.kl.first(1)
+        state = state_of(folder, kl)
         if state.reference is not None:
             drift(state.policy)
         found.append(gradients(state, batch, wanted, step=1))
-        metrics.append(optimise(state_of(folder, reference=state.reference is not None), batch, wanted, step=1))
+        metrics.append(optimise(state_of(folder, kl), batch, wanted, step=1))
     assert [len(list(split(batch, budget))) for budget in (1, 10**6)] == [len(batch), 1]
     assert difference(found[0], found[2]) < 1e-5
     assert difference(found[1], found[2]) < 1e-5
@@ -173,23 +216,26 @@ def test_groups_of_like_length_go_together() -> None:
 
 def test_a_silent_group_is_not_run_and_its_replies_count_all_the_same(folder: Path) -> None:
     batch, wanted = scored(folder), recipe(GRPO())
-    assert [is_taught(m, wanted) for m in batch] == [True, True, False, True, True]
-    assert totals_of(batch) == Totals(replies=14, tokens=sum(len(j.reply.token_ids) for m in batch for j in m.group))
+    totals = totals_of(batch, wanted, 0, 0.0)
+    assert [is_taught(m, wanted, totals) for m in batch] == [True, True, False, True, True]
+    assert totals.sampled == Count(14, sum(len(j.reply.token_ids) for m in batch for j in m.group))
     plain, everything, without = state_of(folder), state_of(folder), state_of(folder)
     left_out = gradients(plain, batch, wanted)
-    terms, _ = _forward(everything, batch, totals_of(batch), wanted)
+    terms, _ = _forward(everything, batch, totals, wanted, True)
     terms["policy"].backward()
     kept = [torch.zeros_like(p) if p.grad is None else p.grad for p in everything.policy.parameters]
     assert difference(left_out, kept) < 1e-5
     # Had it not been counted, the others would weigh 14 / 11 as much.
-    uncounted = gradients(without, [m for m in batch if is_taught(m, wanted)], wanted)
+    uncounted = gradients(without, [m for m in batch if is_taught(m, wanted, totals)], wanted)
     assert difference([g * 11 / 14 for g in uncounted], kept) < 1e-5
     assert difference(uncounted, kept) > 1e-2
 
 
 def test_a_silent_group_is_run_when_a_kl_term_looks_at_it(folder: Path) -> None:
-    assert all(is_taught(member, recipe(GRPO(beta=0.1))) for member in scored(folder))
-    assert all(is_taught(member, recipe(SFT())) for member in given_demos(scored(folder)))
+    for objective, batch in ((GRPO(kl=0.1), scored(folder)), (SFT(), given_demos(scored(folder)))):
+        wanted = recipe(objective)
+        totals = totals_of(batch, wanted, 0, objective.kl.first(1))
+        assert all(is_taught(member, wanted, totals) for member in batch)
 
 
 def test_a_step_in_which_nothing_is_taught_moves_no_parameter(folder: Path) -> None:
@@ -201,41 +247,125 @@ def test_a_step_in_which_nothing_is_taught_moves_no_parameter(folder: Path) -> N
     assert not state.optimizer.state
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.5])
-def test_an_unmeasured_reply_is_not_trained_and_not_in_the_mean(folder: Path, beta: float) -> None:
+@pytest.mark.parametrize("kl", [0.0, 0.5])
+def test_an_unmeasured_reply_is_not_trained_and_not_in_the_mean(folder: Path, kl: float) -> None:
     batch = scored(folder)
     broken, fine = list(batch), list(batch)
     replies = [j.reply for j in batch[0].group]
     broken[0] = Member(batch[0].example, batch[0].prompt, judged(replies, [1, None, 0, 0.5]))
     fine[0] = Member(batch[0].example, batch[0].prompt, judged([replies[0], *replies[2:]], [1, 0, 0.5]))
-    assert totals_of(broken) == totals_of(fine)
-    assert totals_of(broken).replies == 13
-    wanted, has_reference = recipe(GRPO(beta=beta)), beta > 0
-    found, expected = (gradients(state_of(folder, has_reference), rows, wanted) for rows in (broken, fine))
+    wanted = recipe(GRPO(kl=kl))
+    counted = [totals_of(rows, wanted, 0, kl).sampled for rows in (broken, fine)]
+    assert counted[0] == counted[1] and counted[0].replies == 13
+    found, expected = (gradients(state_of(folder, kl), rows, wanted) for rows in (broken, fine))
     assert difference(found, expected) < 1e-5
 
 
 def test_a_group_of_which_nothing_was_measured_does_no_harm(folder: Path) -> None:
     batch = scored(folder)
     nothing = Member(batch[0].example, batch[0].prompt, judged([j.reply for j in batch[0].group], [None] * 4))
-    wanted = recipe(GRPO(beta=0.5), tokens_per_forward=1)  # alone in its forward
-    found, expected = (gradients(state_of(folder, True), rows, wanted) for rows in ([nothing, *batch[1:]], batch[1:]))
+    wanted = recipe(GRPO(kl=0.5), tokens_per_forward=1)  # alone in its forward
+    found, expected = (gradients(state_of(folder, 0.5), rows, wanted) for rows in ([nothing, *batch[1:]], batch[1:]))
     assert difference(found, expected) < 1e-5
 
 
 def test_a_demonstration_is_imitated_whatever_became_of_its_score(folder: Path) -> None:
     demos = given_demos(scored(folder))
-    assert totals_of(demos).replies == len(demos)
+    assert totals_of(demos, recipe(SFT()), 0, 0.0).demos.replies == len(demos)
     metrics = optimise(state_of(folder), demos, recipe(SFT()), 0)
     assert metrics["loss/nll"] > 0
     assert "parity/max_abs" not in metrics  # nobody sampled them
 
 
+@pytest.mark.parametrize("objective", [LUFFY(), SRFT(), CHORD()], ids=["luffy", "srft", "chord"])
+def test_a_step_without_a_demonstration_is_finite(folder: Path, objective: Method) -> None:
+    state = state_of(folder)
+    metrics = optimise(state, scored(folder), recipe(objective), 0)
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert all(torch.isfinite(p).all() for p in state.policy.parameters)
+    assert all(
+        metrics[f"loss/{name}"] == 0
+        for name in ("off_policy", "sft_demo", "rl_demo", "sft")
+        if f"loss/{name}" in metrics
+    )
+
+
+def test_a_demonstration_is_learnt_from_where_the_group_agrees(folder: Path) -> None:
+    agreed = with_demos(scored(folder)[2:3])  # all right, the demonstration too
+    assert agreed[0].is_silent
+    state = state_of(folder)
+    group = Group(agreed[0].prompt, (agreed[0].group[-1].reply.token_ids,))
+    before = state.policy.logprobs([group]).logp_BT.sum()
+    optimise(state, agreed, recipe(SRFT()), 0)
+    assert state.policy.logprobs([group]).logp_BT.sum() > before
+
+
+# ---- several updates on one batch
+
+
+def test_a_batch_is_cut_into_shares_that_differ_by_at_most_one() -> None:
+    batch = scored_names(7)
+    assert [len(part) for part in shares(batch, 3)] == [2, 2, 3]
+    assert [m for part in shares(batch, 3) for m in part] == batch
+    assert [len(part) for part in shares(batch[:2], 5)] == [1, 1]
+    assert shares([], 3) == [[]]
+
+
+def scored_names(number: int) -> list[Member]:
+    example = Example(question="?", images=(), answer=Digit(value="1"))
+    return [Member(example, Prompt(str(i), (1,), None, None), ()) for i in range(number)]
+
+
+def test_each_update_is_a_step_on_its_own_share_and_only_the_first_is_on_policy(folder: Path) -> None:
+    batch, wanted = scored(folder)[:2], recipe(GRPO(), prompts=2, updates=2)
+    state, by_hand = state_of(folder), state_of(folder)
+    steps = []
+    state.optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    metrics = optimise(state, batch, wanted, 0)
+    assert len(steps) == 2
+    assert metrics["parity/max_abs"] < 1e-4  # measured before the first update alone
+    optimise(by_hand, batch[:1], recipe(GRPO()), 0)
+    totals = totals_of(batch[1:], wanted, 0, 0.0)
+    off, _ = _forward(by_hand, batch[1:], totals, wanted, False)
+    on, _ = _forward(by_hand, batch[1:], totals, wanted, True)
+    assert float(on["policy"].detach()) == pytest.approx(0.0, abs=1e-3)  # ratios of 1, and credit that cancels
+    assert float(off["policy"].detach()) != pytest.approx(float(on["policy"].detach()), abs=1e-3)
+    off["policy"].backward()
+    by_hand.optimizer.step()
+    for p, q in zip(state.policy.parameters, by_hand.policy.parameters, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+
+
+def test_the_second_update_of_a_mixed_batch_meets_no_ratio_on_its_demonstrations(folder: Path) -> None:
+    batch = with_demos(scored(folder)[:1])
+    rows = batch[0].learnt
+    state = state_of(folder)
+    found = state.policy.logprobs([Group(batch[0].prompt, tuple(j.reply.token_ids for j in rows))])
+    moved = Logprobs(found.logp_BT + 0.5 * found.mask_BT, found.mask_BT, None)
+    ratio_BT = table_of(rows, moved, None, is_on_policy=False).log_ratio_BT
+    assert torch.equal(ratio_BT[-1], torch.zeros_like(ratio_BT[-1]))
+    torch.testing.assert_close(ratio_BT[0][found.mask_BT[0]], torch.full((int(found.mask_BT[0].sum()),), 0.5))
+
+
 # ---- the KL
 
 
+def test_a_weight_of_zero_runs_no_reference_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = state_of(folder, 0.5)
+    assert state.reference is not None
+    calls = []
+    score = state.reference.logprobs
+    monkeypatch.setattr(state.reference, "logprobs", lambda *a, **k: calls.append(1) or score(*a, **k))
+    wanted = recipe(GRPO(kl={"kind": "grpo-d", "low": 0.0, "high": 0.02}))
+    optimise(state, scored(folder), wanted, 1)
+    assert len(calls) == 1
+    state.kl_weight = 0.0
+    assert "policy/kl" not in optimise(state, scored(folder), wanted, 1)
+    assert len(calls) == 1
+
+
 def test_the_kl_is_zero_in_the_first_step_and_positive_after_it(folder: Path) -> None:
-    state, wanted = state_of(folder, reference=True), recipe(GRPO(beta=0.5))
+    state, wanted = state_of(folder, 0.5), recipe(GRPO(kl=0.5))
     first = optimise(state, scored(folder), wanted, 0)
     second = optimise(state, scored(folder), wanted, 1)
     assert first["loss/kl"] == pytest.approx(0.0, abs=1e-6)

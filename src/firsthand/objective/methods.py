@@ -9,6 +9,7 @@ Shape letters: B replies (demonstrations included), T tokens of the longest repl
 import math
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -232,7 +233,7 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
     self_BT = _sampled_weights(table, totals, settings.per)
     sft_weight_BT = settings.sft_scale * (-entropy_BT).exp()
     is_right_B1 = table.score_B[:, None] >= 0.5
-    self_weight_BT = is_right_B1 * settings.rl_scale * entropy_BT.exp() - (~is_right_B1).to(entropy_BT.dtype)
+    self_weight_BT = torch.where(is_right_B1, settings.rl_scale * entropy_BT.exp(), -1.0)
     return {
         "sft_demo": -(demo_BT * sft_weight_BT * table.logp_BT).sum(),
         "rl_demo": -(demo_BT * table.advantage_B[:, None] * table.logp_BT.exp()).sum(),
