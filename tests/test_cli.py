@@ -54,7 +54,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train recipe.yaml --set steps=[1", "--set steps=[1: not readable as YAML"),
         ("train recipe.yaml --set stepz=1", "stepz: unknown key; did you mean 'steps'?"),
         ("train recipe.yaml --set sampling.temperature=0", "sampling.temperature is 0"),
-        ("train recipe.yaml --set 'objective={kind: sft}'", "imitates traces of style"),
+        ("train recipe.yaml --set 'objective={kind: sft}'", "expected one demonstration each"),
         ("train recipe.yaml --set model=nomodel", "nomodel: expected a local Hugging Face model folder"),
         ("train recipe.yaml --set start=empty", "start: expected a finished run directory"),
         ("train recipe.yaml --set data.path=free.jsonl", "no verifier scores the answers"),

@@ -15,9 +15,11 @@ from firsthand import study as studies
 from firsthand.cli import _parser
 from firsthand.config import build
 from firsthand.evaluation import Protocol
-from firsthand.objective import GRPO, SFT
+from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, PRESETS, SFT, SRFT
+from firsthand.objective.kl import Constant
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Record, Rollout, Score, Step
+from firsthand.reward import Reward
 from firsthand.rollout import Sampling
 from firsthand.worlds import WORLDS
 
@@ -29,6 +31,11 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Data": Data,
     "Objective: SFT": SFT,
     "Objective: GRPO": GRPO,
+    "Objective: CISPO": CISPO,
+    "Objective: LUFFY": LUFFY,
+    "Objective: SRFT": SRFT,
+    "Objective: CHORD": CHORD,
+    "Reward": Reward,
     "Sampling": Sampling,
     "Optimizer": Optimizer,
     "Study": studies.Study,
@@ -64,6 +71,8 @@ def default_of(field: FieldInfo) -> Any:
     """A field's default as YAML would read it from the docs; what is built by a factory is told by its differences."""
     if field.is_required():
         return "required"
+    if isinstance(field.default, Constant):
+        return field.default.beta
     if field.default_factory is not None:
         made = field.get_default(call_default_factory=True)
         return {"kind": made.kind} if hasattr(made, "kind") else made.model_dump(exclude_defaults=True)
@@ -75,6 +84,12 @@ def test_every_setting_is_documented_with_its_default(heading: str) -> None:
     table = rows(section(page("docs/recipes.md"), heading))
     told = {name: yaml.safe_load(default.strip("`")) for name, (default, *_) in table.items()}
     assert told == {name: default_of(field) for name, field in SETTINGS[heading].model_fields.items()}
+
+
+def test_every_method_is_in_the_docs() -> None:
+    named = re.findall(r"`([a-z-]+)`", section(page("docs/recipes.md"), "Objective").split("A name stands")[0])
+    assert set(named) - {"kind"} == set(PRESETS)
+    assert set(rows(section(page("docs/methods.md"), "All of them"))) == set(PRESETS)
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -89,7 +104,8 @@ def test_every_command_and_option_is_documented_with_its_default() -> None:
         actions = {(a.option_strings or [a.dest])[-1]: a for a in parser._actions if a.dest != "help"}
         assert set(table) == set(actions), name
         for option, action in actions.items():
-            default = "required" if action.required else str(action.default or "").replace("[]", "")
+            value = " ".join(map(str, action.default)) if isinstance(action.default, list) else action.default
+            default = "required" if action.required else str(value or "")
             default = "0" if action.default == 0 else default
             assert table[option][0].strip("`") == default, f"firsthand {name} {option}"
 

@@ -90,6 +90,13 @@ def test_resample_draws_other_prompts_until_the_batch_is_full(encoder: Encoder, 
     assert gathered(wanted, "ABCdefghijkl", encoder, router, by_case, 2) == batch  # a function of the step
 
 
+def test_resample_keeps_no_more_than_the_recipe_wants(encoder: Encoder, router: Router) -> None:
+    wanted = recipe(prompts=3, objective={"silent": "resample"})
+    for step in range(3):  # together the steps draw every example, the silent one too
+        batch = gathered(wanted, "aBCDEFGHI", encoder, router, by_case, step)
+        assert len(batch) == 3 and not any(m.is_silent for m in batch)
+
+
 def test_resample_goes_on_with_what_there_is(encoder: Encoder, router: Router) -> None:
     batch = gathered(recipe(prompts=3, objective={"silent": "resample"}), "Abcdef", encoder, router, by_case)
     assert [m.example.id for m in batch] == ["A"]

@@ -10,7 +10,7 @@ from tiny import tiny_folder
 from firsthand.errors import RecipeError
 from firsthand.objective import GRPO, SFT
 from firsthand.records import Score
-from firsthand.study import Study, run_study
+from firsthand.study import Study, over_seeds, run_seeds, run_study
 
 DEMO = Path(__file__).parent.parent / "src/firsthand/recipes/demo.yaml"
 TEST = {"data": {"worlds": ["count"], "number": 2}, "protocol": {"max_new_tokens": 2, "samples": 0}}
@@ -135,3 +135,28 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     refused = lambda *_: pytest.fail("trained or evaluated again")  # noqa: E731
     assert run_study(one, root, 0, lambda arm, recipe: refused, lambda arm: refused) == folders
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_arm_over_seeds_has_a_mean_and_a_t_interval() -> None:
+    tables = {
+        seed: {"accuracy": accuracy, "n": 10, "pass_at": {"1": accuracy, "8": 1.0}, "reply_tokens": 4.0, "seed": seed}
+        for seed, accuracy in ((0, 0.5), (1, 0.6), (2, 0.7))
+    }
+    row = over_seeds(tables)
+    half = 4.303 * 0.1 / 3**0.5
+    assert row["accuracy"] == pytest.approx(0.6)
+    assert row["ci95"] == pytest.approx([0.6 - half, 0.6 + half])
+    assert (row["n"], row["pass_at"]["1"], row["seeds"]["1"]["accuracy"]) == (10, pytest.approx(0.6), 0.6)
+
+
+def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path) -> None:
+    model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
+    small = {"model": str(model), "prompts": 1, "steps": 1, "sampling": {"max_new_tokens": 2}}
+    one = study(small, base={"steps": 0}, sft={"objective": {"kind": "sft", "trace": "plain"}})
+    folders = run_seeds(one, tmp_path / "runs", [0, 3])
+    assert [f.name.rpartition("-")[0] for f in folders] == ["base-s0", "sft-s0", "base-s3", "sft-s3"]
+    arms = json.loads((tmp_path / "runs" / "results.json").read_text())["arms"]
+    assert {name: list(row["seeds"]) for name, row in arms.items()} == {"base": ["0", "3"], "sft": ["0", "3"]}
+    assert arms["sft"]["seeds"]["3"]["run"] == folders[3].name
+    with pytest.raises(RecipeError, match=r"expected each seed once, got \[1, 1\]"):
+        run_seeds(one, tmp_path / "runs", [1, 1])

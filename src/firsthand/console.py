@@ -7,7 +7,15 @@ from typing import Any, Self
 
 import transformers
 from rich.console import Console as Terminal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from firsthand.recipe import Recipe
@@ -45,21 +53,25 @@ class Console:
         self._progress.stop()
 
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
-        """A bar for one training run; call what is returned after every step."""
-        task = self._progress.add_task(f"train {arm}", total=recipe.steps, note="")
+        """A bar for one training run, from its first step on; call what is returned after every step."""
+        task: list[TaskID] = []  # a run that is done already takes no step, and shows no idle bar
 
         def on_step(step: Step) -> None:
-            self._progress.update(task, completed=step.step + 1, note=_note(step))
+            if not task:
+                task.append(self._progress.add_task(f"train {arm}", total=recipe.steps, note=""))
+            self._progress.update(task[0], completed=step.step + 1, note=_note(step))
             self._line(step.step + 1, recipe.steps, f"train {arm}", _note(step))
 
         return on_step
 
     def evaluation(self, arm: str) -> Callable[[int, int], None]:
-        """A bar for one evaluation; call what is returned with (done, total)."""
-        task = self._progress.add_task(f"evaluate {arm}", total=None, note="")
+        """A bar for one evaluation, from its first batch on; call what is returned with (done, total)."""
+        task: list[TaskID] = []
 
         def on_progress(done: int, total: int) -> None:
-            self._progress.update(task, completed=done, total=total)
+            if not task:
+                task.append(self._progress.add_task(f"evaluate {arm}", total=total, note=""))
+            self._progress.update(task[0], completed=done, total=total)
             self._line(done, total, f"evaluate {arm}", "")
 
         return on_progress
@@ -89,7 +101,7 @@ class Console:
 def _note(step: Step) -> str:
     metrics = step.metrics
     parts = []
-    if "reward/mean" in metrics and "loss/policy" in metrics:
+    if "reward/mean" in metrics and "groups/silent" in metrics:
         parts.append(f"reward {metrics['reward/mean']:.2f}")
     if "loss/nll" in metrics:
         parts.append(f"nll {metrics['loss/nll']:.3f}")

@@ -11,6 +11,9 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
     evaluation: {data: {...}, protocol: {...}}
 """
 
+import json
+import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,15 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from firsthand.config import build, merge, override, read_yaml
+from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol, evaluate
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step
 from firsthand.run import Run, write_atomically
 from firsthand.trainer import open_run, train
+
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+"""Student's t for a two-sided 95 % interval, by number of seeds."""
 
 
 class Test(Record):
@@ -90,17 +97,58 @@ def run_study(
     return folders
 
 
+def run_seeds(
+    study: Study,
+    root: Path,
+    seeds: Sequence[int],
+    on_arm: OnArm = lambda arm, recipe: lambda step: None,
+    on_evaluation: Callable[[str], Callable[[int, int], None]] = lambda arm: lambda done, total: None,
+) -> list[Path]:
+    """`run_study` for every seed; all run directories. Of several seeds, `results.json` holds each arm's mean.
+
+    Raises RecipeError when a seed is given twice.
+    """
+    if len(set(seeds)) < len(seeds):
+        raise RecipeError(f"seeds: expected each seed once, got {list(seeds)}")
+    folders: list[Path] = []
+    by_seed: dict[int, dict[str, Any]] = {}
+    for seed in seeds:
+
+        def training(arm: str, recipe: Recipe) -> Callable[[Step], None]:
+            return on_arm(arm if len(seeds) == 1 else f"{arm}, seed {recipe.seed}", recipe)
+
+        folders += run_study(study, root, seed, training, on_evaluation).values()
+        by_seed[seed] = json.loads((root / "results.json").read_text())["arms"]
+    if len(seeds) > 1:
+        arms = {arm: over_seeds({seed: tables[arm] for seed, tables in by_seed.items()}) for arm in study.arms}
+        write_atomically(root / "results.json", json.dumps({"arms": arms}, indent=2) + "\n")
+    return folders
+
+
+def over_seeds(tables: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """An arm's row over its seeds: means, and a 95 % t interval of the accuracy; each seed's own row under `seeds`."""
+    rows = list(tables.values())
+    accuracies = [row["accuracy"] for row in rows]
+    mean = statistics.fmean(accuracies)
+    half = T95.get(len(rows), 1.96) * statistics.stdev(accuracies) / math.sqrt(len(rows))
+    passes = {k: statistics.fmean(row["pass_at"][k] for row in rows) for k in rows[0].get("pass_at", {})}
+    return {
+        "accuracy": mean,
+        "ci95": [mean - half, mean + half],
+        "n": rows[0]["n"],
+        **({"pass_at": passes} if passes else {}),
+        "reply_tokens": statistics.fmean(row["reply_tokens"] for row in rows),
+        "seeds": {str(seed): dict(row) for seed, row in tables.items()},
+    }
+
+
 def write_results(path: Path, tables: Mapping[str, Any], folders: Mapping[str, Path], seed: int) -> None:
     """One JSON file with every arm's numbers: `{"arms": {name: {"accuracy": x, "ci95": [lo, hi], "n": n, ...}}}`."""
-    import json
-
     arms = {name: {**table, "run": folders[name].name, "seed": seed} for name, table in tables.items()}
     write_atomically(path, json.dumps({"arms": arms}, indent=2) + "\n")
 
 
 def _evaluation(test: Test, examples: Any, run: Run, on_progress: Callable[[int, int], None]) -> Any:
-    import json
-
     wanted = {"data": test.data.model_dump(mode="json"), "protocol": test.protocol.model_dump(mode="json")}
     path = run.folder / "evaluation.json"
     if path.exists():
@@ -110,4 +158,4 @@ def _evaluation(test: Test, examples: Any, run: Run, on_progress: Callable[[int,
     return evaluate(run.model, examples, test.data, test.protocol, run, on_progress)
 
 
-__all__ = ["Study", "run_study"]
+__all__ = ["Study", "run_seeds", "run_study"]
