@@ -17,6 +17,7 @@ from firsthand.config import build
 from firsthand.evaluation import Protocol
 from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, PRESETS, SFT, SRFT
 from firsthand.objective.kl import Constant
+from firsthand.policy import Lora
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Record, Rollout, Score, Step
 from firsthand.reward import Reward
@@ -36,6 +37,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Objective: SRFT": SRFT,
     "Objective: CHORD": CHORD,
     "Reward": Reward,
+    "Adapter": Lora,
     "Sampling": Sampling,
     "Optimizer": Optimizer,
     "Study": studies.Study,

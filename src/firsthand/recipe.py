@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from firsthand.config import build, merge
 from firsthand.errors import RecipeError
 from firsthand.objective import PRESETS, Objective, parse
+from firsthand.policy import Lora
 from firsthand.records import Example, Record
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
@@ -127,6 +128,8 @@ class Recipe(Record):
     optimizer: Optimizer = Field(default_factory=Optimizer)
     trainable: Literal["all", "language"] = "language"
     """`language` freezes the vision tower (VLAA-Thinking §4)."""
+    adapter: Lora | None = None
+    """Train low-rank adapters of the language layers instead of weights; `{}` takes their defaults."""
     gradient_checkpointing: bool = False
     tokens_per_forward: int | None = Field(default=None, gt=0)
     """Rows of one forward times their longest length; splits a step without changing its gradient. None: 2,048 on a

@@ -16,6 +16,7 @@ from firsthand.dataset import model_config, vision_ids
 from firsthand.errors import DataError
 from firsthand.policy.attention import ATTENTION, blocks
 from firsthand.policy.head import Entropy, Head
+from firsthand.policy.lora import Lora, attach, load_adapter, merged, save_adapter
 from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
 from firsthand.policy.vision import Tower
 
@@ -52,6 +53,7 @@ class Policy:
 
     def __init__(self, model: Any, folder: str | Path, banned_ids: tuple[int, ...], *, frozen_tower: bool) -> None:
         self.model = model
+        self.folder = Path(folder)
         self.banned_ids = banned_ids
         self.head = Head(model.lm_head, banned_ids, model.config.text_config.vocab_size)
         self.tower = Tower(model.model, frozen=frozen_tower)
@@ -66,6 +68,8 @@ class Policy:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         gradient_checkpointing: bool = False,
+        adapter: Lora | None = None,
+        adapter_weights: str | Path | None = None,
     ) -> "Policy":
         """Read a Hugging Face folder (safetensors only, no code from the folder is run).
 
@@ -73,6 +77,8 @@ class Policy:
             trainable: "language" freezes the vision tower, merger included.
             dtype: of the weights; log-probs are float32 in any case.
             gradient_checkpointing: recompute each layer in backward, to save memory.
+            adapter: train low-rank adapters of the language layers, and nothing else (whatever `trainable` says).
+            adapter_weights: a folder that `save_adapter` wrote, whose weights the adapters begin with.
 
         Raises DataError when the folder's model is not of a supported family, or has what the shared-prefix row
         cannot reproduce: dropout or sliding-window attention.
@@ -83,17 +89,40 @@ class Policy:
         )
         _check_exactness(folder, model)
         model.model.language_model.config._attn_implementation = ATTENTION
-        frozen = trainable == "language"
+        frozen = trainable == "language" or adapter is not None
         model.model.visual.requires_grad_(not frozen)
+        if adapter is not None:
+            attach(model, adapter)
+            if adapter_weights is not None:
+                load_adapter(model, Path(adapter_weights))
         if gradient_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         return cls(model.to(device).train(), folder, vision_ids(config), frozen_tower=frozen)
 
     def save(self, folder: str | Path) -> None:
-        """Write a plain Hugging Face folder: weights, config, and the tokenizer and processor files it came with."""
-        self.model.save_pretrained(str(folder))
+        """Write a plain Hugging Face folder: weights, config, and the tokenizer and processor files it came with.
+
+        Adapters are added to the weights, so that anything reads the folder; on their own they are in `adapter/`.
+        """
+        if self.has_adapter:
+            self.model.save_pretrained(str(folder), state_dict=merged(self.model))
+            save_adapter(self.model, Path(folder) / "adapter", base=str(self.folder))
+        else:
+            self.model.save_pretrained(str(folder))
         for name, content in self._companions.items():
             (Path(folder) / name).write_bytes(content)
+
+    def save_checkpoint(self, folder: str | Path) -> None:
+        """Write what training goes on from, bit for bit: the adapters alone where there are some."""
+        if self.has_adapter:
+            save_adapter(self.model, Path(folder), base=str(self.folder))
+        else:
+            self.save(folder)
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether low-rank adapters are trained instead of the weights."""
+        return any("lora_" in name for name, _ in self.model.named_parameters())
 
     @property
     def parameters(self) -> list[nn.Parameter]:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from firsthand.dataset import Encoder
-from firsthand.policy import Policy
+from firsthand.policy import AdapterOff, Policy
 from firsthand.recipe import Recipe
 from firsthand.run import Run, write_atomically
 
@@ -27,7 +27,7 @@ class State:
     policy: Policy
     encoder: Encoder
     optimizer: torch.optim.Optimizer
-    reference: Policy | None
+    reference: Policy | AdapterOff | None
     """The policy at the start of training; only when the objective needs it."""
     step: int
     """Optimizer steps that are done."""
@@ -41,17 +41,23 @@ class State:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         start = recipe.model_folder()
         checkpoint = latest(run)
+        kept = checkpoint / "model" if checkpoint else None
         policy = Policy.load(
-            checkpoint / "model" if checkpoint else start,
+            start if recipe.adapter else kept or start,
             trainable=recipe.trainable,
             device=device,
             gradient_checkpointing=recipe.gradient_checkpointing,
+            adapter=recipe.adapter,
+            adapter_weights=kept if recipe.adapter else None,
         )
         optimizer = torch.optim.AdamW(
             policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=recipe.optimizer.weight_decay
         )
         controller = recipe.objective.kl
-        reference = None if controller.is_off else Policy.load(start, trainable=recipe.trainable, device=device)
+        reference: Policy | AdapterOff | None = None
+        if not controller.is_off:
+            whole = recipe.adapter is None
+            reference = Policy.load(start, trainable=recipe.trainable, device=device) if whole else AdapterOff(policy)
         state = cls(policy, Encoder.load(start), optimizer, reference, 0, controller.first(recipe.steps))
         if checkpoint:
             state.step, state.kl_weight = restore(optimizer, checkpoint)
@@ -63,7 +69,7 @@ class State:
         draft = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        self.policy.save(draft / "model")
+        self.policy.save_checkpoint(draft / "model")
         save_file(_moments(self.optimizer), draft / "optimizer.safetensors")
         save_file({"torch": torch.get_rng_state()}, draft / "random.safetensors")
         write_atomically(draft / "state.json", json.dumps({"step": step, "kl_weight": self.kl_weight}))

@@ -1,0 +1,136 @@
+"""Low-rank adapters through peft: the weights stay as they are, and small matrices beside them are trained.
+
+peft puts its layers in place of the linear ones of the model that is there; nothing is wrapped, so the shared-prefix
+attention, the decoder and the output layer work on. The reference policy is the same model with its adapters off.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from firsthand.errors import RecipeError
+from firsthand.records import Record
+
+if TYPE_CHECKING:
+    from firsthand.policy.model import Logprobs, Policy
+    from firsthand.policy.packing import Group
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""peft's names of an adapter's two files."""
+OUTSIDE = {"visual", "vision_tower", "vision_model", "multi_modal_projector", "connector", "merger", "lm_head"}
+"""Parts of a module's name that place it outside the language layers."""
+
+
+class Lora(Record):
+    """Low-rank adaptation (arXiv:2106.09685). There is no dropout: it would part rollout and training log-probs."""
+
+    rank: int = Field(default=16, gt=0)
+    """Of the two matrices (ours, between the 8 of the paper and the 64 that is usual for reasoning)."""
+    alpha: float = Field(default=32.0, gt=0)
+    """Their product is scaled by alpha / rank (2, as is usual in the field)."""
+    targets: tuple[str, ...] = ()
+    """Names of the linear layers that get one, such as `q_proj`; empty: all of the language layers (QLoRA,
+    arXiv:2305.14314, §4). Never the vision tower or the output layer."""
+
+
+def attach(model: nn.Module, settings: Lora) -> None:
+    """Give the language layers their adapters, and train nothing else. B starts at 0, so nothing changes yet.
+
+    Raises RecipeError when peft is not installed, or no layer has a wanted name.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise RecipeError("adapter: needs peft, which is not installed: pip install 'firsthand[peft]'") from error
+    names = _linear_layers(model)
+    known = sorted({name.rpartition(".")[2] for name in names})
+    unknown = sorted(set(settings.targets) - set(known))
+    if unknown:
+        raise RecipeError(f"adapter.targets: expected names among {known}, got {unknown}")
+    chosen = [name for name in names if not settings.targets or name.rpartition(".")[2] in settings.targets]
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=chosen)  # type: ignore[arg-type]
+    inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+
+
+class AdapterOff:
+    """The policy without its adapters: the reference policy, in no memory of its own."""
+
+    def __init__(self, policy: "Policy") -> None:
+        self._policy = policy
+
+    def logprobs(self, groups: "Sequence[Group]", *, temperature: float = 1.0) -> "Logprobs":
+        """See `Policy.logprobs`; bit for bit those of the model that the adapters were attached to."""
+        with adapters_off(self._policy.model):
+            return self._policy.logprobs(groups, temperature=temperature)
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Run the model as if it had no adapters."""
+    layers = _adapted(model)
+    for _, layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for _, layer in layers:
+            layer.enable_adapters(True)
+            for name, parameter in layer.named_parameters():  # enabling leaves them frozen
+                parameter.requires_grad_("lora_" in name)
+
+
+def merged(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of the plain model that computes the same: each adapter added to its layer, names as before."""
+    deltas = {f"{name}.weight": layer.get_delta_weight("default") for name, layer in _adapted(model)}
+    found = {}
+    for name, value in model.state_dict().items():
+        if "lora_" not in name:
+            plain = name.replace(".base_layer.", ".")
+            found[plain] = value + deltas[plain].to(value.dtype) if plain in deltas else value
+    return found
+
+
+def save_adapter(model: nn.Module, folder: Path, base: str) -> None:
+    """The adapters as peft writes them, so that `PeftModel.from_pretrained` reads the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"base_model.model.{name.replace('.default.', '.')}": value.detach().cpu().contiguous()
+        for name, value in model.named_parameters()
+        if "lora_" in name
+    }
+    save_file(tensors, folder / WEIGHTS)
+    config: Any = model.peft_config  # injection leaves it there, by adapter name
+    config["default"].base_model_name_or_path = base
+    config["default"].save_pretrained(str(folder))
+
+
+def load_adapter(model: nn.Module, folder: Path) -> None:
+    """Give attached adapters the weights that `save_adapter` wrote, bit for bit."""
+    kept = load_file(folder / WEIGHTS)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(kept[f"base_model.model.{name.replace('.default.', '.')}"])
+
+
+def _linear_layers(model: nn.Module) -> list[str]:
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not OUTSIDE.intersection(name.split("."))
+    ]
+
+
+def _adapted(model: nn.Module) -> list[tuple[str, Any]]:
+    """The layers that have an adapter, with their names."""
+    from peft.tuners.lora import LoraLayer
+
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
