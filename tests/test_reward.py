@@ -1,5 +1,6 @@
 """Rewards: what is read, refused and left unmeasured; and that no reply hangs, crashes or outlives the router."""
 
+import json
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from firsthand.reward import Router, pool
 from firsthand.reward.box import iou
 from firsthand.reward.extract import bare
 from firsthand.reward.math import as_latex, equal_numbers, judge_math
+from firsthand.reward.numerals import read_number
 
 OK, UNPARSED, WRONG_FORMAT = Status.OK, Status.UNPARSED, Status.WRONG_FORMAT
 SEVEN = Digit(value="7")
@@ -55,144 +57,6 @@ def router() -> Iterator[Router]:
 
 # ---- what the verifiers read
 
-CONTENTS: list[tuple[str, Answer, float, Status, str]] = [
-    # prediction, gold, score, status, reason
-    ("7", SEVEN, 1, OK, "the number"),
-    (" 7\n", SEVEN, 1, OK, "white space around it"),
-    ("7.0", SEVEN, 1, OK, "equal by value"),
-    ("7.", SEVEN, 1, OK, "a final full stop"),
-    ("07", SEVEN, 1, OK, "leading zero"),
-    ("+7", SEVEN, 1, OK, "explicit sign"),
-    ("$7$", SEVEN, 1, OK, "LaTeX delimiters say nothing about the value"),
-    (r"\boxed{7}", SEVEN, 1, OK, "boxed"),
-    (r"\( \boxed{\text{7}} \)", SEVEN, 1, OK, "wrapped three times"),
-    ("**7**", SEVEN, 1, OK, "bold"),
-    ("8", SEVEN, 0, OK, "another number"),
-    ("7.0000001", SEVEN, 0, OK, "exact, not nearly"),
-    ("-7", SEVEN, 0, OK, "the sign counts"),
-    ("\u22127", Digit(value="-7"), 1, OK, "the typographic minus sign"),
-    (".5", Digit(value="0.50"), 1, OK, "decimals by value"),
-    ("-0", Digit(value="0"), 1, OK, "there is one zero"),
-    ("the answer is 7", SEVEN, 0, UNPARSED, "a number and nothing else"),
-    ("seven", SEVEN, 0, UNPARSED, "number words are not digits"),
-    ("7 apples", SEVEN, 0, UNPARSED, "a unit"),
-    ("7%", SEVEN, 0, UNPARSED, "7 per cent is not 7"),
-    ("7 or 8", SEVEN, 0, UNPARSED, "two numbers"),
-    ("6, 7, 8", SEVEN, 0, UNPARSED, "listing every number must not pay"),
-    ("7e0", SEVEN, 0, UNPARSED, "exponents are not read"),
-    ("1,000", Digit(value="1000"), 0, UNPARSED, "separators are not read: 1,000 is 1 in half of the world"),
-    ("\uff17", SEVEN, 0, UNPARSED, "a look-alike (full-width 7)"),
-    ("\u0667", SEVEN, 0, UNPARSED, "Arabic-Indic 7: Python's int() would take it"),
-    ("3+4", SEVEN, 0, UNPARSED, "a sum is for maths answers"),
-    ("nan", SEVEN, 0, UNPARSED, "Decimal would take it"),
-    ("", SEVEN, 0, UNPARSED, "an empty block has the format and no answer"),
-    (r"\boxed{7}+\boxed{0}", SEVEN, 0, UNPARSED, "the first brace is not closed by the last"),
-    ("B", LETTER_B, 1, OK, "the letter"),
-    ("b", LETTER_B, 1, OK, "in lower case"),
-    ("B)", LETTER_B, 1, OK, "as in a list"),
-    ("(b)", LETTER_B, 1, OK, "in brackets"),
-    ("(B).", LETTER_B, 1, OK, "with a full stop"),
-    ("B.", LETTER_B, 1, OK, "full stop"),
-    ("B:", LETTER_B, 1, OK, "colon"),
-    (r"\boxed{B}", LETTER_B, 1, OK, "boxed"),
-    (r"$\text{B}$", LETTER_B, 1, OK, "LaTeX text"),
-    ("Option B", LETTER_B, 1, OK, "the word option"),
-    ("choice (b)", LETTER_B, 1, OK, "the word choice"),
-    ("B. dark blue", LETTER_B, 1, OK, "letter and text, options unknown"),
-    ("**B.** dark blue", LETTER_B, 1, OK, "bold letter"),
-    ("A", LETTER_B, 0, OK, "another letter"),
-    ("A. dark blue", LETTER_B, 0, OK, "options unknown: the letter decides"),
-    ("A or B", LETTER_B, 0, UNPARSED, "two letters"),
-    ("A, B, C", LETTER_B, 0, UNPARSED, "every letter"),
-    ("A) 3 B) 4 C) 5", LETTER_B, 0, UNPARSED, "the whole list repeated"),
-    ("B. dark blue\nC. green", LETTER_B, 0, UNPARSED, "two lines of the list"),
-    ("I think it is B", LETTER_B, 0, UNPARSED, "the pronoun is not option I"),
-    ("B dark blue", LETTER_B, 0, UNPARSED, "no mark between letter and text"),
-    ("dark blue", LETTER_B, 0, UNPARSED, "a text, and nobody knows the options"),
-    ("\u0412", LETTER_B, 0, UNPARSED, "a Cyrillic look-alike"),
-    ("\u212a", Choice(letter="K"), 0, UNPARSED, "the Kelvin sign, which re.IGNORECASE takes for a K"),
-    ("dark blue", COLOURS, 1, OK, "the option's full text"),
-    ("Dark  Blue.", COLOURS, 1, OK, "case, spacing and full stop do not matter"),
-    ("B. dark blue", COLOURS, 1, OK, "letter and its own text"),
-    ("(B) **dark blue**", COLOURS, 1, OK, "with mark-up"),
-    ("green", COLOURS, 0, OK, "the text of another option"),
-    ("B. green", COLOURS, 0, UNPARSED, "letter and text disagree"),
-    ("A. dark blue", COLOURS, 0, UNPARSED, "letter and text disagree the other way"),
-    ("blue", COLOURS, 0, UNPARSED, "a part of an option's text"),
-    ("E", COLOURS, 0, UNPARSED, "there is no option E"),
-    ("red dark blue green", COLOURS, 0, UNPARSED, "all texts"),
-    ("B. Vitamin C. and D.", CUPS, 0, OK, "the option's own text may look like letters"),
-    ("a cup", CUPS, 0, UNPARSED, "two options have this text"),
-    ("A", Choice(letter="B", options=("B", "A")), 0, OK, "a lone letter is a letter, never an option's text"),
-    ("[0, 0, 1, 1]", SQUARE, 1, OK, "the gold box"),
-    ("[0.0, 0.0, 0.5, 1.0]", SQUARE, 0.5, OK, "half of it"),
-    ("[.5,.5,1.5,1.5]", SQUARE, 1 / 7, OK, "a quarter shared of 1.75 together"),
-    ("[2, 2, 3, 3]", SQUARE, 0, OK, "apart"),
-    ("[1, 0, 2, 1]", SQUARE, 0, OK, "touching only"),
-    ("[-1, -1, 1, 1]", SQUARE, 0.25, OK, "negative corners"),
-    ("The cup is at [0, 0, 1, 1].", SQUARE, 1, OK, "text around one box"),
-    ('{"bbox_2d": [0, 0, 1, 1]}', SQUARE, 1, OK, "JSON"),
-    ("[1, 1, 0, 0]", SQUARE, 0, OK, "corners in the wrong order: a box without an area"),
-    ("[0, 0, 1, 1] [0, 0, 2, 2]", SQUARE, 0, UNPARSED, "two boxes"),
-    ("[0, 0, 1]", SQUARE, 0, UNPARSED, "three numbers"),
-    ("[0, 0, 1, 1, 1]", SQUARE, 0, UNPARSED, "five numbers"),
-    ("0, 0, 1, 1", SQUARE, 0, UNPARSED, "no brackets"),
-    ("[0, 0, 1, " + "9" * 400 + "]", SQUARE, 0, UNPARSED, "a number that float() makes infinite"),
-    ("[0, 0, 1, nan]", SQUARE, 0, UNPARSED, "no number"),
-    ("12", maths("12"), 1, OK, "plain integers"),
-    ("12.", maths("12"), 1, OK, "a final full stop"),
-    ("1/2", maths(r"\frac{1}{2}"), 1, OK, "plain fractions"),
-    ("0.5", maths(r"\frac{1}{2}"), 1, OK, "a decimal and a fraction"),
-    ("3/6", maths("1/2"), 1, OK, "by value, not reduced"),
-    ("13", maths("12"), 0, OK, "another number"),
-    ("0.333333", maths("1/3"), 1, OK, "math-verify compares decimals to 6 places"),
-    ("0.3333", maths("3333001/10000000"), 1, OK, "though the fraction is exact"),
-    ("0.33", maths("1/3"), 0, OK, "two places are too few"),
-    (r"\frac{\sqrt{2}}{2}", maths(r"\frac{1}{\sqrt{2}}"), 1, OK, "equal after simplification"),
-    (r"$\boxed{3\sqrt{2}}$", maths(r"\sqrt{18}"), 1, OK, "wrapped"),
-    ("3*sqrt(2)", maths(r"3\sqrt{2}"), 1, OK, "plain notation"),
-    ("\u221a12", maths(r"2\sqrt{3}"), 1, OK, "the root sign"),
-    ("2**10", maths("1024"), 1, OK, "Python's power"),
-    ("2^-1", maths("1/2"), 1, OK, "a negative power without braces"),
-    ("2pi", maths(r"2\pi"), 1, OK, "pi is not p times i"),
-    ("sin(x)", maths(r"\sin x"), 1, OK, "sin is not s times i times n"),
-    ("x\u00b2", maths("x^2"), 1, OK, "a superscript"),
-    ("1 1/2", maths(r"\frac{3}{2}"), 1, OK, "a mixed number"),
-    ("1 1/2", maths("1"), 0, OK, "which math-verify alone reads as (1+1)/2"),
-    ("30\u00b0", maths(r"30^\circ"), 1, OK, "degrees"),
-    ("12 cm", maths("12"), 1, OK, "a unit"),
-    ("$5", maths("5"), 1, OK, "a price"),
-    ("50%", maths("0.5"), 1, OK, "per cent"),
-    ("y=|x+9|", maths("y=|x+9|"), 1, OK, "an equation"),
-    ("|x+9|", maths("y=|x+9|"), 1, OK, "its right-hand side"),
-    ("x=5", maths("5"), 1, OK, "an assignment"),
-    ("x^2+2x+1", maths("(x+1)^2"), 1, OK, "expanded"),
-    ("2, 1", maths(r"\{1, 2\}"), 1, OK, "a set has no order"),
-    ("y+1", maths("x+1"), 0, OK, "another variable"),
-    ("1/0", maths("7"), 0, OK, "infinity is wrong, not broken"),
-    ("1 2", maths("3"), 0, UNPARSED, "math-verify alone would add them up"),
-    (r"\frac{1}{", maths("1"), 0, UNPARSED, "cut off"),
-    ("??", maths("1"), 0, UNPARSED, "no expression"),
-    ("(" * 30 + "7", maths("7"), 0, UNPARSED, "deep nesting"),
-    ("7\ud800", maths("8"), 0, UNPARSED, "not valid Unicode"),
-]
-
-
-@pytest.mark.parametrize(
-    ("content", "gold", "score", "status"),
-    [row[:4] for row in CONTENTS],
-    ids=[f"{gold.kind}: {reason}" for _, gold, _, _, reason in CONTENTS],
-)
-def test_an_answer_gets_the_score_and_status_of_the_table(
-    router: Router, content: str, gold: Answer, score: float, status: Status
-) -> None:
-    verdict = router.judge(reply(content), gold)
-    assert verdict.status == status, verdict
-    assert verdict.score == pytest.approx(score), verdict
-    assert verdict.why
-    assert verdict.parsed is not None
-
-
 REPLIES: list[tuple[str, float, Status, str]] = [
     ("<answer>7</answer>", 1, OK, ""),
     ("<think>6?</think>so <answer>7</answer> it is", 1, OK, ""),
@@ -225,7 +89,7 @@ def test_only_one_closed_answer_block_after_the_thinking_counts(
 @pytest.mark.parametrize(
     "gold",
     [
-        Digit(value="seven"),
+        Digit(value="several"),
         Choice(letter="none"),
         Choice(letter="D", options=("red", "blue")),
         Box(xyxy=(1, 1, 0, 0)),
@@ -310,10 +174,11 @@ numbers = st.one_of(
 @given(got=numbers, gold=numbers)
 @THOROUGH
 def test_plain_numbers_get_the_verdict_that_math_verify_gives_them(router: Router, got: str, gold: str) -> None:
-    fast = equal_numbers(got, gold)
-    for left, right, known in ((got, gold, fast), (got, got, equal_numbers(got, got))):
+    a, b = read_number(got), read_number(gold)
+    assert a is not None and b is not None
+    for left, right, known in ((got, gold, equal_numbers(a, b)), (got, got, equal_numbers(a, a))):
         answer = router._pool.ask({"prediction": as_latex(left), "gold": as_latex(right)})
-        assert known is None or answer == {"equal": known}
+        assert known is None or answer["equal"] is known
 
 
 def test_plain_numbers_need_no_worker() -> None:
@@ -331,12 +196,14 @@ def test_plain_numbers_need_no_worker() -> None:
 def test_a_comparison_that_never_ends_is_killed_at_the_deadline(bomb: str) -> None:
     with Router(deadline_s=1.0) as router:
         router._pool.ask({"prediction": "$x$", "gold": "$x$"})  # started: the start does not count as comparing
-        (first,) = router.worker_pids
+        nursery, first = router.worker_pids
         start = time.monotonic()
         verdict = router.judge(reply(bomb), maths("7"))
         assert time.monotonic() - start < 2.0
         assert (verdict.status, verdict.score, verdict.parsed) == (Status.TIMED_OUT, None, bomb)
+        assert router.judge(reply("x+x"), maths("2x")).score == 1
         assert not is_alive(first)
+        assert router.worker_pids[0] == nursery  # a fork, not another import
 
 
 def test_the_next_comparison_after_a_kill_gets_a_fresh_worker() -> None:
@@ -348,7 +215,7 @@ def test_the_next_comparison_after_a_kill_gets_a_fresh_worker() -> None:
 def test_a_worker_that_dies_while_comparing_leaves_the_reply_unmeasured() -> None:
     with Router(deadline_s=30.0) as router:
         assert router.judge(reply("x+x"), maths("2x")).score == 1
-        (pid,) = router.worker_pids
+        pid = router.worker_pids[1]
         killer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
         killer.start()
         verdict = router.judge(reply(BOMB), maths("7"))
@@ -361,9 +228,9 @@ def test_a_worker_that_dies_while_comparing_leaves_the_reply_unmeasured() -> Non
 def test_a_worker_that_was_killed_while_idle_costs_one_reply_and_no_exception() -> None:
     with Router(deadline_s=30.0) as router:
         router.judge(reply("x+x"), maths("2x"))
-        (pid,) = router.worker_pids
+        pid = router.worker_pids[1]
         os.kill(pid, signal.SIGKILL)
-        while Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        while is_alive(pid):
             time.sleep(0.01)
         verdicts = router.judge_many([(reply("x+x"), maths("2x"))] * 2)
         assert [v.status for v in verdicts] == [Status.FAILED, OK]
@@ -376,17 +243,31 @@ def test_a_comparison_that_eats_memory_is_unmeasured_not_wrong() -> None:
 
 
 def test_a_worker_whose_parent_is_gone_ends_itself() -> None:
-    request = b'{"prediction": "$10^{10^{10}}$", "gold": "$7$", "deadline_s": 0.2}\n'
-    command = [sys.executable, "-P", str(pool.SCRIPT)]
+    request = b'{"n": 1, "prediction": "$10^{10^{10}}$", "gold": "$7$", "deadline_s": 0.2}\n'
+    command = [sys.executable, "-P", str(pool.NURSERY), str(pool.COMPARE)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as orphan:
         assert orphan.stdin is not None and orphan.stdout is not None
-        orphan.stdout.readline()
+        said = [orphan.stdout.readline() for _ in range(2)]
+        child = json.loads(said[1])["ready"]
         orphan.stdin.write(request)
-        orphan.stdin.flush()
+        orphan.stdin.close()  # as when the parent is killed
         guard = threading.Timer(10, orphan.kill)
         guard.start()
-        assert orphan.wait() == -signal.SIGALRM
+        assert orphan.wait() == 0
         guard.cancel()
+        assert f'{{"died": {-signal.SIGALRM}}}' in orphan.stdout.read().decode()
+        assert not is_alive(child)
+
+
+def test_a_worker_whose_nursery_was_killed_is_ended_and_replaced() -> None:
+    with Router(deadline_s=30.0) as router:
+        router.judge(reply("x+x"), maths("2x"))
+        nursery, child = router.worker_pids
+        os.kill(nursery, signal.SIGKILL)
+        assert router.judge(reply("x+x"), maths("2x")).score == 1  # the child is still there
+    state = Path(f"/proc/{child}/stat")  # killed; whoever adopted it may take its time to reap it
+    while state.exists() and state.read_text().split()[2] != "Z":
+        time.sleep(0.01)
 
 
 def test_no_worker_starts_before_it_is_needed_and_none_is_left_behind() -> None:
@@ -395,7 +276,7 @@ def test_no_worker_starts_before_it_is_needed_and_none_is_left_behind() -> None:
         assert router.worker_pids == ()
         router.judge_many([(reply("x+x"), maths("2x"))] * 8)
         pids = router.worker_pids
-        assert 1 <= len(pids) <= 2
+        assert 2 <= len(pids) <= 4
         assert all(is_alive(pid) for pid in pids)
     assert router.worker_pids == ()
     assert not any(is_alive(pid) for pid in pids)
@@ -419,9 +300,9 @@ def test_a_closed_router_starts_no_worker() -> None:
 
 
 def test_a_worker_that_does_not_start_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / "worker.py"
+    script = tmp_path / "compare.py"
     script.write_text("raise SystemExit(3)\n")
-    monkeypatch.setattr(pool, "SCRIPT", script)
+    monkeypatch.setattr(pool, "COMPARE", script)
     with Router() as router, pytest.raises(RuntimeError, match=r"exit status 3.*math-verify"):
         router.judge(reply("x+x"), maths("2x"))
 
@@ -435,12 +316,12 @@ def test_a_worker_neither_runs_the_parents_main_again_nor_loads_torch(tmp_path: 
         "print('main', 'torch' in sys.modules)\n"
         "with Router() as router:\n"
         "    verdict = router.judge('<answer>x+x</answer>', Expression(latex='2x'))\n"
-        "    (pid,) = router.worker_pids\n"
-        "    print('worker', verdict.score, 'torch' in open(f'/proc/{pid}/maps').read())\n"
+        "    for pid in router.worker_pids:\n"
+        "        print('worker', verdict.score, 'torch' in open(f'/proc/{pid}/maps').read())\n"
     )
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=os.environ | path, check=True)
-    assert done.stdout.splitlines() == ["main False", "worker 1.0 False"]
+    assert done.stdout.splitlines() == ["main False", *["worker 1.0 False"] * 2]
     assert done.stderr == ""
 
 
@@ -448,7 +329,7 @@ def test_a_worker_neither_runs_the_parents_main_again_nor_loads_torch(tmp_path: 
 
 
 def test_verdicts_do_not_depend_on_order_batch_or_number_of_workers(router: Router) -> None:
-    pairs = [(reply(content), gold) for content, gold, _, _, _ in CONTENTS] + [(text, SEVEN) for text, *_ in REPLIES]
+    pairs = [(text, SEVEN) for text, *_ in REPLIES] + [(reply(text), maths("2x")) for text in ("x+x", "x", "x x", "")]
     order = random.Random(0).sample(range(len(pairs)), len(pairs))
     one_by_one = [router.judge(*pair) for pair in pairs]
     with Router(workers=2, deadline_s=60.0) as two:
@@ -479,7 +360,7 @@ def test_open_answers_are_refused_before_training(router: Router) -> None:
 @pytest.mark.parametrize(
     "gold",
     [
-        Digit(value="seven"),
+        Digit(value="several"),
         Digit(value="7</answer>"),
         Choice(letter="D", options=("red", "blue")),
         Box(xyxy=(0.5, 0.5, 0.1, 0.1)),
@@ -512,5 +393,5 @@ def test_a_parent_that_holds_much_memory_does_not_starve_its_workers() -> None:
     with Router() as router:
         verdicts = [router.judge(r"<answer>\sqrt{8}</answer>", Expression(latex=r"2\sqrt{2}")) for _ in range(3)]
         assert [v.score for v in verdicts] == [1.0] * 3, verdicts
-        assert len(router.worker_pids) == 1
+        assert len(router.worker_pids) == 2  # one nursery and its one child
     assert ballast.nbytes == 800_000_000

@@ -4,8 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from firsthand.errors import FirsthandError
+
+if TYPE_CHECKING:
+    from firsthand.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -45,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     train = commands.add_parser("train", help="carry out a recipe")
-    train.add_argument("recipe", type=Path, help="a YAML file; see docs/recipes.md")
+    train.add_argument(
+        "recipe", type=recipe_file, help="a YAML file (docs/recipes.md), or the name of a recipe that ships here"
+    )
     train.add_argument(
         "--set",
         action="append",
@@ -56,7 +62,29 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--out", type=Path, default=Path("runs"), help="where the run directory is made (default: %(default)s)"
     )
+    train.add_argument(
+        "--preflight", action="store_true", help="train nothing: say what a step needs, and whether it fits here"
+    )
     train.set_defaults(command=_train)
+
+    study = commands.add_parser("study", help="carry out a study: arms and seeds, evaluated, and a report")
+    study.add_argument(
+        "study", type=recipe_file, help="a YAML file (docs/recipes.md), or the name of a study that ships here"
+    )
+    study.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], metavar="N", help="every arm runs once per seed (default: 0)"
+    )
+    study.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="change a value of the study, such as shared.steps=20",
+    )
+    study.add_argument(
+        "--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)"
+    )
+    study.set_defaults(command=_study)
 
     evaluate = commands.add_parser("evaluate", help="accuracy with intervals, and every reply")
     evaluate.add_argument("model", help="a Hugging Face folder, a finished run directory, or `small`")
@@ -78,22 +106,57 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--title", default="firsthand")
     report.set_defaults(command=_report)
 
+    reward = commands.add_parser("reward", help="judge replies from a file: verdicts, and a table of them")
+    reward.add_argument("--problems", type=Path, required=True, help="JSONL: id, question, answer, kind, choices")
+    reward.add_argument("--replies", type=Path, help="JSONL: id, reply; an id may repeat")
+    reward.add_argument("--out", type=Path, required=True, help="JSONL of verdicts, in the order of the replies")
+    reward.add_argument("--workers", type=int, default=2, help="replies judged at once (default: %(default)s)")
+    reward.add_argument("--deadline", type=float, default=5.0, help="seconds of one comparison (default: %(default)s)")
+    reward.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="change a value of a recipe's `reward`, such as box=stepped or open.scorer=overlap",
+    )
+    reward.add_argument(
+        "--calibrate", action="store_true", help="judge nothing: find beta for the scorer of `open`, and write it"
+    )
+    reward.set_defaults(command=_reward)
+
+    recipes = commands.add_parser("recipes", help="the recipes and studies that ship here, one line each")
+    recipes.set_defaults(command=_recipes)
+
     doctor = commands.add_parser("doctor", help="what this machine has, and what firsthand can do with it")
     doctor.set_defaults(command=_doctor)
     return parser
 
 
+def recipe_file(name: str) -> Path:
+    """A YAML file; where there is none of that name, the recipe that ships under it, such as `vlaa-mini`."""
+    shipped = RECIPES / f"{name}.yaml"
+    return shipped if shipped.exists() and not Path(name).exists() else Path(name)
+
+
 def _demo(args: argparse.Namespace) -> int:
+    return _arms(RECIPES / "demo.yaml", args.set, [args.seed], args.out, "Does SFT help or hurt here?")
+
+
+def _study(args: argparse.Namespace) -> int:
+    return _arms(args.study, args.set, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem)
+
+
+def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Path, title: str) -> int:
     from firsthand.console import Console
     from firsthand.report import write_report
-    from firsthand.study import Study, run_study
+    from firsthand.study import Study, run_seeds
 
-    study = Study.read(RECIPES / "demo.yaml", args.set)
+    study = Study.read(file, assignments)
     with Console() as console:
-        folders = run_study(study, args.out, args.seed, console.training, console.evaluation)
-    page = write_report(list(folders.values()), args.out / "report.html", "Does SFT help or hurt here?")
-    console.table(args.out / "results.json")
-    print(f"report: {page}\nnumbers: {args.out / 'results.json'}")
+        folders = run_seeds(study, out, seeds, console.training, console.evaluation)
+    page = write_report(folders, out / "report.html", title)
+    console.table(out / "results.json")
+    print(f"report: {page}\nnumbers: {out / 'results.json'}")
     return 0
 
 
@@ -104,10 +167,23 @@ def _train(args: argparse.Namespace) -> int:
     from firsthand.trainer import train
 
     recipe = build(Recipe, override(read_yaml(args.recipe), args.set), str(args.recipe))
+    if args.preflight:
+        return _preflight(recipe)
     with Console() as console:
         folder = train(recipe, args.out, console.training(recipe.name, recipe))
     print(f"run: {folder}\nmodel: {folder / 'model'}")
     return 0
+
+
+def _preflight(recipe: "Recipe") -> int:
+    from firsthand.preflight import preflight
+    from firsthand.preflight.show import refusal, show
+
+    plan = preflight(recipe)
+    show(recipe, plan)
+    if not plan.fits:
+        print(f"firsthand: {refusal(recipe, plan)}", file=sys.stderr)
+    return int(not plan.fits)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -140,6 +216,41 @@ def _report(args: argparse.Namespace) -> int:
             raise FirsthandError(f"no run directory (one that holds recipe.json) in: {path}")
         runs += found
     print(f"report: {write_report(runs, args.out, args.title)}")
+    return 0
+
+
+def _reward(args: argparse.Namespace) -> int:
+    from firsthand.audit import audit, calibration
+    from firsthand.audit.terminal import progress, show, tell
+    from firsthand.config import build, override
+    from firsthand.reward import Reward
+
+    if args.workers < 1 or args.deadline <= 0:
+        raise FirsthandError(f"expected --workers >= 1 and --deadline > 0, got {args.workers} and {args.deadline}")
+    reward = build(Reward, override({"open": {"scorer": "overlap"}}, args.set), "reward --set")
+    if args.calibrate:
+        tell(calibration(args.problems, args.out, reward))
+        return 0
+    if args.replies is None:
+        raise FirsthandError("expected --replies R.jsonl, got none; or --calibrate, which needs none")
+    with progress() as bar:
+        tallies = audit(
+            args.problems,
+            args.replies,
+            args.out,
+            reward,
+            workers=args.workers,
+            deadline_s=args.deadline,
+            on_progress=bar,
+        )
+    show(tallies)
+    print(f"verdicts: {args.out}")
+    return 0
+
+
+def _recipes(args: argparse.Namespace) -> int:
+    for path in sorted(RECIPES.glob("*.yaml")):
+        print(f"{path.stem:<30} {path.read_text(encoding='utf-8').partition(chr(10))[0].removeprefix('# ')}")
     return 0
 
 

@@ -20,9 +20,9 @@ import io
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,16 +75,35 @@ class Expression(Record):
         return self.latex
 
 
+Corners = tuple[float, float, float, float]
+"""A box as `(x1, y1, x2, y2)`; x grows to the right and y down. Normalised boxes lie in [0, 1]."""
+
+
 class Box(Record):
-    """A bounding box `(x1, y1, x2, y2)`; x grows to the right and y down. Normalised boxes lie in [0, 1]."""
+    """A bounding box, or several: `xyxy` is one `(x1, y1, x2, y2)`, or a tuple of them."""
 
     kind: Literal["box"] = "box"
-    xyxy: tuple[float, float, float, float]
+    xyxy: Corners | Annotated[tuple[Corners, ...], Field(min_length=1)]
+    size: tuple[int, int] | None = None
+    """Width and height of the picture in pixels: with it, normalised and absolute coordinates can be converted."""
+
+    @property
+    def boxes(self) -> tuple[Corners, ...]:
+        """All boxes, one or several."""
+        several = tuple(box for box in self.xyxy if isinstance(box, tuple))
+        return several or (cast(Corners, self.xyxy),)
 
     @property
     def text(self) -> str:
         """The gold answer as a reader would write it."""
-        return "[" + ", ".join(f"{v:g}" for v in self.xyxy) + "]"
+        each = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in self.boxes]
+        return each[0] if len(each) == 1 else "[" + ", ".join(each) + "]"
+
+    @model_serializer(mode="wrap")
+    def _without_an_unknown_size(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A size that is not known is absent: an example's id, a hash of this, does not change by the field's being."""
+        content: dict[str, Any] = serialise(self)
+        return content if self.size is not None else {k: v for k, v in content.items() if k != "size"}
 
 
 class OpenEnded(Record):

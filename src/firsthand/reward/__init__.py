@@ -3,7 +3,8 @@
 The gold answer's kind chooses the verifier, never a data set's name.
 """
 
+from firsthand.reward.alarms import alarms
 from firsthand.reward.router import Router
 from firsthand.reward.shaping import Reward
 
-__all__ = ["Reward", "Router"]
+__all__ = ["Reward", "Router", "alarms"]

@@ -1,39 +1,93 @@
 """Box reward: the intersection over union with the gold box, in [0, 1], raw and without thresholds (VLAA-Thinking).
 
-The answer block must hold exactly one `[x1, y1, x2, y2]`; text around it is ignored: `{"bbox_2d": [...]}` is read too.
-Coordinates are compared as they stand: normalised with normalised, pixels with pixels.
+A gold of several boxes takes the mean over boxes: each predicted box counts for one gold box at most, and boxes too
+many count as misses. `stepped` is ScoreRS's: 0 up to IoU 0.5, then 0.5, 0.6, 0.7, and 1 above 0.8.
+
+The answer block holds boxes as JSON or as text; words around them are ignored. Coordinates are compared as they stand,
+unless the gold box knows its picture's size: then normalised and absolute coordinates are told apart and converted.
 """
 
 import re
 from math import inf
+from typing import Literal
 
-from firsthand.records import Box, Status, Verdict
+from firsthand.records import Box, Corners, Status, Verdict
+from firsthand.reward.extract import plain
 from firsthand.reward.verdicts import failed, shown, unparsed
 
-Corners = tuple[float, float, float, float]
+BoxScore = Literal["iou", "stepped"]
+STEPS = ((0.8, 1.0), (0.7, 0.7), (0.6, 0.6), (0.5, 0.5))
+"""Above an IoU, what a box earns (ScoreRS: 0.5 above 0.5, and 0.1, 0.2 or 0.5 more above 0.6, 0.7 and 0.8)."""
+MOST_BOXES = 64
+"""Boxes of one reply that are matched (ours)."""
 
 # At most 9 digits before the point: float() of 400 digits is infinite, and an IoU of infinities is not a number.
-_NUMBER = r"\s*(-?(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+))\s*"
-BOX = re.compile(r"\[" + ",".join([_NUMBER] * 4) + r"\]")
+_NUMBER = r"\s*(-?(?:[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}))\s*"
+_FOUR = ",".join([_NUMBER] * 4)
+_CORNERS = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"))
+_NAMED = "|".join(r"\s*,\s*".join(rf"[\"']?{name}[\"']?\s*[:=]?{_NUMBER}" for name in names) for names in _CORNERS)
+_PAIR = rf"[\[(]{_NUMBER},{_NUMBER}[\])]"
+BOX = re.compile(rf"\[{_FOUR}\]|\({_FOUR}\)|{_NAMED}|{_PAIR}\s*(?:,|to|and)?\s*{_PAIR}")
+BARE = re.compile(rf"{_FOUR}|" + r"\s+".join([_NUMBER] * 4))
 
 
-def judge_box(content: str, gold: Box) -> Verdict:
-    """Score a box by its IoU with the gold box. A gold box without an area gives FAILED, not 0."""
-    if not 0 < area(gold.xyxy) < inf:
+def judge_box(content: str, gold: Box, score: BoxScore = "iou") -> Verdict:
+    """Score boxes by their IoU with the gold boxes. A gold box without an area gives FAILED, not 0."""
+    if not all(0 < area(box) < inf for box in gold.boxes):
         return failed(f"the gold box {gold.text} is not a box with an area: expected finite x1 < x2 and y1 < y2")
     boxes = read_boxes(content)
-    if len(boxes) != 1:
-        return unparsed(content, f"{len(boxes)} boxes [x1, y1, x2, y2] instead of one")
-    parsed = shown("[" + ", ".join(f"{v:g}" for v in boxes[0]) + "]")
-    if area(boxes[0]) <= 0:
+    if not boxes or len(boxes) > MOST_BOXES or (len(gold.boxes) == 1 and len(boxes) != 1):
+        wanted = "one" if len(gold.boxes) == 1 else f"{len(gold.boxes)}"
+        return unparsed(content, f"{len(boxes)} boxes [x1, y1, x2, y2] instead of {wanted}")
+    parsed = shown(", ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in boxes))
+    if not any(area(box) > 0 for box in boxes):
         return Verdict(score=0.0, status=Status.OK, parsed=parsed, why="no area: expected x1 < x2 and y1 < y2")
-    overlap = iou(boxes[0], gold.xyxy)
-    return Verdict(score=overlap, status=Status.OK, parsed=parsed, why=f"IoU {overlap:.2f} with {gold.text}")
+    overlaps = matched([in_units_of(gold, box) for box in boxes], gold.boxes)
+    missed = max(len(boxes), len(gold.boxes)) - len(overlaps)
+    worth = [earned(overlap, score) for overlap in overlaps] + [0.0] * missed
+    told = ", ".join(f"{overlap:.2f}" for overlap in overlaps)
+    why = f"IoU {told} with {shown(gold.text)}" + (f", {missed} missed or too many" if missed else "")
+    return Verdict(score=sum(worth) / len(worth), status=Status.OK, parsed=parsed, why=why)
+
+
+def earned(overlap: float, score: BoxScore) -> float:
+    """What one box earns for its IoU."""
+    if score == "iou":
+        return overlap
+    return next((worth for bound, worth in STEPS if overlap > bound), 0.0)
 
 
 def read_boxes(text: str) -> list[Corners]:
-    """Every `[x1, y1, x2, y2]` in the text, in order."""
-    return [(float(m[1]), float(m[2]), float(m[3]), float(m[4])) for m in BOX.finditer(text)]
+    """Every box in the text, in order: `[..]`, `(..)`, `x1: .., y1: ..`, two corners, or nothing but four numbers."""
+    text = plain(text)
+    found = list(BOX.finditer(text)) or [m for m in [BARE.fullmatch(text)] if m]
+    numbers = [[float(group) for group in match.groups() if group is not None] for match in found]
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in numbers]
+
+
+def in_units_of(gold: Box, box: Corners) -> Corners:
+    """The box in the gold's coordinates, where the picture's size is known and one of the two is normalised."""
+    if gold.size is None or _is_normalised(box) == all(_is_normalised(b) for b in gold.boxes):
+        return box
+    scale = [1 / n for n in gold.size] if all(_is_normalised(b) for b in gold.boxes) else [float(n) for n in gold.size]
+    return box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1]
+
+
+def matched(boxes: list[Corners], golds: tuple[Corners, ...]) -> list[float]:
+    """IoUs of a one-to-one matching, best pairs first, as COCO's evaluation does; ties go to what came first."""
+    pairs = sorted(
+        ((_overlap(box, gold), i, j) for i, box in enumerate(boxes) for j, gold in enumerate(golds)),
+        key=lambda pair: (-pair[0], pair[1], pair[2]),
+    )
+    used_boxes: set[int] = set()
+    used_golds: set[int] = set()
+    overlaps = []
+    for overlap, i, j in pairs:
+        if i not in used_boxes and j not in used_golds:
+            used_boxes.add(i)
+            used_golds.add(j)
+            overlaps.append(overlap)
+    return overlaps
 
 
 def area(box: Corners) -> float:
@@ -45,3 +99,12 @@ def iou(a: Corners, b: Corners) -> float:
     """|A and B| / (|A| + |B| - |A and B|) of two boxes with an area."""
     shared = area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     return shared / (area(a) + area(b) - shared)
+
+
+def _overlap(box: Corners, gold: Corners) -> float:
+    return iou(box, gold) if area(box) > 0 else 0.0
+
+
+def _is_normalised(box: Corners) -> bool:
+    """No corner beyond 1: a box of one pixel is none that anybody asks for."""
+    return max(box) <= 1.0

@@ -4,6 +4,7 @@ There is no separate format reward: a reply from which no single answer block ca
 says. `extract` is linear in the length of the reply: replies are untrusted text, and this runs in the training process.
 """
 
+import re
 from typing import NamedTuple
 
 OPEN, CLOSE = "<answer>", "</answer>"
@@ -14,6 +15,9 @@ WRAPPERS = (
     ("\\(", "\\)"),
     ("\\[", "\\]"),
     ("**", "**"),
+    ("`", "`"),
+    ('"', '"'),
+    ("'", "'"),
     ("\\boxed{", "}"),
     ("\\text{", "}"),
     ("\\textbf{", "}"),
@@ -21,6 +25,22 @@ WRAPPERS = (
     ("\\mathbf{", "}"),
 )
 """Mark-up around an answer that says nothing about its value."""
+
+CHINESE_SIGNS = str.maketrans(
+    {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII: digits, letters and signs
+    | {ord(a): b for a, b in zip("\u3000\u3002\u3001\u3010\u3011\u201c\u201d\u2018\u2019", " .,[]\"\"''", strict=True)}
+)
+"""How Chinese text writes digits, letters and punctuation. Look-alikes of other scripts stay what they are."""
+
+LEAD_IN = re.compile(
+    r"\*{0,2}(?:output\s*[0-9]{0,3}\s*:"
+    r"|(?:(?:so|thus|hence|therefore),?\s+)?(?:"
+    r"(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice)(?:\s+is\s*:?|\s*[:=])"
+    r"|it(?:\s+is|'s)\s|there\s+(?:are|is)\s)"
+    r"|(?:正确)?答案\s*(?:是|为|:)\s*:?|=)\*{0,2}\s*",
+    re.IGNORECASE,
+)
+"""Words in front of an answer that say nothing about its value: `Output 4:`, as in VLAA-Thinking's own data."""
 
 
 class Extraction(NamedTuple):
@@ -48,6 +68,17 @@ def extract(reply: str) -> Extraction:
     if opened == 0 or closed == 0 or CLOSE in before:
         return Extraction(None, "the <answer> block is incomplete")
     return Extraction(after.partition(CLOSE)[0].strip())
+
+
+def plain(text: str) -> str:
+    r"""The answer without what says nothing about its value: `Output 4: \[\boxed{７}\]` -> `7`.
+
+    Costs the length of the text a few times over; callers bound the length.
+    """
+    text = bare(text.translate(CHINESE_SIGNS))
+    if lead_in := LEAD_IN.match(text):
+        text = bare(text[lead_in.end() :])
+    return text
 
 
 def bare(text: str) -> str:

@@ -1,34 +1,37 @@
 """Maths reward: 1 when math-verify finds the answer equal to the gold expression (VLAA-Thinking).
 
-math-verify runs in worker processes only (pool.py). Numbers written plainly are compared here, exactly and with the
-same verdict: they are most of what a policy writes, and a pipe is slower than a comparison of two integers.
+math-verify runs in worker processes only (pool.py). Numbers, in any of the notations of numerals.py, are compared here:
+they are most of what a policy writes, a pipe is slower than a comparison of two integers, and math-verify neither reads
+Chinese digits nor tells 12 cm from 12 mm.
 """
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 from firsthand.records import Expression, Status, Verdict
-from firsthand.reward.extract import bare
+from firsthand.reward.extract import plain
+from firsthand.reward.numerals import Number, read_number, same_number
 from firsthand.reward.pool import DeadlineExceeded, WorkerDied
 from firsthand.reward.verdicts import compared, failed, shown, unparsed
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 """Send a request to a worker and wait for its answer; raises DeadlineExceeded and WorkerDied."""
 
-_DIGITS = r"(?:0|[1-9][0-9]{0,11})"
-PLAIN = re.compile(
-    rf"(?P<sign>-?)(?:(?P<whole>{_DIGITS})(?P<decimals>\.[0-9]{{1,4}})?"
-    rf"|(?P<top>{_DIGITS})/(?P<bottom>[1-9][0-9]{{0,11}})"
-    rf"|\\frac\{{(?P<above>{_DIGITS})\}}\{{(?P<below>[1-9][0-9]{{0,11}})\}})"
-)
 TOLERANCE = Fraction(1, 100_000)
 """math-verify rounds decimals to 6 places (`float_rounding`): nearer than this, a decimal goes to math-verify."""
+
+DEEPEST = 30
+"""Brackets within brackets of an expression that is compared (ours)."""
 
 DELIMITERS = ("$", "\\(", "\\[", "\\boxed")
 SIDE_BY_SIDE = re.compile(r"[0-9]\s+[0-9]")
 MIXED_NUMBER = re.compile(r"(-?[0-9]+)\s+([0-9]+)/([0-9]+)")
+LABEL = re.compile(r"(?P<name>[A-Za-z](?:\([A-Za-z]\))?)\s*=(?!=)(?P<value>[^=]+)")
+THIN_SPACE = re.compile(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))")
 BARE_NAME = re.compile(r"(?<![A-Za-z\\])(pi|sin|cos|tan|ln|log|exp|theta|alpha|beta)(?![A-Za-z])")
 NEGATIVE_POWER = re.compile(r"\^(-[0-9]+)")
 ROOT_OF_NUMBER = re.compile(r"\u221a([0-9]+)")
@@ -56,11 +59,13 @@ def judge_math(content: str, gold: Expression, ask: Ask) -> Verdict:
     A comparison that does not end is TIMED_OUT. A worker that dies, an error in the comparison, and a gold that
     math-verify cannot read are FAILED. None of them has a score.
     """
-    got, expected = trimmed(content), trimmed(gold.latex)
-    if (equal := equal_numbers(got, expected)) is not None:
+    got, expected = same_label(trimmed(content), trimmed(gold.latex))
+    numbers = read_number(got), read_number(expected)
+    if numbers[0] and numbers[1] and (equal := equal_numbers(numbers[0], numbers[1])) is not None:
         return compared(equal, got, gold.latex)
-    if SIDE_BY_SIDE.search(got) and not MIXED_NUMBER.fullmatch(got):
-        return unparsed(content, "two numbers side by side are no expression")
+    got, expected = (rewritten(text, number) for text, number in zip((got, expected), numbers, strict=True))
+    if flaw := malformed(got):
+        return unparsed(content, flaw)
     try:
         answer = ask({"prediction": as_latex(got), "gold": as_latex(expected)})
     except DeadlineExceeded as error:
@@ -70,20 +75,50 @@ def judge_math(content: str, gold: Expression, ask: Ask) -> Verdict:
     return _verdict(answer, got, gold.latex)
 
 
+def malformed(text: str) -> str:
+    """Why a reply is no expression, before math-verify tries: it adds up `1 2`, and some nesting costs it minutes."""
+    if SIDE_BY_SIDE.search(text) and not MIXED_NUMBER.fullmatch(text):
+        return "two numbers side by side are no expression"
+    marks = text.replace("\\{", "").replace("\\}", "")
+    if max(accumulate((c in "{([") - (c in "})]") for c in marks), default=0) > DEEPEST:
+        return f"brackets nested more than {DEEPEST} deep"
+    depths = [0, *accumulate((c == "{") - (c == "}") for c in marks)]
+    return "braces that do not match" if depths[-1] != 0 or min(depths) < 0 else ""
+
+
 def trimmed(text: str) -> str:
     """The expression without the delimiters around it and without the full stop that ends a sentence."""
-    return bare(bare(text).removesuffix("."))
+    return plain(plain(text).removesuffix("."))
 
 
-def equal_numbers(got: str, expected: str) -> bool | None:
-    """Whether two plain numbers are equal as math-verify sees it; None when only math-verify can tell."""
-    a, b = PLAIN.fullmatch(got), PLAIN.fullmatch(expected)
-    if a is None or b is None:
+def same_label(got: str, expected: str) -> tuple[str, str]:
+    """Both without their labels, when these differ: `y = 2x` answers a gold `a = 2x`.
+
+    VLAA-Thinking's golds name one function now y and now a (its data's known label problem): the name says nothing.
+    """
+    a, b = LABEL.fullmatch(got), LABEL.fullmatch(expected)
+    if a is None or b is None or a["name"] == b["name"]:
+        return got, expected
+    return a["value"].strip(), b["value"].strip()
+
+
+def equal_numbers(got: Number, expected: Number) -> bool | None:
+    """Whether two numbers are equal; None when only math-verify can tell, because decimals may be rounded."""
+    gap = abs(got.value - expected.value)
+    if 0 < gap < TOLERANCE and (got.is_decimal or expected.is_decimal):
         return None
-    gap = abs(_value(a) - _value(b))
-    if 0 < gap < TOLERANCE and (a["decimals"] or b["decimals"]):
-        return None
-    return gap == 0
+    return same_number(got, expected)
+
+
+def rewritten(text: str, number: Number | None) -> str:
+    """A number in notation that math-verify reads; everything else as it is."""
+    if number is None:
+        return text
+    top, bottom = number.value.as_integer_ratio()
+    value = f"{top}/{bottom}" if bottom > 1 else str(top)
+    if number.is_decimal:  # not as a fraction: math-verify rounds decimals only
+        value = format(Decimal(top) / Decimal(bottom), "f")
+    return value + "\\%" * number.percent
 
 
 def as_latex(text: str) -> str:
@@ -93,23 +128,15 @@ def as_latex(text: str) -> str:
     """
     text = MIXED_NUMBER.sub(r"\1\\frac{\2}{\3}", text) if MIXED_NUMBER.fullmatch(text) else text
     text = ROOT_OF_NUMBER.sub(r"\\sqrt{\1}", text)
-    text = text.translate(SIGNS).replace("**", "^").replace("\\$", "")
+    text = THIN_SPACE.sub("", text).translate(SIGNS).replace("**", "^").replace("\\$", "")
     text = NEGATIVE_POWER.sub(r"^{\1}", BARE_NAME.sub(r"\\\1 ", text))
     if text.count("$") == 1:  # a price
         text = text.replace("$", "")
     return text if any(mark in text for mark in DELIMITERS) else f"$${text}$$"
 
 
-def _value(plain: re.Match[str]) -> Fraction:
-    if plain["whole"]:
-        size = Fraction(plain["whole"] + (plain["decimals"] or ""))
-    else:
-        size = Fraction(int(plain["top"] or plain["above"]), int(plain["bottom"] or plain["below"]))
-    return -size if plain["sign"] else size
-
-
 def _verdict(answer: dict[str, Any], got: str, gold: str) -> Verdict:
-    """A worker's answer in our words (the protocol is in worker.py)."""
+    """A worker's answer in our words (compare.py has the forms)."""
     if "error" in answer:
         return failed(f"the comparison broke: {answer['error']}", got)
     if answer.get("unread") == "gold":

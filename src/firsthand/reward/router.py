@@ -4,19 +4,21 @@ The router owns the worker processes; it is a context manager, so that none is l
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from firsthand.errors import DataError
-from firsthand.records import Answer, Example, Status, Verdict
-from firsthand.reward.box import judge_box
+from firsthand.records import Answer, Example, OpenEnded, Status, Verdict
+from firsthand.reward.box import BoxScore, judge_box
 from firsthand.reward.choice import judge_choice
 from firsthand.reward.digit import judge_digit
 from firsthand.reward.extract import CLOSE, OPEN, extract
 from firsthand.reward.math import judge_math
+from firsthand.reward.open_ended import Context, OpenVerifier
 from firsthand.reward.pool import WorkerPool
+from firsthand.reward.user import UserReward
 from firsthand.reward.verdicts import unparsed
 
 Verifier = Callable[[str, Any], Verdict]
@@ -24,6 +26,8 @@ Verifier = Callable[[str, Any], Verdict]
 
 LONGEST_ANSWER = 2_000
 """Characters of an answer block that are read (ours). No answer of these kinds is longer; 100 KB of digits are."""
+LONGEST_TEXT = 20_000
+"""The same of an open-ended answer."""
 SAME = 0.99
 """What a gold must score against itself: boxes lose digits when they are written as text."""
 
@@ -31,20 +35,32 @@ SAME = 0.99
 class Router:
     """Judges replies against gold answers. Use as `with Router() as router:`; thread-safe.
 
-    `workers` comparisons of expressions run at once, each killed after `deadline_s` seconds (TIMED_OUT, no score).
-    Raises ValueError when either is not positive.
+    `workers` replies are judged at once, each comparison of expressions killed after `deadline_s` seconds (TIMED_OUT,
+    no score). `box` says how boxes score. `open_ended` scores free text, which has no verifier without it. `function`,
+    a user's own `module:function`, scores every reply in place of all verifiers.
+    Raises ValueError when `workers` or `deadline_s` is not positive, RecipeError when `function` is no such path.
     """
 
-    def __init__(self, workers: int = 1, deadline_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        workers: int = 1,
+        deadline_s: float = 5.0,
+        *,
+        box: BoxScore = "iou",
+        open_ended: OpenVerifier | None = None,
+        function: str | None = None,
+    ) -> None:
         if workers < 1 or deadline_s <= 0:
             raise ValueError(f"expected workers >= 1 and deadline_s > 0, got {workers} and {deadline_s}")
-        self._workers = workers
         self._pool = WorkerPool(workers, deadline_s)
+        self._user = None if function is None else UserReward(function, workers, deadline_s)
+        self._open = open_ended
+        self._threads = ThreadPoolExecutor(workers, "reward")
         self._verifiers: dict[str, Verifier] = {
             "digit": judge_digit,
             "choice": judge_choice,
             "math": partial(judge_math, ask=self._pool.ask),
-            "box": judge_box,
+            "box": partial(judge_box, score=box),
         }
 
     def __enter__(self) -> Self:
@@ -56,32 +72,53 @@ class Router:
         self.close()
 
     def close(self) -> None:
-        """End the worker processes and wait until they are gone."""
+        """End the worker processes and wait until they are gone. What was not judged by then is cancelled."""
         self._pool.close()
+        if self._user is not None:
+            self._user.pool.close()
+        self._threads.shutdown(cancel_futures=True)
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """The process ids of the workers that are running: none before the first comparison that needs one."""
-        return self._pool.pids
+        return self._pool.pids + (() if self._user is None else self._user.pool.pids)
 
-    def judge(self, reply: str, answer: Answer) -> Verdict:
-        """The verdict on one reply. Raises ValueError when the answer's kind has no verifier."""
-        if answer.kind not in self._verifiers:
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of answer that can be judged."""
+        return (*self._verifiers, "open") if self._open or self._user else tuple(self._verifiers)
+
+    def judge(self, reply: str, gold: Answer | Example) -> Verdict:
+        """The verdict on one reply. Free text is judged with its question and pictures where `gold` is an Example.
+
+        Raises DataError when the answer's kind has no verifier.
+        """
+        answer, context = (gold.answer, Context.of(gold)) if isinstance(gold, Example) else (gold, Context())
+        if answer.kind not in self.kinds:
             raise DataError(
-                f"no verifier scores answers of kind {answer.kind!r}: expected {', '.join(self._verifiers)}; "
+                f"no verifier scores answers of kind {answer.kind!r}: expected {', '.join(self.kinds)}; "
                 "Router.check refuses such data before training"
             )
+        if self._user is not None:
+            return self._user.judge(reply, answer, context, gold.meta if isinstance(gold, Example) else {})
         content, why = extract(reply)
         if content is None:
             return Verdict(score=0.0, status=Status.WRONG_FORMAT, why=why)
-        if len(content) > LONGEST_ANSWER:
-            return unparsed(content, f"{len(content)} characters where an answer has at most {LONGEST_ANSWER}")
+        longest = LONGEST_TEXT if isinstance(answer, OpenEnded) else LONGEST_ANSWER
+        if len(content) > longest:
+            return unparsed(content, f"{len(content)} characters where an answer has at most {longest}")
+        if isinstance(answer, OpenEnded):
+            assert self._open is not None  # or "open" would not be one of the kinds
+            return self._open.judge(content, answer, context) if content else unparsed(content, "an empty answer")
         return self._verifiers[answer.kind](content, answer)
 
-    def judge_many(self, pairs: Sequence[tuple[str, Answer]]) -> list[Verdict]:
-        """The verdict on each (reply, gold answer), in order: the same as one by one, with `workers` at once."""
-        with ThreadPoolExecutor(self._workers) as threads:
-            return list(threads.map(lambda pair: self.judge(*pair), pairs))
+    def judge_many(self, pairs: Sequence[tuple[str, Answer | Example]]) -> list[Verdict]:
+        """The verdict on each (reply, gold answer or example), in order: the same as one by one."""
+        return list(self._threads.map(lambda pair: self.judge(*pair), pairs))
+
+    def submit(self, reply: str, gold: Answer | Example) -> Future[Verdict]:
+        """`judge` in the background, so that the next replies can be sampled meanwhile."""
+        return self._threads.submit(self.judge, reply, gold)
 
     def check(self, examples: Iterable[Example]) -> None:
         """Refuse data that cannot be scored, before anything is trained on it.
@@ -89,23 +126,32 @@ class Router:
         Raises DataError, naming the examples, when a kind has no verifier or a gold answer is rejected by its own.
         """
         examples = list(examples)
-        unknown = [f"{e.id} ({e.answer.kind})" for e in examples if e.answer.kind not in self._verifiers]
+        unknown = [f"{e.id} ({e.answer.kind})" for e in examples if e.answer.kind not in self.kinds]
         if unknown:
             raise DataError(
                 f"no verifier scores the answers of {_listed(unknown)}; leave these examples out: "
-                f"expected the kinds {', '.join(self._verifiers)}"
+                f"expected the kinds {', '.join(self.kinds)}"
             )
-        verdicts = self.judge_many([(f"{OPEN}{e.answer.text}{CLOSE}", e.answer) for e in examples])
         rejected = [
             f"{example.id} ({example.answer.kind} {example.answer.text!r}: {verdict.status}, {verdict.why})"
-            for example, verdict in zip(examples, verdicts, strict=True)
-            if verdict.score is None or verdict.score < SAME
+            for example, verdict in zip(examples, self.gold_verdicts(examples), strict=True)
+            if not self.accepts(example.answer, verdict)
         ]
         if rejected:
             raise DataError(
                 "expected every gold answer to score 1 against itself, got otherwise from the verifier of "
                 f"{_listed(rejected)}; correct these golds or leave the examples out"
             )
+
+    def gold_verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
+        """The verdict on each gold answer, given as a reply to its own question."""
+        return self.judge_many([(f"{OPEN}{e.answer.text}{CLOSE}", e) for e in examples])
+
+    def accepts(self, answer: Answer, verdict: Verdict) -> bool:
+        """Whether a gold's own verdict lets it be used: it must score 1, and free text must be measurable."""
+        if self._user is not None or isinstance(answer, OpenEnded):
+            return verdict.status in (Status.OK, Status.UNSCORED)
+        return verdict.score is not None and verdict.score >= SAME
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from firsthand.records import Record, Reply, StopReason, Verdict
+from firsthand.reward.box import BoxScore
+from firsthand.reward.open_ended import Scoring
 
 _FORMAT = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
 
@@ -20,6 +22,12 @@ class Reward(Record):
     """alpha: added when the whole reply is thinking and answer in their tags (OThink-MR1, arXiv:2503.16081: 1)."""
     overlong: float = Field(default=0.0, ge=0, lt=1)
     """Share of `max_new_tokens` over which a long reply's reward falls by up to 1 (DAPO, arXiv:2503.14476, eq. 13)."""
+    box: BoxScore = "iou"
+    """A box earns its raw IoU (VLAA-Thinking), or ScoreRS's steps; several boxes take the mean."""
+    open: Scoring | None = None
+    """How open-ended answers are scored; None refuses data that has some."""
+    function: str | None = None
+    """A function of your own, `module:function`, that scores every reply in place of the verifiers."""
     truncated: Literal["score", "mask"] = "score"
     """A reply that was cut: judged like any other, or left out of its group (DAPO's overlong filtering)."""
 

@@ -1,0 +1,53 @@
+"""What the terminal shows of an audit: a bar, a table by kind, and warnings."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from firsthand.audit import Tally, warnings
+from firsthand.records import Status
+from firsthand.reward.open_ended import Calibration
+
+COLUMNS = (Status.OK, Status.WRONG_FORMAT, Status.UNPARSED, Status.TIMED_OUT, Status.FAILED)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar for as long as the block lasts; call what is given with (done, total)."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(TextColumn("judging"), *columns, console=Terminal(stderr=True)) as bar:
+        task = bar.add_task("judging", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def show(tallies: dict[str, Tally]) -> None:
+    """The table of an audit, and what is suspicious in it. An unmeasured mean is a dash, never a 0."""
+    table = Table("kind", "replies", "mean score", *(str(status).replace("_", " ") for status in COLUMNS))
+    for kind, tally in sorted(tallies.items()):
+        table.add_row(kind, *_cells(tally))
+    everything = Tally()
+    for tally in tallies.values():
+        everything.statuses.update(tally.statuses)
+        everything.scores.update(tally.scores)
+    table.add_row("all", *_cells(everything))
+    terminal = Terminal(highlight=False)
+    terminal.print(table)
+    for kind, tally in sorted(tallies.items()):
+        for line in warnings(kind, tally):
+            terminal.print(f"ALARM: {line}", markup=False)
+
+
+def tell(found: Calibration) -> None:
+    """What a calibration found, as a recipe says it."""
+    print(
+        f"{found.references} references, spread {found.spread:.4g}\n"
+        f"reward: {{open: {{beta: {found.beta:.4g}, ...}}}}   # a reply one spread better than its reference earns 0.5"
+    )
+
+
+def _cells(tally: Tally) -> list[str]:
+    mean = "-" if tally.mean is None else f"{tally.mean:.3f}"
+    return [f"{tally.statuses.total():,}", mean, *(f"{tally.statuses[status]:,}" for status in COLUMNS)]

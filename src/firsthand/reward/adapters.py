@@ -1,0 +1,42 @@
+"""Our rewards in the form of TRL's reward functions. The other way, TRL's functions in our recipes, is user.py."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from firsthand.errors import DataError
+from firsthand.reward.golds import typed_gold
+from firsthand.reward.router import Router
+
+TrlReward = Callable[..., list[float | None]]
+"""f(completions, **columns) -> one reward per completion; None is not applicable (TRL)."""
+
+
+def trl_reward(router: Router, kind: str | None = None, *, answer: str = "solution") -> TrlReward:
+    """Our rewards as a TRL reward function, for `GRPOTrainer(reward_funcs=[...])`.
+
+    The data set's column `answer` holds the golds; a column `kind` names each row's kind unless `kind` does for all,
+    and a column `choices` the options. Unmeasured replies get None. Keep the router open while TRL trains.
+    """
+
+    def firsthand_reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        rows = range(len(completions))
+        missing = [name for name in (answer, "kind") if name not in columns and not (name == "kind" and kind)]
+        if missing:
+            raise DataError(f"expected the column {missing[0]!r}, got {sorted(columns)}; add it, or name another")
+        kinds = [kind] * len(completions) if kind else columns["kind"]
+        options = columns.get("choices") or [()] * len(completions)
+        golds = [typed_gold(columns[answer][i], kinds[i], options[i] or ()) for i in rows]
+        replies = [reply_text(completion) for completion in completions]
+        return [verdict.score for verdict in router.judge_many(list(zip(replies, golds, strict=True)))]
+
+    return firsthand_reward
+
+
+def reply_text(completion: Any) -> str:
+    """A completion as text: TRL gives strings, or lists of messages for conversational data."""
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1]["content"]
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")

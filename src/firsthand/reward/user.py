@@ -1,0 +1,65 @@
+"""A user's own reward function in a recipe: TRL's form or plain Python, named as `module:function`.
+
+The function runs in worker processes with our deadline, one reply at a time: so it cannot hang a run, and neither order
+nor batch size can matter. Only what the user names is imported, by the workers alone, and nothing is unpickled.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from firsthand.errors import RecipeError
+from firsthand.records import Answer, Choice, Status, Verdict
+from firsthand.reward.open_ended import Context
+from firsthand.reward.pool import DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
+from firsthand.reward.verdicts import failed, shown
+
+SCRIPT = Path(__file__).with_name("call.py")
+FUNCTION_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+@final
+class UserReward:
+    """A user's reward function, at `module:function`, behind a pool of killable workers. Thread-safe."""
+
+    def __init__(self, path: str, workers: int, deadline_s: float) -> None:
+        """Raises RecipeError when `path` is not a `module:function`; its module is imported by the workers only."""
+        if not FUNCTION_PATH.fullmatch(path):
+            raise RecipeError(f"reward.function: expected module:function, got {path!r}; such as mine.rewards:brevity")
+        self._path = path
+        self.pool = WorkerPool(workers, deadline_s, (str(SCRIPT), path))
+
+    def judge(self, reply: str, gold: Answer, context: Context, columns: Mapping[str, Any]) -> Verdict:
+        """The function's score of a whole reply. Raises RecipeError when the function cannot be imported.
+
+        A function that raises, or returns no number, is FAILED; one that returns None is UNSCORED.
+        """
+        row = {
+            "prompts": [{"role": "user", "content": context.question}],
+            "answer": gold.text,
+            "solution": gold.text,
+            "kind": gold.kind,
+            "choices": list(gold.options) if isinstance(gold, Choice) else [],
+        }
+        try:
+            answer = self.pool.ask({"reply": reply, "columns": {**columns, **row}})
+        except DeadlineExceeded as error:
+            return Verdict(score=None, status=Status.TIMED_OUT, parsed=shown(reply), why=str(error))
+        except WorkerDied as error:
+            return failed(str(error), reply)
+        except WorkerBroken as error:
+            raise RecipeError(f"reward.function: expected a function that can be imported, got {error}") from error
+        return _verdict(answer, reply, self._path)
+
+
+def _verdict(answer: dict[str, Any], reply: str, path: str) -> Verdict:
+    if "error" in answer:
+        return failed(f"{path} raised {answer['error']}", reply)
+    score = answer["score"]
+    if score is None:
+        return Verdict(score=None, status=Status.UNSCORED, parsed=shown(reply), why=f"{path} does not apply")
+    if not math.isfinite(score):
+        return failed(f"{path} returned {score}", reply)
+    return Verdict(score=score, status=Status.OK, parsed=shown(reply), why=f"{path} says {score:g}")
