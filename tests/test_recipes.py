@@ -269,11 +269,11 @@ def lines(path: str, *rows: dict[str, Any]) -> None:
 def published_vlaa() -> None:
     """Rows as UCSC-VLAA/VLAA-Thinking has them: JSON Lines under a name that ends in .json."""
     folder = "data/VLAA-Thinking"
-    kinds = [("digit", 3), ("mcq", "(b)"), ("math", r"\[\boxed{y=|x+9|}\]"), ("math", ""), ("open", "a red cat")]
-    kinds[3] = ("math", "no formula at all, and unreadable {")
+    formula, unreadable = r"\[\boxed{y=|x+9|}\]", "no formula at all, and unreadable {"
+    golds: tuple[str | int, ...] = (3, "(b)", formula, unreadable, "a red cat")
     rows = []
     for number in range(1000):
-        kind, gold = kinds[number % 5]
+        kind, gold = ("digit", "mcq", "math", "math", "open")[number % 5], golds[number % 5]
         image = f"clevr_math/{number % 5}.png"
         rows.append({"id": f"r{number}", "image": image, "question": "How many?", "gt": gold, "verifier_type": kind})
     lines(f"{folder}/VLAA-Thinking-GRPO-25K.json", *rows)
@@ -294,10 +294,10 @@ def published_r1v() -> None:
         table = {"image": pictures, "problem": ["How many?"] * 2, "solution": [f"<answer> {gold} </answer>"] * 2}
         Path(f"data/{folder}/data").mkdir(parents=True)
         pq.write_table(pa.table({**table, **extra}), f"data/{folder}/data/train-00000.parquet")
-    for name, gold in (("superclevr_test200_counting_problems", 4), ("geoqa_test_prompts", "145°")):
-        lines(
-            f"data/R1-V/{name}.jsonl", {"image_path": "./images/a.png", "question": "How many?", "ground_truth": gold}
-        )
+    tests: dict[str, str | int] = {"superclevr_test200_counting_problems": 4, "geoqa_test_prompts": "145°"}
+    for name, truth in tests.items():
+        row = {"image_path": "./images/a.png", "question": "How many?", "ground_truth": truth}
+        lines(f"data/R1-V/{name}.jsonl", row)
     png(Path("data/R1-V/images/a.png"), 30)
 
 

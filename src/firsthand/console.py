@@ -1,6 +1,7 @@
 """What a terminal shows while work goes on: progress with an ETA, and tables at the end."""
 
 import json
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -20,9 +21,7 @@ from rich.table import Table
 
 from firsthand.recipe import Recipe
 from firsthand.records import Step
-
-ALARM = 0.05
-"""Share of replies that could not be scored from which the progress line says so (ours)."""
+from firsthand.reward.alarms import WINDOW, alarms
 
 
 class Console:
@@ -55,12 +54,16 @@ class Console:
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
         """A bar for one training run, from its first step on; call what is returned after every step."""
         task: list[TaskID] = []  # a run that is done already takes no step, and shows no idle bar
+        window: deque[dict[str, float]] = deque(maxlen=WINDOW)
 
         def on_step(step: Step) -> None:
             if not task:
                 task.append(self._progress.add_task(f"train {arm}", total=recipe.steps, note=""))
-            self._progress.update(task[0], completed=step.step + 1, note=_note(step))
-            self._line(step.step + 1, recipe.steps, f"train {arm}", _note(step))
+            window.append(step.metrics)
+            warnings = [f"ALARM: {line}" for line in alarms(window)] if recipe.objective.samples else []
+            note = ", ".join([*_note(step), *warnings])
+            self._progress.update(task[0], completed=step.step + 1, note=note)
+            self._line(step.step + 1, recipe.steps, f"train {arm}", note)
 
         return on_step
 
@@ -98,17 +101,14 @@ class Console:
             self._terminal.print(f"{what}: {done}/{total} {note}")
 
 
-def _note(step: Step) -> str:
+def _note(step: Step) -> list[str]:
     metrics = step.metrics
     parts = []
     if "reward/mean" in metrics and "groups/silent" in metrics:
         parts.append(f"reward {metrics['reward/mean']:.2f}")
     if "loss/nll" in metrics:
         parts.append(f"nll {metrics['loss/nll']:.3f}")
-    unscored = sum(metrics.get(f"status/{s}", 0.0) for s in ("timed_out", "failed"))
-    if unscored > ALARM:
-        parts.append(f"ALARM: {unscored:.0%} of replies could not be scored")
-    return ", ".join(parts)
+    return parts
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

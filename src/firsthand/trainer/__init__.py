@@ -21,6 +21,7 @@ from firsthand.records import Example, Step, content_id
 from firsthand.reward import Router
 from firsthand.rollout import LocalSampler
 from firsthand.run import Run
+from firsthand.scorers import router_of
 from firsthand.trainer.gather import Gatherer, check
 from firsthand.trainer.journal import rollouts, summary
 from firsthand.trainer.state import State
@@ -39,7 +40,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     Raises DataError, RecipeError or ParityError; each says what to do.
     """
     examples = recipe.data.load()
-    with Router() as router:
+    with router_of(recipe.reward) as router:
         # Before a directory is made: a mistake leaves nothing behind.
         model_config(recipe.model_folder())
         check(recipe, examples, router)

@@ -10,7 +10,7 @@ from firsthand.dataset import Encoder, Prompt
 from firsthand.errors import DataError, RecipeError
 from firsthand.objective import Mixed, Sampled, group_advantage
 from firsthand.recipe import Recipe
-from firsthand.records import Answer, Example, Judged, Reply, Status, StopReason, Trace, Verdict
+from firsthand.records import Example, Judged, Reply, Status, StopReason, Trace, Verdict
 from firsthand.reward import Router
 from firsthand.rollout import Sampler
 
@@ -110,7 +110,7 @@ class Gatherer:
 
     def _judged(self, examples: Sequence[Example], groups: Sequence[tuple[Reply, ...]]) -> list[tuple[Judged, ...]]:
         began = time.perf_counter()
-        pairs = [(r.text, e.answer) for e, group in zip(examples, groups, strict=True) for r in group]
+        pairs = [(r.text, e) for e, group in zip(examples, groups, strict=True) for r in group]
         verdicts = iter(judge(self._router, pairs))
         judged = []
         for group in groups:
@@ -138,11 +138,12 @@ class Gatherer:
         return list(group_advantage(rewards, scale=method.scale))
 
 
-def judge(router: Router, pairs: Sequence[tuple[str, Answer]]) -> list[Verdict]:
-    """Verdicts in order; a demonstration of free text, which needs a judge, stays unscored."""
-    verdicts = iter(router.judge_many([pair for pair in pairs if pair[1].kind != "open"]))
-    unscored = Verdict(score=None, status=Status.UNSCORED, why="free text needs a judge")
-    return [unscored if answer.kind == "open" else next(verdicts) for _, answer in pairs]
+def judge(router: Router, pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
+    """Verdicts in order; a demonstration of free text stays unscored where the recipe names no scorer for it."""
+    can = [example.answer.kind in router.kinds for _, example in pairs]
+    verdicts = iter(router.judge_many([pair for pair, known in zip(pairs, can, strict=True) if known]))
+    unscored = Verdict(score=None, status=Status.UNSCORED, why="free text needs a scorer (reward.open)")
+    return [next(verdicts) if known else unscored for known in can]
 
 
 def check(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
@@ -160,7 +161,7 @@ def check(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
 
 def _check_demonstrations(examples: Sequence[Example], style: str | None, router: Router) -> None:
     """A demonstration that its own verifier rejects would be pushed away from, as a reply with negative credit."""
-    verdicts = router.judge_many([(_text(e, style), e.answer) for e in examples])
+    verdicts = router.judge_many([(_text(e, style), e) for e in examples])
     wrong = [
         f"{e.id} ({v.status}: {v.why})" for e, v in zip(examples, verdicts, strict=True) if not v.score or v.score < 0.5
     ]
