@@ -120,7 +120,10 @@ def _parser() -> argparse.ArgumentParser:
         help="change a value of a recipe's `reward`, such as box=stepped or open.scorer=overlap",
     )
     reward.add_argument(
-        "--calibrate", action="store_true", help="judge nothing: find beta for the scorer of `open`, and write it"
+        "--calibrate",
+        action="store_true",
+        default=None,
+        help="judge nothing: find beta for the scorer of `open`, and write it",
     )
     reward.set_defaults(command=_reward)
 

@@ -133,8 +133,11 @@ class Worker:
                 if message.get("n") == self._number:
                     return message
         except DeadlineExceeded:
-            self._child = None
-            process.send_signal(signal.SIGUSR1)  # not a kill of ours: only the nursery knows whether the child is there
+            if process.poll() is None:
+                self._child = None
+                process.send_signal(signal.SIGUSR1)  # no kill of ours: only the nursery knows which child is there
+            else:  # somebody has killed the nursery
+                self.stop()
             raise
 
     def _message(self, process: subprocess.Popen[bytes], end: float, limit_s: float) -> dict[str, Any]:
