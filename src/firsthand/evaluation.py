@@ -20,7 +20,7 @@ from firsthand.recipe import Data
 from firsthand.records import Example, Judged, Record, Reply, Score, Status, StopReason, content_id
 from firsthand.reward import Router
 from firsthand.rollout import LocalSampler, Sampler, Sampling
-from firsthand.run import Run
+from firsthand.run import Run, folder_id
 
 HIT = 0.5
 """A reply counts as a success for pass@k from here on: 1 for answers that are right or wrong, IoU 0.5 for boxes."""
@@ -62,6 +62,7 @@ def evaluate_folder(
     recipe = {
         "name": name,
         "model": str(model),
+        "model_id": folder_id(model),
         "data": data.model_dump(mode="json"),
         "protocol": protocol.model_dump(mode="json"),
         "data_id": content_id(*(e.id for e in examples)),
@@ -115,7 +116,7 @@ def score(
             max_new_tokens=protocol.max_new_tokens, temperature=protocol.temperature, seed=protocol.seed
         )
         drawn = sampler.sample(prompts, protocol.samples, settings)
-    pairs = [(r.text, e.answer) for e, g, d in zip(examples, greedy, drawn, strict=True) for r in (*g, *d)]
+    pairs = [(r.text, e) for e, g, d in zip(examples, greedy, drawn, strict=True) for r in (*g, *d)]
     verdicts = iter(router.judge_many(pairs))
     scores = []
     for example, first, others in zip(examples, greedy, drawn, strict=True):
