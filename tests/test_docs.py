@@ -108,7 +108,7 @@ def test_every_command_and_option_is_documented_with_its_default() -> None:
         for option, action in actions.items():
             value = " ".join(map(str, action.default)) if isinstance(action.default, list) else action.default
             default = "required" if action.required else str(value or "")
-            default = "0" if action.default == 0 else default
+            default = "0" if action.default == 0 and action.default is not False else default
             assert table[option][0].strip("`") == default, f"firsthand {name} {option}"
 
 
