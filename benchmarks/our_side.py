@@ -59,7 +59,7 @@ class Ours:
     @property
     def image_processor(self) -> Any:
         """What turns pictures into pixels."""
-        return self.encoder._image_processor
+        return self.encoder._reader.pixels._image_processor  # type: ignore[attr-defined]
 
     def full_step(self, step: int) -> list[Member]:
         """Encode, sample, judge, update; the batch that was learnt from."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import equivalence
 import pytest
 import torch
 from tiny import picture, tiny_folder
@@ -120,23 +121,30 @@ def test_log_probs_are_float32_whatever_the_weights_are(folder: Path) -> None:
     assert not found.entropy_BT.requires_grad
 
 
-@pytest.mark.parametrize(
-    ("setting", "complaint"),
-    [
-        ({"attention_dropout": 0.1}, "expected no dropout, got 0.1"),
-        ({"use_sliding_window": True, "max_window_layers": 0, "sliding_window": 8}, "expected full attention"),
-    ],
-)
-def test_what_the_shared_row_cannot_reproduce_is_refused(
-    folder: Path, tmp_path: Path, setting: dict[str, Any], complaint: str
-) -> None:
-    changed = Path(shutil.copytree(folder, tmp_path / "changed"))
-    config = json.loads((changed / "config.json").read_text())
-    config["text_config"] |= setting
+def changed(folder: Path, tmp_path: Path, **settings: Any) -> Path:
+    """A copy of a folder whose language model has other settings."""
+    copy = Path(shutil.copytree(folder, tmp_path / "changed"))
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"] |= settings
     config["text_config"].pop("layer_types", None)
-    (changed / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DataError, match=complaint):
-        Policy.load(changed)
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
+
+
+def test_dropout_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected no dropout, got 0\.1"):
+        Policy.load(changed(folder, tmp_path, attention_dropout=0.1))
+
+
+def test_a_sliding_window_that_is_too_short_is_not_shared(folder: Path, tmp_path: Path) -> None:
+    windows = {"use_sliding_window": True, "max_window_layers": 0, "sliding_window": 16}
+    policy = Policy.load(changed(folder, tmp_path, **windows))
+    asked = group(folder, (5, 6, 7), (8, 9))
+    shapes: list[int] = []
+    policy.language.layers[0].register_forward_hook(lambda module, args, out: shapes.append(len(args[0])))
+    policy.logprobs([asked])
+    assert shapes == [2], "one row for each reply"
+    equivalence.assert_equivalent(policy, [asked])
 
 
 def test_gradient_checkpointing_recomputes_the_layers(folder: Path) -> None:

@@ -1,23 +1,22 @@
 """The shared-prefix row is exact: its log-probs and gradients are those of one plain row per reply.
 
-Log-probs alone prove nothing (a prefix without gradient leaves every log-prob as it is), so gradients are compared,
-parameter by parameter, in fp32; and three wrong ways to share a prefix must fail the very same check.
+Three wrong ways to share a prefix must fail the very same check (`equivalence`).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import equivalence
 import pytest
 import torch
+from equivalence import assert_equivalent
 from tiny import FAMILIES, picture, tiny_folder
 from torch import Tensor
 
 from firsthand.dataset import Encoder
 from firsthand.policy import Group, Policy, attention, head, packing
 from firsthand.records import Digit, Example
-
-LENGTHS = ((5, 1, 9), (4, 7), (3, 3))
 
 
 @pytest.fixture(scope="module")
@@ -29,64 +28,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def ragged_groups(folder: Path) -> list[Group]:
     """A prompt with two images, one with one image and one with none, with replies of different lengths."""
-    encoder = Encoder.load(folder)
     pictures = [picture(64, 64, 1), picture(56, 112, 2), picture(84, 56, 3)]
     examples = [
         Example(question="Which is larger?", images=tuple(pictures[:2]), answer=Digit(value="1")),
         Example(question="How many?", images=(pictures[2],), answer=Digit(value="2")),
         Example(question="What is 1 + 2?", images=(), answer=Digit(value="3")),
     ]
-    draw = torch.Generator().manual_seed(0)
-    replies = [tuple(tuple(torch.randint(0, 250, (n,), generator=draw).tolist()) for n in row) for row in LENGTHS]
-    return [Group(encoder.prompt(e, system="Look."), r) for e, r in zip(examples, replies, strict=True)]
-
-
-def plain_logprobs(
-    policy: Policy, groups: Sequence[Group], temperature: float = 1.0
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The reference: one row per reply, positions found by the model itself. Log-probs and entropies."""
-    logps, entropies = [], []
-    for group in groups:
-        for reply in group.replies:
-            row = torch.tensor([[*group.prompt.token_ids, *reply]])
-            images: dict[str, Any] = {}
-            if group.prompt.pixels is not None:
-                images = {"pixel_values": group.prompt.pixels, "image_grid_thw": group.prompt.grids}
-            is_image = (row == policy.model.config.image_token_id).int()
-            policy.model.model.rope_deltas = None
-            logits = policy.model(input_ids=row, mm_token_type_ids=is_image, use_cache=False, **images).logits[0]
-            logits = logits[len(group.prompt.token_ids) - 1 : -1] / temperature
-            logits[:, list(policy.banned_ids)] = -torch.inf
-            logp = logits.log_softmax(-1)
-            logps.append(logp.gather(1, torch.tensor(reply)[:, None])[:, 0])
-            entropies.append(torch.distributions.Categorical(logits=logits).entropy().detach())
-    return logps, entropies
-
-
-def gradients(policy: Policy, logps: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Gradients of a loss that weights every token differently, so that no two errors can cancel."""
-    policy.model.zero_grad()
-    weights = torch.Generator().manual_seed(1)
-    torch.stack([(logp * torch.randn(len(logp), generator=weights)).sum() for logp in logps]).sum().backward()
-    return {n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None}
-
-
-def assert_equivalent(policy: Policy, groups: Sequence[Group], temperature: float = 1.0) -> None:
-    """Packed rows and plain rows agree: log-probs, entropies, and the gradient of every parameter."""
-    expected, expected_entropy = plain_logprobs(policy, groups, temperature)
-    expected_grads = gradients(policy, expected)
-    found = policy.logprobs(groups, temperature=temperature, entropy="value")
-    logps = [logp[mask] for logp, mask in zip(found.logp_BT, found.mask_BT, strict=True)]
-    grads = gradients(policy, logps)
-    torch.testing.assert_close(torch.cat(logps), torch.cat(expected), atol=1e-5, rtol=0)
-    assert found.entropy_BT is not None
-    torch.testing.assert_close(found.entropy_BT[found.mask_BT], torch.cat(expected_entropy), atol=1e-4, rtol=0)
-    assert grads.keys() == expected_grads.keys()
-    for name, expected_grad in expected_grads.items():
-        gap = (grads[name] - expected_grad).norm() / expected_grad.norm()
-        cosine = torch.cosine_similarity(grads[name].double().flatten(), expected_grad.double().flatten(), dim=0)
-        assert cosine > 0.99999, f"{name}: cosine {cosine}"
-        assert gap < 1e-4, f"{name}: relative gap {gap}"
+    return equivalence.ragged_groups(Encoder.load(folder), examples)
 
 
 @pytest.fixture(params=["square", "blocks"])

@@ -5,6 +5,8 @@ not grow with the number of replies per prompt, and the scores against a prompt 
 replies. Only what a reply itself has written is stored per row. This is the inference twin of `packing`; the idea is
 Hydragen's (arXiv:2402.05099).
 
+Models that need more than that (see `sharing`) write with their own cache, in a `PlainDecoder`.
+
 Shape letters: M prompts, S slots (most rows that any prompt has), B rows, P prompt tokens (padded on the right),
 T reply tokens, H key-value heads, R query heads per key-value head, E size of a head, D hidden size.
 """
@@ -28,7 +30,7 @@ class Decoder:
 
     def __init__(self, policy: Policy, prompts: Sequence[Prompt], n: int, max_new_tokens: int) -> None:
         """Run each prompt once, and open n rows for it, each with room for `max_new_tokens` tokens."""
-        self._language = policy.model.model.language_model
+        self._policy = policy
         groups = [Group(prompt, ()) for prompt in prompts]
         rows = policy.rows(groups)
         out = policy.hidden(rows, groups, use_cache=True)
@@ -52,9 +54,9 @@ class Decoder:
 
     def step(self, token_B: Tensor) -> None:
         """Append one token to every row and find what predicts the next one."""
-        out = self._language(
-            inputs_embeds=self._language.embed_tokens(token_B)[:, None],
-            position_ids=self._position_B1.expand(3, -1, -1),
+        out = self._policy.language(
+            inputs_embeds=self._policy.model.get_input_embeddings()(token_B)[:, None],
+            position_ids=self._policy.positions(self._position_B1.expand(3, -1, -1)),
             attention_mask=self._bias_M11P,  # four dimensions: transformers makes no mask of its own
             past_key_values=self,
             use_cache=True,
@@ -121,6 +123,46 @@ class Decoder:
         M, H, Y, X = grid_MHYX.shape
         grid = grid_MHYX.view(M, H, self._slots, Y // self._slots, X).transpose(1, 2)
         return grid.reshape(-1, *grid.shape[2:]) if self._is_full else grid[self._prompt_B, self._slot_B]
+
+
+class PlainDecoder:
+    """The state of n replies to each of several prompts of one length, in the model's own cache.
+
+    For models whose layers keep more than keys and values, or do not attend to all of them. Nothing is padded: padding
+    before a reply would run through a recurrent layer. Use it as `Decoder` is used.
+    """
+
+    def __init__(self, policy: Policy, prompts: Sequence[Prompt], n: int) -> None:
+        """Run each prompt once, and open n rows for it. Raises ValueError when prompts differ in length."""
+        lengths = {len(prompt.token_ids) for prompt in prompts}
+        if len(lengths) != 1:
+            raise ValueError(f"expected prompts of one length, got {sorted(lengths)}; write them one after the other")
+        self._policy = policy
+        groups = [Group(prompt, ()) for prompt in prompts]
+        rows = policy.rows(groups)
+        out = policy.hidden(rows, groups, use_cache=True)
+        self._cache = out.past_key_values
+        self._position_B1 = rows.position_ids_3MN.amax(dim=(0, 2))[:, None] + 1
+        self.hidden_BD: Tensor = out.last_hidden_state[:, -1]
+        """What predicts each row's next token."""
+        self.keep(torch.arange(len(prompts), device=self.hidden_BD.device).repeat_interleave(n))
+
+    def step(self, token_B: Tensor) -> None:
+        """Append one token to every row and find what predicts the next one."""
+        out = self._policy.language(
+            inputs_embeds=self._policy.model.get_input_embeddings()(token_B)[:, None],
+            position_ids=self._policy.positions(self._position_B1.expand(3, -1, -1)),
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        self._position_B1 = self._position_B1 + 1
+        self.hidden_BD = out.last_hidden_state[:, 0]
+
+    def keep(self, rows_K: Tensor) -> None:
+        """Go on with these rows only (int64); a row named several times is copied."""
+        self._cache.reorder_cache(rows_K)
+        self._position_B1 = self._position_B1[rows_K]
+        self.hidden_BD = self.hidden_BD[rows_K]
 
 
 def _room(like: Tensor, rows: int, tokens: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A vision-language model as a policy: load, save, and the log-probs of replies.
+"""A language model, mostly one that sees, as a policy: load, save, and the log-probs of replies.
 
 This package is the only place that knows transformers' models. Shape letters: see `packing`.
 """
@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText
 
-from firsthand.dataset import model_config, vision_ids
-from firsthand.errors import DataError
+from firsthand.dataset import family_of, model_config, vision_ids
 from firsthand.policy.attention import ATTENTION, blocks
 from firsthand.policy.head import Entropy, Head
+from firsthand.policy.loading import freeze_tower, read_model
 from firsthand.policy.lora import Lora, attach, load_adapter, merged, save_adapter
-from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
+from firsthand.policy.packing import Group, PackedRows, alone, pack, prompt_positions
+from firsthand.policy.sharing import sharing
 from firsthand.policy.vision import Tower
 
 COMPANIONS = (
@@ -32,6 +32,8 @@ COMPANIONS = (
 )
 """Files of a model folder that hold no weights; a saved policy carries them along, byte for byte."""
 
+UNUSED_MASK = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
+"""Four dimensions: transformers makes no mask of its own, which for restarting positions would be a large one."""
 PAD_ID = 0
 """Fills rows; nothing attends to it, so any id does that is not an image placeholder."""
 
@@ -49,14 +51,18 @@ class Logprobs:
 
 
 class Policy:
-    """A model of the Qwen2-VL, Qwen2.5-VL or Qwen3-VL family whose replies can be sampled and scored."""
+    """A language model, with a vision tower or without, whose replies can be sampled and scored."""
 
     def __init__(self, model: Any, folder: str | Path, banned_ids: tuple[int, ...], *, frozen_tower: bool) -> None:
         self.model = model
         self.folder = Path(folder)
         self.banned_ids = banned_ids
-        self.head = Head(model.lm_head, banned_ids, model.config.text_config.vocab_size)
-        self.tower = Tower(model.model, frozen=frozen_tower)
+        self.family = family_of(model.config)
+        self.sharing = sharing(model.config)
+        self.language: Any = model.get_decoder()
+        """The layers that read and write text, without the output layer."""
+        self.head = Head(model.get_output_embeddings(), banned_ids, model.config.get_text_config().vocab_size)
+        self.tower = Tower(model.base_model, frozen=frozen_tower)
         self._companions = {p.name: p.read_bytes() for glob in COMPANIONS for p in sorted(Path(folder).glob(glob))}
 
     @classmethod
@@ -80,17 +86,14 @@ class Policy:
             adapter: train low-rank adapters of the language layers, and nothing else (whatever `trainable` says).
             adapter_weights: a folder that `save_adapter` wrote, whose weights the adapters begin with.
 
-        Raises DataError when the folder's model is not of a supported family, or has what the shared-prefix row
-        cannot reproduce: dropout or sliding-window attention.
+        Raises DataError when the folder's model is of a type that cannot work, or has dropout.
         """
         config = model_config(folder)
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            str(folder), dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-        )
-        _check_exactness(folder, model)
-        model.model.language_model.config._attn_implementation = ATTENTION
+        model = read_model(folder, config, dtype)
+        model.get_decoder().config._attn_implementation = ATTENTION
         frozen = trainable == "language" or adapter is not None
-        model.model.visual.requires_grad_(not frozen)
+        if frozen:
+            freeze_tower(model)
         if adapter is not None:
             attach(model, adapter)
             if adapter_weights is not None:
@@ -132,11 +135,14 @@ class Policy:
     def logprobs(self, groups: Sequence[Group], *, temperature: float = 1.0, entropy: Entropy = "none") -> Logprobs:
         """Log-probs of every reply given its prompt, in one forward over one packed row per group.
 
-        Equal, gradients included, to one row per reply: see `packing`. Only hidden states that predict a
-        loss-carrying token go through the output layer. `temperature` is the one that the replies were sampled at.
+        Equal, gradients included, to one row per reply: see `packing`. Where the model cannot keep replies apart (see
+        `sharing`) it is one row per reply. Only hidden states that predict a loss-carrying token go through the output
+        layer. `temperature` is the one that the replies were sampled at.
 
         Raises ValueError when a reply contains a banned token.
         """
+        if not self.sharing.allows(max(group.tokens for group in groups)):
+            groups = alone(groups)
         rows = self.rows(groups)
         hidden_MND = self.hidden(rows, groups).last_hidden_state
         hidden_KD = hidden_MND[rows.row_K, rows.source_K]
@@ -148,23 +154,29 @@ class Policy:
         """Groups as packed rows on the model's device. Raises ValueError when a reply contains a banned token."""
         for group in groups:
             self._refuse_banned(group)
-        places = [prompt_positions(self.model.model, g.prompt, self.model.config.image_token_id) for g in groups]
+        image_token_id = getattr(self.model.config, "image_token_id", None)
+        places = [prompt_positions(self.model.base_model, g.prompt, image_token_id) for g in groups]
         return pack(groups, places, pad_id=PAD_ID, device=self.model.device)
 
     def hidden(self, rows: PackedRows, groups: Sequence[Group], *, use_cache: bool = False) -> Any:
         """Run everything but the output layer on the rows of these groups; transformers' output object."""
-        text = self.model.config.text_config
-        shared = blocks(groups, text.num_attention_heads // text.num_key_value_heads, rows.token_ids_MN.device)
-        # Without replies a row is causal, and its padding, on the right, is seen by no token of the prompt.
-        needs_mask = shared is None and rows.shape_BT[0] > 0
-        return self.model.model(
-            input_ids=rows.token_ids_MN,
-            attention_mask=rows.attend_M1NN if needs_mask else None,
-            position_ids=rows.position_ids_3MN,
-            mm_encoder_outputs=self.tower.encode([group.prompt for group in groups]),
-            use_cache=use_cache,
-            shared=shared,
-        )
+        inputs: dict[str, Any] = {"position_ids": self.positions(rows.position_ids_3MN)}
+        # A row with one reply at most is causal, and its padding, on the right, is seen by no other token.
+        if max(len(group.replies) for group in groups) > 1:
+            text = self.model.config.get_text_config()
+            queries_per_key = text.num_attention_heads // text.num_key_value_heads
+            inputs["shared"] = blocks(groups, queries_per_key, rows.token_ids_MN.device)
+            inputs["attention_mask"] = rows.attend_M1NN if inputs["shared"] is None else UNUSED_MASK
+        if self.family.marks_images:
+            inputs["token_type_ids"] = (rows.token_ids_MN == self.model.config.image_token_id).long()
+        features = self.tower.encode([group.prompt for group in groups])
+        if features is not None:
+            inputs["mm_encoder_outputs"] = features
+        return self.model.base_model(input_ids=rows.token_ids_MN, use_cache=use_cache, **inputs)
+
+    def positions(self, position_ids_3XY: Tensor) -> Tensor:
+        """Positions as the model takes them: on three axes, or, in families without grids, on one of them."""
+        return position_ids_3XY if self.family.reads == "grids" else position_ids_3XY[0]
 
     def _refuse_banned(self, group: Group) -> None:
         found = {token for reply in group.replies for token in reply}.intersection(self.banned_ids)
@@ -173,12 +185,3 @@ class Policy:
                 f"example {group.prompt.example_id}: expected replies without image, video and vision tokens "
                 f"{self.banned_ids}, got {sorted(found)}; leave that reply out"
             )
-
-
-def _check_exactness(folder: str | Path, model: Any) -> None:
-    text = model.config.text_config
-    dropout = max([text.attention_dropout, *(m.p for m in model.modules() if isinstance(m, nn.Dropout))])
-    if dropout != 0:
-        raise DataError(f"{folder}: expected no dropout, got {dropout}; set it to 0 in config.json")
-    if "sliding_attention" in (getattr(text, "layer_types", None) or ()):
-        raise DataError(f"{folder}: expected full attention, got use_sliding_window; set it to false in config.json")

@@ -86,12 +86,26 @@ class RopeModel(Protocol):
         ...
 
 
-def prompt_positions(model: RopeModel, prompt: Prompt, image_token_id: int) -> Tensor:
-    """mrope positions of a prompt, int64 [3, P] on the CPU, as the model itself lays them out.
+def alone(groups: Sequence[Group]) -> list[Group]:
+    """The same replies in the same order, each with a prompt of its own; a group without replies stays as it is."""
+    apart = []
+    for group in groups:
+        flags = group.trained or (None,) * len(group.replies)
+        rows = [
+            Group(group.prompt, (reply,), None if trained is None else (trained,))
+            for reply, trained in zip(group.replies, flags, strict=True)
+        ]
+        apart += rows or [group]
+    return apart
 
-    An image of h x w merged patches advances the position by only max(h, w), so positions are not token indices.
+
+def prompt_positions(model: RopeModel, prompt: Prompt, image_token_id: int | None) -> Tensor:
+    """Positions of a prompt, int64 [3, P] on the CPU, as the model itself lays them out.
+
+    Tokens are counted, on all axes alike, but for mrope: there an image of h x w merged patches advances the position
+    by only max(h, w), so positions are not token indices.
     """
-    if prompt.grids is None:
+    if prompt.grids is None or image_token_id is None:
         return torch.arange(len(prompt.token_ids)).expand(3, -1)
     token_ids = torch.tensor([prompt.token_ids])
     # 1 marks an image token, 0 text (2 would be video); the model reads image extents from the grids in this order.

@@ -6,7 +6,7 @@ runs once per forward, with gradient. Either way the features enter the model th
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +19,10 @@ FEATURE_CACHE_BYTES = 2**31
 
 Features = tuple[Tensor, ...]
 """One [tokens, D] tensor that replaces the placeholders' embeddings, then one per deepstack level (Qwen3-VL only)."""
+Pixels = Mapping[str, Tensor]
+"""What `get_image_features` takes, by name: for one picture, or for all of a prompt in families without grids."""
+GRIDS = {"pixel_values", "image_grid_thw"}
+"""What pictures that are grids of patches consist of: any number of them goes through the tower at once."""
 
 
 class Tower:
@@ -29,6 +33,8 @@ class Tower:
         self._frozen = frozen
         self._kept: OrderedDict[str, Features] = OrderedDict()
         self._bytes = 0
+        self._wants_list = True
+        """Whether the model takes the features of several pictures as a list, or as one tensor."""
 
     def encode(self, prompts: Sequence[Prompt]) -> dict[str, Any] | None:
         """The `mm_encoder_outputs` of a batch that holds these prompts in this order; None when it has no image."""
@@ -38,12 +44,13 @@ class Tower:
         with_grad = torch.is_grad_enabled() and not self._frozen
         # Not inference mode, even inside it: what is kept here may meet autograd in a later forward.
         with torch.inference_mode(False), torch.set_grad_enabled(with_grad):
-            features = self._features({name: (pixels, grid) for name, pixels, grid in pictures})
-        levels = zip(*(features[name] for name, _, _ in pictures), strict=True)
+            features = self._features(dict(pictures))
+        levels = zip(*(features[name] for name, _ in pictures), strict=True)
         embeddings, *deepstack = [list(level) for level in levels]
-        return {"image": SimpleNamespace(pooler_output=embeddings, deepstack_features=deepstack)}
+        pooled = embeddings if self._wants_list else torch.cat(embeddings)[None]
+        return {"image": SimpleNamespace(pooler_output=pooled, deepstack_features=deepstack)}
 
-    def _features(self, pictures: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Features]:
+    def _features(self, pictures: Mapping[str, Pixels]) -> dict[str, Features]:
         known = {name: self._kept[name] for name in pictures if name in self._kept}
         missing = {name: picture for name, picture in pictures.items() if name not in known}
         made = self._run(missing) if missing else {}
@@ -51,13 +58,22 @@ class Tower:
             self._remember(known | made)
         return known | made
 
-    def _run(self, pictures: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Features]:
+    def _run(self, pictures: Mapping[str, Pixels]) -> dict[str, Features]:
+        if any(pixels.keys() != GRIDS for pixels in pictures.values()):
+            return {name: (self._run_prompt(pixels),) for name, pixels in pictures.items()}
         device = self._base_model.device
-        pixels = torch.cat([pixels for pixels, _ in pictures.values()]).to(device)
-        grids = torch.stack([grid for _, grid in pictures.values()]).to(device)
-        out = self._base_model.get_image_features(pixels, grids, return_dict=True)
+        together = {name: torch.cat([p[name] for p in pictures.values()]).to(device) for name in GRIDS}
+        out = self._base_model.get_image_features(**together, return_dict=True)
         levels = [out.pooler_output, *out.get("deepstack_features", ())]
         return dict(zip(pictures, zip(*levels, strict=True), strict=True))
+
+    def _run_prompt(self, pixels: Pixels) -> Tensor:
+        """[tokens, D] of all pictures of a prompt: how one is cut may depend on how many there are."""
+        device = self._base_model.device
+        placed = {name: value.to(device) for name, value in pixels.items()}
+        pooled = self._base_model.get_image_features(**placed, return_dict=True).pooler_output
+        self._wants_list = not isinstance(pooled, Tensor)
+        return torch.cat([part.flatten(0, -2) for part in (pooled if self._wants_list else [pooled])])
 
     def _remember(self, features: dict[str, Features]) -> None:
         for name, levels in features.items():
@@ -70,15 +86,22 @@ class Tower:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
 
 
-def _pictures(prompt: Prompt) -> list[tuple[str, Tensor, Tensor]]:
-    """(name, pixels, grid) of each image of a prompt."""
+def _pictures(prompt: Prompt) -> list[tuple[str, Pixels]]:
+    """A name and the pixels of each image of a prompt; of all of them together in families without grids."""
+    if prompt.tensors is not None:
+        return [(" ".join(prompt.pictures) or _hash(prompt.tensors["pixel_values"]), prompt.tensors)]
     if prompt.pixels is None or prompt.grids is None:
         return []
     parts = prompt.pixels.split(prompt.grids.prod(-1).tolist())
-    names = prompt.pictures or tuple(hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts)
+    names = prompt.pictures or tuple(_hash(part) for part in parts)
     # Two processors may cut one picture into different grids.
     keys = [f"{name} {grid.tolist()}" for name, grid in zip(names, prompt.grids, strict=True)]
-    return list(zip(keys, parts, prompt.grids, strict=True))
+    pictures = [{"pixel_values": p, "image_grid_thw": g[None]} for p, g in zip(parts, prompt.grids, strict=True)]
+    return list(zip(keys, pictures, strict=True))
+
+
+def _hash(pixels: Tensor) -> str:
+    return hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
 
 
 def _size(levels: Features) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from firsthand.dataset import Encoder, Prompt
 from firsthand.policy import Policy
-from firsthand.policy.decoding import Decoder
+from firsthand.policy.decoding import Decoder, PlainDecoder
 from firsthand.records import Reply, StopReason, content_id
 from firsthand.rollout.sampler import Sampling
 
@@ -49,22 +49,24 @@ class LocalSampler:
         """
         first = _first_replies(prompts, n)
         groups: list[tuple[Reply, ...]] = [()] * len(prompts)
-        # Prompts of similar length together: less padding.
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
-        size = max(1, self._max_rows // n)
+        longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
+        shares = self._policy.sharing.allows(longest + settings.max_new_tokens)
         with _eval_mode(self._policy.model), torch.inference_mode():
-            for chunk in (order[i : i + size] for i in range(0, len(order), size)):
+            for chunk in chunks(prompts, max(1, self._max_rows // n), only_equal=not shares):
                 names = [(prompts[i].example_id, first[i] + j) for i in chunk for j in range(n)]
-                written = self._write([prompts[i] for i in chunk], n, settings, names)
+                chosen = [prompts[i] for i in chunk]
+                decoder: Decoder | PlainDecoder
+                if shares:
+                    decoder = Decoder(self._policy, chosen, n, settings.max_new_tokens)
+                else:
+                    decoder = PlainDecoder(self._policy, chosen, n)
+                written = self._write(decoder, settings, names)
                 replies = self._replies(written)
                 for k, i in enumerate(chunk):
                     groups[i] = replies[k * n : (k + 1) * n]
         return groups
 
-    def _write(
-        self, prompts: Sequence[Prompt], n: int, settings: Sampling, names: Sequence[tuple[str, int]]
-    ) -> Written:
-        decoder = Decoder(self._policy, prompts, n, settings.max_new_tokens)
+    def _write(self, decoder: Decoder | PlainDecoder, settings: Sampling, names: Sequence[tuple[str, int]]) -> Written:
         device = decoder.hidden_BD.device
         B, T = len(names), settings.max_new_tokens
         uniform_BT = _uniforms(settings, names).to(device)
@@ -103,6 +105,19 @@ class LocalSampler:
     def _reply(self, token_ids: tuple[int, ...], logprobs: tuple[float, ...]) -> Reply:
         stop = StopReason.EOS if token_ids[-1] in self.stop_ids else StopReason.LENGTH
         return Reply(text=self._encoder.text(token_ids), token_ids=token_ids, logprobs=logprobs, stop=stop)
+
+
+def chunks(prompts: Sequence[Prompt], size: int, *, only_equal: bool) -> Iterator[list[int]]:
+    """Indices of prompts to be run together, at most `size` of them, similar (or only equal) lengths together."""
+    chunk: list[int] = []
+    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids)):
+        differs = only_equal and chunk and len(prompts[i].token_ids) != len(prompts[chunk[0]].token_ids)
+        if len(chunk) == size or differs:
+            yield chunk
+            chunk = []
+        chunk.append(i)
+    if chunk:
+        yield chunk
 
 
 def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:

@@ -1,0 +1,59 @@
+"""Pictures -> pixels, each picture once."""
+
+from collections import OrderedDict
+from typing import Any
+
+from PIL.Image import DecompressionBombError, Image
+from torch import Tensor
+
+from firsthand.errors import DataError
+from firsthand.records import Picture
+
+PIXEL_CACHE_BYTES = 2**30
+
+
+class PixelCache:
+    """Processes each picture once (by the hash of its bytes) and keeps the most recently used ones in memory."""
+
+    def __init__(self, image_processor: Any) -> None:
+        self._image_processor = image_processor
+        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, picture: Picture, where: str) -> tuple[Tensor, Tensor]:
+        """Pixels float32 [patches, features] and grid int64 [3] of a picture; DataError says `where` it failed."""
+        if picture.sha256 not in self._kept:
+            self._add(picture.sha256, self._process(picture, where))
+        self._kept.move_to_end(picture.sha256)
+        return self._kept[picture.sha256]
+
+    def _process(self, picture: Picture, where: str) -> tuple[Tensor, Tensor]:
+        image = opened(picture, where)
+        try:
+            found = self._image_processor(images=[image], return_tensors="pt")
+        except ValueError as error:
+            raise refused(picture, where, error) from error
+        return found["pixel_values"], found["image_grid_thw"][0]
+
+    def _add(self, name: str, entry: tuple[Tensor, Tensor]) -> None:
+        self._kept[name] = entry
+        self._bytes += entry[0].nbytes
+        while self._bytes > PIXEL_CACHE_BYTES and len(self._kept) > 1:
+            _, (pixels, _) = self._kept.popitem(last=False)
+            self._bytes -= pixels.nbytes
+
+
+def opened(picture: Picture, where: str) -> Image:
+    """The picture as RGB. Raises DataError, which says `where`, when it cannot be read."""
+    try:
+        return picture.open()
+    except (OSError, ValueError, DecompressionBombError) as error:
+        raise refused(picture, where, error) from error
+
+
+def refused(picture: Picture, where: str, error: Exception) -> DataError:
+    """What to raise about a picture that the model's processor does not take."""
+    source = picture.path or f"{picture.width}x{picture.height}, given as bytes"
+    return DataError(
+        f"{where} ({source}): expected an image that the model's processor takes, got: {error}; replace it"
+    )

@@ -1,0 +1,121 @@
+"""What a model folder says about conversations: its chat template, what ends a turn, and what text must not contain."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from firsthand.errors import DataError
+
+REPLY_MARK = "firsthand"
+"""Stands for a reply when a template is asked what it writes after one."""
+
+
+class Conversation:
+    """The tokenizer of one model folder and its chat template."""
+
+    def __init__(self, folder: str | Path, tokenizer: Any, *, in_parts: bool) -> None:
+        """`in_parts`: the template wants each message as a list of parts, as those of most vision models do.
+
+        Raises DataError when the folder has no chat template, or nothing that would end a reply.
+        """
+        self.tokenizer = tokenizer
+        tokenizer.chat_template = _chat_template(Path(folder), tokenizer)
+        self._in_parts = in_parts
+        self._structure = structure_tokens(tokenizer)
+        self.stop_ids: tuple[int, ...] = self._stop_ids(Path(folder))
+        """A reply ends with any of these; the first one ends the assistant's turn."""
+        if not self.stop_ids:
+            raise DataError(
+                f"{folder}: expected an end-of-text token in tokenizer_config.json or generation_config.json, got "
+                "none; name it there (`eos_token`)"
+            )
+
+    def render(self, question: list[dict[str, str]], system: str | None, where: str) -> str:
+        """The conversation's text up to where the assistant's turn begins; `question` in parts.
+
+        Raises DataError, which says `where`, when a text has special tokens or the template drops or refuses one.
+        """
+        texts = [part["text"] for part in question if part["type"] == "text"]
+        for text in (system or "", *texts):
+            self.refuse_structure(text, f"{where}: the question or system prompt")
+        messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
+        if not self._in_parts and len(question) == len(texts):
+            messages = [{"role": "user", "content": "".join(texts)}]
+        if system is not None:
+            content = [{"type": "text", "text": system}] if self._in_parts else system
+            messages.insert(0, {"role": "system", "content": content})
+        rendered = self._apply(messages, where, add_generation_prompt=True)
+        dropped = [text for text in (system or "", *texts) if text.strip() not in rendered]
+        if dropped:
+            raise DataError(
+                f"{where}: expected the model folder's chat template to show the system prompt and the question, got "
+                f"a text without {dropped[0][:60]!r}; use a template that shows it, or leave the system prompt out"
+            )
+        return rendered
+
+    def refuse_structure(self, text: str, where: str) -> None:
+        """Raise DataError when a text holds special tokens: they end a turn, or stand for pixels that are not there."""
+        found = [token for token in self._structure if token in text]
+        if found:
+            raise DataError(f"{where}: expected plain text, got the special tokens {found}; remove them")
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text, as it is: a template writes what begins a conversation itself."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _apply(self, messages: list[dict[str, Any]], where: str, **settings: Any) -> str:
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **settings))
+        except TemplateError as error:
+            raise DataError(
+                f"{where}: expected a conversation that the model folder's chat template takes, got: {error}; some "
+                "templates take no system prompt"
+            ) from error
+
+    def _stop_ids(self, folder: Path) -> tuple[int, ...]:
+        known = [self._end_of_turn(), *_generation_stops(folder), self.tokenizer.eos_token_id]
+        # A padding token says nothing. Qwen's ends a text that is not a conversation.
+        if self.tokenizer.pad_token in self._structure:
+            known.append(self.tokenizer.pad_token_id)
+        return tuple(dict.fromkeys(token for token in known if token is not None))
+
+    def _end_of_turn(self) -> int | None:
+        """The special token that the template writes right after a reply; None when it writes none."""
+        said: Any = [("user", REPLY_MARK), ("assistant", REPLY_MARK)]
+        said = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
+        if not self._in_parts:
+            said = [{**message, "content": REPLY_MARK} for message in said]
+        rendered = self._apply(said, "chat template")
+        after = self.ids(rendered.rpartition(REPLY_MARK)[2])
+        is_special = bool(after) and self.tokenizer.convert_ids_to_tokens(after[0]) in self._structure
+        return after[0] if is_special else None
+
+
+def structure_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Every token that the tokenizer calls special."""
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
+
+
+def _generation_stops(folder: Path) -> list[int]:
+    """`eos_token_id` of generation_config.json, which may be one id or several."""
+    file = folder / "generation_config.json"
+    found = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
+    if found is None:
+        return []
+    return [int(found)] if isinstance(found, int) else [int(token) for token in found]
+
+
+def _chat_template(folder: Path, tokenizer: Any) -> str:
+    """The folder's template. Older folders keep it in chat_template.json, which a tokenizer alone does not read."""
+    legacy = folder / "chat_template.json"
+    if legacy.is_file():
+        return str(json.loads(legacy.read_text())["chat_template"])
+    if tokenizer.chat_template is None:
+        raise DataError(
+            f"{folder}: expected a chat template (chat_template.jinja), got none; use an instruct model, or put the "
+            "chat_template.jinja of one with the same tokenizer into the folder"
+        )
+    return str(tokenizer.chat_template)

@@ -1,0 +1,75 @@
+"""A model folder -> a transformers model that the rest of this room can rely on, or an error that says why not."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from firsthand.dataset import family_of
+from firsthand.errors import DataError
+
+PROBE = 8
+"""Tokens on which an unknown model is tried."""
+
+
+def read_model(folder: str | Path, config: Any, dtype: torch.dtype) -> Any:
+    """The model, with PyTorch's attention.
+
+    Raises DataError when it has dropout, or is of an untested type and not built like the ones that are tested.
+    """
+    family = family_of(config)
+    auto = AutoModelForCausalLM if family.reads == "text" else AutoModelForImageTextToText
+    model: Any = auto.from_pretrained(
+        str(folder), dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+    )
+    _check_dropout(folder, model)
+    if not family.is_tested:
+        _check_unknown(folder, model, reads_pictures=family.reads != "text")
+    return model
+
+
+def freeze_tower(model: Any) -> None:
+    """Train only what reads and writes text: not the vision tower, nor what carries its features over."""
+    parts = (model.get_decoder(), model.get_output_embeddings())
+    language = {id(parameter) for part in parts for parameter in part.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in language:
+            parameter.requires_grad_(False)
+
+
+def _check_dropout(folder: str | Path, model: Any) -> None:
+    """Dropout would make training compute other log-probs than sampling."""
+    configs = (model.config, model.config.get_text_config(), getattr(model.config, "vision_config", None))
+    rates = [getattr(config, "attention_dropout", None) or 0.0 for config in configs]
+    dropout = max([*rates, *(m.p for m in model.modules() if isinstance(m, nn.Dropout))])
+    if dropout != 0:
+        raise DataError(f"{folder}: expected no dropout, got {dropout}; set it to 0 in config.json")
+
+
+def _check_unknown(folder: str | Path, model: Any, *, reads_pictures: bool) -> None:
+    """A model of an untested type must take what we pass, and its logits must be its output layer's, no more."""
+    kind = model.config.model_type
+    if model.config.is_encoder_decoder:
+        raise DataError(f"{folder}: expected a decoder, got {kind}, which has an encoder for text; use a tested type")
+    takes = inspect.signature(model.base_model.forward).parameters
+    own = [name for name in ("token_type_ids", "mm_token_type_ids") if name in takes]
+    if reads_pictures and ("mm_encoder_outputs" not in takes or own):
+        raise DataError(
+            f"{folder}: expected a model type that takes picture features and numbers tokens in order, got {kind}, "
+            f"which {'wants ' + ' and '.join(own) if own else 'takes no picture features'}; use a tested type"
+        )
+    ids = torch.arange(1, PROBE + 1)[None]
+    was_training = model.training
+    with torch.no_grad():
+        model.eval()
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        found, expected = model.get_output_embeddings()(hidden), model(input_ids=ids, use_cache=False).logits
+        model.train(was_training)
+    if not torch.equal(found, expected):
+        raise DataError(
+            f"{folder}: expected logits that come straight from the output layer, got a model of type {kind} that "
+            "changes them (a soft cap or a scale); use a tested type"
+        )
