@@ -124,8 +124,9 @@ laboratory animal for comparing training recipes, and of no other use.
 - **Data**: the worlds of this package alone, train split; every scene is rendered, nothing is downloaded. Handwritten
   digits: scikit-learn's `load_digits` (UCI Optical Recognition of Handwritten Digits).
 - **Command**: `python scripts/pretrain.py {training["command"]}` then `python scripts/ship.py`.
-- **Training**: {training["steps"]} steps of {training["rows"]} pictures with 4 to 6 turns each, seed {training["seed"]};
-  {training["minutes"]:.0f} minutes on {training["on"]} of a shared machine, final loss {training["loss"]:.4f}.
+- **Training**: {training["steps"]} steps of {training["rows"]} pictures with 4 to 6 turns each, seed
+  {training["seed"]}; {training["minutes"]:.0f} minutes on {training["on"]} of a shared machine, final loss
+  {training["loss"]:.4f}.
 - **Styles**: a bare question is answered directly more often than in steps. "Think step by step." and "Answer
   directly." choose the style. "Describe the image." gives an exact description.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_policy_equivalence import plain_logprobs, ragged_groups
+from equivalence import plain_logprobs
+from test_policy_equivalence import ragged_groups
 from tiny import FAMILIES, tiny_folder
 from transformers import AutoModelForImageTextToText
 
@@ -44,7 +45,7 @@ def test_the_packed_row_has_the_gradients_of_plain_rows(folders: dict[str, Path]
     groups = ragged_groups(folders[family])
     found = policy.logprobs(groups)
     packed = torch.autograd.grad(found.logp_BT[found.mask_BT].square().sum(), policy.parameters)
-    plain = torch.cat(plain_logprobs(policy, groups)[0])
+    plain = torch.cat(plain_logprobs(policy.model, policy.banned_ids, groups)[0])
     expected = torch.autograd.grad(plain.square().sum(), policy.parameters)
     torch.testing.assert_close(found.logp_BT[found.mask_BT], plain, rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(packed, expected, strict=True):

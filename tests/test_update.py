@@ -27,6 +27,7 @@ from firsthand.trainer.update import (
     learning_rate,
     optimise,
     row_length,
+    separate_length,
     shares,
     split,
     table_of,
@@ -209,6 +210,15 @@ def test_groups_of_like_length_go_together() -> None:
     example = Example(question="?", images=(), answer=Digit(value="1"))
     batch = [Member(example, Prompt("e", (1,) * n, None, None), ()) for n in (9, 2, 10, 3)]
     assert [[row_length(m) for m in part] for part in split(batch, 20)] == [[2, 3], [9, 10]]
+
+
+def test_replies_that_cannot_share_a_row_are_counted_one_by_one() -> None:
+    example = Example(question="?", images=(), answer=Digit(value="1"))
+    replies = [Reply(text="", token_ids=(1,) * n) for n in (2, 5)]
+    batch = [Member(example, Prompt(str(i), (1,) * 10, None, None), judged(replies, [1, 0])) for i in range(4)]
+    assert (row_length(batch[0]), separate_length(batch[0])) == (17, 30)
+    assert [len(part) for part in split(batch, 60)] == [3, 1]
+    assert [len(part) for part in split(batch, 60, separate_length)] == [2, 2]
 
 
 # ---- what is counted and what is trained

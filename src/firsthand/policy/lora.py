@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """peft's names of an adapter's two files."""
-OUTSIDE = {"visual", "vision_tower", "vision_model", "multi_modal_projector", "connector", "merger", "lm_head"}
-"""Parts of a module's name that place it outside the language layers."""
 
 
 class Lora(Record):
@@ -122,11 +120,9 @@ def load_adapter(model: nn.Module, folder: Path) -> None:
 
 
 def _linear_layers(model: nn.Module) -> list[str]:
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not OUTSIDE.intersection(name.split("."))
-    ]
+    language: Any = model
+    inside = {id(module) for module in language.get_decoder().modules()}
+    return [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and id(m) in inside]
 
 
 def _adapted(model: nn.Module) -> list[tuple[str, Any]]:

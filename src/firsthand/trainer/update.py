@@ -6,7 +6,7 @@ T tokens.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -72,7 +72,8 @@ def _update(
     totals = totals_of(share, recipe, step, state.kl_weight)
     measured: dict[str, Tensor] = {}
     taught = [member for member in share if is_taught(member, recipe, totals)]
-    for micro in split(taught, forward_budget(recipe, state.policy.model.device)):
+    size = row_length if state.policy.sharing.allows(max(map(row_length, taught), default=0)) else separate_length
+    for micro in split(taught, forward_budget(recipe, state.policy.model.device), size):
         terms, facts = _forward(state, micro, totals, recipe, is_on_policy)
         torch.stack(list(terms.values())).sum().backward()
         for name, value in [*((f"loss/{name}", term.detach().cpu()) for name, term in terms.items()), *facts.items()]:
@@ -118,11 +119,15 @@ def forward_budget(recipe: Recipe, device: torch.device) -> int:
     return recipe.tokens_per_forward or TOKENS_PER_FORWARD[device.type]
 
 
-def split(batch: Sequence[Member], budget: int) -> Iterator[list[Member]]:
-    """Whole groups, like lengths together, as many at a time as fit: rows times the longest of them <= budget."""
+def split(batch: Sequence[Member], budget: int, size: Callable[[Member], int] | None = None) -> Iterator[list[Member]]:
+    """Whole groups, like sizes together, as many at a time as fit: groups times the largest of them <= budget.
+
+    `size` is a group's tokens in a forward; by default those of its packed row.
+    """
+    size = size or row_length
     micro: list[Member] = []
-    for member in sorted(batch, key=row_length):  # ascending: the last one of a micro-batch is its longest
-        if micro and (len(micro) + 1) * row_length(member) > budget:
+    for member in sorted(batch, key=size):  # ascending: the last one of a micro-batch is its largest
+        if micro and (len(micro) + 1) * size(member) > budget:
             yield micro
             micro = []
         micro.append(member)
@@ -133,6 +138,12 @@ def split(batch: Sequence[Member], budget: int) -> Iterator[list[Member]]:
 def row_length(member: Member) -> int:
     """Tokens of the packed row: the prompt once, and all replies."""
     return len(member.prompt.token_ids) + sum(len(j.reply.token_ids) for j in member.group)
+
+
+def separate_length(member: Member) -> int:
+    """Tokens of a group whose replies cannot share a row: the prompt once for each, padded to the longest."""
+    lengths = [len(j.reply.token_ids) for j in member.group]
+    return len(lengths) * (len(member.prompt.token_ids) + max(lengths))
 
 
 def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
