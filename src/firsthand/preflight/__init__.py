@@ -1,12 +1,12 @@
 """Whether a recipe fits this machine, and how long a step of it will take, before any weight is read.
 
-    workload.py    the recipe's first examples -> lengths of prompts, replies and pictures
-    blueprint.py   config.json -> the model on the meta device, run there to count what it costs
-    ledger.py      the counting: arithmetic, traffic, bytes held at once
-    machine.py     free memory, and rates measured on the spot
-    estimate.py    counts -> memory of a step's phases, and work of its parts
-    advice.py      what to change in a recipe that does not fit
-    show.py        the tables
+workload.py    the recipe's first examples -> lengths of prompts, replies and pictures
+blueprint.py   config.json -> the model on the meta device, run there to count what it costs
+ledger.py      the counting: arithmetic, traffic, bytes held at once
+machine.py     free memory, and rates measured on the spot
+estimate.py    counts -> memory of a step's phases, and work of its parts
+advice.py      what to change in a recipe that does not fit
+show.py        the tables
 """
 
 import math

@@ -54,8 +54,8 @@ def changes(recipe: Recipe, workload: Workload, machine: Machine) -> dict[str, s
         "prompts": (recipe.prompts // 2 >= recipe.updates, recipe.prompts // 2),
         "objective.group_size": (group > 2, max(2, group // 2)),
         "sampling.max_new_tokens": (bool(group) and longest > 1, longest // 2),
-        "adapter": ("adapter" in Recipe.model_fields and getattr(recipe, "adapter", 0) is None, f"{{rank: {RANK}}}"),
-        "trainable": (recipe.trainable == "all", "language"),
+        "adapter": (recipe.adapter is None, f"{{rank: {RANK}}}"),
+        "trainable": (recipe.trainable == "all" and recipe.adapter is None, "language"),
         "objective.kl": (needs_reference(recipe), 0),
     }
     return {key: f"{key}={value}" for key, (is_possible, value) in admitted.items() if is_possible}

@@ -1,8 +1,10 @@
-"""A recipe's model without its weights: built from config.json on the meta device, and run there to count what it costs.
+"""A recipe's model without its weights: built from config.json on the meta device, and run to count what it costs.
 
-Every tensor of it is a fake one: it has a shape and a device, and no numbers. What runs is the policy's own code, so
-shared prefixes, gradient checkpointing, frozen parts and adapters cost what they cost in training. Left out are the
-steps that depend on numbers: putting picture features into their places (and Qwen3-VL's deepstack additions).
+Its tensors then get the name of a real device (torch calls them fake), which decides what kernels run on them; they
+still have shapes and no numbers. What runs is the policy's own code, so shared prefixes, gradient checkpointing, frozen
+parts and adapters cost what they cost in training. Left out are the steps that depend on numbers: putting picture
+features into their places (and Qwen3-VL's deepstack additions). The vision towers of families that do not cut pictures
+into a grid depend on numbers as a whole, and are left out too.
 
 Shape letters: M prompts, K reply tokens.
 """
@@ -16,21 +18,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from firsthand.dataset import Prompt, model_config, vision_ids
+from firsthand.dataset import Prompt, family_of, model_config, vision_ids
 from firsthand.policy import Group, Policy
 from firsthand.policy.attention import ATTENTION
-from firsthand.policy.decoding import Decoder
+from firsthand.policy.decoding import Decoder, PlainDecoder
 from firsthand.policy.head import Entropy
-from firsthand.policy.packing import PackedRows
+from firsthand.policy.loading import freeze_tower
+from firsthand.policy.lora import attach
+from firsthand.policy.packing import PackedRows, alone
 from firsthand.preflight.ledger import Kernel, Ledger
-from firsthand.preflight.workload import Row
+from firsthand.preflight.workload import Grid, Row
 from firsthand.recipe import Recipe
 from firsthand.rollout.local import inverse_cdf
-
-TEXT_ID = 1
-"""Stands for every token: what is counted does not depend on which."""
 
 
 class Size(NamedTuple):
@@ -60,7 +61,9 @@ class Rollout:
     """The cost of running M prompts, and of one token more of each of their replies."""
 
     bytes_per_token: int
-    """Of keys and values."""
+    """Of keys and values; a recurrent layer's state counts as if it grew with the prompt."""
+    shares: bool
+    """Whether a prompt's keys and values are held once for all of its replies."""
     prefill_workspace: int
     """Bytes beside keys and values at the worst moment."""
     step_workspace: int
@@ -72,6 +75,7 @@ class Rollout:
 class Picture:
     """The cost of one picture in the vision tower."""
 
+    patches: int
     features: int
     """Bytes of what the tower returns."""
     kept: int
@@ -87,34 +91,40 @@ class Blueprint:
     """A policy of fake tensors. Raises DataError when the folder has no config.json of a known family."""
 
     def __init__(self, recipe: Recipe, folder: Path, device: str) -> None:
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         config = model_config(folder)
-        with self._mode, torch.device(device):
-            model: Any = AutoModelForImageTextToText.from_config(
-                config, dtype=torch.float32, attn_implementation="sdpa"
-            )
-        self._is_frozen = recipe.trainable == "language"
-        model.model.language_model.config._attn_implementation = ATTENTION
-        model.model.visual.requires_grad_(not self._is_frozen)
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        auto = AutoModelForCausalLM if family_of(config).reads == "text" else AutoModelForImageTextToText
+        with torch.device("meta"):
+            model: Any = auto.from_config(config, dtype=torch.float32, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
+            self._is_frozen = recipe.trainable == "language" or recipe.adapter is not None
+            if self._is_frozen:
+                freeze_tower(model)
+            if recipe.adapter is not None:
+                attach(model, recipe.adapter)
+        with self._mode:
+            _place(model, device)
+        model.get_decoder().config._attn_implementation = ATTENTION
         if recipe.gradient_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
+        banned = vision_ids(config)
         self._model = model.train()
-        self._policy = Policy(self._model, folder, vision_ids(config), frozen_tower=self._is_frozen)
+        self._policy = Policy(model, folder, banned, frozen_tower=self._is_frozen)
+        self._token = next(token for token in range(1, len(banned) + 2) if token not in banned)
+        """Stands for every token: what is counted does not depend on which."""
 
     def sizes(self) -> dict[str, Size]:
         """Parameters of each part; what two parts share belongs to the first of them."""
-        inner = self._model.model
-        embeddings = inner.language_model.embed_tokens
         parts = {
-            "vision tower": inner.visual.parameters(),
-            "embeddings": embeddings.parameters(),
-            "language layers": inner.language_model.parameters(),
-            "output layer": self._model.lm_head.parameters(),
+            "adapters": [p for name, p in self._model.named_parameters() if "lora_" in name],
+            "embeddings": self._model.get_input_embeddings().parameters(),
+            "output layer": self._model.get_output_embeddings().parameters(),
+            "language layers": self._model.get_decoder().parameters(),
+            "vision tower": self._model.parameters(),  # what is left
         }
         seen: set[int] = set()
         sizes = {}
-        for name, parameters in parts.items():
-            own = [p for p in parameters if id(p) not in seen]
+        for name, found in parts.items():
+            own = [p for p in found if id(p) not in seen]
             seen |= {id(p) for p in own}
             trained = sum(p.numel() for p in own if p.requires_grad)
             sizes[name] = Size(sum(p.numel() for p in own) - trained, trained)
@@ -122,7 +132,9 @@ class Blueprint:
 
     def update(self, rows: Sequence[Row], entropy: Entropy, *, reference: bool) -> Update:
         """Forward and backward over packed rows: each is the length of a prompt, then those of its replies."""
-        groups = [Group(_prompt(prompt), tuple((TEXT_ID,) * n for n in replies)) for prompt, *replies in rows]
+        groups = [self._group(prompt, replies) for prompt, *replies in rows]
+        if not self._policy.sharing.allows(max(group.tokens for group in groups)):
+            groups = alone(groups)
         packed = self._policy.rows(groups)
         self._fill_gradients()
         with Ledger() as ledger:
@@ -145,11 +157,14 @@ class Blueprint:
         """Run prompts of these lengths, and write one token of n replies to each."""
         self._model.eval()  # layers that checkpoint gradients refuse a cache
         with torch.no_grad():
-            groups = [Group(_prompt(length), ()) for length in prompts]
+            groups = [self._group(length, ()) for length in prompts]
             with Ledger() as prefill:
-                out = self._policy.hidden(self._policy.rows(groups), groups, use_cache=True)
-            held = sum(layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers)
-            decoder = Decoder(self._policy, [group.prompt for group in groups], n, 1)
+                cache = self._policy.hidden(self._policy.rows(groups), groups, use_cache=True).past_key_values
+            held = prefill.live
+            del cache
+            asked = [group.prompt for group in groups]
+            shares = self._policy.sharing.allows(max(prompts) + 1)
+            decoder = Decoder(self._policy, asked, n, 1) if shares else PlainDecoder(self._policy, asked, n)
             with Ledger() as step:
                 logp_BV = self._policy.head.logits(decoder.hidden_BD, 1.0).log_softmax(-1)
                 inverse_cdf(logp_BV.exp(), self._fake(len(prompts) * n))
@@ -157,30 +172,27 @@ class Blueprint:
                 decoder.step(torch.zeros(len(prompts) * n, dtype=torch.long))
         self._model.train()
         per_token = held // (len(prompts) * max(prompts))
-        return Rollout(per_token, prefill.peak - held, step.peak, tuple(prefill.kernels), tuple(step.kernels))
+        return Rollout(per_token, shares, prefill.peak - held, step.peak, tuple(prefill.kernels), tuple(step.kernels))
 
-    def picture(self, grid: tuple[int, int, int]) -> Picture:
-        """Run one picture of (t, h, w) patches through the tower, with its backward where the tower is trained."""
-        pixels = self._fake(grid[0] * grid[1] * grid[2], self.patch_bytes // 4)
+    def picture(self, grid: Grid, numbers: int) -> Picture:
+        """Run one picture of (t, h, w) patches, of so many numbers each, through the tower; and back, if trained."""
+        patches = grid[0] * grid[1] * grid[2]
+        pixels = self._fake(patches, numbers)
         with torch.no_grad() if self._is_frozen else nullcontext(), Ledger() as ledger:
-            out = self._model.model.get_image_features(pixels, torch.tensor([grid]), return_dict=True)
-            levels = [*out.pooler_output, *out.get("deepstack_features", ())]
+            out = self._model.base_model.get_image_features(pixels, torch.tensor([grid]), return_dict=True)
+            levels = [level[0] for level in (out.pooler_output, *out.get("deepstack_features", ()))]
             del out
             features, kept, ended = sum(level.nbytes for level in levels), ledger.live, len(ledger.kernels)
             if not self._is_frozen:
                 torch.stack([level.sum() for level in levels]).sum().backward()
         kernels = tuple(ledger.kernels)
-        return Picture(features, kept, ledger.peak, kernels[:ended], kernels[ended:])
-
-    @property
-    def patch_bytes(self) -> int:
-        """Bytes of one patch of a picture, as the image processor cuts it."""
-        return 4 * int(self._model.model.visual.patch_embed.proj.weight[0].numel())
+        return Picture(patches, features, kept, ledger.peak, kernels[:ended], kernels[ended:])
 
     def matrix(self) -> tuple[int, int]:
         """Inputs and outputs of the language model's largest kind of layer, its MLP's."""
-        inner = next(m for m in self._model.model.language_model.layers[0].mlp.modules() if isinstance(m, nn.Linear))
-        return inner.in_features, inner.out_features
+        layers = [module for module in self._model.get_decoder().modules() if isinstance(module, nn.Linear)]
+        largest = max(layers, key=lambda layer: layer.weight.numel())
+        return largest.in_features, largest.out_features
 
     def _forward_only(self, packed: PackedRows, groups: Sequence[Group]) -> None:
         with torch.no_grad(), self._mode:
@@ -197,6 +209,18 @@ class Blueprint:
         with self._mode:
             return torch.zeros(shape, device=self._model.device)
 
+    def _group(self, prompt: int, replies: Sequence[int]) -> Group:
+        asked = Prompt("preflight", (self._token,) * prompt, None, None)
+        return Group(asked, tuple((self._token,) * length for length in replies))
 
-def _prompt(tokens: int) -> Prompt:
-    return Prompt("preflight", (TEXT_ID,) * tokens, None, None)
+
+def _place(model: nn.Module, device: str) -> None:
+    """In a fake mode: tensors of the same shapes on a device, in place of a model's own; what was tied stays tied."""
+    placed: dict[int, Tensor] = {}
+    for module in model.modules():
+        for name, old in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if id(old) not in placed:
+                new = torch.empty_like(old, device=device)
+                is_parameter = isinstance(old, nn.Parameter)
+                placed[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if is_parameter else new
+            setattr(module, name, placed[id(old)])

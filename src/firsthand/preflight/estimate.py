@@ -1,7 +1,7 @@
 """Memory and time of one optimizer step, put together from the blueprint's counts.
 
-A step has three phases, each with a peak of its own: the rollout, the update, and the optimizer's own step. What is held
-through all of them (weights, moments, the reference, picture features) is counted in each; the largest phase decides.
+A step has three phases, each with a peak of its own: the rollout, the update, and the optimizer's own step. What is
+held through all of them (weights, moments, the reference, picture features) counts in each; the largest phase decides.
 Lengths are the worst that the recipe allows for memory, and the ones to expect for time.
 """
 
@@ -19,6 +19,7 @@ from firsthand.preflight.blueprint import Blueprint, Picture, Rollout, Size, Upd
 from firsthand.preflight.ledger import Kernel
 from firsthand.preflight.machine import Machine, Rates
 from firsthand.preflight.workload import (
+    FLOAT,
     Row,
     Workload,
     entropy,
@@ -29,8 +30,8 @@ from firsthand.preflight.workload import (
 from firsthand.recipe import Recipe
 from firsthand.trainer.update import forward_budget
 
-FLOAT = 4
-"""Bytes of a float32: weights, gradients, moments and keys are all of that kind today."""
+RESERVE = 0.2
+"""What kernels and the allocator take on top of a phase's tensors, as a share of them (measured on a CPU, ours)."""
 MAX_ROWS = 256
 """Replies that `LocalSampler` writes at once."""
 LEFT = 7 / 8
@@ -84,8 +85,7 @@ class Estimator:
 
     def blueprint(self, recipe: Recipe) -> Blueprint:
         """The recipe's model, without its weights."""
-        chosen = recipe.model_dump(include={"trainable", "gradient_checkpointing", "adapter"})
-        key = str(chosen)
+        key = _key(recipe, "trainable")
         if key not in self._blueprints:
             self._blueprints[key] = Blueprint(recipe, self._folder, self._machine.device)
         return self._blueprints[key]
@@ -102,14 +102,15 @@ class Estimator:
         budget = forward_budget(recipe, torch.device(self._machine.device))
         rows = batches([row] * math.ceil(recipe.prompts / recipe.updates), budget)[0]
         update = self._update(recipe, rows)
-        picture, seen = self._picture(recipe), len(rows) * self._pictures_per_prompt()
-        tower = 0 if picture is None or recipe.trainable == "language" else seen * picture.kept
+        picture = self._picture(recipe)
+        tower = picture.kept * len(rows) * self._workload.most_pictures if picture and picture.backward else 0
         held = {
             "weights": everything * FLOAT,
             "AdamW's moments": 2 * trained * FLOAT,
-            "reference policy": everything * FLOAT * needs_reference(recipe),
+            # Beside an adapter the reference is the same model with its adapters off.
+            "reference policy": everything * FLOAT * (needs_reference(recipe) and recipe.adapter is None),
             "picture features": self._features(recipe, picture),
-            "process": self._process(recipe),
+            "process": self._process(),
         }
         phases = {
             "update": {
@@ -126,7 +127,7 @@ class Estimator:
         }
         if samples(recipe):
             phases["rollout"] = self._rollout_memory(recipe, picture)
-        return Memory(held, phases)
+        return Memory(held, {name: {**parts, "reserve": _reserve(parts)} for name, parts in phases.items()})
 
     def turned(self, recipe: Recipe) -> int:
         """What layers would keep for the backward with `gradient_checkpointing` turned the other way (bytes)."""
@@ -169,13 +170,12 @@ class Estimator:
     def _tower(self, recipe: Recipe, rates: Rates) -> Cost:
         """Pictures are cut, and go through the tower; a trained one also sees them in the update, and learns."""
         picture, workload = self._picture(recipe), self._workload
-        largest = workload.largest_picture
         cutting = (workload.seconds_per_prompt or 0.0) * recipe.prompts
-        if picture is None or largest is None:
+        if picture is None:
             return Cost(0, cutting)
-        learning = (*picture.forward, *picture.backward) if recipe.trainable == "all" else ()
-        first = () if learning and not samples(recipe) else picture.forward
-        found = _cost([*first, *learning], rates, recipe.prompts * workload.patches / math.prod(largest))
+        again = picture.forward if picture.backward and samples(recipe) else ()
+        kernels = [*picture.forward, *again, *picture.backward]
+        found = _cost(kernels, rates, recipe.prompts * workload.patches / picture.patches)
         return Cost(found.flops, found.seconds + cutting)
 
     def _descent(self, recipe: Recipe) -> Kernel:
@@ -188,53 +188,49 @@ class Estimator:
         chunk = rollout_rows(recipe)
         found = self._rollout(recipe, [prompt] * chunk, n)
         replies = chunk * n * recipe.sampling.max_new_tokens * found.bytes_per_token
-        tower = 0 if picture is None else chunk * self._pictures_per_prompt() * picture.workspace
+        tower = 0 if picture is None else chunk * self._workload.most_pictures * picture.workspace
         return {
-            "KV cache of prompts": chunk * prompt * found.bytes_per_token,
+            "KV cache of prompts": chunk * prompt * found.bytes_per_token * (1 if found.shares else n),
             "KV cache of replies": replies,
             "workspace": max(found.prefill_workspace, found.step_workspace, int(LEFT * replies), tower),
         }
 
     def _features(self, recipe: Recipe, picture: Picture | None) -> int:
         """The cache of a frozen tower's features, full."""
-        if picture is None or recipe.trainable != "language":
+        if picture is None or picture.backward:
             return 0
-        return min(FEATURE_CACHE_BYTES, self._workload.examples * self._pictures_per_prompt() * picture.features)
+        return min(FEATURE_CACHE_BYTES, self._workload.examples * self._workload.most_pictures * picture.features)
 
-    def _process(self, recipe: Recipe) -> int:
+    def _process(self) -> int:
         """What the process holds besides: libraries, and on a CPU the cache of cut pictures."""
-        blueprint, workload = self.blueprint(recipe), self._workload
-        cache = min(PIXEL_CACHE_BYTES, int(workload.examples * workload.patches) * blueprint.patch_bytes)
+        cache = min(PIXEL_CACHE_BYTES, int(self._workload.examples * self._workload.pixel_bytes))
         return self._machine.process + cache * (self._machine.device == "cpu")
 
-    def _pictures_per_prompt(self) -> int:
-        return max(len(one.grids) for one in self._workload.lengths)
-
     def _update(self, recipe: Recipe, rows: Sequence[Row]) -> Update:
-        key = str((recipe.model_dump(include={"gradient_checkpointing", "adapter"}), list(rows), needs_reference(recipe)))
+        key = f"{_key(recipe)} {list(rows)} {needs_reference(recipe)}"
         if key not in self._updates:
             made = self.blueprint(recipe).update(rows, entropy(recipe), reference=needs_reference(recipe))
             self._updates[key] = made
         return self._updates[key]
 
     def _rollout(self, recipe: Recipe, prompts: list[int], n: int) -> Rollout:
-        key = str((recipe.model_dump(include={"adapter"}), prompts, n))
+        key = f"{recipe.adapter} {prompts} {n}"
         if key not in self._rollouts:
             self._rollouts[key] = self.blueprint(recipe).rollout(prompts, n)
         return self._rollouts[key]
 
     def _picture(self, recipe: Recipe) -> Picture | None:
-        grid = self._workload.largest_picture
-        if grid is None:
+        largest = self._workload.largest_picture
+        if largest is None:
             return None
-        key = str(recipe.model_dump(include={"trainable", "gradient_checkpointing"}))
+        key = _key(recipe, "trainable")
         if key not in self._pictures:
-            self._pictures[key] = self.blueprint(recipe).picture(grid)
+            self._pictures[key] = self.blueprint(recipe).picture(*largest)
         return self._pictures[key]
 
 
 def batches(rows: Sequence[Row], budget: int) -> list[list[Row]]:
-    """Rows as the update's forwards take them: like lengths together, padded to the longest (`trainer.update.split`)."""
+    """Rows as the update's forwards take them: like lengths together, padded to the longest (see `update.split`)."""
     made: list[list[Row]] = [[]]
     for row in sorted(rows, key=sum):
         if made[-1] and (len(made[-1]) + 1) * sum(row) > budget:
@@ -246,6 +242,16 @@ def batches(rows: Sequence[Row], budget: int) -> list[list[Row]]:
 def rollout_rows(recipe: Recipe) -> int:
     """How many prompts are answered at once (`LocalSampler.sample`)."""
     return max(1, min(recipe.prompts, MAX_ROWS // samples(recipe)))
+
+
+def _key(recipe: Recipe, *more: str) -> str:
+    """Recipes with equal keys have equal blueprints, but for the settings that are not named."""
+    return str(recipe.model_dump(include={"gradient_checkpointing", "adapter", *more}))
+
+
+def _reserve(parts: Mapping[str, int]) -> int:
+    """Gradients stay where they are from step to step, so no reserve is needed for them."""
+    return int(RESERVE * sum(size for name, size in parts.items() if name != "gradients"))
 
 
 def _cost(kernels: Sequence[Kernel], rates: Rates, times: float) -> Cost:

@@ -33,7 +33,7 @@ class Ledger(TorchDispatchMode):
     """Counts what runs inside the context. Storages made before it are not counted as held, but as read."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kernels: list[Kernel] = []
         self.live = 0
         """Bytes of the storages that were made here and still exist."""

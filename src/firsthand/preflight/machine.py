@@ -14,8 +14,8 @@ SECONDS = 0.5
 """How long each rate is measured (ours)."""
 LARGEST = {"cpu": 2048, "cuda": 8192}
 """Longest side of a measured matrix product: from there on, a larger one runs no faster (ours)."""
-BUFFER = 2**26
-"""Largest tensor, in bytes, at which the memory's rate is measured (ours)."""
+BUFFER = (2**18, 2**24)
+"""Elements of the tensor at which the memory's rate is measured, least and most (ours)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def measure(machine: Machine, rows: int, matrix: tuple[int, int], width: int) ->
     rows, (inputs, outputs) = min(rows, longest), (min(side, longest) for side in matrix)
     device = machine.device
     x, weight = torch.randn(rows, inputs, device=device), torch.randn(inputs, outputs, device=device)
-    gate = torch.randn(max(1, min(rows * width, BUFFER // 4)), device=device)
+    gate = torch.randn(max(BUFFER[0], min(rows * width, BUFFER[1])), device=device)
     tiny = torch.zeros(1, device=device)
     product = _timed(lambda: x @ weight, device)
     activation = _timed(lambda: torch.nn.functional.silu(gate) * gate, device)
@@ -94,7 +94,7 @@ def _timed(work: Callable[[], object], device: str) -> tuple[float, float, float
     _synchronised(work, device)
     once = _synchronised(work, device)
     repeats = max(1, int(SECONDS / 10 / max(once, 1e-7)))  # ten samples or more, of many calls when one is short
-    samples = []
+    samples: list[float] = []
     began = time.perf_counter()
     while time.perf_counter() - began < SECONDS or len(samples) < 3:
         samples.append(_synchronised(lambda: [work() for _ in range(repeats)], device) / repeats)

@@ -65,7 +65,9 @@ def _smaller(plan: Plan) -> str:
     share = (plan.machine.free - fixed) / (least - fixed)
     if share <= 0:
         return "this machine has no memory left for any model"
-    return f"take a model of about {_count(int(total * share))} parameters instead of {_count(total)}, or a larger machine"
+    return (
+        f"take a model of about {_count(int(total * share))} parameters instead of {_count(total)}, or a larger machine"
+    )
 
 
 def _sizes(plan: Plan) -> Table:
@@ -99,7 +101,9 @@ def _memory(plan: Plan) -> Table:
 def _work(plan: Plan) -> Table:
     """Arithmetic and time of a step's parts, and the share of the measured rate that is used."""
     assert plan.time is not None
-    table = Table("a step", "GFLOP", "seconds", "of the rate", title="work at the lengths to expect", title_justify="left")
+    table = Table(
+        "a step", "GFLOP", "seconds", "of the rate", title="work at the lengths to expect", title_justify="left"
+    )
     _right(table)
     rate = plan.time.rates.flops
     parts = plan.time.parts
@@ -138,5 +142,5 @@ def _gib(size: int) -> str:
 
 def _seconds(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:.3g} s"
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -10,19 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firsthand.dataset import Encoder, model_config
+from firsthand.dataset import Encoder, family_of, model_config
 from firsthand.policy.head import Entropy
 from firsthand.recipe import RENDERED, Recipe
 from firsthand.records import Example, Trace
-from firsthand.reward import Router
+from firsthand.scorers import router_of
 from firsthand.trainer.gather import check
 
 SAMPLE = 32
 """Examples that are encoded (ours)."""
 CHARACTERS_PER_TOKEN = 3
 """For folders without a tokenizer: English has about four (ours, on the careful side)."""
+PICTURE_TOKENS = 256
+"""Of a picture, for folders without an image processor whose family does not cut pictures into a grid (ours)."""
 TEMPLATE_TOKENS = 40
 """Of the chat template, for folders without one (ours)."""
+
+ENCODER_FILES = ("tokenizer_config.json", "preprocessor_config.json")
+FLOAT = 4
+"""Bytes of a float32."""
 
 Grid = tuple[int, int, int]
 Row = tuple[int, ...]
@@ -35,8 +41,11 @@ class Lengths:
 
     prompt: int
     """Tokens, those of pictures included."""
+    image_tokens: int
     grids: tuple[Grid, ...]
-    """Patches (t, h, w) of each picture."""
+    """Patches (t, h, w) of each picture; empty in families that do not cut pictures into a grid."""
+    pixel_bytes: int
+    """Of all its pictures, as the vision tower takes them."""
     demonstration: int | None
     """Tokens of the reply that data gives; None when it gives none."""
 
@@ -48,8 +57,6 @@ class Workload:
     lengths: tuple[Lengths, ...]
     examples: int
     """Examples in all, of which `lengths` has the first ones."""
-    merge: int
-    """Patches along each side of the square that becomes one token."""
     seconds_per_prompt: float | None
     """Cutting pictures and tokenizing, measured; None when the folder has no tokenizer."""
 
@@ -64,19 +71,33 @@ class Workload:
         return max(one.prompt for one in self.lengths)
 
     @property
+    def image_tokens(self) -> int:
+        """Tokens of all pictures of the mean prompt."""
+        return round(statistics.fmean(one.image_tokens for one in self.lengths))
+
+    @property
+    def pixel_bytes(self) -> float:
+        """Of all pictures of the mean prompt."""
+        return statistics.fmean(one.pixel_bytes for one in self.lengths)
+
+    @property
     def patches(self) -> float:
         """Patches of all pictures of the mean prompt."""
         return statistics.fmean(sum(map(_patches, one.grids)) for one in self.lengths)
 
     @property
-    def image_tokens(self) -> int:
-        """Tokens of all pictures of the mean prompt."""
-        return round(self.patches / self.merge**2)
+    def most_pictures(self) -> int:
+        """Grids of the example that has most of them."""
+        return max(len(one.grids) for one in self.lengths)
 
     @property
-    def largest_picture(self) -> Grid | None:
-        """The grid of the largest picture; None when there are none."""
-        return max((grid for one in self.lengths for grid in one.grids), key=_patches, default=None)
+    def largest_picture(self) -> tuple[Grid, int] | None:
+        """The grid of the largest picture, and the numbers that a patch consists of; None when there are no grids."""
+        found = [(grid, one) for one in self.lengths for grid in one.grids]
+        if not found:
+            return None
+        grid, one = max(found, key=lambda pair: _patches(pair[0]))
+        return grid, one.pixel_bytes // FLOAT // sum(map(_patches, one.grids))
 
     @property
     def demonstrations(self) -> tuple[int, ...]:
@@ -89,7 +110,7 @@ class Workload:
         if self.seconds_per_prompt is None:
             return (
                 f"assumed from the first {len(self.lengths)} examples, because the model folder has no tokenizer: "
-                f"{CHARACTERS_PER_TOKEN} characters per token, pictures at their full size"
+                f"{CHARACTERS_PER_TOKEN} characters per token, and pictures at their full size"
             )
         return f"the first {len(self.lengths)} examples, encoded"
 
@@ -149,21 +170,17 @@ def examine_data(recipe: Recipe, folder: Path) -> Workload:
 
     Raises DataError when the data cannot be read, or cannot serve the objective: as training would.
     """
-    examples, total = _first(recipe)
-    with Router() as router:
-        check(recipe, examples, router)
     config = model_config(folder)
-    merge = int(config.vision_config.spatial_merge_size)
-    has_encoder = all((folder / name).is_file() for name in ("tokenizer_config.json", "preprocessor_config.json"))
+    examples, total = _first(recipe)
+    with router_of(recipe.reward) as router:
+        check(recipe, examples, router)
+    wanted = ("tokenizer_config.json",) if family_of(config).reads == "text" else ENCODER_FILES
+    if not all((folder / name).is_file() for name in wanted):
+        return Workload(tuple(_assumed(e, recipe, config) for e in examples), total, None)
+    encoder = Encoder.load(folder)
     began = time.perf_counter()
-    if has_encoder:
-        encoder = Encoder.load(folder)
-        began = time.perf_counter()
-        lengths = tuple(_encoded(e, recipe, encoder) for e in examples)
-    else:
-        lengths = tuple(_assumed(e, recipe, config.vision_config) for e in examples)
-    seconds = (time.perf_counter() - began) / len(examples) if has_encoder else None
-    return Workload(lengths, total, merge, seconds)
+    lengths = tuple(_encoded(e, recipe, encoder) for e in examples)
+    return Workload(lengths, total, (time.perf_counter() - began) / len(examples))
 
 
 def _first(recipe: Recipe) -> tuple[Sequence[Example], int]:
@@ -178,21 +195,30 @@ def _first(recipe: Recipe) -> tuple[Sequence[Example], int]:
 def _encoded(example: Example, recipe: Recipe, encoder: Encoder) -> Lengths:
     prompt = encoder.prompt(example, recipe.system)
     grids = () if prompt.grids is None else tuple((int(t), int(h), int(w)) for t, h, w in prompt.grids.tolist())
+    pixels = [prompt.pixels] if prompt.pixels is not None else list((prompt.tensors or {}).values())
     trace = _demonstration(example, recipe)
-    return Lengths(len(prompt.token_ids), grids, len(encoder.reply(trace.text)) if trace else None)
-
-
-def _assumed(example: Example, recipe: Recipe, vision: Any) -> Lengths:
-    side = vision.patch_size * vision.spatial_merge_size
-    tokens = [(max(1, round(p.height / side)), max(1, round(p.width / side))) for p in example.images]
-    text = len(example.question) + len(example.system or recipe.system or "")
-    trace = _demonstration(example, recipe)
-    merge = vision.spatial_merge_size
     return Lengths(
-        TEMPLATE_TOKENS + text // CHARACTERS_PER_TOKEN + sum(h * w for h, w in tokens),
-        tuple((1, h * merge, w * merge) for h, w in tokens),
-        max(1, len(trace.text) // CHARACTERS_PER_TOKEN) if trace else None,
+        prompt=len(prompt.token_ids),
+        image_tokens=sum(token in encoder.banned_ids for token in prompt.token_ids),
+        grids=grids,
+        pixel_bytes=sum(tensor.nbytes for tensor in pixels),
+        demonstration=len(encoder.reply(trace.text)) if trace else None,
     )
+
+
+def _assumed(example: Example, recipe: Recipe, config: Any) -> Lengths:
+    text = TEMPLATE_TOKENS + len(example.question + (example.system or recipe.system or "")) // CHARACTERS_PER_TOKEN
+    trace = _demonstration(example, recipe)
+    reply = max(1, len(trace.text) // CHARACTERS_PER_TOKEN) if trace else None
+    if family_of(config).reads != "grids":
+        image_tokens = PICTURE_TOKENS * len(example.images)
+        return Lengths(text + image_tokens, image_tokens, (), 0, reply)
+    vision = config.vision_config
+    merge, side = vision.spatial_merge_size, vision.patch_size * vision.spatial_merge_size
+    grids = tuple((1, *(merge * max(1, round(n / side)) for n in (p.height, p.width))) for p in example.images)
+    patches = sum(h * w for _, h, w in grids)
+    numbers = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    return Lengths(text + patches // merge**2, patches // merge**2, grids, patches * numbers * FLOAT, reply)
 
 
 def _demonstration(example: Example, recipe: Recipe) -> Trace | None:
