@@ -150,10 +150,13 @@ def _study(args: argparse.Namespace) -> int:
 
 
 def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Path, title: str) -> int:
+    from firsthand.config import read_yaml
     from firsthand.console import Console
     from firsthand.report import write_report
     from firsthand.study import Study, run_seeds
 
+    if "arms" not in read_yaml(file):
+        raise FirsthandError(f"{file} has no arms, so it is one recipe: firsthand train {file.stem}")
     study = Study.read(file, assignments)
     with Console() as console:
         folders = run_seeds(study, out, seeds, console.training, console.evaluation)
@@ -169,7 +172,10 @@ def _train(args: argparse.Namespace) -> int:
     from firsthand.recipe import Recipe
     from firsthand.trainer import train
 
-    recipe = build(Recipe, override(read_yaml(args.recipe), args.set), str(args.recipe))
+    content = read_yaml(args.recipe)
+    if "arms" in content:
+        raise FirsthandError(f"{args.recipe} is a study, for it has arms: firsthand study {args.recipe.stem}")
+    recipe = build(Recipe, override(content, args.set), str(args.recipe))
     if args.preflight:
         return _preflight(recipe)
     with Console() as console:
