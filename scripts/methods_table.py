@@ -101,7 +101,10 @@ def before(run: Run, by_id: dict[str, Run]) -> float:
 def race(arms: dict[str, list[Run]], by_id: dict[str, Run], fast: str, slow: str) -> str:
     """When `fast` first rewards its samples as `slow` does at its end, in time: a ratio above 1 is sooner."""
     ratios, lines = [], []
-    for one, other in zip(arms[fast], arms[slow], strict=True):
+    rivals = {run.recipe["seed"]: run for run in arms[slow]}
+    for one in arms[fast]:
+        if (other := rivals.get(one.recipe["seed"])) is None:
+            continue
         goal = other.at_end("reward/mean")
         assert goal is not None
         seconds, reached = 0.0, None
