@@ -1,6 +1,8 @@
 """The worlds: exact answers, splits that never meet, and demonstrations that end in the right answer."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -147,3 +149,14 @@ def test_unknown_names_are_refused_with_the_known_ones():
         generate("count", "dev", 1)
     with pytest.raises(ValueError, match="unknown level 'medium'"):
         generate("count", "train", 1, level="medium")
+
+
+def test_without_scikit_learn_the_digits_say_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['sklearn'] = None; sys.modules['sklearn.datasets'] = None\n"
+        "from firsthand.cli import main\n"
+        "sys.exit(main(['evaluate', 'small', '--data', 'worlds:digits:test:2']))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.strip().endswith("pip install 'firsthand[demo]'") and "Traceback" not in found.stderr

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from firsthand.errors import DataError
 from firsthand.records import Digit
 from firsthand.worlds.chart import running_sum
 from firsthand.worlds.draw import CELL, Canvas
@@ -45,7 +46,7 @@ def _pool(split: str) -> list[tuple[int, Image.Image]]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("the digits world needs scikit-learn: pip install 'firsthand[demo]'") from error
+        raise DataError("the digits world needs scikit-learn: pip install 'firsthand[demo]'") from error
     data = load_digits()
     buckets = {"test": (0,), "validation": (1,), "train": tuple(range(2, 10))}[split]
     return [
