@@ -17,7 +17,7 @@ from firsthand.evaluation import Protocol, evaluate_folder, interval, pass_at, s
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Judged, Reply, Score, Status, StopReason, Verdict
 from firsthand.reward import Router
-from firsthand.rollout import ScriptedSampler
+from firsthand.rollout import ScriptedSampler, ignore
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +163,9 @@ class Spy(ScriptedSampler):
 
     asked: list[tuple[int, float, int, int]]
 
-    def sample(self, prompts: Any, n: int, settings: Any) -> Any:
+    def sample(self, prompts: Any, n: int, settings: Any, on_reply: Any = ignore) -> Any:
         self.asked = [*getattr(self, "asked", []), (n, settings.temperature, settings.seed, settings.max_new_tokens)]
-        return super().sample(prompts, n, settings)
+        return super().sample(prompts, n, settings, on_reply)
 
 
 def test_each_reply_is_judged_against_its_own_example(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """What a step learns from: groups with signal, demonstrations beside sampled replies, and what is refused at load."""
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from firsthand.errors import DataError, RecipeError
 from firsthand.recipe import Recipe
 from firsthand.records import Digit, Example, Reply, Status, StopReason, Trace, Verdict
 from firsthand.reward import Reward, Router
+from firsthand.rollout import OnReply, Sampling, ignore
 from firsthand.rollout.scripted import ScriptedSampler
 from firsthand.trainer import gather
 from firsthand.trainer.gather import Gatherer, Member, check
@@ -226,3 +229,36 @@ def test_a_masked_reply_is_neither_in_the_group_nor_in_the_loss(encoder: Encoder
     (member,) = gathered(wanted, "a", encoder, router, long)
     assert [j.reward for j in member.group] == [None, 1.0, 1.0]
     assert member.is_silent and len(member.learnt) == 2
+
+
+# ---- judging while sampling
+
+
+def test_a_reply_is_judged_while_the_others_are_still_being_written(encoder: Encoder) -> None:
+    judged = threading.Event()
+
+    class Watched(Router):
+        def submit(self, reply: str, gold: Any) -> Future[Verdict]:
+            future = super().submit(reply, gold)
+            future.add_done_callback(lambda _: judged.set())
+            return future
+
+    class Patient(ScriptedSampler):
+        """Writes its second reply only when there is a verdict on the first."""
+
+        def sample(
+            self, prompts: Sequence[Prompt], n: int, settings: Sampling, on_reply: OnReply = ignore
+        ) -> list[tuple[Reply, ...]]:
+            groups = super().sample(prompts, n, settings)
+            for i, group in enumerate(groups):
+                for j, reply in enumerate(group):
+                    on_reply(i, j, reply)
+                    assert judged.wait(timeout=60), "the first reply waits for the last"
+            return groups
+
+    with Watched() as router:
+        sampler = Patient(encoder, lambda prompt, i: RIGHT if i else WRONG)
+        gatherer = Gatherer(recipe(prompts=1), [example("a")], encoder, sampler, router)
+        (member,), timing = gatherer.gather(0)
+    assert [j.verdict.score for j in member.group] == [0.0, *[1.0] * 7]
+    assert 0 <= timing["judged_from"] < timing["rollout"] <= timing["judged_until"] + timing["rollout"]

@@ -190,6 +190,19 @@ def test_a_prompt_is_prefilled_once_whatever_the_number_of_replies(folders: dict
     assert shapes == [(3, max(len(p.token_ids) for p in prompts)), (24, 1), (24, 1), (24, 1)]
 
 
+def test_every_reply_is_handed_over_once_and_when_it_ends(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    ended: list[tuple[int, int, Reply]] = []
+    prompts = ragged_prompts(encoder)
+    groups = sampler.sample(prompts, 16, Sampling(max_new_tokens=30), lambda i, j, reply: ended.append((i, j, reply)))
+    assert {(i, j): reply for i, j, reply in ended} == {
+        (i, j): r for i, g in enumerate(groups) for j, r in enumerate(g)
+    }
+    lengths = [len(reply.token_ids) for _, _, reply in ended]
+    assert len(ended) == 16 * len(prompts) and lengths == sorted(lengths) and len(set(lengths)) > 1
+
+
 def test_finished_rows_leave_the_decoder(folders: dict[str, Path]) -> None:
     policy, encoder, sampler = make(folders["qwen2_5_vl"])
     often_ends(policy, encoder.stop_ids[0])

@@ -147,8 +147,8 @@ def test_a_sampler_that_reports_wrong_log_probs_stops_the_first_step(tmp_path, m
 
     sample = LocalSampler.sample
 
-    def lying(self, prompts, n, settings):
-        groups = sample(self, prompts, n, settings)
+    def lying(self, prompts, n, settings, on_reply):
+        groups = sample(self, prompts, n, settings, on_reply)
         return [
             tuple(r.model_copy(update={"logprobs": tuple(p - 0.01 for p in r.logprobs)}) for r in g) for g in groups
         ]

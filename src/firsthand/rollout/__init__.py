@@ -1,7 +1,7 @@
 """The seam to sampling: prompts -> groups of replies."""
 
 from firsthand.rollout.local import LocalSampler
-from firsthand.rollout.sampler import Sampler, Sampling
+from firsthand.rollout.sampler import OnReply, Sampler, Sampling, ignore
 from firsthand.rollout.scripted import ScriptedSampler
 
-__all__ = ["LocalSampler", "Sampler", "Sampling", "ScriptedSampler"]
+__all__ = ["LocalSampler", "OnReply", "Sampler", "Sampling", "ScriptedSampler", "ignore"]

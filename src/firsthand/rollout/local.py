@@ -6,7 +6,7 @@ Shape letters: B rows (replies), A rows that are still in the decoder, V vocabul
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,18 +16,10 @@ from firsthand.dataset import Encoder, Prompt
 from firsthand.policy import Policy
 from firsthand.policy.decoding import Decoder, PlainDecoder
 from firsthand.records import Reply, StopReason, content_id
-from firsthand.rollout.sampler import Sampling
+from firsthand.rollout.sampler import OnReply, Sampling, ignore
 
 RETIRE = 1 / 8
 """Finished rows leave the decoder once they are this share of it; leaving costs a copy of the rest (measured, ours)."""
-
-
-class Written(NamedTuple):
-    """Tokens of all rows, of which row b has `length_B[b]`."""
-
-    token_BT: Tensor
-    logp_BT: Tensor
-    length_B: Tensor
 
 
 class LocalSampler:
@@ -41,14 +33,16 @@ class LocalSampler:
         self.stop_ids = encoder.stop_ids
         """What ends a reply. Empty: every reply has `max_new_tokens` tokens, as a benchmark wants."""
 
-    def sample(self, prompts: Sequence[Prompt], n: int, settings: Sampling) -> list[tuple[Reply, ...]]:
-        """n replies to each prompt, in the order of the prompts.
+    def sample(
+        self, prompts: Sequence[Prompt], n: int, settings: Sampling, on_reply: OnReply = ignore
+    ) -> list[tuple[Reply, ...]]:
+        """n replies to each prompt, in the order of the prompts; each was given to `on_reply` when it ended.
 
         The i-th reply to an example depends on (seed, example, i) only, not on the batch it is written in. Log-probs
         are those at the sampling temperature; of greedy replies (temperature 0) those at temperature 1.
         """
         first = _first_replies(prompts, n)
-        groups: list[tuple[Reply, ...]] = [()] * len(prompts)
+        found: dict[tuple[int, int], Reply] = {}
         longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
         shares = self._policy.sharing.allows(longest + settings.max_new_tokens)
         with _eval_mode(self._policy.model), torch.inference_mode():
@@ -60,37 +54,39 @@ class LocalSampler:
                     decoder = Decoder(self._policy, chosen, n, settings.max_new_tokens)
                 else:
                     decoder = PlainDecoder(self._policy, chosen, n)
-                written = self._write(decoder, settings, names)
-                replies = self._replies(written)
-                for k, i in enumerate(chunk):
-                    groups[i] = replies[k * n : (k + 1) * n]
-        return groups
+                for row, reply in self._write(decoder, settings, names):
+                    place, number = chunk[row // n], row % n
+                    found[place, number] = reply
+                    on_reply(place, number, reply)
+        return [tuple(found[i, j] for j in range(n)) for i in range(len(prompts))]
 
-    def _write(self, decoder: Decoder | PlainDecoder, settings: Sampling, names: Sequence[tuple[str, int]]) -> Written:
+    def _write(
+        self, decoder: Decoder | PlainDecoder, settings: Sampling, names: Sequence[tuple[str, int]]
+    ) -> Iterator[tuple[int, Reply]]:
+        """The rows with their replies, each as soon as it has ended; the longest come last."""
         device = decoder.hidden_BD.device
         B, T = len(names), settings.max_new_tokens
         uniform_BT = _uniforms(settings, names).to(device)
         token_BT = torch.zeros(B, T, dtype=torch.long, device=device)
         logp_BT = torch.zeros(B, T, device=device)
-        length_B = torch.full((B,), T, device=device)
         stop = torch.tensor(self.stop_ids, dtype=torch.long, device=device)
         row_A = torch.arange(B, device=device)
         is_writing_A = torch.ones(B, dtype=torch.bool, device=device)
         for t in range(T):
             token_A, logp_A = self._draw(decoder.hidden_BD, uniform_BT[row_A, t], settings.temperature)
             token_BT[row_A, t], logp_BT[row_A, t] = token_A, logp_A
-            ends_A = torch.isin(token_A, stop) & is_writing_A
-            length_B[row_A[ends_A]] = t + 1
+            ends_A = is_writing_A if t + 1 == T else torch.isin(token_A, stop) & is_writing_A
+            for row in row_A[ends_A].tolist():
+                yield row, self._reply(token_BT[row, : t + 1].tolist(), logp_BT[row, : t + 1].tolist())
             is_writing_A = is_writing_A & ~ends_A
             writing = int(is_writing_A.sum())
-            if writing == 0 or t + 1 == T:
+            if writing == 0:
                 break
             if len(row_A) - writing >= RETIRE * len(row_A):
                 keep = is_writing_A.nonzero()[:, 0]
                 decoder.keep(keep)
                 row_A, token_A, is_writing_A = row_A[keep], token_A[keep], is_writing_A[keep]
             decoder.step(token_A)
-        return Written(token_BT, logp_BT, length_B)
 
     def _draw(self, hidden_AD: Tensor, uniform_A: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """One token per row, and its log-prob."""
@@ -98,13 +94,10 @@ class LocalSampler:
         token_A = inverse_cdf(logp_AV.exp(), uniform_A) if temperature else logp_AV.argmax(-1)
         return token_A, logp_AV.gather(1, token_A[:, None])[:, 0]
 
-    def _replies(self, written: Written) -> tuple[Reply, ...]:
-        rows = zip(written.token_BT.tolist(), written.logp_BT.tolist(), written.length_B.tolist(), strict=True)
-        return tuple(self._reply(tuple(tokens[:length]), tuple(logps[:length])) for tokens, logps, length in rows)
-
-    def _reply(self, token_ids: tuple[int, ...], logprobs: tuple[float, ...]) -> Reply:
+    def _reply(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Reply:
+        token_ids = tuple(tokens)
         stop = StopReason.EOS if token_ids[-1] in self.stop_ids else StopReason.LENGTH
-        return Reply(text=self._encoder.text(token_ids), token_ids=token_ids, logprobs=logprobs, stop=stop)
+        return Reply(text=self._encoder.text(token_ids), token_ids=token_ids, logprobs=tuple(logprobs), stop=stop)
 
 
 def chunks(prompts: Sequence[Prompt], size: int, *, only_equal: bool) -> Iterator[list[int]]:

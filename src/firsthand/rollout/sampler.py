@@ -1,6 +1,6 @@
 """The seam to sampling: prompts in, groups of replies out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pydantic import Field
@@ -20,9 +20,19 @@ class Sampling(Record):
     """Names the draw: reply i to an example is the same function of (seed, example, i) in every batch."""
 
 
+OnReply = Callable[[int, int, Reply], None]
+"""Called with (prompt's place, reply's number, reply) as soon as a reply is written, in the order of their ends."""
+
+
+def ignore(prompt: int, number: int, reply: Reply) -> None:
+    """What is done with a reply that has ended, where nobody waits for it."""
+
+
 class Sampler(Protocol):
     """Anything that answers prompts: the policy itself, an inference server, a script."""
 
-    def sample(self, prompts: Sequence[Prompt], n: int, settings: Sampling) -> list[tuple[Reply, ...]]:
-        """n replies to each prompt, in the order of the prompts."""
+    def sample(
+        self, prompts: Sequence[Prompt], n: int, settings: Sampling, on_reply: OnReply = ignore
+    ) -> list[tuple[Reply, ...]]:
+        """n replies to each prompt, in the order of the prompts; each was given to `on_reply` when it ended."""
         ...

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from firsthand.dataset import Encoder, Prompt
 from firsthand.records import Reply, StopReason
-from firsthand.rollout.sampler import Sampling
+from firsthand.rollout.sampler import OnReply, Sampling, ignore
 
 
 class ScriptedSampler:
@@ -17,9 +17,15 @@ class ScriptedSampler:
         self._encoder = encoder
         self._script = script
 
-    def sample(self, prompts: Sequence[Prompt], n: int, settings: Sampling) -> list[tuple[Reply, ...]]:
+    def sample(
+        self, prompts: Sequence[Prompt], n: int, settings: Sampling, on_reply: OnReply = ignore
+    ) -> list[tuple[Reply, ...]]:
         """n scripted replies to each prompt, cut at `max_new_tokens` as sampled ones would be."""
-        return [tuple(self._reply(self._script(prompt, i), settings) for i in range(n)) for prompt in prompts]
+        groups = [tuple(self._reply(self._script(prompt, i), settings) for i in range(n)) for prompt in prompts]
+        for place, group in enumerate(groups):
+            for number, reply in enumerate(group):
+                on_reply(place, number, reply)
+        return groups
 
     def _reply(self, text: str, settings: Sampling) -> Reply:
         token_ids = self._encoder.reply(text)

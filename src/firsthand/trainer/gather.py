@@ -10,9 +10,10 @@ from firsthand.dataset import Encoder, Prompt
 from firsthand.errors import DataError, RecipeError
 from firsthand.objective import Mixed, Sampled, group_advantage
 from firsthand.recipe import Recipe
-from firsthand.records import Example, Judged, Reply, Status, StopReason, Trace, Verdict
+from firsthand.records import Example, Judged, Reply, StopReason, Trace
 from firsthand.reward import Router
-from firsthand.rollout import Sampler
+from firsthand.rollout import OnReply, Sampler
+from firsthand.trainer.scoring import Scoring
 
 RESAMPLES = 8
 """Rounds of further prompts that a step may draw for silent groups (ours; DAPO draws until the batch is full)."""
@@ -88,18 +89,21 @@ class Gatherer:
         """Examples with their groups, judged and credited."""
         examples = [self._examples[i] for i in places]
         prompts = [self._encoder.prompt(example, self._recipe.system) for example in examples]
-        groups = self._sampled(prompts, step)
+        scoring = Scoring(self._router)
+        groups = self._sampled(prompts, step, lambda i, j, reply: scoring.add((i, j), reply.text, examples[i]))
         if self._method.imitates:
             groups = [(*group, self._demonstration(e)) for group, e in zip(groups, examples, strict=True)]
-        judged = self._judged(examples, groups)
+            for i, group in enumerate(groups):
+                scoring.add((i, len(group) - 1), group[-1].text, examples[i])
+        judged = self._judged(groups, scoring)
         return [Member(*parts) for parts in zip(examples, prompts, judged, strict=True)]
 
-    def _sampled(self, prompts: Sequence[Prompt], step: int) -> list[tuple[Reply, ...]]:
+    def _sampled(self, prompts: Sequence[Prompt], step: int, on_reply: OnReply) -> list[tuple[Reply, ...]]:
         if not self._method.samples:
             return [()] * len(prompts)
         began = time.perf_counter()
         settings = self._recipe.sampling.model_copy(update={"seed": self._recipe.seed * 1_000_003 + step})
-        groups = self._sampler.sample(prompts, self._method.samples, settings)
+        groups = self._sampler.sample(prompts, self._method.samples, settings, on_reply)
         _check_finite([reply for group in groups for reply in group], step)
         self._seconds["rollout"] += time.perf_counter() - began
         return groups
@@ -108,13 +112,11 @@ class Gatherer:
         text = _text(example, self._method.style)
         return Reply(text=text, token_ids=self._encoder.reply(text), stop=StopReason.GIVEN)
 
-    def _judged(self, examples: Sequence[Example], groups: Sequence[tuple[Reply, ...]]) -> list[tuple[Judged, ...]]:
+    def _judged(self, groups: Sequence[tuple[Reply, ...]], scoring: Scoring) -> list[tuple[Judged, ...]]:
         began = time.perf_counter()
-        pairs = [(r.text, e) for e, group in zip(examples, groups, strict=True) for r in group]
-        verdicts = iter(judge(self._router, pairs))
         judged = []
-        for group in groups:
-            found = [(reply, next(verdicts)) for reply in group]
+        for i, group in enumerate(groups):
+            found = [(reply, scoring.verdict((i, j))) for j, reply in enumerate(group)]
             longest = self._recipe.sampling.max_new_tokens
             rewards = [self._recipe.reward.of(reply, verdict, longest) for reply, verdict in found]
             credit = self._credit(group, rewards)
@@ -125,6 +127,7 @@ class Gatherer:
                 )
             )
         self._seconds["reward"] += time.perf_counter() - began
+        self._seconds |= scoring.timeline()
         return judged
 
     def _credit(self, group: Sequence[Reply], rewards: Sequence[float | None]) -> list[float | None]:
@@ -136,14 +139,6 @@ class Gatherer:
             inside = [None if reply.is_demo else reward for reply, reward in zip(group, rewards, strict=True)]
             return list(group_advantage(inside, scale=method.scale))
         return list(group_advantage(rewards, scale=method.scale))
-
-
-def judge(router: Router, pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
-    """Verdicts in order; a demonstration of free text stays unscored where the recipe names no scorer for it."""
-    can = [example.answer.kind in router.kinds for _, example in pairs]
-    verdicts = iter(router.judge_many([pair for pair, known in zip(pairs, can, strict=True) if known]))
-    unscored = Verdict(score=None, status=Status.UNSCORED, why="free text needs a scorer (reward.open)")
-    return [next(verdicts) if known else unscored for known in can]
 
 
 def check(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
