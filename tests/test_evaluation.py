@@ -13,10 +13,11 @@ import pytest
 from tiny import tiny_folder
 
 from firsthand.dataset import Encoder
+from firsthand.errors import DataError
 from firsthand.evaluation import Protocol, evaluate_folder, interval, pass_at, score, tabulate, wilson
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Judged, Reply, Score, Status, StopReason, Verdict
-from firsthand.reward import Router
+from firsthand.reward import Reward, Router
 from firsthand.rollout import ScriptedSampler, ignore
 
 
@@ -206,3 +207,15 @@ def test_evaluating_a_folder_writes_what_the_report_reads_once(folder: Path, tmp
     assert (run / "DONE").exists()
     assert evaluate_folder(folder, data, protocol, tmp_path, lambda *_: pytest.fail("evaluated again")) == run
     assert progress == [(2, 2)]
+
+
+def test_free_text_is_evaluated_where_a_scorer_is_named(folder: Path, tmp_path: Path) -> None:
+    data = Data(worlds=("describe",), split="test", number=2)
+    protocol = Protocol(max_new_tokens=2, samples=0)
+    with pytest.raises(DataError, match="open"):
+        evaluate_folder(folder, data, protocol, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    reward = Reward.model_validate({"open": {"scorer": "overlap"}, "format": 1.0})
+    run = evaluate_folder(folder, data, protocol, tmp_path / "runs", reward=reward)
+    table = json.loads((run / "evaluation.json").read_text())
+    assert table["n"] == 2 and set(table["reward"]) == {"open"}

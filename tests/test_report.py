@@ -656,3 +656,22 @@ def test_a_hostile_reply_stays_text(grpo: Path) -> None:
 def test_the_report_needs_no_torch() -> None:
     code = "import sys, firsthand.report; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"status/failed": 0.2}, "20% of replies broke their verifier (failed)"),
+        ({"reward/mean": 0.5, "reward/std": 0.0}, "every reply of the last 10 steps scored 0.5"),
+        ({"status/failed": 0.04}, None),
+    ],
+)
+def test_an_alarm_that_rings_when_training_ends_is_on_the_page(
+    changed: dict[str, float], said: str | None, tmp_path: Path
+) -> None:
+    [grpo] = write_runs(tmp_path / "runs", per_family=2, arms={"grpo": ARMS["grpo"]})
+    steps = [Step.model_validate_json(line) for line in (grpo / "metrics.jsonl").read_text().splitlines()]
+    write_lines(grpo / "metrics.jsonl", [s.model_copy(update={"metrics": {**s.metrics, **changed}}) for s in steps])
+    page = write_report([grpo], tmp_path / "report.html", "a").read_text()
+    assert ("ALARM" in page) == (said is not None)
+    assert said is None or said in page

@@ -1,14 +1,17 @@
 """A run directory: one per recipe, one process at a time, resumable after a kill at any moment."""
 
 import hashlib
+import importlib.metadata
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -205,3 +208,21 @@ def test_a_model_folder_is_known_by_its_content(tmp_path: Path) -> None:
     assert folder_id(folder("other start", "{}", b"\1" + big[1:])) != one
     assert folder_id(folder("other end", "{}", big[:-1] + b"\1")) != one
     assert folder_id(folder("longer", "{}", big + b"\0")) != one
+
+
+def test_a_run_knows_where_it_was_carried_out_and_where_it_went_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def environments() -> list[dict[str, Any]]:
+        with Run.open(tmp_path, "a", 0, {}) as run:
+            return list(json.loads((run.folder / "environment.json").read_text())["environments"])
+
+    [first] = environments()
+    assert first["packages"]["torch"] == importlib.metadata.version("torch") and first["cores"] == os.cpu_count()
+    assert environments() == [first]
+    monkeypatch.setenv("OMP_NUM_THREADS", "61")
+    assert environments()[0] == first and environments()[1]["threads"] == "61" and len(environments()) == 2
+    with Run.open(tmp_path, "a", 0, {}) as run:
+        run.finish()
+    monkeypatch.setenv("OMP_NUM_THREADS", "62")
+    assert len(environments()) == 2

@@ -137,6 +137,27 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_another_protocol_evaluates_again_and_keeps_the_earlier_evaluation(tmp_path: Path) -> None:
+    model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
+
+    def evaluated(**test: Any) -> tuple[bytes, bytes, bool]:
+        """What the run's evaluation is, and whether replies were written for it."""
+        asked: list[int] = []
+        one = study({"model": str(model), "steps": 0}, base={}).model_copy(
+            update={"evaluation": Study.model_fields["evaluation"].annotation.model_validate({**TEST, **test})}
+        )
+        [folder] = run_study(one, tmp_path / "runs", 0, on_evaluation=lambda arm: lambda d, t: asked.append(d)).values()
+        return (folder / "evaluation.json").read_bytes(), (folder / "scores.jsonl").read_bytes(), bool(asked)
+
+    short = evaluated()
+    longer = evaluated(protocol={"max_new_tokens": 3, "samples": 0})
+    stepped = evaluated(reward={"box": "stepped"})
+    assert short[2] and longer[2] and stepped[2]
+    assert json.loads(stepped[0])["reward"] == {"box": "stepped"} and b'"reward"' not in short[0]
+    assert evaluated() == (*short[:2], False)
+    assert evaluated(protocol={"max_new_tokens": 3, "samples": 0}) == (*longer[:2], False)
+
+
 def test_an_arm_over_seeds_has_a_mean_and_a_t_interval() -> None:
     tables = {
         seed: {"accuracy": accuracy, "n": 10, "pass_at": {"1": accuracy, "8": 1.0}, "reply_tokens": 4.0, "seed": seed}

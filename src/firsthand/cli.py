@@ -98,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--max-new-tokens", type=int, default=256)
     evaluate.add_argument("--system", help="system prompt of rows that have none")
     evaluate.add_argument("--out", type=Path, default=Path("runs"))
+    evaluate.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="how answers are judged, in the keys of a recipe's `reward`, such as open.scorer=overlap",
+    )
     evaluate.set_defaults(command=_evaluate)
 
     report = commands.add_parser("report", help="run directories -> one self-contained HTML file")
@@ -196,10 +203,11 @@ def _preflight(recipe: "Recipe") -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from firsthand.config import build
+    from firsthand.config import build, override
     from firsthand.console import Console
     from firsthand.evaluation import Protocol, evaluate_folder
     from firsthand.recipe import Data
+    from firsthand.reward import Reward
     from firsthand.worlds import SMALL
 
     model = SMALL if args.model == "small" else Path(args.model)
@@ -208,8 +216,10 @@ def _evaluate(args: argparse.Namespace) -> int:
         model, name = model / "model", name.rpartition("-s")[0]
     chosen = {key: getattr(args, key) for key in ("max_new_tokens", "samples", "temperature", "system")}
     protocol = build(Protocol, chosen, "evaluate")
+    reward = build(Reward, override({}, args.set), "evaluate --set")
+    data = Data.parse(args.data)
     with Console() as console:
-        folder = evaluate_folder(model, Data.parse(args.data), protocol, args.out, console.evaluation(name), name=name)
+        folder = evaluate_folder(model, data, protocol, args.out, console.evaluation(name), name=name, reward=reward)
     console.families(folder / "evaluation.json")
     print(f"scores: {folder / 'scores.jsonl'}")
     return 0

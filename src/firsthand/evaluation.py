@@ -18,15 +18,18 @@ from firsthand.dataset import Encoder, model_config
 from firsthand.policy import Policy
 from firsthand.recipe import Data
 from firsthand.records import Example, Judged, Record, Reply, Score, Status, StopReason, content_id
-from firsthand.reward import Router
+from firsthand.reward import Reward, Router
 from firsthand.rollout import LocalSampler, Sampler, Sampling
 from firsthand.run import Run, folder_id
+from firsthand.scorers import router_of
 
 HIT = 0.5
 """A reply counts as a success for pass@k from here on: 1 for answers that are right or wrong, IoU 0.5 for boxes."""
 RESAMPLES = 2000
 BATCH = 64
 """Examples per progress report."""
+DEFAULT = Reward()
+"""Verifiers for every kind but free text, which needs a scorer."""
 
 
 class Protocol(Record):
@@ -49,29 +52,40 @@ def evaluate_folder(
     on_progress: Callable[[int, int], None] = lambda done, all: None,
     *,
     name: str | None = None,
+    reward: Reward = DEFAULT,
 ) -> Path:
     """Evaluate a Hugging Face folder on `data` in a run directory of its own; skipped when it is done already.
 
+    `reward` says how answers are judged; what it adds for format or length plays no part in an accuracy.
     Raises DataError, before a directory is made, when the model or the data cannot be used.
     """
     examples = data.load()
     name = name or model.resolve().name
     model_config(model)
-    with Router() as router:
+    with router_of(reward) as router:
         router.check(examples)
     recipe = {
         "name": name,
         "model": str(model),
         "model_id": folder_id(model),
-        "data": data.model_dump(mode="json"),
-        "protocol": protocol.model_dump(mode="json"),
+        **settings(data, protocol, reward),
         "data_id": content_id(*(e.id for e in examples)),
     }
     with Run.open(root, f"evaluate-{name}", protocol.seed, recipe) as run:
         if not run.is_done:
-            evaluate(model, examples, data, protocol, run, on_progress)
+            evaluate(model, examples, data, protocol, run, on_progress, reward)
             run.finish()
         return run.folder
+
+
+def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[str, Any]:
+    """What decides an evaluation's numbers, as JSON; how answers are judged only where that is not the default."""
+    judged = reward.model_dump(mode="json", include={"box", "open", "function"}, exclude_defaults=True)
+    return {
+        "data": data.model_dump(mode="json"),
+        "protocol": protocol.model_dump(mode="json"),
+        **({"reward": judged} if judged else {}),
+    }
 
 
 def evaluate(
@@ -81,11 +95,12 @@ def evaluate(
     protocol: Protocol,
     run: Run,
     on_progress: Callable[[int, int], None] = lambda done, all: None,
+    reward: Reward = DEFAULT,
 ) -> dict[str, Any]:
     """Write scores.jsonl and evaluation.json of a model folder into an open run; the content of evaluation.json."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy, encoder = Policy.load(model, device=device), Encoder.load(model)
-    with Router() as router:
+    with router_of(reward) as router:
         router.check(examples)
         scores: list[Score] = []
         for first in range(0, len(examples), BATCH):
@@ -93,11 +108,7 @@ def evaluate(
             on_progress(len(scores), len(examples))
     run.keep_pictures(picture for example in examples for picture in example.images)
     run.write_records("scores.jsonl", scores)
-    table = {
-        "data": data.model_dump(mode="json"),
-        "protocol": protocol.model_dump(mode="json"),
-        **tabulate(scores, protocol.samples),
-    }
+    table = {**settings(data, protocol, reward), **tabulate(scores, protocol.samples)}
     run.write_json("evaluation.json", table)
     return table
 

@@ -2,10 +2,12 @@
 
     <name>-s<seed>-<id>/
         recipe.json       what was asked for; `id` is the hash of it, of its data and of the run it starts from
+        environment.json  where it was carried out, and with which packages
         metrics.jsonl     one `records.Step` per line
         rollouts.jsonl    one `records.Rollout` per line
         scores.jsonl      one `records.Score` per line
         evaluation.json   the table made of them
+        evaluations/      earlier ones, on other data or by another protocol
         images/           every picture that rollouts and scores refer to, by content hash
         checkpoints/      what resuming needs; gone when the run is done
         model/            the result, a plain Hugging Face folder
@@ -18,7 +20,11 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -27,6 +33,8 @@ from firsthand.records import Picture, Record, Rollout, Step, content_id, png
 
 ENDS = 2**20
 """Bytes at each end of a weights file that `folder_id` reads: the header, and as much of the weights as fits."""
+
+PACKAGES = ("firsthand", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "math-verify", "sympy")
 
 
 class Run:
@@ -54,6 +62,7 @@ class Run:
         run = cls(folder, lock)
         if not (folder / "recipe.json").exists():
             run.write_json("recipe.json", {**recipe, "id": identity})
+        run._note_environment()
         return run
 
     def __enter__(self) -> Self:
@@ -98,6 +107,29 @@ class Run:
         """Replace a JSON file."""
         write_atomically(self.folder / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
+    def _note_environment(self) -> None:
+        """Where the run is carried out; a run that goes on elsewhere gets a second entry. No part of its id."""
+        path = self.folder / "environment.json"
+        known = json.loads(path.read_text())["environments"] if path.exists() else []
+        here = environment()
+        if not self.is_done and (not known or {**known[-1], "from": ""} != {**here, "from": ""}):
+            self.write_json("environment.json", {"environments": [*known, here]})
+
+    def shelve(self, name: str, files: Iterable[str]) -> None:
+        """Move files to evaluations/<name>/, where `unshelve` finds them: another evaluation overwrites none."""
+        shelf = self.folder / "evaluations" / name
+        shelf.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            if (self.folder / file).exists():  # a kill in the middle of this may have left only the later ones
+                (self.folder / file).replace(shelf / file)
+
+    def unshelve(self, name: str) -> bool:
+        """Copy what was shelved under that name back; whether there was something."""
+        shelf = self.folder / "evaluations" / name
+        for file in sorted(shelf.glob("*"), reverse=True):  # evaluation.json comes last: it says that all are there
+            write_atomically(self.folder / file.name, file.read_bytes())
+        return shelf.is_dir()
+
     def keep_pictures(self, pictures: Iterable[Picture]) -> None:
         """Copy pictures into images/ as PNG, unless they are there."""
         for picture in pictures:
@@ -111,6 +143,22 @@ class Run:
     def _append(self, name: str, records: Iterable[Record]) -> None:
         with (self.folder / name).open("a") as journal:
             journal.writelines(f"{record.model_dump_json()}\n" for record in records)
+
+
+def environment() -> dict[str, Any]:
+    """This machine and what is installed on it, as far as runs may depend on them; `from` is the present time, UTC."""
+    versions = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return {
+        "from": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "packages": versions,
+    }
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

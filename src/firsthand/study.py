@@ -22,9 +22,10 @@ from pydantic import Field, model_validator
 
 from firsthand.config import build, merge, override, read_yaml
 from firsthand.errors import RecipeError
-from firsthand.evaluation import Protocol, evaluate
+from firsthand.evaluation import Protocol, evaluate, settings
 from firsthand.recipe import Data, Recipe
-from firsthand.records import Record, Step
+from firsthand.records import Record, Step, content_id
+from firsthand.reward import Reward
 from firsthand.run import Run, write_atomically
 from firsthand.trainer import open_run, train
 
@@ -37,6 +38,8 @@ class Test(Record):
 
     data: Data
     protocol: Protocol = Field(default_factory=Protocol)
+    reward: Reward = Field(default_factory=Reward)
+    """How every arm's answers are judged, whatever they were trained with; free text needs `open`."""
 
 
 class Study(Record):
@@ -149,13 +152,17 @@ def write_results(path: Path, tables: Mapping[str, Any], folders: Mapping[str, P
 
 
 def _evaluation(test: Test, examples: Any, run: Run, on_progress: Callable[[int, int], None]) -> Any:
-    wanted = {"data": test.data.model_dump(mode="json"), "protocol": test.protocol.model_dump(mode="json")}
+    wanted = settings(test.data, test.protocol, test.reward)
     path = run.folder / "evaluation.json"
     if path.exists():
         table = json.loads(path.read_text())
-        if {key: table[key] for key in wanted} == wanted:
+        found = {key: table[key] for key in ("data", "protocol", "reward") if key in table}
+        if found == wanted:
             return table
-    return evaluate(run.model, examples, test.data, test.protocol, run, on_progress)
+        run.shelve(content_id(found), ("scores.jsonl", "evaluation.json"))
+    if run.unshelve(content_id(wanted)):
+        return json.loads(path.read_text())
+    return evaluate(run.model, examples, test.data, test.protocol, run, on_progress, test.reward)
 
 
 __all__ = ["Study", "run_seeds", "run_study"]

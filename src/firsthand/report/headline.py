@@ -8,6 +8,7 @@ from markupsafe import Markup
 from firsthand.report.arms import Arm, Comparison, compare, reference, summarise
 from firsthand.report.runs import Run
 from firsthand.report.stats import FEWEST_PAIRS, Estimate, Finding
+from firsthand.reward.alarms import alarms
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,23 @@ def headline(arms: Sequence[Arm]) -> Headline:
 
 
 def doubts(run: Run) -> list[str]:
-    """The run's notices, and whether its two accounts of the same evaluation disagree."""
+    """The run's notices, its rewards' alarms, and whether its two accounts of the same evaluation disagree."""
     said = run.evaluation.accuracy if run.evaluation is not None else None
     found = summarise(run.scores).accuracy
+    notices = [*run.notices, *_alarms(run)]
     if said is None or found is None or abs(said - found) < 0.0005:
-        return list(run.notices)
+        return notices
     return [
-        *run.notices,
+        *notices,
         f"evaluation.json gives an accuracy of {percent(said)}, but the mean greedy score in scores.jsonl is "
         f"{percent(found)}: the table shows the first, paired differences are of the second",
     ]
+
+
+def _alarms(run: Run) -> list[str]:
+    """What the progress line would warn of as training ended. A run that samples nothing has no rewards to watch."""
+    sampled = [step.metrics for step in run.steps if "groups/silent" in step.metrics]
+    return [f"ALARM in the last steps of training: {line}; the gallery shows such replies" for line in alarms(sampled)]
 
 
 def percent(value: float) -> str:

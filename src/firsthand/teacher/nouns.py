@@ -1,0 +1,78 @@
+"""What is said to a teacher and what comes back: records, each named by its content where it must be found again."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal, Protocol
+
+from firsthand.records import Picture, Record, content_id
+
+
+class Message(Record):
+    """One turn of a conversation with a teacher; the images come before the text."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    images: tuple[Picture, ...] = ()
+
+
+class Request(Record):
+    """One call of a teacher, with everything that its answer depends on."""
+
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float = 0.0
+    max_tokens: int = 4096
+    seed: int | None = None
+    as_json: bool = False
+    """Ask for one JSON object instead of free text."""
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits naming the content, images by their sha256: two requests with one key have one answer."""
+        said = [(m.role, m.text, [p.sha256 for p in m.images]) for m in self.messages]
+        return content_id(self.model, said, self.temperature, self.max_tokens, self.seed, self.as_json)
+
+
+class Answer(Record):
+    """What a teacher wrote, its thinking apart; token counts are None where the server gave none."""
+
+    text: str
+    thinking: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    """Thinking included."""
+    model: str = ""
+    """The model that says it answered."""
+
+
+Reason = Literal["filtered", "refused", "truncated", "empty", "rejected", "unanswered"]
+"""`filtered`: by the server's content filter. `refused`: by the model. `truncated`: at max_tokens. `rejected`: the
+server will not take this request, now or later. `unanswered`: every attempt failed; another run asks again."""
+
+
+class Failure(Record):
+    """A request that has no usable answer. What was paid for it is counted all the same."""
+
+    reason: Reason
+    detail: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+Outcome = Answer | Failure
+
+
+class Teacher(Protocol):
+    """A helper model that is asked one thing at a time."""
+
+    def reply(self, messages: Sequence[Message]) -> str:
+        """The text of the next assistant turn. What goes wrong raises: there is no empty or made-up reply."""
+        ...
+
+
+class Scribe(Protocol):
+    """A teacher inside this process: a script, or a model that knows the scene."""
+
+    def answer(self, request: Request) -> Outcome:
+        """The outcome of one request, a function of the request alone."""
+        ...
