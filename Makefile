@@ -3,6 +3,7 @@
 #   make demo      the whole loop on the CPU (or a GPU where there is one); prints the path of its report
 #   make test      the tests
 #   make check     format, lint, types, import contracts, tests: what a change must pass
+#   make bench     the benchmarks at a small size; prints where their results are (benchmarks/README.md)
 #   make install   only .venv, with everything that the above need; they do it first
 #
 # PYTHON=... chooses the interpreter. Everything is installed into .venv: delete it to start over. The package index's
@@ -19,7 +20,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 endif
 
-.PHONY: install demo test check constraints
+.PHONY: install demo test check bench constraints
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -45,6 +46,16 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+# A folder for each time, so that no result replaces an earlier one.
+bench: BENCH := build/benchmarks/$(shell date -u +%Y%m%dT%H%M%SZ)
+bench: install
+	mkdir -p $(BENCH)
+	$(BIN)/python benchmarks/reward_errors.py --number 100 --json $(BENCH)/reward_errors.json
+	$(BIN)/python benchmarks/reward_throughput.py --workers 2 --number 100 --rounds 4 \
+		--json $(BENCH)/reward_throughput.json
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/vs_trl.py --threads 2 --prompts 4 --steps 4 --json $(BENCH)/vs_trl.json
+	@printf '\nresults:\n'; ls -1 $(BENCH)/*.json
 
 # The set that is installed now becomes the known-good one. torch goes without its local version, so that the CPU build
 # and the package index's both satisfy it.

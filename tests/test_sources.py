@@ -60,10 +60,10 @@ def test_a_row_of_each_kind_becomes_its_record(folder: Path) -> None:
         Digit(value="7"),
         Choice(letter="B", options=("cat", "dog")),
         Expression(latex=r"\frac{1}{2}"),
-        Box(xyxy=(0.1, 0.2, 0.5, 1.0)),
+        Box(xyxy=(0.1, 0.2, 0.5, 1.0), size=(6, 4)),
         OpenEnded(reference="A red square."),
         Expression(latex="x+1"),
-        Box(xyxy=(1.0, 2.0, 3.0, 4.0)),
+        Box(xyxy=(1.0, 2.0, 3.0, 4.0), size=(6, 4)),
     ]
 
 
@@ -122,8 +122,8 @@ def test_a_picture_opens_in_the_size_that_the_record_states(folder: Path) -> Non
 
 def test_photos_by_path_are_neither_kept_decoded_nor_read_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path.name) or read_bytes(path))
+    opened = os.open
+    monkeypatch.setattr(os, "open", lambda path, flags: reads.append(Path(path).name) or opened(path, flags))
     examples = load_examples(write_lines(folder, *(row(question=f"Number {i}?", image="photo.jpg") for i in range(50))))
     assert reads == ["photo.jpg"]
     assert all(e.images[0].data is None for e in examples)
@@ -280,7 +280,8 @@ def test_a_file_that_is_refused_as_a_whole_says_why(folder: Path) -> None:
     (folder / "void").mkdir()
     expected = {
         "nowhere.jsonl": "expected a data file, a folder or FOLDER:SPLIT, got a path that does not exist; correct it",
-        "data.csv": "expected a .jsonl or .parquet file, or a folder, got `.csv`; convert it to one of these",
+        "data.csv": "expected a file that ends in .jsonl, .json, .parquet, .arrow, .tsv, or a folder, got `.csv`; "
+        "convert it to one of these",
         "none.jsonl": "expected at least one row, got none; check that it is the right file",
         "twice.parquet": "expected columns with different names, got ['question', 'answer', 'answer']; rename one",
         "void": "expected *.parquet, data/*.parquet or a saved data set, got nothing; export it, e.g. "
@@ -313,9 +314,11 @@ def test_a_picture_too_large_is_refused_before_it_is_decoded(folder: Path, monke
         assert "at most 40,000,000 pixels" in complaint(write_lines(folder, row(image=name)))
 
 
-def test_a_file_too_large_is_refused_before_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("the file was read"))
-    assert "at most 0 MiB" in complaint(write_lines(folder, row()), limits=Limits(file_bytes=10))
+def test_a_file_too_large_is_refused_before_it_is_read(folder: Path) -> None:
+    os.truncate(folder / "photo.jpg", 2**40)
+    assert "at most 64 MiB, got 'photo.jpg', which has 1,048,576.0 MiB" in complaint(
+        write_lines(folder, row(image="photo.jpg"))
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -502,7 +505,7 @@ def picture(data: bytes) -> Picture:
         return Picture(sha256=hashlib.sha256(data).hexdigest(), width=image.width, height=image.height, data=data)
 
 
-_PICTURES = [picture(data) for data in (*_NOISE.values(), encoded(), encoded((1, 1)))]
+_PICTURES = [picture(data) for data in (*_NOISE.values(), encoded(), encoded((4, 4)))]
 _text = st.text(max_size=20)
 _number = st.floats(allow_nan=False, allow_infinity=False)
 _json = st.recursive(

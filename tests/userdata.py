@@ -6,6 +6,7 @@ for words of Pillow, Python or the system; FOLDER for the folder.
 
 import io
 import json
+import os
 import random
 import struct
 import zlib
@@ -50,6 +51,13 @@ def deep() -> bytes:
     return buffer.getvalue()
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def promising(width: int, height: int) -> bytes:
     """A tiny PNG whose header promises a size that its data does not have; decoding it would fail, or worse."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -90,6 +98,9 @@ def fill(folder: Path) -> None:
     (folder / "moving.gif").write_bytes(animation())
     (folder / "turned.jpg").write_bytes(turned())
     (folder / "deep.png").write_bytes(deep())
+    (folder / "dot.png").write_bytes(encoded((1, 1)))
+    (folder / "line.png").write_bytes(encoded((90, 3)))
+    os.mkfifo(folder / "pipe.png")
     (folder / "a folder").mkdir()
 
 
@@ -163,14 +174,15 @@ PICTURES: Table = [
         "image",
         "a still image",
         "export the frame that you mean",
-        [(row(image="moving.gif"), "'moving.gif', which has 3 frames")],
+        [(row(image="moving.gif"), "'moving.gif', which has several frames")],
     ),
     (
         "image",
-        "an upright image",
-        "turn the pixels themselves, e.g. `mogrify -auto-orient`",
-        [(row(image="turned.jpg"), "'turned.jpg', which its EXIF data turns (orientation 6)")],
+        "an image of at least 4 pixels a side",
+        "look what it is: it may stand for a missing one",
+        [(row(image="dot.png"), "'dot.png', which has 1 x 1"), (row(image="line.png"), "'line.png', which has 90 x 3")],
     ),
+    ("image", PATH, START, [(row(image="pipe.png"), "'pipe.png', which is a pipe or a device")]),
     (
         "image",
         "8 bits per channel",
@@ -224,6 +236,12 @@ QUESTIONS: Table = [
             (row(question="<image> and <image>?"), "2 marks and 1 image"),
             (row(question="See <image>", image=None), "1 mark and 0 images"),
         ],
+    ),
+    (
+        "question",
+        "text without control characters",
+        r"correct it: in JSON a backslash is written \\, as in \\frac",
+        [(row(question="\frac12?"), r"U+000C in '\x0crac12?'"), (row(question="\ud800"), r"U+D800 in '\ud800'")],
     ),
     ("question", "text", "fill it in", [(row(question="  "), "empty text")]),
     ("question", "a question", "fill it in", [(row(question="<image>"), "'<image>'")]),
@@ -354,6 +372,18 @@ OTHERS: Table = [
         ],
     ),
     ("solution", BLOCK, NO_TAGS, [(row(solution="<answer>3"), "'<answer>3'")]),
+    (
+        "answer",
+        "at most 200,000 characters in a cell",
+        "shorten it, or leave the column out",
+        [(row(answer="1" * 200_001), "'11ANY11', which has more")],
+    ),
+    (
+        "level",
+        "at most 32 levels of lists and objects",
+        "flatten it, or leave the column out",
+        [({**row(), "level": nested(33)}, "more levels")],
+    ),
     ("id", "text or a whole number", "correct it, or leave the column out", [(row(id=1.5), "1.5")]),
     ("family", "text", "write it as a string", [(row(family=3), "3")]),
     (

@@ -107,6 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.set_defaults(command=_evaluate)
 
+    forge = commands.add_parser("forge", help="visual questions -> verified demonstrations and harder questions")
+    forge.add_argument("forge", type=Path, help="a YAML file (docs/forge.md)")
+    forge.add_argument("--out", type=Path, help="where the data set goes (default: forge/ and the forge's name)")
+    forge.add_argument("--dry-run", action="store_true", help="ask nobody: the teacher inside answers every request")
+    forge.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="change a value of the forge, such as rewrite.words=20",
+    )
+    forge.set_defaults(command=_forge)
+
     report = commands.add_parser("report", help="run directories -> one self-contained HTML file")
     report.add_argument("runs", type=Path, nargs="+", help="run directories, or folders that hold some")
     report.add_argument("--out", type=Path, default=Path("report.html"))
@@ -222,6 +235,21 @@ def _evaluate(args: argparse.Namespace) -> int:
         folder = evaluate_folder(model, data, protocol, args.out, console.evaluation(name), name=name, reward=reward)
     console.families(folder / "evaluation.json")
     print(f"scores: {folder / 'scores.jsonl'}")
+    return 0
+
+
+def _forge(args: argparse.Namespace) -> int:
+    from firsthand.config import build, override, read_yaml
+    from firsthand.forge import ForgeConfig, forge
+    from firsthand.forge.terminal import progress, show
+    from firsthand.report.forged import write_forge_report
+
+    config = build(ForgeConfig, override(read_yaml(args.forge), args.set), str(args.forge))
+    out = args.out or Path("forge") / (f"{config.name}-dry-run" if args.dry_run else config.name)
+    with progress() as on_report:
+        funnel, costs = forge(config, out, rehearsal=args.dry_run, on_report=on_report)
+    show(funnel)
+    print(f"data set: {out}\nreport: {write_forge_report(out, costs)}")
     return 0
 
 

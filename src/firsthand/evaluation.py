@@ -80,7 +80,11 @@ def evaluate_folder(
 
 def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[str, Any]:
     """What decides an evaluation's numbers, as JSON; how answers are judged only where that is not the default."""
-    judged = reward.model_dump(mode="json", include={"box", "open", "function"}, exclude_defaults=True)
+    judged = {
+        key: value
+        for key, value in reward.model_dump(mode="json", include={"box", "open", "function"}).items()
+        if value != getattr(DEFAULT, key)
+    }
     return {
         "data": data.model_dump(mode="json"),
         "protocol": protocol.model_dump(mode="json"),
@@ -203,4 +207,4 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     share = hits / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, centre - half) if hits else 0.0, min(1.0, centre + half) if hits < n else 1.0

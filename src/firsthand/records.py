@@ -126,6 +126,7 @@ class Picture(Record):
 
     sha256: str
     width: int
+    """In pixels, as `height`, once the picture is upright."""
     height: int
     path: str | None = None
     data: bytes | None = Field(default=None, repr=False)
@@ -141,10 +142,11 @@ class Picture(Record):
         return self.data if self.data is not None else Path(str(self.path)).read_bytes()
 
     def open(self) -> "Image":
-        """Decode to an RGB `PIL.Image.Image`; what is transparent becomes white, as on a page."""
-        from PIL import Image
+        """Decode to an RGB `PIL.Image.Image`, upright; what is transparent becomes white, as on a page."""
+        from PIL import Image, ImageOps
 
         image = Image.open(io.BytesIO(self.encoded()))
+        ImageOps.exif_transpose(image, in_place=True)  # cameras store pixels as the sensor lay, and a turn beside them
         if not image.has_transparency_data:
             return image.convert("RGB")
         page = Image.new("RGBA", image.size, "white")
@@ -182,6 +184,8 @@ class Example(Record):
             pictures = [p["sha256"] if isinstance(p, dict) else p.sha256 for p in fields.get("images", ())]
             answer = fields.get("answer")
             gold = answer if isinstance(answer, dict) else answer.model_dump() if answer is not None else None
+            # A picture's size is in its hash already: knowing it does not make another example.
+            gold = {k: v for k, v in gold.items() if k != "size"} if gold is not None else None
             fields = {**fields, "id": content_id(fields.get("question"), pictures, gold)}
         return fields
 

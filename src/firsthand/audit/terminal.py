@@ -11,7 +11,7 @@ from firsthand.audit import Tally, warnings
 from firsthand.records import Status
 from firsthand.reward.open_ended import Calibration
 
-COLUMNS = (Status.OK, Status.WRONG_FORMAT, Status.UNPARSED, Status.TIMED_OUT, Status.FAILED)
+COLUMNS = tuple(Status)
 
 
 @contextmanager

@@ -1,24 +1,182 @@
-"""Step 6, split: a demonstration that hesitates marks a question to explore (`rl`); the others are imitated (`sft`)."""
+"""Step 6, split: what hesitates or is hard is explored (`rl`), the rest is imitated (`sft`); then quotas.
 
-from firsthand.forge.step import Dropped, ForgeStep, Kept, Outcome
-from firsthand.records import Example
+Two passes over the rows, because a quota is about all of them: the first remembers 16 hex digits and a word for each.
+"""
+
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from firsthand.errors import DataError
+from firsthand.forge.rewrite import thinking_of
+from firsthand.forge.step import Asked, Decision, Dropped, Kept, noted, source_of
+from firsthand.records import Example, Record, Score, content_id
+from firsthand.teacher import Outcome
 
 REFLECTIVE_CUES = ("wait", "again", "double-check", "hmm", "mistake", "alternatively", "check", "i should confirm")
-"""VLAA-Thinking's list (arXiv:2504.11468). It is matched as the paper does, in lower case and anywhere in the text, so
-`against` counts as `again`: the split follows the published one rather than a better one of ours."""
+"""VLAA-Thinking's list (arXiv:2504.11468)."""
+
+HIT = 0.5
+"""A sampled reply's score from which it counts as solved: 1 for what is right or wrong, IoU 0.5 for boxes."""
+
+Part = Literal["sft", "rl"]
 
 
-def is_reflective(text: str) -> bool:
-    """Whether a demonstration shows one of the cues."""
+class Quota(Record):
+    """At most so many rows of a source; None is no bound."""
+
+    sft: int | None = Field(default=None, ge=0)
+    rl: int | None = Field(default=None, ge=0)
+
+
+class SplitConfig(Record):
+    """Which rows go where, and how many."""
+
+    by: Literal["cues", "pass_rate"] = "cues"
+    """`cues`: words of doubt in the thinking (published). `pass_rate`: how often a model solved the question."""
+    cues: tuple[str, ...] = REFLECTIVE_CUES
+    match: Literal["substring", "word"] = "substring"
+    """`substring`, in lower case, is published: `against` counts as `again`. `word` wants whole words."""
+    scores: tuple[str, ...] = ()
+    """scores.jsonl of evaluations with samples, for `pass_rate`; rates of several are averaged."""
+    solved: float = Field(default=0.75, gt=0, le=1)
+    """`pass_rate`: rows solved at least so often are imitated, the others explored (ours)."""
+    quotas: dict[str, Quota] = Field(default_factory=dict)
+    """Source -> its bounds. The rows that stay are drawn by seed, whatever their order."""
+    subset: int | None = Field(default=None, gt=0)
+    """Of the `sft` rows only so many, those of the highest perplexity (VLAA-Thinking's 25K, 10K and 5K)."""
+    perplexity: tuple[str, ...] = ()
+    """Files of `firsthand perplexity`, one per model; a row's perplexities are averaged."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "SplitConfig":
+        if (self.by == "pass_rate") != bool(self.scores):
+            raise ValueError("scores: give the scores.jsonl of an evaluation for by: pass_rate, and only then")
+        if (self.subset is not None) != bool(self.perplexity):
+            raise ValueError("subset and perplexity go together: how many rows, and the files that rank them")
+        return self
+
+
+class Split:
+    """Decides after `survey` has seen every row."""
+
+    name = "split"
+
+    def __init__(self, config: SplitConfig, rl_only: Sequence[str]) -> None:
+        """`rl_only`: sources that are never imitated. Raises DataError when a file of scores cannot be read."""
+        self._config, self._rl_only = config, frozenset(rl_only)
+        self._rates = _pass_rates(config.scores)
+        self._perplexities = _perplexities(config.perplexity)
+        self._places: dict[str, str] = {}
+
+    def identity(self) -> dict[str, Any]:
+        """The settings, and what the files of scores say."""
+        measured = content_id(sorted(self._rates.items()), sorted(self._perplexities.items()))
+        settings = self._config.model_dump(mode="json", exclude={"scores", "perplexity"})
+        return {**settings, "measured": measured, "rl_only": sorted(self._rl_only)}
+
+    def survey(self, examples: Iterable[Example]) -> None:
+        """See every row once, and settle which part each belongs to, or why to none."""
+        drawn: dict[tuple[str, Part], list[str]] = defaultdict(list)
+        for example in examples:
+            part = self._part(example)
+            if part is None:
+                self._places[example.id] = "no_pass_rate"
+            else:
+                self._places[example.id] = part
+                drawn[source_of(example), part].append(example.id)
+        for (source, part), ids in drawn.items():
+            bound = getattr(self._config.quotas.get(source, Quota()), part)
+            if bound is not None:
+                for identity in sorted(ids, key=lambda i: content_id(self._config.seed, i))[bound:]:
+                    self._places[identity] = "over_quota"
+        if self._config.subset is not None:
+            self._rank(self._config.subset)
+
+    def ask(self, examples: Sequence[Example]) -> Iterable[Asked]:
+        """Nothing is asked."""
+        return map(Asked, examples)
+
+    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
+        """Keep in a part, or drop for a quota."""
+        place = self._places[asked.example.id]
+        if place in ("sft", "rl"):
+            return Kept(noted(asked.example, part=place))
+        return Dropped(asked.example, place)
+
+    def _rank(self, most: int) -> None:
+        imitated = [i for i, place in self._places.items() if place == "sft"]
+        unknown = [i for i in imitated if i not in self._perplexities]
+        if unknown:
+            raise DataError(
+                f"split.perplexity: expected a perplexity of every row to be imitated, got none of {len(unknown):,} of "
+                f"{len(imitated):,} (first: {unknown[0]}); run `firsthand perplexity` on the present data set"
+            )
+        for identity in sorted(imitated, key=lambda i: (-self._perplexities[i], i))[most:]:
+            self._places[identity] = "not_in_subset"
+
+    def _part(self, example: Example) -> Part | None:
+        if source_of(example) in self._rl_only or not example.traces:
+            return "rl"
+        if self._config.by == "cues":
+            return "rl" if shows_cue(thinking_of(example), self._config.cues, self._config.match) else "sft"
+        rate = self._rates.get(example.id)
+        return None if rate is None else "sft" if rate >= self._config.solved else "rl"
+
+
+def shows_cue(text: str, cues: Sequence[str], match: Literal["substring", "word"] = "substring") -> bool:
+    """Whether a text shows one of the cues, in any case of letters."""
     lowered = text.lower()
-    return any(cue in lowered for cue in REFLECTIVE_CUES)
+    if match == "substring":
+        return any(cue.lower() in lowered for cue in cues)
+    return any(re.search(rf"(?<!\w){re.escape(cue.lower())}(?!\w)", lowered) for cue in cues)
 
 
-def _decide(example: Example) -> Outcome:
-    if not example.traces:
-        return Dropped(example, "no_trace")
-    part = "rl" if any(is_reflective(trace.text) for trace in example.traces) else "sft"
-    return Kept(example.model_copy(update={"meta": {**example.meta, "split": part}}))
+def _pass_rates(files: Sequence[str]) -> dict[str, float]:
+    """Example's id -> share of its samples that solved it, averaged over files."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for file in files:
+        for number, line in _lines(file):
+            try:
+                score = Score.model_validate_json(line)
+            except ValidationError as error:
+                raise DataError(
+                    f"{file} line {number}: expected a line of scores.jsonl, got another; {error}"
+                ) from error
+            hits = [s.verdict.score >= HIT for s in score.samples if s.verdict.score is not None]
+            if hits:
+                found[score.example_id].append(statistics.fmean(hits))
+    if files and not found:
+        raise DataError(
+            f"split.scores: expected sampled replies in {', '.join(files)}, got none; evaluate with --samples 8"
+        )
+    return {identity: statistics.fmean(rates) for identity, rates in found.items()}
 
 
-SPLIT = ForgeStep("split", lambda examples: map(_decide, examples))
+def _perplexities(files: Sequence[str]) -> dict[str, float]:
+    """Example's id -> perplexity, averaged over the files that have one."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for file in files:
+        for number, line in _lines(file):
+            try:
+                row: Mapping[str, Any] = json.loads(line)
+                found[str(row["id"])].append(float(row["perplexity"]))
+            except (ValueError, KeyError, TypeError) as error:
+                expected = 'expected {"id": ..., "perplexity": <number>}'
+                raise DataError(f"{file} line {number}: {expected}, got {line[:80]!r}; write it anew") from error
+    return {identity: statistics.fmean(values) for identity, values in found.items()}
+
+
+def _lines(file: str) -> Iterable[tuple[int, str]]:
+    try:
+        with Path(file).open(encoding="utf-8") as lines:
+            yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    except OSError as error:
+        raise DataError(f"{file}: expected a readable file, got: {error.strerror}; correct the path") from error

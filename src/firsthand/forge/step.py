@@ -1,55 +1,83 @@
-"""What a step is: every example that goes in comes out once, kept or dropped with a reason."""
+"""What a step is: every row that goes in comes out once, kept or dropped with a reason.
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+A step sees its input in parts of some hundred rows. It says for each row what to ask a teacher, if anything, and
+decides when the outcome is there. It never sees where answers come from, in what order they arrive, or which were paid
+before.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from firsthand.records import Example, Record
+from firsthand.records import Example
+from firsthand.sources.stream import Refused
+from firsthand.teacher import Failure, Outcome, Request
+
+STEP_NAMES = ("collect", "caption", "distill", "rewrite", "verify", "split")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A row, what to ask about it (None: nothing), and what the step wants to know again when it decides."""
+
+    example: Example
+    request: Request | None = None
+    note: Any = None
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The example goes on, perhaps changed."""
+    """The row goes on, perhaps changed."""
 
     example: Example
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """The example stays behind; `reason` is a row of the funnel table, such as `duplicate`."""
+    """The row stays behind. `reason` is a row of the funnel table, such as `duplicate`; `detail` is a sentence."""
 
-    example: Example
+    example: Example | Refused
     reason: str
+    detail: str = ""
 
 
-Outcome = Kept | Dropped
+Decision = Kept | Dropped
 
 
-@dataclass(frozen=True)
-class ForgeStep:
-    """A named step; `outcomes` yields one outcome per example, and may remember what it saw before."""
+class Step(Protocol):
+    """One of the six."""
 
     name: str
-    outcomes: Callable[[Iterable[Example]], Iterator[Outcome]]
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the step's results beside its input, as JSON: change it, and the step is done again."""
+        ...
+
+    def ask(self, examples: Sequence[Example]) -> Iterable[Asked]:
+        """Each row of a part, in order, with what to ask about it."""
+        ...
+
+    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
+        """Keep or drop; `outcome` is None where nothing was asked."""
+        ...
 
 
-class Funnel(Record):
-    """The counts of one step: read = kept + all that was dropped."""
-
-    step: str
-    read: int
-    kept: int
-    dropped: dict[str, int]
-    """Reason -> count; a reason that never occurred is absent."""
+def noted(example: Example, **fields: Any) -> Example:
+    """The example with what the forge knows of it: `meta["forge"]`."""
+    return example.model_copy(update={"meta": {**example.meta, "forge": {**notes(example), **fields}}})
 
 
-def run_step(step: ForgeStep, examples: Iterable[Example]) -> tuple[list[Example], list[Dropped], Funnel]:
-    """Run one step; both lists are in input order. Raises ValueError when the step loses or invents an example."""
-    given = list(examples)
-    outcomes = list(step.outcomes(given))
-    if len(outcomes) != len(given):
-        raise ValueError(f"step {step.name!r} must keep or drop each example once: {len(given)=}, {len(outcomes)=}")
-    kept = [outcome.example for outcome in outcomes if isinstance(outcome, Kept)]
-    dropped = [outcome for outcome in outcomes if isinstance(outcome, Dropped)]
-    reasons = Counter(outcome.reason for outcome in dropped)
-    return kept, dropped, Funnel(step=step.name, read=len(given), kept=len(kept), dropped=dict(reasons))
+def notes(example: Example) -> dict[str, Any]:
+    """What the forge has noted of an example."""
+    return dict(example.meta.get("forge", {}))
+
+
+def source_of(example: Example | Refused) -> str:
+    """The name of the source that a row came from."""
+    source = example.source if isinstance(example, Refused) else example.meta.get("source", {})
+    return str(source.get("name", ""))
+
+
+def dropped_by(example: Example, failure: Failure) -> Dropped:
+    """The drop of a row whose request has no usable answer."""
+    return Dropped(example, f"teacher_{failure.reason}", failure.detail)

@@ -29,11 +29,13 @@ class Shot:
 def shot(folders: Sequence[Path], sha256: str) -> Shot | None:
     """The picture of that name from the first directory that holds it; None when none does, or when it is damaged."""
     paths = (folder / "images" / f"{sha256}.png" for folder in folders)
-    return next((found for path in paths if path.is_file() and (found := _embedded(path)) is not None), None)
+    return next(
+        (found for path in paths if path.is_file() and (found := embedded(path.read_bytes())) is not None), None
+    )
 
 
-def _embedded(path: Path) -> Shot | None:
-    encoded = path.read_bytes()
+def embedded(encoded: bytes) -> Shot | None:
+    """The picture that an image file's bytes hold; None when they are damaged."""
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             width, height = picture.size

@@ -129,8 +129,8 @@ class Router:
         unknown = [f"{e.id} ({e.answer.kind})" for e in examples if e.answer.kind not in self.kinds]
         if unknown:
             raise DataError(
-                f"no verifier scores the answers of {_listed(unknown)}; leave these examples out: "
-                f"expected the kinds {', '.join(self.kinds)}"
+                f"no verifier scores the answers of {_listed(unknown)}; leave these examples out, or name a scorer "
+                f"for free text (reward.open): expected the kinds {', '.join(self.kinds)}"
             )
         rejected = [
             f"{example.id} ({example.answer.kind} {example.answer.text!r}: {verdict.status}, {verdict.why})"

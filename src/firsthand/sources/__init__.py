@@ -1,32 +1,50 @@
 """The door through which a user's own data enters: files -> Example, every row checked, nothing dropped or cut.
 
+Two doors: `load_examples` refuses a file that has one bad row; `stream_rows` gives every row of a `Source`, a bad one
+as a value, in flat memory.
+
+    source.py, presets.py   what a source is; the published ones
+    stream.py    a source -> examples and refused rows
     rows.py      a row, what is wrong with it, and the one error that tells
     images.py    pictures: bounded, decoded once, by reference or by value
-    answers.py   gold answers and their kinds
+    text.py      text: bounded, without control characters
+    answers.py   gold answers and their kinds; tidy.py: what stands around them in published data
+    fields.py    a map from our columns to others, and values inside values
     common.py    a row in the plain columns -> Example
-    trl.py       a row in TRL's conversational vision format -> the plain columns
-    jsonl.py, parquet.py, folder.py   where rows come from
+    trl.py, chats.py, vlaa.py   a row in TRL's, LLaVA's or VLAA-Thinking's format -> the plain columns
+    formats.py   which of these a file and a row have
+    jsonl.py, json_items.py, parquet.py, vlmevalkit.py, folder.py   where rows come from
     store.py     Example <-> our own Parquet
 
 No pickle is ever read, nothing is fetched, and no torch is imported. docs/data.md has the formats with examples.
 """
 
-import itertools
 import logging
-from collections.abc import Iterable
-from pathlib import Path
 
 from firsthand.errors import DataError
 from firsthand.records import Example
-from firsthand.sources import jsonl, parquet, store, trl
+from firsthand.sources import store
 from firsthand.sources.answers import known_kind
 from firsthand.sources.common import RowReader
-from firsthand.sources.folder import data_files
+from firsthand.sources.formats import data_rows, plain
 from firsthand.sources.images import Limits, PictureDoor
-from firsthand.sources.rows import BadRow, Row, collect
+from firsthand.sources.rows import REASONS, BadRow, Row, collect
+from firsthand.sources.source import Source
 from firsthand.sources.store import read_examples, write_examples
+from firsthand.sources.stream import Refused, stream_rows
+from firsthand.sources.vlaa import write_vlaa
 
-__all__ = ["Limits", "load_examples", "read_examples", "write_examples"]
+__all__ = [
+    "REASONS",
+    "Limits",
+    "Refused",
+    "Source",
+    "load_examples",
+    "read_examples",
+    "stream_rows",
+    "write_examples",
+    "write_vlaa",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,11 +58,10 @@ def load_examples(spec: str, *, kind: str | None = None, limits: Limits | None =
     """
     if kind is not None:
         _check_kind(kind)
-    files = _files(spec)
+    rows = data_rows(spec)
     door = PictureDoor(limits or Limits())
     reader = RowReader(door, kind)
-    rows = itertools.chain.from_iterable(_rows(file) for file in files)
-    examples = collect(rows, spec, lambda row: _example(row, reader, door))
+    examples = collect(rows, spec, lambda row: _example(row, reader, door, kind))
     if not examples:
         raise DataError(f"{spec}: expected at least one row, got none; check that it is the right file")
     if reader.ignored:
@@ -53,43 +70,17 @@ def load_examples(spec: str, *, kind: str | None = None, limits: Limits | None =
     return examples
 
 
-def _example(row: Row, reader: RowReader, door: PictureDoor) -> Example:
+def _example(row: Row, reader: RowReader, door: PictureDoor, kind: str | None) -> Example:
     """One row, read in the format that its columns show."""
     if isinstance(row.cells, BadRow):
         raise row.cells
     if store.is_stored(row.cells):
         return store.stored_example(row, door)
-    if not trl.is_conversational(row.cells):
-        return reader.example(row.cells, row)
-    cells, names = trl.plain_cells(row.cells)
+    found = plain(row.cells, row.folder, kind=kind)
     try:
-        return reader.example(cells, row)
+        return reader.example(found.cells, row._replace(folder=found.folder))
     except BadRow as bad:
-        raise bad.renamed(names) from bad
-
-
-def _files(spec: str) -> list[Path]:
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return data_files(path, None)
-    if path.is_file():
-        return [path]
-    head, _, split = spec.rpartition(":")
-    folder = Path(head).expanduser()
-    if head and folder.is_dir():
-        return data_files(folder, split)
-    raise DataError(
-        f"{spec}: expected a data file, a folder or FOLDER:SPLIT, got a path that does not exist; correct it"
-    )
-
-
-def _rows(file: Path) -> Iterable[Row]:
-    if file.suffix in (".parquet", ".arrow"):
-        return parquet.rows(file)
-    if file.suffix == ".jsonl":
-        return jsonl.rows(file)
-    got = f"`{file.suffix or file.name}`"
-    raise DataError(f"{file}: expected a .jsonl or .parquet file, or a folder, got {got}; convert it to one of these")
+        raise bad.renamed(found.names) from bad
 
 
 def _check_kind(kind: str) -> None:

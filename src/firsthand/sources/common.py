@@ -9,10 +9,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from firsthand.records import Answer, Example, Picture, Trace
+from firsthand.records import Answer, Box, Example, Picture, Trace
 from firsthand.sources.answers import LETTERS, plain_text, typed_answer
 from firsthand.sources.images import PictureDoor
 from firsthand.sources.rows import BadRow, Cells, Row, is_missing, shown
+from firsthand.sources.text import check_cells
 
 MARK = "<image>"
 """Stands in a question where a picture belongs."""
@@ -36,6 +37,7 @@ class RowReader:
 
     def example(self, cells: Cells, row: Row) -> Example:
         """The row as an Example. Raises BadRow on the first thing that is wrong with it."""
+        check_cells(cells)
         _refuse_lookalikes(cells)
         cells = {column: value for column, value in cells.items() if not is_missing(value)}
         pictures = self._pictures(cells, row)
@@ -47,7 +49,7 @@ class RowReader:
             id=_identity(cells),
             question=question,
             images=pictures,
-            answer=answer,
+            answer=_sized(answer, pictures),
             family=_text(cells, "family"),
             system=_text(cells, "system") or None,
             traces=_traces(cells, demonstration, answer),
@@ -121,6 +123,13 @@ def demonstration_text(text: str, answer: Answer) -> str:
     raise BadRow("trace", "one <answer>...</answer> block, at the end", shown(text[-60:]), remedy)
 
 
+def _sized(answer: Answer, pictures: Sequence[Picture]) -> Answer:
+    """A box that knows the size of the one picture that it can be in, so that a reply in other units is converted."""
+    if not isinstance(answer, Box) or len(pictures) != 1:
+        return answer
+    return answer.model_copy(update={"size": (pictures[0].width, pictures[0].height)})
+
+
 def _traces(cells: Cells, column: str, answer: Answer) -> tuple[Trace, ...]:
     text = _text(cells, column)
     if not text:
@@ -186,4 +195,5 @@ def _refuse_lookalikes(cells: Mapping[str, object]) -> None:
     for column in cells:
         word = column.lower()
         if word in _LOOKALIKES or difflib.get_close_matches(word, _PICTURES, n=1, cutoff=0.8):
-            raise BadRow(column, "pictures in `image` or `images`", f"a column `{column}`", "rename the column")
+            got = f"a column `{column}`"
+            raise BadRow(column, "pictures in `image` or `images`", got, "rename the column", "bad_image")

@@ -13,6 +13,9 @@ from firsthand.sources.rows import Row
 _BATCH = 32
 """Rows held as Python objects at a time; each may carry several pictures."""
 
+_BUFFER = 2**20
+"""Bytes read at a time."""
+
 
 def columns(path: Path) -> list[str]:
     """The names of a Parquet file's columns. Raises DataError when it is not Parquet."""
@@ -31,14 +34,15 @@ def rows(path: Path) -> Iterator[Row]:
                 raise DataError(f"{path}: expected columns with different names, got {batch.schema.names}; rename one")
             for cells in _exact_decimals(batch).to_pylist():
                 number += 1
-                yield Row(f"{path.name} row {number}", path.parent, cells)
+                yield Row(f"{path.name} row {number}", path.parent, cells, path.name, number)
     except (pa.ArrowException, OSError) as broken:
         raise _unreadable(path, broken) from broken
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     if path.suffix == ".parquet":
-        with pa.parquet.ParquetFile(path) as file:
+        # With a buffer, pages are read as they are needed; without one, whole columns of a row group, pictures and all.
+        with pa.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             yield from file.iter_batches(batch_size=_BATCH)
         return
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:

@@ -1,7 +1,7 @@
 """Rows on their way in: a row knows its place in the user's file, and a bad row is told in words, never dropped.
 
-Readers (`jsonl`, `parquet`) yield `Row`s; a function turns each into an Example or raises `BadRow`; `collect` gathers
-the examples and reports all bad rows in one `DataError`.
+Readers (`jsonl`, `parquet`, ...) yield `Row`s; a function turns each into an Example or raises `BadRow`; `collect`
+gathers the examples and reports all bad rows in one `DataError`; `stream_rows` hands them on as values.
 """
 
 import math
@@ -19,19 +19,45 @@ Cells = dict[str, Any]
 REPORTED = 5
 """How many bad rows one error spells out; it always gives the total."""
 
+REASONS = {
+    "bad_row": "it cannot be read as a row, or a column holds what it must not",
+    "bad_question": "no question, or one that does not fit its pictures",
+    "bad_answer": "no gold answer, or one that is not of its kind",
+    "bad_trace": "a demonstration without one answer block at its end",
+    "bad_text": "control characters, or halves of characters",
+    "text_too_large": "more text in a cell than a model could read",
+    "bad_image": "no picture: damaged, or of another format than its name says",
+    "image_missing": "no file where the path leads, or none that can be read",
+    "image_outside_root": "a path or a link that leads out of the folder of pictures",
+    "image_too_large": "more bytes or pixels than the limits allow",
+    "image_too_small": "fewer pixels a side than a model can be shown",
+    "image_moves": "several frames",
+    "image_not_8_bit": "16 bits or more per channel",
+}
+"""Why a row is refused, in words that stay the same: a row of the funnel's table each."""
+
+_BY_COLUMN = {
+    **dict.fromkeys(("image", "images"), "bad_image"),
+    **dict.fromkeys(("question", "prompt"), "bad_question"),
+    **dict.fromkeys(("answer", "kind", "choices", "options", "ground_truth", "gt"), "bad_answer"),
+    **dict.fromkeys(("trace", "solution", "completion"), "bad_trace"),
+}
+"""The reason that a column stands for, where a complaint names none."""
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
 class BadRow(Exception):
-    """Why one row cannot be used. It never leaves this room: `collect` puts it into a DataError.
+    """Why one row cannot be used. It never leaves this room: it becomes part of a DataError, or a `Refused`.
 
-    `column` is None when the row as a whole could not be read.
+    `column` is None when the row as a whole could not be read; `reason` is one of `REASONS`, by default the column's.
     """
 
-    def __init__(self, column: str | None, expected: str, got: str, remedy: str) -> None:
+    def __init__(self, column: str | None, expected: str, got: str, remedy: str, reason: str | None = None) -> None:
         super().__init__(column, expected, got, remedy)
         self.column, self.expected, self.got, self.remedy = column, expected, got, remedy
+        self.reason = reason or _BY_COLUMN.get((column or "").partition("[")[0], "bad_row")
 
     def __str__(self) -> str:
         where = "" if self.column is None else f"column `{self.column}`: "
@@ -40,7 +66,7 @@ class BadRow(Exception):
     def renamed(self, names: Mapping[str, str]) -> "BadRow":
         """The same complaint in the words of the user's file; `names` maps our column names to theirs."""
         column = None if self.column is None else names.get(self.column, self.column)
-        return BadRow(column, self.expected, self.got, self.remedy)
+        return BadRow(column, self.expected, self.got, self.remedy, self.reason)
 
 
 class Row(NamedTuple):
@@ -51,6 +77,10 @@ class Row(NamedTuple):
     folder: Path
     """What relative image paths start from."""
     cells: Cells | BadRow
+    file: str = ""
+    """The data file's name."""
+    number: int = 0
+    """The line, row or item of `place`."""
 
 
 def shown(value: object) -> str:

@@ -109,14 +109,15 @@ def _cells(example: Example) -> Cells:
         raise DataError(f"example {example.id}: expected meta that JSON can hold, got: {broken}; remove it") from broken
     return {
         **{name: getattr(example, name) for name in ("id", "question", "family", "system", "scene")},
-        "images": [{"bytes": _encoded(picture, example.id), "path": None} for picture in example.images],
+        "images": [{"bytes": encoded_picture(picture, example.id), "path": None} for picture in example.images],
         "answer": example.answer.model_dump_json(),
         "traces": _TRACES.dump_json(example.traces).decode(),
         "meta": meta,
     }
 
 
-def _encoded(picture: Picture, example_id: str) -> bytes:
+def encoded_picture(picture: Picture, example_id: str) -> bytes:
+    """The picture's bytes. Raises DataError when they are no longer those that were loaded."""
     encoded = picture.encoded()
     if hashlib.sha256(encoded).hexdigest() != picture.sha256:
         got = f"other bytes in {picture.path}"

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
 
 from firsthand.records import Picture, Record, content_id
 
@@ -25,12 +27,14 @@ class Request(Record):
     seed: int | None = None
     as_json: bool = False
     """Ask for one JSON object instead of free text."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request's body, as JSON; None takes a field away."""
 
     @cached_property
     def key(self) -> str:
         """16 hex digits naming the content, images by their sha256: two requests with one key have one answer."""
         said = [(m.role, m.text, [p.sha256 for p in m.images]) for m in self.messages]
-        return content_id(self.model, said, self.temperature, self.max_tokens, self.seed, self.as_json)
+        return content_id(self.model, said, self.temperature, self.max_tokens, self.seed, self.as_json, self.extra)
 
 
 class Answer(Record):
@@ -55,6 +59,7 @@ class Failure(Record):
 
     reason: Reason
     detail: str
+    """What the server or the network said, shortened."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 

@@ -1,0 +1,119 @@
+"""What a forge is asked to do: sources, teachers, and what each step may be told.
+
+name: charts
+sources:
+  - {path: charts.jsonl, kind: digit}
+teachers:
+  default: {base_url: "http://localhost:8000/v1", model: qwen2.5-vl-72b}
+  distill: {base_url: "https://api.example.com/v1", model: a-reasoner, key_env: EXAMPLE_KEY}
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from firsthand.config import nearest
+from firsthand.forge.collect import CollectConfig
+from firsthand.forge.rewrite import RewriteConfig
+from firsthand.forge.split import SplitConfig
+from firsthand.forge.verify import VerifyConfig
+from firsthand.records import Record
+from firsthand.sources.source import Source
+from firsthand.teacher import Budget, Endpoint
+from firsthand.worlds import WORLDS
+
+ASKING = ("caption", "distill", "rewrite", "verify")
+"""The steps that ask a teacher."""
+
+
+class WorldsSource(Record):
+    """Rendered tasks, for a forge that needs no data."""
+
+    worlds: tuple[str, ...] = Field(min_length=1)
+    """Families, in equal parts; each is a source of its own name."""
+    split: Literal["train", "validation", "test"] = "train"
+    number: int = Field(default=512, gt=0)
+    """Rows in all."""
+    seed: int = 0
+
+    @field_validator("worlds")
+    @classmethod
+    def _known(cls, worlds: tuple[str, ...]) -> tuple[str, ...]:
+        for name in worlds:
+            if name not in WORLDS:
+                raise ValueError(f"unknown world {name!r}; {nearest(name, WORLDS)}")
+        return worlds
+
+
+class Scenes(Record):
+    """The teacher inside: it knows what is drawn, writes doubtful and sometimes wrong traces, and costs nothing."""
+
+    scenes: Literal[True]
+
+
+def _kind_of_source(value: Any) -> str:
+    return "worlds" if isinstance(value, WorldsSource) or (isinstance(value, dict) and "worlds" in value) else "rows"
+
+
+def _kind_of_teacher(value: Any) -> str:
+    return "scenes" if isinstance(value, Scenes) or (isinstance(value, dict) and "scenes" in value) else "endpoint"
+
+
+AnySource = Annotated[
+    Annotated[WorldsSource, Tag("worlds")] | Annotated[Source, Tag("rows")], Discriminator(_kind_of_source)
+]
+AnyTeacher = Annotated[
+    Annotated[Scenes, Tag("scenes")] | Annotated[Endpoint, Tag("endpoint")], Discriminator(_kind_of_teacher)
+]
+
+
+class ForgeConfig(Record):
+    """A forge."""
+
+    name: str
+    sources: tuple[AnySource, ...] = Field(min_length=1)
+    teachers: dict[str, AnyTeacher]
+    """Step -> who is asked; `default` is for the steps that are not named."""
+    prompts: dict[str, str] = Field(default_factory=dict)
+    """Step -> a template of your own, in place of the one that ships."""
+    budget: Budget = Field(default_factory=Budget)
+    """Over all steps, earlier runs of this forge included."""
+    collect: CollectConfig = Field(default_factory=CollectConfig)
+    rewrite: RewriteConfig = Field(default_factory=RewriteConfig)
+    verify: VerifyConfig = Field(default_factory=VerifyConfig)
+    split: SplitConfig = Field(default_factory=SplitConfig)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ForgeConfig":
+        if re.search(r"[^\w.+-]", self.name):
+            raise ValueError(f"name {self.name!r} becomes a folder: use letters, digits, '.', '+', '-' and '_'")
+        for key, known in (("teachers", ("default", *ASKING)), ("prompts", ASKING)):
+            for step in getattr(self, key):
+                if step not in known:
+                    raise ValueError(f"{key}.{step}: unknown step; {nearest(step, known)}")
+        silent = [step for step in ASKING if step not in self.teachers and (step != "verify" or self.verify.judge)]
+        if silent and "default" not in self.teachers:
+            raise ValueError(f"teachers: nobody is there for {', '.join(silent)}; name one each, or a `default`")
+        names = self.source_names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"sources: {twice} are there twice; give each a `name` of its own")
+        for key, named in (("collect.unique_images", self.collect.unique_images), ("split.quotas", self.split.quotas)):
+            for name in named:
+                if name not in names:
+                    raise ValueError(f"{key}: unknown source {name!r}; {nearest(name, names)}")
+        return self
+
+    @property
+    def source_names(self) -> list[str]:
+        """Every source's name, in order."""
+        return [n for s in self.sources for n in (s.worlds if isinstance(s, WorldsSource) else (s.name,))]
+
+    def teacher(self, step: str) -> AnyTeacher:
+        """Who is asked in a step."""
+        return self.teachers.get(step) or self.teachers["default"]
+
+    def sources_that(self, *, skip_caption: bool = False, rl_only: bool = False) -> list[str]:
+        """The names of sources whose pictures nobody captions, or that are never imitated."""
+        rows = [s for s in self.sources if isinstance(s, Source)]
+        return [s.name for s in rows if (skip_caption and s.caption is False) or (rl_only and s.part == "rl")]

@@ -1,0 +1,61 @@
+"""What enters the forge: rows of every source in turn, pictures kept by content beside the work."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from firsthand.forge.collect import look, written
+from firsthand.forge.config import AnySource, WorldsSource
+from firsthand.forge.step import noted
+from firsthand.records import Example, Picture
+from firsthand.sources.stream import Refused, stream_rows
+from firsthand.worlds import generate
+
+Item = TypeVar("Item")
+
+WORLD_ROWS = 256
+"""Rows of a world that are rendered at a time."""
+
+
+def rows(sources: Sequence[AnySource]) -> Iterator[Example | Refused]:
+    """The rows of all sources, one source after the other."""
+    for source in sources:
+        yield from _rendered(source) if isinstance(source, WorldsSource) else stream_rows(source)
+
+
+def prepared(row: Example | Refused, pictures: Path) -> Example | Refused:
+    """A row as the steps want it: pictures by reference, and the hash of how each looks. What costs time per row."""
+    if isinstance(row, Refused):
+        return row
+    row = row.model_copy(update={"images": tuple(_kept(picture, pictures) for picture in row.images)})
+    return noted(row, looks=written(map(look, row.images)))
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of at most `size` items, in order."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _rendered(source: WorldsSource) -> Iterator[Example]:
+    share = -(-source.number // len(source.worlds))
+    for family in source.worlds:
+        # A world's rows are a function of their index, so that a longer list begins with the shorter one.
+        for number, example in enumerate(generate(family, source.split, share, seed=source.seed)):
+            origin = {"name": family, "file": "", "row": number, "license": "Apache-2.0", "origin": "firsthand worlds"}
+            yield example.model_copy(update={"meta": {**example.meta, "source": origin}})
+
+
+def _kept(picture: Picture, pictures: Path) -> Picture:
+    if picture.data is None:
+        return picture
+    path = pictures / picture.sha256[:2] / picture.sha256
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Without fsync: the data set is written only from pictures that still have the hash they came with.
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(picture.data)
+        partial.replace(path)
+    return picture.model_copy(update={"data": None, "path": str(path.absolute())})

@@ -1,0 +1,198 @@
+"""Carrying out a forge: step after step, part after part, so that it can be stopped at any moment and go on.
+
+    OUT/.work/answers.sqlite             every answer that was paid for, by content
+    OUT/.work/pictures/                  pictures that came by value
+    OUT/.work/<n>-<step>-<id>/           what a step kept and dropped; its id is the hash of it and of all before it
+
+A step whose settings, prompt or input changed has another id and is done again, with all that follow; requests that
+stay the same are not made again.
+"""
+
+import fcntl
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from firsthand.errors import RecipeError
+from firsthand.forge.caption import Caption
+from firsthand.forge.collect import Collect, refused
+from firsthand.forge.config import ASKING, ForgeConfig, Scenes
+from firsthand.forge.distill import Distill
+from firsthand.forge.intake import batches, prepared, rows
+from firsthand.forge.parts import Parts, flat
+from firsthand.forge.rewrite import Rewrite
+from firsthand.forge.scenes import MODEL, SceneTeacher
+from firsthand.forge.split import Split
+from firsthand.forge.step import STEP_NAMES, Asked, Decision, Kept, Step
+from firsthand.forge.teaching import Voice
+from firsthand.forge.verify import Verify
+from firsthand.records import Example, content_id
+from firsthand.reward import Router
+from firsthand.sources.stream import Refused
+from firsthand.teacher import AnswerLog, Desk, Endpoint, Progress
+
+PART = 500
+"""Rows of a part: what a kill can cost a step beside the requests in flight, at most."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far a step is. `total` None: nobody knows how many rows its source has."""
+
+    step: str
+    done: int
+    total: int | None
+    progress: Progress | None = None
+
+
+OnReport = Callable[[Report], None]
+
+
+@dataclass
+class Forge:
+    """A forge and its folder."""
+
+    config: ForgeConfig
+    out: Path
+    rehearsal: bool = False
+    """Ask nobody: every teacher is the one inside."""
+    on_report: OnReport = field(default=lambda report: None)
+
+    @property
+    def work(self) -> Path:
+        """Where everything is that going on needs."""
+        return self.out / ".work"
+
+    def run(self) -> dict[str, Parts]:
+        """Carry out what is left of the six steps; the results of each.
+
+        Raises RecipeError, DataError, and BudgetSpent; then nothing is lost, and the same call goes on.
+        """
+        found: dict[str, Parts] = {}
+        with self._locked(), Router(workers=2) as router, AnswerLog(self.work / "answers.sqlite") as log:
+            before: Parts | None = None
+            identity = ""
+            for number, step in enumerate(self._steps(router)):
+                identity = content_id(identity or self._sources(), step.name, step.identity())
+                parts = Parts(self.work / f"{number + 1}-{step.name}-{identity[:8]}")
+                if not parts.is_done:
+                    self._carry_out(step, before, parts, log)
+                before = found[step.name] = parts
+        return found
+
+    def costs(self) -> list[dict[str, Any]]:
+        """What each step has asked and paid, earlier runs included; steps that asked nobody are left out."""
+        with AnswerLog(self.work / "answers.sqlite") as log:
+            paid = [(step, log.spent(step)) for step in STEP_NAMES]
+        return [{"step": step, **spent._asdict()} for step, spent in paid if spent.requests]
+
+    def _carry_out(self, step: Step, before: Parts | None, parts: Parts, log: AnswerLog) -> None:
+        first = parts.number
+        if isinstance(step, Split):
+            assert before is not None
+            step.survey(flat(before.kept()))
+        total = None if before is None else before.rows
+        done = kept = 0
+        for earlier in parts.decisions():
+            done, kept = done + len(earlier), kept + _kept(earlier)
+            if isinstance(step, Collect):
+                step.remember(earlier)
+        given = self._rows(first) if before is None else before.kept(first)
+        teacher = self._teacher(step.name)
+        scenes = teacher if isinstance(teacher, SceneTeacher) else None
+        desk = Desk(teacher, log, self.config.budget, step=step.name)
+        number, decided = first, list[Decision]()
+        self.on_report(Report(step.name, done, total, desk.progress))
+        for asked, outcome in desk.answers(_pairs(step, given, scenes)):
+            if asked is None:  # the end of a part
+                parts.write(number, decided)
+                number, done, kept, decided = number + 1, done + len(decided), kept + _kept(decided), []
+                self.on_report(Report(step.name, done, total, desk.progress))
+            elif isinstance(asked, Refused):
+                decided.append(refused(asked))
+            else:
+                decided.append(step.decide(asked, outcome))
+                if scenes is not None:
+                    scenes.forget(asked)
+        parts.finish(kept)
+        self.on_report(Report(step.name, done, done, None))
+
+    def _rows(self, first: int) -> Iterator[list[Example | Refused]]:
+        """The sources' rows in parts, from part `first` on; those before it are read, but not looked at."""
+        for number, part in enumerate(batches(rows(self.config.sources), PART)):
+            if number >= first:
+                yield [prepared(row, self.work / "pictures") for row in part]
+
+    def _steps(self, router: Router) -> Iterable[Step]:
+        config, prompts = self.config, self.config.prompts
+        rl_only = config.sources_that(rl_only=True)
+        judge = self._voice("verify") if config.verify.judge else None
+        yield Collect(config.collect)
+        yield Caption(
+            self._voice("caption"), prompts.get("caption"), [*config.sources_that(skip_caption=True), *rl_only]
+        )
+        yield Distill(self._voice("distill"), prompts.get("distill"), rl_only)
+        yield Rewrite(self._voice("rewrite"), prompts.get("rewrite"), config.rewrite)
+        yield Verify(judge, prompts.get("verify"), config.verify, router)
+        yield Split(config.split, rl_only)
+
+    def _voice(self, step: str) -> Voice:
+        teacher = self.config.teacher(step)
+        if self.rehearsal or isinstance(teacher, Scenes):
+            return Voice(MODEL)
+        return Voice(teacher.model, teacher.temperature, teacher.max_tokens, teacher.extra)
+
+    def _teacher(self, step: str) -> Endpoint | SceneTeacher:
+        """Who is asked in a step. Those that ask nothing have the teacher inside, and never reach it."""
+        if step not in ASKING or self.rehearsal or (step == "verify" and not self.config.verify.judge):
+            return SceneTeacher(step)
+        teacher = self.config.teacher(step)
+        return SceneTeacher(step) if isinstance(teacher, Scenes) else teacher
+
+    def _sources(self) -> str:
+        """What the rows are, as far as that can be known without reading them: settings, and files' sizes and times."""
+        return content_id([source.model_dump(mode="json") for source in self.config.sources], _files(self.config))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.work.mkdir(parents=True, exist_ok=True)
+        with (self.work / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RecipeError(f"{self.out}: another process works on this forge; wait for it or stop it") from error
+            yield
+
+
+def _kept(decisions: Iterable[Decision]) -> int:
+    return sum(isinstance(decision, Kept) for decision in decisions)
+
+
+def _pairs(
+    step: Step, given: Iterable[list[Any]], scenes: SceneTeacher | None
+) -> Iterator[tuple[Asked | Refused | None, Any]]:
+    """Every row with its request, refused rows without one, and None after each part."""
+    for part in given:
+        examples = [row for row in part if isinstance(row, Example)]
+        asked = iter(step.ask(examples))
+        for row in part:
+            if isinstance(row, Refused):
+                yield row, None
+                continue
+            one = next(asked)
+            if scenes is not None:
+                scenes.expect(one)
+            yield one, one.request
+        yield None, None
+
+
+def _files(config: ForgeConfig) -> list[tuple[str, int, int]]:
+    found = []
+    for source in config.sources:
+        path = Path(getattr(source, "path", "")).expanduser()
+        if getattr(source, "path", "") and path.is_file():
+            stat = path.stat()
+            found.append((path.name, stat.st_size, stat.st_mtime_ns))
+    return found

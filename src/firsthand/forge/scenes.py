@@ -1,0 +1,86 @@
+"""A teacher inside this process, for dry runs and for the worlds: it knows the row, and errs on purpose.
+
+A real reasoner is sometimes wrong, speaks of the caption, forgets the answer block, and gets longer when it rewrites.
+So does this one, at rates that are written here, so that every path of the forge has traffic without a network. What
+it does with a row depends on the request alone.
+"""
+
+import random
+import re
+from typing import final
+
+from firsthand.forge.distill import STYLE
+from firsthand.forge.step import Asked, notes
+from firsthand.records import Digit, Example
+from firsthand.reward.extract import CLOSE, OPEN
+from firsthand.teacher import Answer, Failure, Outcome, Request
+
+MODEL = "scenes"
+REFUSES, NO_ANSWER, WRONG, GIVES_AWAY, DRIFTS = 0.01, 0.02, 0.15, 0.4, 0.05
+
+_OPENINGS = ("The description says that ", "According to the caption, ", "From the provided text I see that ")
+_MENTIONS = re.compile(r"The description says that |According to the caption, |From the provided text I see that ")
+
+
+@final
+class SceneTeacher:
+    """Tell it of a row with `expect` before its request arrives."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+        self._rows: dict[str, Example] = {}
+
+    def expect(self, asked: Asked) -> None:
+        """The row that a request is about."""
+        if asked.request is not None:
+            self._rows[asked.request.key] = asked.example
+
+    def forget(self, asked: Asked) -> None:
+        """The row has been decided."""
+        if asked.request is not None:
+            self._rows.pop(asked.request.key, None)
+
+    def answer(self, request: Request) -> Outcome:
+        """What a teacher might say in this step."""
+        example, rng = self._rows[request.key], random.Random(request.key)
+        if rng.random() < REFUSES:
+            return Failure(reason="refused", detail="this teacher refuses one row in a hundred")
+        text = request.messages[-1].text
+        said = {"caption": _caption, "distill": _trace, "rewrite": _rewritten, "verify": _judged}[self._step]
+        answer = said(example, text, rng)
+        counts = {"prompt_tokens": len(text.split()), "completion_tokens": len(answer.split())}
+        return Answer(text=answer, model=MODEL, **counts)
+
+
+def _caption(example: Example, text: str, rng: random.Random) -> str:
+    return example.scene or "; ".join(f"a picture of {p.width} by {p.height} pixels" for p in example.images)
+
+
+def _trace(example: Example, text: str, rng: random.Random) -> str:
+    """A demonstration of the row's own, else a short one, with an answer that is sometimes wrong."""
+    own = [trace for trace in example.traces if trace.style != STYLE]
+    whole = rng.choice(own).text if own else f"I look at it and find {example.answer.text}."
+    thinking = re.sub(r"</?think>", "", whole.partition(OPEN)[0]).strip() or f"I see {example.answer.text}."
+    if rng.random() < GIVES_AWAY:
+        thinking = rng.choice(_OPENINGS) + thinking
+    if rng.random() < NO_ANSWER:
+        return thinking
+    return f"{thinking}\n{OPEN}{_wrong(example) if rng.random() < WRONG else example.answer.text}{CLOSE}"
+
+
+def _wrong(example: Example) -> str:
+    gold = example.answer.text
+    if isinstance(example.answer, Digit):
+        return str(int(float(gold)) + 1)
+    return "B" if gold == "A" else "A" if len(gold) == 1 else f"{gold} + 1"
+
+
+def _rewritten(example: Example, text: str, rng: random.Random) -> str:
+    thinking = text.partition("[Text]\n")[2].rpartition("\n[End of text]")[0]
+    cleaned = _MENTIONS.sub("In the picture ", thinking)
+    return f"{cleaned} {'And so on and on. ' * 8}" if rng.random() < DRIFTS else cleaned
+
+
+def _judged(example: Example, text: str, rng: random.Random) -> str:
+    said, gold = notes(example)["answer"], example.answer.text
+    return "Yes" if said.strip().lower() == gold.strip().lower() else "No"

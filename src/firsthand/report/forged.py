@@ -1,0 +1,113 @@
+"""A forged data set -> one HTML file: the funnel, and examples of what every step kept and dropped, with pictures."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from firsthand.errors import DataError
+from firsthand.report.pictures import Shot, embedded
+
+DROPPED_SHOWN = 3
+"""Rows that are shown for each reason of a step."""
+KEPT_SHOWN = 8
+"""Rows that are shown of each part."""
+LONGEST = 4_000
+"""Characters of a text that are shown."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as the page shows it; texts that there are not are empty."""
+
+    id: str
+    source: str
+    question: str
+    gold: str
+    shots: tuple[Shot | None, ...]
+    caption: str
+    said: str
+    forge: dict[str, Any]
+    reason: str = ""
+    detail: str = ""
+
+
+def write_forge_report(folder: Path, costs: list[dict[str, Any]] | None = None) -> Path:
+    """Write `report.html` into a forge's folder, and return its path. Raises DataError when it is no such folder."""
+    path = folder / "funnel.json"
+    if not path.is_file():
+        raise DataError(f"{folder}: expected the folder of a finished forge, got one without funnel.json; run it first")
+    funnel = json.loads(path.read_text("utf-8"))
+    environment = Environment(
+        loader=PackageLoader("firsthand", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("forge.html.j2").render(
+        funnel=funnel,
+        costs=costs or [],
+        dropped={step["step"]: _dropped(folder / "dropped" / f"{step['step']}.parquet") for step in funnel["steps"]},
+        kept={part: _kept(sorted((folder / part).glob("*.parquet"))) for part in ("sft", "rl")},
+        style=Markup(files("firsthand.report").joinpath("page.css").read_text("utf-8")),
+    )
+    out = folder / "report.html"
+    out.write_text(page.lstrip(), encoding="utf-8")
+    return out
+
+
+def _dropped(file: Path) -> list[tuple[str, list[Row]]]:
+    """Reason -> its first rows, the most frequent reason first."""
+    counts: Counter[str] = Counter()
+    shown: dict[str, list[Row]] = {}
+    for cells in _cells([file]):
+        reason = cells["reason"]
+        counts[reason] += 1
+        if counts[reason] <= DROPPED_SHOWN:
+            row = json.loads(cells["row"])
+            told = {"reason": reason, "detail": cells["detail"]}
+            shown.setdefault(reason, []).append(
+                _row(cells, row.get("meta", {}), row.get("traces", []), cells["answer"], told)
+            )
+    return [(reason, shown[reason]) for reason, _ in counts.most_common()]
+
+
+def _kept(paths: Iterable[Path]) -> list[Row]:
+    rows = []
+    for cells in _cells(paths):
+        meta = json.loads(cells["meta"])
+        answer = json.loads(cells["answer"])
+        gold = next(str(v) for k, v in answer.items() if k in ("value", "letter", "latex", "xyxy", "reference"))
+        source = {"source": meta.get("source", {}).get("name", "")}
+        rows.append(_row({**cells, **source}, meta, json.loads(cells["traces"]), gold, {}))
+        if len(rows) == KEPT_SHOWN:
+            break
+    return rows
+
+
+def _row(
+    cells: dict[str, Any], meta: dict[str, Any], traces: list[dict[str, Any]], gold: str, told: dict[str, str]
+) -> Row:
+    forge = meta.get("forge", {})
+    return Row(
+        id=cells["id"],
+        source=cells["source"],
+        question=cells["question"][:LONGEST],
+        gold=gold[:LONGEST],
+        shots=tuple(embedded(image["bytes"]) for image in cells["images"]),
+        caption=str(forge.get("caption", ""))[:LONGEST],
+        said=traces[0]["text"][:LONGEST] if traces and "answer" in forge else "",
+        forge={key: forge[key] for key in ("rules", "rules_why", "judge", "judged_by", "distilled_by") if key in forge},
+        **told,
+    )
+
+
+def _cells(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=16):
+                yield from batch.to_pylist()

@@ -1,0 +1,82 @@
+"""Gold answers of published data, freed of what stands around them; what is not understood stays as it is.
+
+    Step 1: ... †Answer: y = -5x.                 -> y = -5x        the last `Answer:` or `the answer is`
+    Output 4: \\[\\boxed{y=|x+9|}\\]                -> y=|x+9|        the last \\boxed{}, and wrappers of maths
+    a = -5, y = -5x                               -> y = -5x        for a question that asks for the function
+    (a), A), A. A cat                             -> A              for a choice
+The wrappers are those found in VLAA-Thinking's files and in the sets that they were made from.
+"""
+
+import re
+
+_BOXED = re.compile(r"\\f?boxed\s*\{")
+_MARKER = re.compile(r"†?\s*\**(?:\bfinal\s+|\bthe\s+)?\banswer\s*(?:is\b\s*:?|:|：)\s*\**", re.IGNORECASE)
+_OUTPUT = re.compile(r"^output\s*\d*\s*[:：]?\s*", re.IGNORECASE)
+_WRAPPERS = (("\\[", "\\]"), ("\\(", "\\)"), ("$$", "$$"), ("$", "$"), ("**", "**"))
+_LETTER = re.compile(r"\(?([A-Za-z])(?:\)|\.|:|：|$)")
+_FUNCTION = re.compile(r"(?:y|[fg]\s*\(\s*x\s*\))\s*=")
+_BOX = re.compile(r"\[\s*[\d.]+(?:\s*,\s*[\d.]+){3}\s*\]")
+_EQUATION = re.compile(r"[A-Za-z]\w*(?:\s*\(\s*\w\s*\))?\s*=")
+
+
+def tidied(answer: object, kind: str | None) -> object:
+    """A gold answer without what stands around it. Values that are not text, and open answers, stay as they are."""
+    if not isinstance(answer, str) or kind == "open":
+        return answer
+    text = _after_marker(answer.strip())
+    boxed = _last_boxed(text)
+    text = unwrapped(_OUTPUT.sub("", text if boxed is None else boxed)).rstrip(".").strip()
+    text = unwrapped(text)
+    if kind == "box":
+        boxes = _BOX.findall(text)
+        return boxes[0] if len(boxes) == 1 else text
+    if kind == "choice":
+        letter = _LETTER.match(text)
+        return letter.group(1).upper() if letter else text
+    return _function(text) if kind in ("math", None) else text
+
+
+def unwrapped(text: str) -> str:
+    """Text without the marks of maths, and the box, that stand around all of it."""
+    text = text.strip()
+    for before, after in _WRAPPERS:
+        inner = text[len(before) : -len(after)]
+        if text.startswith(before) and text.endswith(after) and len(text) > len(before + after) and before not in inner:
+            return unwrapped(inner)
+    return unwrapped(inside) if (inside := _only_boxed(text)) is not None else text
+
+
+def _after_marker(text: str) -> str:
+    """What follows the last `Answer:`, if anything does."""
+    found = list(_MARKER.finditer(text))
+    return text[found[-1].end() :].strip() or text if found else text
+
+
+def _last_boxed(text: str) -> str | None:
+    for start in reversed(list(_BOXED.finditer(text))):
+        if (end := _closing(text, start.end())) is not None:
+            return text[start.end() : end]
+    return None
+
+
+def _only_boxed(text: str) -> str | None:
+    start = _BOXED.match(text)
+    return text[start.end() : -1] if start and _closing(text, start.end()) == len(text) - 1 else None
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the brace that was opened just before `start` closes."""
+    depth = 1
+    for sign in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(sign.group(), 0)
+        if depth == 0:
+            return start + sign.start()
+    return None
+
+
+def _function(text: str) -> str:
+    """Of several equations the one that gives the function: the others solve for its parameters."""
+    parts = [part.strip() for part in re.split(r"[,;\n]|\band\b|\bso\b", text) if part.strip()]
+    functions = [part for part in parts if _FUNCTION.match(part)]
+    several = len(parts) > 1 and all(_EQUATION.match(part) for part in parts)
+    return functions[0] if several and len(functions) == 1 else text

@@ -1,0 +1,119 @@
+"""What an OpenAI-compatible server sends, read as an outcome; pure functions."""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, ValidationError
+
+from firsthand.teacher.nouns import Answer, Failure, Outcome, Reason
+
+TRANSIENT = {408, 409, 425, 429}
+"""These pass, and all from 500 on do."""
+OVERLOAD = {408, 429, 503, 504, 529}
+"""The server has too much to do; 529 is what some hosted ones say."""
+SETTING = {401, 402, 403, 404, 405}
+"""Wrong for every request alike: the key, the account, the URL or the model's name. Redirects are, too."""
+SHOWN = 200
+"""Characters of a server's words that go into a message."""
+
+
+class Garbled(ValueError):
+    """What a server sent is no chat completion."""
+
+
+def _whole(text: Any) -> Any:
+    """JSON may carry half a surrogate pair, which no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
+
+
+Text = Annotated[str, BeforeValidator(_whole)]
+
+
+class _Message(BaseModel):
+    content: Text | None = None
+    refusal: Text | None = None
+    reasoning_content: Text | None = None
+    reasoning: Text | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: NonNegativeInt | None = None
+    completion_tokens: NonNegativeInt | None = None
+
+
+class _Completion(BaseModel):
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    usage: _Usage | None = None
+    model: Text | None = None
+
+
+def read_completion(raw: bytes) -> Outcome:
+    """The outcome that a response's body holds. Raises Garbled when it is no chat completion."""
+    content = read_json(raw)
+    try:
+        completion = _Completion.model_validate(content)
+    except ValidationError as error:
+        raise Garbled(f"expected a chat completion, got {shown(raw)}") from error
+    choice, usage = completion.choices[0], completion.usage or _Usage()
+    thinking, text = _apart(choice.message)
+    trouble = _trouble(choice, text)
+    if trouble is not None:
+        reason, detail = trouble
+        return Failure(reason=reason, detail=detail, **usage.model_dump())
+    return Answer(text=text, thinking=thinking, model=completion.model or "", **usage.model_dump())
+
+
+def is_transient(status: int) -> bool:
+    """Whether another attempt may do better."""
+    return status in TRANSIENT or status >= 500
+
+
+def rejection(status: int, raw: bytes) -> Failure:
+    """What a status means that will stay, with its response's body."""
+    return Failure(reason="filtered" if b'"content_filter"' in raw else "rejected", detail=f"{status}: {shown(raw)}")
+
+
+def read_json(raw: bytes) -> Any:
+    """Raises Garbled."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Garbled(f"expected JSON, got {len(raw)} bytes: {shown(raw)}") from error
+
+
+def shown(raw: bytes) -> str:
+    """The beginning of what a server said, on one line."""
+    text = " ".join(raw[: 4 * SHOWN].decode("utf-8", "replace").split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def _apart(message: _Message) -> tuple[str, str]:
+    """Thinking and text. Some chat templates open the thinking in the prompt, so that only its end is seen."""
+    content = (message.content or "").strip()
+    told = message.reasoning_content or message.reasoning
+    if told is not None:
+        return told.strip(), content
+    thinking, end, text = content.partition("</think>")
+    opened = content.startswith("<think>")
+    if not end and not opened:
+        return "", content
+    if "<think>" in thinking and not opened:  # the text speaks about thinking, somewhere in its middle
+        return "", content
+    return thinking.removeprefix("<think>").strip(), text.strip()
+
+
+def _trouble(choice: _Choice, text: str) -> tuple[Reason, str] | None:
+    if choice.message.refusal:
+        return "refused", shown(choice.message.refusal.encode())
+    if choice.finish_reason == "content_filter":
+        return "filtered", "the server's content filter ended the answer"
+    if choice.finish_reason == "length":
+        return "truncated", f"cut at max_tokens after {shown(text.encode())!r}"
+    if not text:
+        return "empty", "the answer has no text"
+    return None

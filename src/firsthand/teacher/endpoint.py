@@ -1,0 +1,128 @@
+"""A teacher behind an OpenAI-compatible server: its settings, and the body of a request to it."""
+
+import base64
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from firsthand.errors import RecipeError
+from firsthand.records import Picture, Record
+from firsthand.teacher.nouns import Message, Outcome, Request
+
+
+class InFlight(Record):
+    """How many requests are under way at once: from `start`, as many as the server bears, up to `max`."""
+
+    start: int = Field(default=8, gt=0)
+    max: int = Field(default=64, gt=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "InFlight":
+        if self.start > self.max:
+            raise ValueError(f"expected start <= max, got {self.start} and {self.max}; lower start")
+        return self
+
+
+class Endpoint(Record):
+    """Where a teacher is, and how it is asked."""
+
+    base_url: str
+    """With the version and without the path of a call: http://localhost:8000/v1."""
+    model: str
+    key_env: str | None = None
+    """The name of the environment variable that holds the key. The key itself is never written anywhere."""
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=4096, gt=0)
+    """Of an answer, its thinking included."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """Of one attempt, from connecting to the last byte."""
+    in_flight: InFlight = InFlight()
+    attempts: int = Field(default=8, gt=0)
+    """Before a request counts as unanswered. With the waits between them, eight last about a minute."""
+    prompt_price: float | None = Field(default=None, ge=0)
+    """Dollars per million tokens."""
+    completion_price: float | None = Field(default=None, ge=0)
+    """Dollars per million tokens."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of a request's body; null takes one away."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _complete(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"expected a URL such as http://localhost:8000/v1, got {url!r}; write it in full")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError(
+                "expected a URL without user, password, query and fragment; put the key where key_env says"
+            )
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _both_prices(self) -> "Endpoint":
+        if (self.prompt_price is None) != (self.completion_price is None):
+            raise ValueError("give prompt_price and completion_price, or neither")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where requests are posted."""
+        return f"{self.base_url}/chat/completions"
+
+    def request(self, *messages: Message, seed: int | None = None, as_json: bool = False) -> Request:
+        """A request under this endpoint's settings."""
+        return Request(
+            model=self.model,
+            messages=messages,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=seed,
+            as_json=as_json,
+            extra=self.extra,
+        )
+
+    def key(self) -> str | None:
+        """The key. Raises RecipeError when the environment has none under the name."""
+        if self.key_env is None:
+            return None
+        key = os.environ.get(self.key_env, "").strip()
+        if not key:
+            raise RecipeError(
+                f"key_env: expected the environment variable {self.key_env} to hold the key of {self.base_url}, "
+                f"but it is not set; export it, or leave key_env out where no key is needed"
+            )
+        return key
+
+    def dollars(self, outcome: Outcome) -> float:
+        """What an outcome has cost; 0 where there are no prices or no token counts."""
+        prompt, completion = outcome.prompt_tokens or 0, outcome.completion_tokens or 0
+        return (prompt * (self.prompt_price or 0.0) + completion * (self.completion_price or 0.0)) / 1e6
+
+
+def body(request: Request) -> dict[str, Any]:
+    """What is posted, and what stands in a batch file. Raises OSError when a picture's file has gone."""
+    fields: dict[str, Any] = {
+        "model": request.model,
+        "messages": [{"role": m.role, "content": _content(m)} for m in request.messages],
+        "temperature": request.temperature,
+        "max_tokens": request.max_tokens,
+        "seed": request.seed,
+        "response_format": {"type": "json_object"} if request.as_json else None,
+        **request.extra,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if not message.images:
+        return message.text
+    pictures = [{"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in message.images]
+    return [*pictures, {"type": "text", "text": message.text}]
+
+
+def _data_url(picture: Picture) -> str:
+    encoded = picture.encoded()
+    kind = "png" if encoded.startswith(b"\x89PNG") else "webp" if encoded[8:12] == b"WEBP" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"

@@ -1,0 +1,200 @@
+"""The one place where answers are kept: an SQLite file, in which each is found again by its request's key.
+
+An answer that is in the log is paid for, and survives `kill -9` and a loss of power. What is written at about the same
+time shares one transaction, and so one fsync.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple, Self, TypeVar, final
+
+from pydantic import TypeAdapter
+
+from firsthand.errors import DataError
+from firsthand.teacher.nouns import Answer, Failure, Outcome
+
+T = TypeVar("T")
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, step TEXT NOT NULL, outcome TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS ledger (
+    step TEXT NOT NULL, model TEXT NOT NULL, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, dollars REAL NOT NULL, PRIMARY KEY (step, model));
+CREATE TABLE IF NOT EXISTS sent (key TEXT PRIMARY KEY, step TEXT NOT NULL);
+"""
+PAY = """
+INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests,
+    prompt_tokens = prompt_tokens + excluded.prompt_tokens, dollars = dollars + excluded.dollars,
+    completion_tokens = completion_tokens + excluded.completion_tokens
+"""
+AT_ONCE = 500
+"""Keys of one SELECT; SQLite allows 32,766."""
+PATIENCE_S = 60.0
+"""How long to wait while another process writes to the file."""
+
+_OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Answer | Failure)
+
+
+class Spent(NamedTuple):
+    """What was paid for; what a server did not report counts as 0."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    dollars: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and completions."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def plus(self, other: "Spent") -> "Spent":
+        """Both together."""
+        return Spent(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.dollars + other.dollars,
+        )
+
+
+class _Entry(NamedTuple):
+    key: str
+    step: str
+    model: str
+    outcome: str
+    cost: Spent
+    durable: "Future[None]"
+
+
+@final
+class AnswerLog:
+    """An open log; any thread may use it. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file. Raises DataError when there is something else under that name."""
+        self.path = path
+        self._guard = threading.Lock()
+        self._reading, self._writing = self._connect(), self._connect()
+        rows = self._reading.execute("SELECT step, requests, prompt_tokens, completion_tokens, dollars FROM ledger")
+        self._spent: dict[str, Spent] = {}
+        for step, *paid in rows.fetchall():
+            self._spent[step] = self.spent(step).plus(Spent(*paid))
+        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name="answer log", daemon=True)
+        self._writer.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is queued, then close the file."""
+        self._queue.put(None)
+        self._writer.join()
+        self._writing.close()
+        self._reading.close()
+
+    def get(self, key: str) -> Outcome | None:
+        """What is known under that key."""
+        return self.get_many([key]).get(key)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """What is known under those keys; the others are absent."""
+        found: dict[str, Outcome] = {}
+        for some in batched(keys, AT_ONCE):
+            query = f"SELECT key, outcome FROM answers WHERE key IN ({', '.join('?' * len(some))})"
+            with self._guard:
+                rows = self._reading.execute(query, some).fetchall()
+            found.update((key, _OUTCOME.validate_json(outcome)) for key, outcome in rows)
+        return found
+
+    def put(self, key: str, outcome: Outcome, *, step: str, dollars: float = 0.0) -> "Future[None]":
+        """Keep an outcome; the future is done when it is on the disk, or raises DataError when that failed.
+
+        An `unanswered` one is not kept, so that it is asked again. Of two under one key, the first one stays.
+        """
+        durable: Future[None] = Future()
+        if isinstance(outcome, Failure) and outcome.reason == "unanswered":
+            durable.set_result(None)
+            return durable
+        durable.set_running_or_notify_cancel()  # whoever waits may give up, but the writer will set a result
+        cost = Spent(1, outcome.prompt_tokens or 0, outcome.completion_tokens or 0, dollars)
+        model = outcome.model if isinstance(outcome, Answer) else ""
+        with self._guard:
+            self._spent[step] = self._spent.get(step, Spent()).plus(cost)
+        self._queue.put(_Entry(key, step, model, outcome.model_dump_json(), cost, durable))
+        return durable
+
+    def spent(self, step: str | None = None) -> Spent:
+        """What a step has cost, or all of them; earlier runs included."""
+        if step is not None:
+            return self._spent.get(step, Spent())
+        total = Spent()
+        for paid in list(self._spent.values()):
+            total = total.plus(paid)
+        return total
+
+    def expect(self, keys: Iterable[str], *, step: str) -> None:
+        """Note that these keys went out in a batch file."""
+        with self._guard, self._reading as db:
+            db.executemany("INSERT OR REPLACE INTO sent VALUES (?, ?)", ((key, step) for key in keys))
+
+    def expected(self, keys: Iterable[str]) -> dict[str, str]:
+        """Of these keys, those that went out in a batch file, with their step."""
+        found: dict[str, str] = {}
+        for some in batched(keys, AT_ONCE):
+            query = f"SELECT key, step FROM sent WHERE key IN ({', '.join('?' * len(some))})"
+            with self._guard:
+                found.update(self._reading.execute(query, some).fetchall())
+        return found
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=PATIENCE_S, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.executescript(TABLES)
+        except sqlite3.DatabaseError as error:
+            db.close()
+            raise DataError(f"{self.path}: expected a log of answers, got {error}; name another file") from error
+        return db
+
+    def _write(self) -> None:
+        while True:
+            entries = [self._queue.get()]
+            while not self._queue.empty():
+                entries.append(self._queue.get())
+            self._commit([entry for entry in entries if entry is not None])
+            if None in entries:
+                return
+
+    def _commit(self, entries: list[_Entry]) -> None:
+        paid: dict[tuple[str, str], Spent] = {}
+        for entry in entries:
+            payer = entry.step, entry.model
+            paid[payer] = paid.get(payer, Spent()).plus(entry.cost)
+        try:
+            with self._writing as db:
+                rows = ((entry.key, entry.step, entry.outcome) for entry in entries)
+                db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+                db.executemany(PAY, ((*payer, *cost) for payer, cost in paid.items()))
+        except sqlite3.Error as error:
+            for entry in entries:
+                entry.durable.set_exception(
+                    DataError(f"{self.path}: an answer could not be kept: {error}; make room, and run again")
+                )
+        else:
+            for entry in entries:
+                entry.durable.set_result(None)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of that size; the last one may be shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
