@@ -6,11 +6,14 @@ import os
 import resource
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -250,6 +253,58 @@ def test_many_small_parts_are_one_huge_cell(folder: Path, value: Any) -> None:
     assert reasons(write_lines(folder, {**row(), "note": value})) == ["text_too_large"]
     with pytest.raises(DataError, match="column `note`: expected at most "):
         load_examples(write_lines(folder, {**row(), "note": value}))
+
+
+N = 199_000
+SLOW = [
+    "a" + " " * N + "b",
+    "\\boxed{" * (N // 7),
+    "\\boxed{" * (N // 14) + "}" * (N // 14),
+    "<answer>" * (N // 8),
+    "<think>" + "<answer>" * (N // 8) + "</answer>",
+    "<CONCLUSION>" * (N // 12) + "</CONCLUSION>x",
+    "answer " * (N // 7),
+    "[" * N,
+    "{'" + "\\'" * 24_000,
+    "[0" + " " * 49_000 + "x",
+    "$" * N,
+    "A) " * (N // 3),
+    "<image>" * (N // 7),
+    "y = 1, " * (N // 7),
+    "\\text{" * (N // 6),
+    "1" * N,
+]
+
+
+@pytest.mark.parametrize("text", SLOW, ids=[text[:12] for text in SLOW])
+def test_no_text_takes_long(folder: Path, text: str) -> None:
+    shapes: list[dict[str, Any]] = [
+        {"question": text, "answer": "B", "choices": ["a", "b"]},
+        *({"question": "Q?", "answer": text, "kind": kind} for kind in ("digit", "choice", "math", "box", "open")),
+        {"question": "Q?", "answer": text},
+        {"question": "Q?", "answer": "3", "trace": text},
+        *({"question": "Q?", "gt": text, "verifier_type": kind} for kind in ("digit", "mcq", "math", "iou")),
+        {"question": "Q?", "gt": "3", "ds_answer": text, "meta": text, "image": text},
+        {"conversations": [{"from": "human", "value": text}, {"from": "gpt", "value": text}]},
+        {"prompt": text, "solution": text},
+    ]
+    before = time.process_time()
+    assert len(streamed(write_lines(folder, *shapes), tidy=True, side="{meta.a}")) == len(shapes)
+    assert time.process_time() - before < 5  # what takes the square of the length takes minutes
+
+
+def test_numbers_and_lists_that_python_cannot_take_are_refused(folder: Path) -> None:
+    cells = [row(answer="[" * 100_000, kind="box"), row(answer=10**400), row(answer="1" * 5000, kind="box")]
+    huge = json.dumps(row()).replace('"3"', "1" * 5000)
+    assert reasons(write_lines(folder, *cells, huge)) == ["bad_answer", "bad_answer", "bad_answer", "bad_row"]
+
+
+def test_text_in_parquet_that_is_no_utf_8_costs_one_row(folder: Path) -> None:
+    texts = pa.array([b"One?", b"\xff\xfe?", b"Two?"]).cast(pa.string(), safe=False)
+    pa.parquet.write_table(pa.table({"question": texts, "answer": [1, 2, 3]}), folder / "t.parquet")
+    assert reasons(folder / "t.parquet") == ["ok", "bad_row", "ok"]
+    with pytest.raises(DataError, match=r"t.parquet row 2, expected text in UTF-8"):
+        load_examples(str(folder / "t.parquet"))
 
 
 def test_a_line_without_an_end_costs_one_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ decided the same have the same bytes.
 import json
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ import pyarrow.parquet
 from firsthand.forge.card import card
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.intake import batches
-from firsthand.forge.parts import Parts
-from firsthand.forge.step import STEP_NAMES, Decision, Dropped, Kept, notes, source_of
+from firsthand.forge.parts import Parts, flat
+from firsthand.forge.step import STEP_NAMES, Dropped, notes, source_of
 from firsthand.records import Example
 from firsthand.run import write_atomically
 from firsthand.sources import write_examples
@@ -45,10 +45,9 @@ def write_data_set(config: ForgeConfig, found: Mapping[str, Parts], out: Path) -
     """
     fresh = out / ".work" / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
-    for part in ("sft", "rl"):
-        _write_shards((e for e in _kept(found["split"]) if notes(e)["part"] == part), fresh / part)
+    parts = {part: _write_shards(flat(found["split"].kept()), part, fresh / part) for part in ("sft", "rl")}
     _write_dropped(found, fresh / "dropped")
-    funnel = count(config.name, found)
+    funnel = _funnel(config.name, found, parts)
     (out / "funnel.json").unlink(missing_ok=True)
     for name in PRODUCTS:
         shutil.rmtree(out / name, ignore_errors=True)
@@ -58,41 +57,42 @@ def write_data_set(config: ForgeConfig, found: Mapping[str, Parts], out: Path) -
     return funnel
 
 
-def count(name: str, found: Mapping[str, Parts]) -> dict[str, Any]:
-    """The funnel: of each step what it read, kept and dropped, in all and per source; and what is in each part."""
+def _funnel(name: str, found: Mapping[str, Parts], parts: Mapping[str, Counter[str]]) -> dict[str, Any]:
+    """Of each step what it read, kept and dropped, in all and per source; and what is in each part."""
     steps = [_counted(step, found[step]) for step in STEP_NAMES]
-    parts: dict[str, Counter[str]] = {"sft": Counter(), "rl": Counter()}
-    for example in _kept(found["split"]):
-        parts[notes(example)["part"]][source_of(example)] += 1
     return {"name": name, "steps": steps, "parts": {part: dict(sorted(n.items())) for part, n in parts.items()}}
 
 
 def _counted(step: str, parts: Parts) -> dict[str, Any]:
     reasons: Counter[str] = Counter()
     sources: dict[str, Counter[str]] = defaultdict(Counter)
-    for decision in _flat(parts):
-        outcome = decision.reason if isinstance(decision, Dropped) else "kept"
-        reasons[outcome] += 1
-        sources[source_of(decision.example)][outcome] += 1
-    kept = reasons.pop("kept", 0)
+    for (source, reason), number in parts.counts().items():
+        reasons[reason] += number
+        sources[source][reason] += number
+    kept = reasons.pop("", 0)
     return {
         "step": step,
         "read": kept + sum(reasons.values()),
         "kept": kept,
         "dropped": dict(sorted(reasons.items())),
         "sources": {
-            name: {"read": sum(counts.values()), "kept": counts["kept"]} for name, counts in sorted(sources.items())
+            name: {"read": sum(counts.values()), "kept": counts[""]} for name, counts in sorted(sources.items())
         },
     }
 
 
-def _write_shards(examples: Iterable[Example], folder: Path) -> None:
+def _write_shards(examples: Iterable[Example], part: str, folder: Path) -> Counter[str]:
+    """Write the examples that belong to a part; how many each source has there."""
     folder.mkdir(parents=True)
+    counts: Counter[str] = Counter()
     number = 0
-    for number, shard in enumerate(batches(map(_published, examples), SHARD), start=1):
+    chosen = (_published(example) for example in examples if notes(example)["part"] == part)
+    for number, shard in enumerate(batches(chosen, SHARD), start=1):
         write_examples(shard, folder / f"part-{number - 1:05d}.parquet")
+        counts.update(map(source_of, shard))
     if number == 0:  # a part without rows still opens, and says so
         write_examples([], folder / "part-00000.parquet")
+    return counts
 
 
 def _published(example: Example) -> Example:
@@ -105,8 +105,7 @@ def _write_dropped(found: Mapping[str, Parts], folder: Path) -> None:
     folder.mkdir(parents=True)
     for step in STEP_NAMES:
         with pa.parquet.ParquetWriter(folder / f"{step}.parquet", _DROPPED) as writer:
-            rows = (_cells(step, d) for d in _flat(found[step]) if isinstance(d, Dropped))
-            for batch in batches(rows, 200):
+            for batch in batches((_cells(step, dropped) for dropped in found[step].dropped()), 200):
                 writer.write_table(pa.Table.from_pylist(batch, schema=_DROPPED))
 
 
@@ -126,11 +125,3 @@ def _cells(step: str, dropped: Dropped) -> dict[str, Any]:
     images = [{"bytes": picture.encoded(), "path": None} for picture in row.images]
     content = row.model_dump_json(exclude={"images"})
     return {**told, "id": row.id, "question": row.question, "answer": row.answer.text, "row": content, "images": images}
-
-
-def _kept(parts: Parts) -> Iterator[Example]:
-    return (decision.example for decision in _flat(parts) if isinstance(decision, Kept))
-
-
-def _flat(parts: Parts) -> Iterator[Decision]:
-    return (decision for part in parts.decisions() for decision in part)

@@ -5,6 +5,7 @@ Pictures are by reference here: they are embedded once, when the data set is wri
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from firsthand.errors import DataError
-from firsthand.forge.step import Decision, Dropped, Kept
+from firsthand.forge.step import Decision, Dropped, Kept, source_of
 from firsthand.records import Example
 from firsthand.run import write_atomically
 from firsthand.sources.stream import Refused
@@ -20,6 +21,7 @@ from firsthand.sources.stream import Refused
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("source", pa.string()),
         ("kept", pa.bool_()),
         ("reason", pa.string()),
         ("detail", pa.string()),
@@ -65,11 +67,11 @@ class Parts:
         pa.parquet.write_table(pa.Table.from_pylist([_cells(d) for d in decisions], schema=_SCHEMA), partial)
         partial.replace(self._path(number))
 
-    def read(self, number: int) -> list[Decision]:
-        """The decisions of one part. Raises DataError when its file is damaged."""
+    def read(self, number: int, kept: bool | None = None) -> list[Decision]:
+        """The decisions of one part: all, what goes on, or what does not. Raises DataError when its file is damaged."""
         path = self._path(number)
         try:
-            cells = pa.parquet.read_table(path).to_pylist()
+            cells = pa.parquet.read_table(path, filters=None if kept is None else [("kept", "=", kept)]).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"{path}: expected a readable part, got: {error}; delete the folder {path.parent}"
@@ -81,9 +83,22 @@ class Parts:
         return map(self.read, range(self.number))
 
     def kept(self, first: int = 0) -> Iterator[list[Example]]:
-        """What goes on, part by part."""
+        """What goes on, part by part, from part `first` on."""
         for number in range(first, self.number):
-            yield [decision.example for decision in self.read(number) if isinstance(decision, Kept)]
+            yield [d.example for d in self.read(number, kept=True) if isinstance(d, Kept)]
+
+    def dropped(self) -> Iterator[Dropped]:
+        """What stays behind."""
+        for number in range(self.number):
+            yield from (d for d in self.read(number, kept=False) if isinstance(d, Dropped))
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """(source, reason) -> rows; the reason of what goes on is empty."""
+        found: Counter[tuple[str, str]] = Counter()
+        for number in range(self.number):
+            columns = pa.parquet.read_table(self._path(number), columns=["source", "reason"]).to_pydict()
+            found.update(zip(columns["source"], columns["reason"], strict=True))
+        return found
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:05d}.parquet"
@@ -99,6 +114,7 @@ def _cells(decision: Decision) -> dict[str, object]:
     is_refused = isinstance(row, Refused)
     return {
         "id": row.place if isinstance(row, Refused) else row.id,
+        "source": source_of(row),
         "kept": isinstance(decision, Kept),
         "reason": decision.reason if isinstance(decision, Dropped) else "",
         "detail": decision.detail if isinstance(decision, Dropped) else "",

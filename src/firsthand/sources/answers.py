@@ -136,7 +136,7 @@ def _corners(value: object) -> tuple[float, float, float, float]:
     if isinstance(value, str):
         try:
             numbers = json.loads(value)
-        except ValueError as broken:
+        except (ValueError, RecursionError) as broken:
             raise BadRow("answer", expected, shown(value), "write four numbers in brackets") from broken
     if not isinstance(numbers, list | tuple) or len(numbers) != 4 or not all(_is_number(n) for n in numbers):
         raise BadRow("answer", expected, shown(value), "write four numbers in brackets")

@@ -8,11 +8,10 @@ import re
 from typing import Any
 
 from firsthand.sources.rows import BadRow, Cells, shown
+from firsthand.sources.tidy import split_block
 
 _ASKS = ("human", "user")
 _REPLIES = ("gpt", "assistant")
-_ANSWER = re.compile(r"(.*)<answer>(.*?)</answer>\s*", re.DOTALL)
-_CONCLUSION = re.compile(r"(.*)<CONCLUSION>(.*?)</CONCLUSION>\s*", re.DOTALL)
 _STAGE = re.compile(r"</?(?:SUMMARY|CAPTION|REASONING)>")
 
 
@@ -31,12 +30,11 @@ def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
 
 def split_reply(text: str) -> Cells:
     """A reply as `answer`, and `trace` where there are steps before it."""
-    if concluded := _CONCLUSION.fullmatch(text):
-        steps = _STAGE.sub("", concluded.group(1)).strip()
-        answer = concluded.group(2).strip()
+    if concluded := split_block(text, "CONCLUSION"):
+        steps, answer = _STAGE.sub("", concluded[0]).strip(), concluded[1].strip()
         return {"answer": answer, "trace": f"<think>\n{steps}\n</think>\n<answer>{answer}</answer>"}
-    if answered := _ANSWER.fullmatch(text):
-        steps, answer = answered.group(1).strip(), answered.group(2).strip()
+    if answered := split_block(text, "answer"):
+        steps, answer = (part.strip() for part in answered)
         return {"answer": answer, "trace": f"{steps}\n<answer>{answer}</answer>"} if steps else {"answer": answer}
     return {"answer": text}
 

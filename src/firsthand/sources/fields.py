@@ -20,7 +20,8 @@ DEEPEST_LITERAL = 16
 
 _VALUE = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|True|False|None|true|false|null")
 _SHAPE = re.compile(r"(?!.*0\s*0)[\s0\[\](){},:]*+", re.DOTALL)
-_STRING = re.compile(r"'(?:[^'\\]++|\\.)*+'|\"(?:[^\"\\]++|\\.)*+\"", re.DOTALL)
+# One that is never closed goes to the end: looking for each quote's partner anew would take the square of the length.
+_STRING = re.compile(r"'(?:[^'\\]++|\\.)*+(?:'|\\?\Z)|\"(?:[^\"\\]++|\\.)*+(?:\"|\\?\Z)", re.DOTALL)
 
 
 def mapped(cells: Cells, fields: Mapping[str, str]) -> tuple[Cells, dict[str, str]]:
@@ -78,9 +79,9 @@ def _inside(value: object, key: str) -> object:
         return None
     if key == "*":
         return _most(value)
-    if value and all(isinstance(part, dict) for part in value) and not key.isdigit():
+    if value and all(isinstance(part, dict) for part in value) and not key.isdecimal():
         return [part.get(key) for part in value]
-    return value[int(key)] if key.isdigit() and int(key) < len(value) else None
+    return value[int(key)] if key.isdecimal() and int(key) < len(value) else None
 
 
 def _most(values: list[object]) -> object:

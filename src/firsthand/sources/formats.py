@@ -12,6 +12,7 @@ from firsthand.errors import DataError
 from firsthand.sources import chats, json_items, jsonl, parquet, trl, vlaa, vlmevalkit
 from firsthand.sources.folder import data_files
 from firsthand.sources.rows import Cells, Row
+from firsthand.sources.text import check_cells
 
 Format = Literal["auto", "jsonl", "parquet", "folder", "vlmevalkit", "vlaa"]
 
@@ -51,6 +52,7 @@ def plain(cells: Cells, folder: Path, form: Format = "auto", kind: str | None = 
 
     `folder` is what image paths start from unless the format says otherwise; `kind` is for rows that name none.
     """
+    check_cells(cells)  # before any pattern is searched in them
     if form == "vlaa" or vlaa.is_vlaa(cells):
         return Plain(*vlaa.plain_cells(cells, kind), vlaa.image_root(folder))
     if chats.is_chat(cells):

@@ -4,6 +4,7 @@ Memory is bounded: a line that is longer than `LONGEST` is a bad row, and never 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -59,5 +60,5 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; JSON would let the last of two equal keys win without a word."""
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+        raise ValueError(f"key {shown(next(k for k, count in Counter(keys).items() if count > 1))} is there twice")
     return dict(pairs)

@@ -8,7 +8,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from firsthand.errors import DataError
-from firsthand.sources.rows import Row
+from firsthand.sources.rows import BadRow, Cells, Row, shown
 
 _BATCH = 32
 """Rows held as Python objects at a time; each may carry several pictures."""
@@ -32,11 +32,21 @@ def rows(path: Path) -> Iterator[Row]:
         for batch in _batches(path):
             if len(set(batch.schema.names)) != len(batch.schema.names):
                 raise DataError(f"{path}: expected columns with different names, got {batch.schema.names}; rename one")
-            for cells in _exact_decimals(batch).to_pylist():
+            for cells in _cells(_exact_decimals(batch)):
                 number += 1
                 yield Row(f"{path.name} row {number}", path.parent, cells, path.name, number)
     except (pa.ArrowException, OSError) as broken:
         raise _unreadable(path, broken) from broken
+
+
+def _cells(batch: pa.RecordBatch) -> Iterator[Cells | BadRow]:
+    """The rows of a batch; one with a value that Python cannot hold, such as text that is no UTF-8, is a bad row."""
+    for i in range(batch.num_rows):
+        try:
+            yield batch.slice(i, 1).to_pylist()[0]
+        except (ValueError, OverflowError) as broken:
+            got = f"a value that cannot be read ({shown(str(broken))})"
+            yield BadRow(None, "text in UTF-8, and dates that exist", got, "export it again")
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:

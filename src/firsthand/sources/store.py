@@ -84,7 +84,7 @@ def stored_example(row: Row, door: PictureDoor) -> Example:
             traces=_TRACES.validate_json(cells["traces"]),
             meta=json.loads(cells["meta"]),
         )
-    except (ValidationError, ValueError, TypeError) as broken:
+    except (ValidationError, ValueError, TypeError, RecursionError) as broken:
         got = shown(str(broken).replace("\n", " "))
         raise BadRow(None, "an example as write_examples wrote it", got, "write the file again") from broken
 

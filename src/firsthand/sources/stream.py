@@ -21,6 +21,8 @@ from firsthand.sources.tidy import tidied
 _LOG = logging.getLogger(__name__)
 _GLANCE = 12
 """Columns of a refused row that are shown."""
+_DETAIL = 1000
+"""Characters of a refusal's detail: a column's name can be as long as its maker likes."""
 _LONGEST = 10 * LONGEST
 """Characters of a cell of our own Parquet: demonstrations of several styles stand in one."""
 _OURS = frozenset({"source", "caption", "side"})
@@ -58,7 +60,9 @@ def stream_rows(source: Source, limits: Limits | None = None) -> Iterator[Exampl
         try:
             yield _example(source, row, reader, door, origin)
         except BadRow as bad:
-            yield Refused(place=row.place, reason=bad.reason, detail=str(bad), cells=_glance(row.cells), source=origin)
+            yield Refused(
+                place=row.place, reason=bad.reason, detail=str(bad)[:_DETAIL], cells=_glance(row.cells), source=origin
+            )
     if row is None:
         remedy = "check the path, and `only` if it is given"
         raise DataError(f"{source.path}: expected at least one row, got none; {remedy}")

@@ -10,12 +10,18 @@ The wrappers are those found in VLAA-Thinking's files and in the sets that they 
 import re
 
 _BOXED = re.compile(r"\\f?boxed\s*\{")
-_MARKER = re.compile(r"†?\s*\**(?:\bfinal\s+|\bthe\s+)?\banswer\s*(?:is\b\s*:?|:|：)\s*\**", re.IGNORECASE)
+# No pattern may start with white space, or try each of many starts to the end: answers come from others, and are long.
+_MARKER = re.compile(r"\banswer\s{0,9}(?:is\b\s{0,9}:?|:|：)\s{0,9}\**", re.IGNORECASE)
 _OUTPUT = re.compile(r"^output\s*\d*\s*[:：]?\s*", re.IGNORECASE)
 _WRAPPERS = (("\\[", "\\]"), ("\\(", "\\)"), ("$$", "$$"), ("$", "$"), ("**", "**"))
 _LETTER = re.compile(r"\(?([A-Za-z])(?:\)|\.|:|：|$)")
 _FUNCTION = re.compile(r"(?:y|[fg]\s*\(\s*x\s*\))\s*=")
 _BOX = re.compile(r"\[\s*[\d.]+(?:\s*,\s*[\d.]+){3}\s*\]")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_MOST_BOXES = 8
+"""Unfinished boxes that are passed over before the search ends (ours)."""
+_MOST_WRAPPERS = 8
+"""Wrappers inside each other that are taken off (ours)."""
 _EQUATION = re.compile(r"[A-Za-z]\w*(?:\s*\(\s*\w\s*\))?\s*=")
 
 
@@ -38,12 +44,31 @@ def tidied(answer: object, kind: str | None) -> object:
 
 def unwrapped(text: str) -> str:
     """Text without the marks of maths, and the box, that stand around all of it."""
-    text = text.strip()
+    for _ in range(_MOST_WRAPPERS):
+        inner = _inside(text := text.strip())
+        if inner is None:
+            break
+        text = inner
+    return text
+
+
+def split_block(text: str, tag: str) -> tuple[str, str] | None:
+    """What is before and in the last `<tag>...</tag>`, if the text ends with one."""
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    text = text.rstrip()
+    start = text.rfind(opening)
+    if start < 0 or not text.endswith(closing):
+        return None
+    return text[:start], text[start + len(opening) : -len(closing)]
+
+
+def _inside(text: str) -> str | None:
+    """What one wrapper holds that stands around all of the text."""
     for before, after in _WRAPPERS:
         inner = text[len(before) : -len(after)]
         if text.startswith(before) and text.endswith(after) and len(text) > len(before + after) and before not in inner:
-            return unwrapped(inner)
-    return unwrapped(inside) if (inside := _only_boxed(text)) is not None else text
+            return inner
+    return _only_boxed(text)
 
 
 def _after_marker(text: str) -> str:
@@ -53,7 +78,7 @@ def _after_marker(text: str) -> str:
 
 
 def _last_boxed(text: str) -> str | None:
-    for start in reversed(list(_BOXED.finditer(text))):
+    for start in list(_BOXED.finditer(text))[: -_MOST_BOXES - 1 : -1]:
         if (end := _closing(text, start.end())) is not None:
             return text[start.end() : end]
     return None
@@ -67,10 +92,10 @@ def _only_boxed(text: str) -> str | None:
 def _closing(text: str, start: int) -> int | None:
     """Where the brace that was opened just before `start` closes."""
     depth = 1
-    for sign in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+    for sign in _BRACE.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(sign.group(), 0)
         if depth == 0:
-            return start + sign.start()
+            return sign.start()
     return None
 
 

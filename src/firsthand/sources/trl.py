@@ -10,11 +10,11 @@ What TRL counts, is counted the same way here: image parts must equal images, an
 Source: trl 1.16, `data_utils.prepare_multimodal_messages`.
 """
 
-import re
 from typing import Any
 
 from firsthand.sources.common import MARK
 from firsthand.sources.rows import BadRow, Cells, is_missing, shown
+from firsthand.sources.tidy import split_block
 
 _GOLD = ("answer", "ground_truth", "solution")
 
@@ -46,14 +46,15 @@ def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
 def _take_gold(rest: Cells, gold: str) -> Any:
     """Remove the gold column, and its <answer> block if it has one; steps around the block are a demonstration."""
     value = rest.pop(gold)
-    block = re.fullmatch(r"(.*)<answer>(.*?)</answer>\s*", value, re.DOTALL) if isinstance(value, str) else None
+    block = split_block(value, "answer") if isinstance(value, str) else None
     if block is None:
         return value
-    if block.group(1).strip():
+    steps, inside = block
+    if steps.strip():
         if "trace" in rest:
             raise BadRow(gold, "one demonstration", "steps here and a `completion`", "keep one of the two")
         rest["trace"] = value
-    return block.group(2)
+    return inside
 
 
 def _count(cells: Cells) -> int:

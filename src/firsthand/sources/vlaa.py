@@ -20,7 +20,7 @@ from firsthand.records import Example, Picture
 from firsthand.sources.fields import literal
 from firsthand.sources.rows import BadRow, Cells, shown
 from firsthand.sources.store import encoded_picture
-from firsthand.sources.tidy import tidied, unwrapped
+from firsthand.sources.tidy import split_block, tidied, unwrapped
 
 KIND_OF = {"digit": "digit", "mcq": "choice", "math": "math", "iou": "box", "open": "open"}
 """`verifier_type` -> our kind. `iou` and `open` are our names: nobody has written down what the release says there."""
@@ -50,7 +50,6 @@ _SHAPES = {
 }
 """What an answer of an SFT row looks like when its verifier could read it: about a third are prose."""
 
-_BLOCK = re.compile(r"<answer>(.*?)</answer>\s*$", re.DOTALL)
 _EXTENSIONS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
 
 
@@ -59,7 +58,7 @@ def is_vlaa(cells: Cells) -> bool:
     if "question" not in cells or "choices" in cells or "options" in cells:
         return False
     answer = cells.get("answer")
-    finished = isinstance(answer, str) and "<think>" in answer and _BLOCK.search(answer) is not None
+    finished = isinstance(answer, str) and "<think>" in answer and split_block(answer, "answer") is not None
     return ("gt" in cells and "answer" not in cells) or (finished and not {"trace", "solution"} & cells.keys())
 
 
@@ -91,11 +90,11 @@ def _gold_and_trace(cells: Cells) -> tuple[object, str | None, dict[str, str]]:
     text = cells.get(column)
     if not isinstance(text, str) or not text.strip():
         return cells.get("gt", text), None, names
-    block = _BLOCK.search(text)
+    block = split_block(text, "answer")
     if block is None:
         return cells.get("gt", text), text, names
-    inside = block.group(1)
-    return cells.get("gt", inside), f"{text[: block.start()]}<answer>{unwrapped(inside)}</answer>", names
+    steps, inside = block
+    return cells.get("gt", inside), f"{steps}<answer>{unwrapped(inside)}</answer>", names
 
 
 def _verified(cells: Cells) -> str | None:
