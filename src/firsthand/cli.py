@@ -118,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A.B=C",
         help="change a value of the forge, such as rewrite.words=20",
     )
+    forge.add_argument("--batch-out", type=Path, metavar="DIR", help="write requests as batch files, and stop")
+    forge.add_argument(
+        "--batch-in", type=Path, nargs="+", metavar="FILE", default=[], help="read answers of batch files"
+    )
     forge.set_defaults(command=_forge)
 
     report = commands.add_parser("report", help="run directories -> one self-contained HTML file")
@@ -240,14 +244,20 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _forge(args: argparse.Namespace) -> int:
     from firsthand.config import build, override, read_yaml
-    from firsthand.forge import ForgeConfig, forge
+    from firsthand.forge import ForgeConfig, Waiting, forge, read_answers
     from firsthand.forge.terminal import progress, show
     from firsthand.report.forged import write_forge_report
 
     config = build(ForgeConfig, override(read_yaml(args.forge), args.set), str(args.forge))
     out = args.out or Path("forge") / (f"{config.name}-dry-run" if args.dry_run else config.name)
-    with progress() as on_report:
-        funnel, costs = forge(config, out, rehearsal=args.dry_run, on_report=on_report)
+    if args.batch_in:
+        print(f"answers that were new: {read_answers(config, out, args.batch_in):,}")
+    try:
+        with progress() as on_report:
+            funnel, costs = forge(config, out, rehearsal=args.dry_run, batch_out=args.batch_out, on_report=on_report)
+    except Waiting as waiting:
+        print(waiting)
+        return 0
     show(funnel)
     print(f"data set: {out}\nreport: {write_forge_report(out, costs)}")
     return 0

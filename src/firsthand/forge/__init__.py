@@ -9,16 +9,20 @@ collect -> caption -> distill -> rewrite -> verify -> split        (VLAA-Thinkin
     parts.py      what a step kept and dropped, on disk
     run.py        the steps in turn; stops and goes on anywhere
     output.py     what they kept -> the data set, its funnel and its card
+    views.py      the data set in the formats of others
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.output import write_data_set
-from firsthand.forge.run import Forge, Report
+from firsthand.forge.run import Forge, Report, Waiting, work_of
 from firsthand.forge.step import STEP_NAMES
+from firsthand.forge.views import write_views
+from firsthand.teacher import AnswerLog, Endpoint
+from firsthand.teacher.batch import read_batch
 
 
 def forge(
@@ -26,16 +30,32 @@ def forge(
     out: Path,
     *,
     rehearsal: bool = False,
+    batch_out: Path | None = None,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Carry out a forge, or what is left of it, and write its data set to `out`; the funnel, and each step's costs.
 
-    `rehearsal` asks nobody: the teacher inside answers. Raises RecipeError, DataError, BudgetSpent or Outage; nothing
+    `rehearsal` asks nobody: the teacher inside answers. `batch_out` asks nobody either: a step's requests are written
+    to batch files there, and `Waiting` is raised. Raises RecipeError, DataError, BudgetSpent or Outage; nothing
     is lost then, and the same call goes on.
     """
-    run = Forge(config, out, rehearsal, on_report)
+    run = Forge(config, out, rehearsal, batch_out, on_report)
     found = run.run()
-    return write_data_set(config, found, out), run.costs()
+    funnel = write_data_set(config, found, out)
+    write_views(out, config.views)
+    return funnel, run.costs()
 
 
-__all__ = ["STEP_NAMES", "Forge", "ForgeConfig", "Report", "forge"]
+def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:
+    """Keep what batch files answer; how many answers were new. Raises DataError."""
+    with AnswerLog(work_of(out) / "answers.sqlite") as log:
+        return sum(read_batch(file, log, _endpoint(config)) for file in files)
+
+
+def _endpoint(config: ForgeConfig) -> Endpoint | None:
+    """Whose prices batches are counted by: the one endpoint's, where there is only one."""
+    endpoints = {t.model: t for t in config.teachers.values() if isinstance(t, Endpoint)}
+    return next(iter(endpoints.values())) if len(endpoints) == 1 else None
+
+
+__all__ = ["STEP_NAMES", "Forge", "ForgeConfig", "Report", "Waiting", "forge", "read_answers"]

@@ -23,6 +23,8 @@ from firsthand.sources.source import Source
 from firsthand.teacher import Budget, Endpoint
 from firsthand.worlds import WORLDS
 
+View = Literal["trl", "vlaa"]
+
 ASKING = ("caption", "distill", "rewrite", "verify")
 """The steps that ask a teacher."""
 
@@ -79,6 +81,8 @@ class ForgeConfig(Record):
     """Step -> a template of your own, in place of the one that ships."""
     budget: Budget = Field(default_factory=Budget)
     """Over all steps, earlier runs of this forge included."""
+    views: tuple[View, ...] = ()
+    """Copies of the data set in other formats: `trl`, `vlaa`."""
     collect: CollectConfig = Field(default_factory=CollectConfig)
     rewrite: RewriteConfig = Field(default_factory=RewriteConfig)
     verify: VerifyConfig = Field(default_factory=VerifyConfig)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from firsthand.errors import RecipeError
+from firsthand.errors import FirsthandError, RecipeError
 from firsthand.forge.caption import Caption
 from firsthand.forge.collect import Collect, refused
 from firsthand.forge.config import ASKING, ForgeConfig, Scenes
@@ -32,6 +32,7 @@ from firsthand.records import Example, content_id
 from firsthand.reward import Router
 from firsthand.sources.stream import Refused
 from firsthand.teacher import AnswerLog, Desk, Endpoint, Progress
+from firsthand.teacher.batch import write_batch
 
 PART = 500
 """Rows of a part: what a kill can cost a step beside the requests in flight, at most."""
@@ -47,6 +48,10 @@ class Report:
     progress: Progress | None = None
 
 
+class Waiting(FirsthandError):
+    """Requests have been written to batch files; the forge goes on when their answers are there."""
+
+
 OnReport = Callable[[Report], None]
 
 
@@ -58,12 +63,14 @@ class Forge:
     out: Path
     rehearsal: bool = False
     """Ask nobody: every teacher is the one inside."""
+    batch_out: Path | None = None
+    """Write a step's requests to batch files here, instead of asking an endpoint."""
     on_report: OnReport = field(default=lambda report: None)
 
     @property
     def work(self) -> Path:
         """Where everything is that going on needs."""
-        return self.out / ".work"
+        return work_of(self.out)
 
     def run(self) -> dict[str, Parts]:
         """Carry out what is left of the six steps; the results of each.
@@ -99,8 +106,10 @@ class Forge:
             done, kept = done + len(earlier), kept + _kept(earlier)
             if isinstance(step, Collect):
                 step.remember(earlier)
-        given = self._rows(first) if before is None else before.kept(first)
         teacher = self._teacher(step.name)
+        if self.batch_out is not None and isinstance(teacher, Endpoint) and before is not None:
+            self._write_batch(step, before.kept(first), log)
+        given = self._rows(first) if before is None else before.kept(first)
         scenes = teacher if isinstance(teacher, SceneTeacher) else None
         desk = Desk(teacher, log, self.config.budget, step=step.name)
         number, decided = first, list[Decision]()
@@ -118,6 +127,17 @@ class Forge:
                     scenes.forget(asked)
         parts.finish(kept)
         self.on_report(Report(step.name, done, done, None))
+
+    def _write_batch(self, step: Step, given: Iterable[list[Example]], log: AnswerLog) -> None:
+        """Raises Waiting when there are requests that nobody has answered."""
+        assert self.batch_out is not None
+        requests = (request for _, request in _pairs(step, given, None) if request is not None)
+        files = write_batch(requests, self.batch_out / step.name, log, step=step.name)
+        if files:
+            raise Waiting(
+                f"{step.name}: its requests are in {', '.join(map(str, files))}; have them answered (a hosted batch, "
+                "or `vllm run-batch -i FILE -o ANSWERS`), then give the same command with --batch-in ANSWERS"
+            )
 
     def _rows(self, first: int) -> Iterator[list[Example | Refused]]:
         """The sources' rows in parts, from part `first` on; those before it are read, but not looked at."""
@@ -164,6 +184,11 @@ class Forge:
             except BlockingIOError as error:
                 raise RecipeError(f"{self.out}: another process works on this forge; wait for it or stop it") from error
             yield
+
+
+def work_of(out: Path) -> Path:
+    """The folder in a data set's folder that going on needs."""
+    return out / ".work"
 
 
 def _kept(decisions: Iterable[Decision]) -> int:

@@ -13,7 +13,8 @@ from firsthand.sources.rows import BadRow, Cells, Row, shown
 _CHUNK = 2**20
 _START = 2**16
 """Bytes that are searched for the first sign: white space may stand before it."""
-_PLAIN = json.JSONDecoder()
+# Python refuses to read longer numbers. That would end the file here, so they stay text until `_CHECKED` refuses them.
+_PLAIN = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) < 4000 else digits)
 _CHECKED = json.JSONDecoder(object_pairs_hook=jsonl.once)
 
 
@@ -39,7 +40,7 @@ def _items(path: Path) -> Iterator[Row]:
         try:
             for number, cells in enumerate(_Array(file.read).items(), start=1):
                 yield Row(f"{path.name} item {number}", path.parent, cells, path.name, number)
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as broken:
+        except (ValueError, RecursionError) as broken:
             raise DataError(f"{path}: expected an array of JSON objects, got: {broken}; export it again") from broken
 
 

@@ -34,11 +34,13 @@ def write_batch(requests: Iterable[Request], folder: Path, log: AnswerLog, *, st
 
     Raises DataError when the folder has batch files already: they may be under way.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if there := sorted(folder.glob("batch-*.jsonl")):
-        raise DataError(f"{folder}: expected no batch files, got {there[0].name}; name another folder, or delete them")
+    there = sorted(folder.glob("batch-*.jsonl"))
     files: list[Path] = []
     for pack in _packed(_missing(requests, log)):
+        if there:
+            remedy = "read their answers, name another folder, or delete them"
+            raise DataError(f"{folder}: expected no batch files, got {there[0].name}; {remedy}")
+        folder.mkdir(parents=True, exist_ok=True)
         files.append(folder / f"batch-{len(files):03d}.jsonl")
         files[-1].write_bytes(b"".join(pack.values()))
         log.expect(pack, step=step)
