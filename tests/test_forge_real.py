@@ -117,7 +117,7 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
         ForgeConfig,
         {
             "name": "real",
-            "sources": [{"worlds": ["count", "describe"], "number": 24}],
+            "sources": [{"worlds": ["count", "describe"], "number": 120}],
             "teachers": {"default": teacher},
             "prompts": {step: str(tmp_path / f"{step}.txt") for step in ("caption", "distill", "verify")},
         },
@@ -127,7 +127,7 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
     for step in funnel["steps"]:
         assert step["read"] == step["kept"] + sum(step["dropped"].values())
     requests = {row["step"]: row["requests"] for row in costs}
-    assert requests["caption"] == 24 and requests["distill"] >= 12
+    assert requests["caption"] == 120 and 0 < requests["distill"] < 120  # equal questions make one request
     assert all(row["prompt_tokens"] > 0 and row["completion_tokens"] > 0 for row in costs if row["step"] != "verify")
     # The reasoner does not see the picture, and guesses: some guesses at a count are right.
     parts = [part for part in ("sft", "rl") if funnel["parts"][part]]
