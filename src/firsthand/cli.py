@@ -124,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     forge.set_defaults(command=_forge)
 
+    perplexity = commands.add_parser("perplexity", help="how much a model is surprised by demonstrations, per row")
+    perplexity.add_argument("model", help="a Hugging Face folder, a finished run directory, or `small`")
+    perplexity.add_argument("--data", required=True, help="as for evaluate; every row has a demonstration")
+    perplexity.add_argument("--out", type=Path, required=True, help="JSONL: id, perplexity, tokens")
+    perplexity.set_defaults(command=_perplexity)
+
     report = commands.add_parser("report", help="run directories -> one self-contained HTML file")
     report.add_argument("runs", type=Path, nargs="+", help="run directories, or folders that hold some")
     report.add_argument("--out", type=Path, default=Path("report.html"))
@@ -225,12 +231,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     from firsthand.evaluation import Protocol, evaluate_folder
     from firsthand.recipe import Data
     from firsthand.reward import Reward
-    from firsthand.worlds import SMALL
 
-    model = SMALL if args.model == "small" else Path(args.model)
-    name = model.resolve().name
-    if (model / "DONE").exists():
-        model, name = model / "model", name.rpartition("-s")[0]
+    model, name = _model(args.model)
     chosen = {key: getattr(args, key) for key in ("max_new_tokens", "samples", "temperature", "system")}
     protocol = build(Protocol, chosen, "evaluate")
     reward = build(Reward, override({}, args.set), "evaluate --set")
@@ -240,6 +242,27 @@ def _evaluate(args: argparse.Namespace) -> int:
     console.families(folder / "evaluation.json")
     print(f"scores: {folder / 'scores.jsonl'}")
     return 0
+
+
+def _perplexity(args: argparse.Namespace) -> int:
+    from firsthand.console import Console
+    from firsthand.perplexity import write_perplexities
+    from firsthand.recipe import Data
+
+    model, name = _model(args.model)
+    with Console() as console:
+        write_perplexities(model, Data.parse(args.data), args.out, console.evaluation(name))
+    print(f"perplexities: {args.out}")
+    return 0
+
+
+def _model(given: str) -> tuple[Path, str]:
+    """A model's folder and its name, from a folder, a run directory or `small`."""
+    from firsthand.worlds import SMALL
+
+    model = SMALL if given == "small" else Path(given)
+    name = model.resolve().name
+    return (model / "model", name.rpartition("-s")[0]) if (model / "DONE").exists() else (model, name)
 
 
 def _forge(args: argparse.Namespace) -> int:

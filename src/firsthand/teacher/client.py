@@ -78,17 +78,10 @@ class Client:
         Raises BudgetSpent, Outage, or RecipeError for a wrong setting; after one of these no other request starts.
         """
         try:
-            outcome = await self._persist(request)
-            self._breaker.note(outcome)
-            # What is rejected before anything was answered may be a setting's fault: it is asked again next time.
-            if not (isinstance(outcome, Failure) and outcome.reason == "rejected") or self._breaker.proven:
-                dollars = self._endpoint.dollars(outcome)
-                await asyncio.wrap_future(self._log.put(request.key, outcome, step=self._step, dollars=dollars))
-            self._budget.counts(outcome)
+            return await self._persist(request)
         except FirsthandError as error:
             self._gate.close(error)
             raise
-        return outcome
 
     async def _persist(self, request: Request) -> Outcome:
         """Try until there is an outcome, or no attempt is left."""
@@ -109,7 +102,9 @@ class Client:
                 # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
                 longest = min(LONGEST_NAP_S, FIRST_NAP_S * 2 ** (attempt - 1))
                 await self._gate.nap(again.pause + random.uniform(0, longest))
-        return Failure(reason="unanswered", detail=f"{attempt} attempts; the last: {last}")
+        lost = Failure(reason="unanswered", detail=f"{attempt} attempts; the last: {last}")
+        self._breaker.note(lost)
+        return lost
 
     async def _through_the_gate(self, request: Request) -> Outcome:
         """One attempt, as soon as the limiter and the budget let it start."""
@@ -119,6 +114,8 @@ class Client:
             self._budget.check(self._log.spent())
             outcome = await self._attempt(request)
             limiter.answered(started, clock(), self._gate.inside)
+            # Inside the gate: what is not on the disk yet counts as in flight, and a kill loses no more than that.
+            await self._keep(request, outcome)
             return outcome
         except _Again as again:
             if again.overload:
@@ -126,6 +123,14 @@ class Client:
             raise
         finally:
             self._gate.leave()
+
+    async def _keep(self, request: Request, outcome: Outcome) -> None:
+        self._breaker.note(outcome)
+        # What is rejected before anything was answered may be a setting's fault: it is asked again next time.
+        if not (isinstance(outcome, Failure) and outcome.reason == "rejected") or self._breaker.proven:
+            dollars = self._endpoint.dollars(outcome)
+            await asyncio.wrap_future(self._log.put(request.key, outcome, step=self._step, dollars=dollars))
+        self._budget.counts(outcome)
 
     async def _attempt(self, request: Request) -> Outcome:
         data = _encoded(request)
