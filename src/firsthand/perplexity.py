@@ -23,7 +23,8 @@ def write_perplexities(
 ) -> None:
     """Write one line per example to `out`: `{"id", "perplexity", "tokens"}`, in the order of the data.
 
-    Of the first demonstration of each, the end of turn included; `exp` of the mean negative log-prob per token.
+    Of the first demonstration of each, the end of turn included; `exp` of the mean negative log-prob per token, among
+    the tokens that a reply may contain (picture placeholders are none).
     Raises DataError when the model or the data cannot be used, or an example has no demonstration.
     """
     model_config(model)
