@@ -29,8 +29,8 @@ def test_a_perplexity_is_that_of_transformers_logits(tmp_path: Path) -> None:
     for row, example in zip(found, examples, strict=True):
         prompt, reply = encoder.prompt(example).token_ids, encoder.reply(example.traces[0].text)
         ids = torch.tensor([[*prompt, *reply]])
-        with torch.inference_mode():
-            logits_TV = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+        with torch.no_grad():
+            logits_TV = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1].clone()
         logits_TV[:, list(policy.banned_ids)] = float("-inf")  # picture placeholders are no words
         loss = float(torch.nn.functional.cross_entropy(logits_TV, ids[0, len(prompt) :]))
         assert row["tokens"] == len(reply)
