@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--latency", type=float, default=1.0, help="seconds (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=20, help="answers per request in flight (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=40, help="answers per request in flight (%(default)s)")
     parser.add_argument("--scripted", type=int, default=50_000, help="rows for the scripted teacher (%(default)s)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -584,6 +584,8 @@ def test_an_array_is_read_item_by_item(folder: Path, monkeypatch: pytest.MonkeyP
         found = streamed(folder / "all.json")
         assert isinstance(found[10], Refused) and found[10].place == "all.json item 11"
         assert [f.question for f in found if isinstance(f, Example)] == whole
+    (folder / "all.json").write_text("[12345, 678]")
+    assert len(streamed(folder / "all.json")) == 2
 
 
 @pytest.mark.parametrize(
@@ -622,6 +624,7 @@ def test_a_key_that_is_there_twice_costs_one_item(folder: Path) -> None:
         ("Output: 7", "math", "7"),
         (r"\[\boxed{\frac{1}{2}}\]", "math", r"\frac{1}{2}"),
         (r"$x^2$", "math", "x^2"),
+        (r"\[ \( **7** \) \]", "digit", "7"),
         (r"\boxed{\{1, 2\}}", "math", r"\{1, 2\}"),
         (r"\boxed{1}{", "math", "1"),
         ("a = 2 and y = 2x", "math", "y = 2x"),

@@ -315,7 +315,8 @@ def test_a_line_without_an_end_costs_one_row(folder: Path, monkeypatch: pytest.M
 
 def test_a_refusal_shows_little_and_no_control_characters(folder: Path) -> None:
     columns = {f"c{i}": "y" * 10_000 for i in range(100)}
-    for bad in (row(question="\x1b[2J" + "x" * 10_000, **columns), row(**{"\x1b" * 500: 1}), "\x1b" * 500):
+    named = row(**{"c" * 10_000: nested(40)})
+    for bad in (row(question="\x1b[2J" + "x" * 10_000, **columns), row(**{"\x1b" * 500: 1}), "\x1b" * 500, named):
         [refused] = streamed(write_lines(folder, bad))
         assert isinstance(refused, Refused)
         told = refused.model_dump_json()
