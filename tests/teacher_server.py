@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from email.utils import formatdate
 from typing import Any
 
-TOKENS = {"prompt_tokens": 10, "completion_tokens": 5}
+TOKENS = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
 class Server:

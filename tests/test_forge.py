@@ -23,7 +23,7 @@ from firsthand.forge.split import REFLECTIVE_CUES, Quota, Split, SplitConfig, sh
 from firsthand.forge.step import Decision, Dropped, Kept, Step, noted, notes
 from firsthand.forge.teaching import Voice
 from firsthand.forge.verify import Verify, VerifyConfig, yes_or_no
-from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, png
+from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Trace, png
 from firsthand.reward import Router
 from firsthand.teacher import Answer, Failure, Outcome
 from firsthand.worlds import generate
@@ -201,6 +201,18 @@ def test_side_information_is_told_and_a_source_may_be_left_alone() -> None:
     step = Distill(VOICE, None, ("a",))
     [kept] = decided(step, [told])
     assert isinstance(kept, Kept) and kept.example.traces == ()
+
+
+def test_a_source_may_bring_its_own_demonstrations() -> None:
+    step = Distill(VOICE, None, (), ("own",))
+    rows = [
+        example(source="own", traces=(Trace(style="plain", text=text),))
+        for text in ("<think>3 and 4</think><answer>7</answer>", "<think></think><answer>7</answer>", "3 and 4")
+    ]
+    assert [a.request for a in step.ask(rows)] == [None] * 3
+    kept, *dropped = decided(step, rows)
+    assert isinstance(kept, Kept) and kept.example.traces[0].text == "<think>\n3 and 4\n</think>\n<answer>7</answer>"
+    assert notes(kept.example)["answer"] == "7" and reasons(dropped) == ["no_thinking", "no_answer"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from test_forge_run import data_set
 from test_teacher_http import Server
 
 from firsthand.config import build
-from firsthand.forge import ForgeConfig, Waiting, forge, read_answers
+from firsthand.forge import ForgeConfig, Unanswered, Waiting, forge, read_answers
 from firsthand.sources import load_examples
 from firsthand.teacher import BudgetSpent, Outage, client
 
@@ -123,6 +123,26 @@ def test_an_outage_turns_no_row_into_a_failure(server: Server, tmp_path: Path) -
 
 def config_of(chosen: ForgeConfig, **changes: Any) -> ForgeConfig:
     return build(ForgeConfig, {**chosen.model_dump(mode="json", exclude_none=True), **changes}, "test")
+
+
+def test_rows_that_nobody_answers_stop_the_forge_for_another_try_or_are_dropped(server: Server, tmp_path: Path) -> None:
+    def asked(plan: str) -> ForgeConfig:
+        chosen = config(server, tmp_path)
+        lines = [{"question": f"row {i}: think <answer>7</answer>", "answer": "7", "kind": "digit"} for i in range(9)]
+        lines[4]["question"] = f"row 4: {plan}"
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        endpoint = {**chosen.model_dump(mode="json")["teachers"]["default"], "attempts": 2}
+        return config_of(chosen, teachers={"default": endpoint})
+
+    passing = asked("503 503 503 think <answer>7</answer>")
+    with pytest.raises(Unanswered, match="distill: 1 rows got no answer"):
+        forge(passing, tmp_path / "out")
+    funnel, _ = forge(passing, tmp_path / "out")
+    assert [step["kept"] for step in funnel["steps"]] == [9] * 6
+    assert all(n == 1 for n in server.seen["answered"].values())
+    lasting = asked("503")
+    funnel, _ = forge(lasting, tmp_path / "other", give_up=True)
+    assert funnel["steps"][2]["dropped"] == {"teacher_unanswered": 1}
 
 
 # ---- batch files

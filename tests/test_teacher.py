@@ -1,5 +1,8 @@
 """What is said to teachers, and what is made of their answers: keys, the log, the limiter, the budget, batch files."""
 
+import base64
+import hashlib
+import io
 import json
 import re
 import sqlite3
@@ -11,10 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from pydantic import ValidationError
 
 from firsthand.errors import DataError, RecipeError
-from firsthand.records import Picture, Record
+from firsthand.records import Picture, Record, png
 from firsthand.teacher import (
     Answer,
     AnswerLog,
@@ -35,10 +39,10 @@ from firsthand.teacher import (
 from firsthand.teacher.budget import IN_A_ROW, Breaker
 from firsthand.teacher.client import retry_after
 from firsthand.teacher.completion import Garbled, read_completion
-from firsthand.teacher.endpoint import body
+from firsthand.teacher.endpoint import body, data_url
 from firsthand.teacher.limiter import SAMPLE, Limiter
 
-PNG = b"\x89PNG\r\n\x1a\n and so on"
+PNG = png(Image.new("RGB", (1, 1)))
 SEEN = Picture(sha256="ab" * 32, width=1, height=1, data=PNG)
 ENDPOINT = Endpoint(base_url="http://localhost:8000/v1", model="small")
 GOOD = Answer(text="three", thinking="one, two", prompt_tokens=10, completion_tokens=5, model="small-01")
@@ -83,6 +87,7 @@ def test_a_picture_counts_by_its_content_and_not_by_its_place() -> None:
 
 def test_a_body_holds_the_settings_and_the_pictures_before_the_text() -> None:
     question = Message(role="user", text="How many?", images=(SEEN,))
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     sent = body(ENDPOINT.request(Message(role="system", text="Be brief."), question, seed=7, as_json=True))
     assert sent == {
         "model": "small",
@@ -91,7 +96,10 @@ def test_a_body_holds_the_settings_and_the_pictures_before_the_text() -> None:
             {
                 "role": "user",
                 "content": [
-                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgogYW5kIHNvIG9u"}},
+                    {
+                        "type": "image_url",
+                        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
+                    },
                     {"type": "text", "text": "How many?"},
                 ],
             },
@@ -483,3 +491,23 @@ def test_a_batch_is_split_where_a_file_would_be_too_long(
     assert sum(counts) == 7
     assert max(counts) <= 4
     assert counts[-1] == 1
+
+
+def test_a_server_sees_a_picture_as_we_do(tmp_path: Path) -> None:
+    def held(image: Image.Image, form: str, **settings: Any) -> Picture:
+        buffer = io.BytesIO()
+        image.save(buffer, form, **settings)
+        data = buffer.getvalue()
+        return Picture(sha256=hashlib.sha256(data).hexdigest(), width=1, height=1, data=data)
+
+    def seen(url: str) -> Image.Image:
+        return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+
+    drawn = Image.new("RGB", (30, 20), "red")
+    turned = drawn.getexif()
+    turned[0x0112] = 6
+    plain = held(drawn, "JPEG")
+    assert base64.b64decode(data_url(plain).partition(",")[2]) == plain.data
+    sideways = seen(data_url(held(drawn, "JPEG", exif=turned)))
+    assert sideways.size == (20, 30) and sideways.getexif().get(0x0112, 1) == 1
+    assert seen(data_url(held(drawn.convert("CMYK"), "JPEG"))).mode == "RGB"

@@ -122,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     forge.add_argument(
         "--batch-in", type=Path, nargs="+", metavar="FILE", default=[], help="read answers of batch files"
     )
+    forge.add_argument("--give-up", action="store_true", help="drop the rows that nobody answers, and go on")
     forge.set_defaults(command=_forge)
 
     perplexity = commands.add_parser("perplexity", help="how much a model is surprised by demonstrations, per row")
@@ -277,7 +278,14 @@ def _forge(args: argparse.Namespace) -> int:
         print(f"answers that were new: {read_answers(config, out, args.batch_in):,}")
     try:
         with progress() as on_report:
-            funnel, costs = forge(config, out, rehearsal=args.dry_run, batch_out=args.batch_out, on_report=on_report)
+            funnel, costs = forge(
+                config,
+                out,
+                rehearsal=args.dry_run,
+                batch_out=args.batch_out,
+                give_up=args.give_up,
+                on_report=on_report,
+            )
     except Waiting as waiting:
         print(waiting)
         return 0

@@ -18,7 +18,7 @@ from typing import Any
 
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.output import write_data_set
-from firsthand.forge.run import Forge, Report, Waiting, work_of
+from firsthand.forge.run import Forge, Report, Unanswered, Waiting, work_of
 from firsthand.forge.step import STEP_NAMES
 from firsthand.forge.views import write_views
 from firsthand.teacher import AnswerLog, Endpoint
@@ -31,15 +31,16 @@ def forge(
     *,
     rehearsal: bool = False,
     batch_out: Path | None = None,
+    give_up: bool = False,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Carry out a forge, or what is left of it, and write its data set to `out`; the funnel, and each step's costs.
 
     `rehearsal` asks nobody: the teacher inside answers. `batch_out` asks nobody either: a step's requests are written
-    to batch files there, and `Waiting` is raised. Raises RecipeError, DataError, BudgetSpent or Outage; nothing
-    is lost then, and the same call goes on.
+    to batch files there, and `Waiting` is raised. Raises RecipeError, DataError, BudgetSpent, Outage or
+    Unanswered; nothing is lost then, and the same call goes on.
     """
-    run = Forge(config, out, rehearsal, batch_out, on_report)
+    run = Forge(config, out, rehearsal, batch_out, give_up, on_report)
     found = run.run()
     funnel = write_data_set(config, found, out)
     write_views(out, config.views)
@@ -58,4 +59,4 @@ def _endpoint(config: ForgeConfig) -> Endpoint | None:
     return next(iter(endpoints.values())) if len(endpoints) == 1 else None
 
 
-__all__ = ["STEP_NAMES", "Forge", "ForgeConfig", "Report", "Waiting", "forge", "read_answers"]
+__all__ = ["STEP_NAMES", "Forge", "ForgeConfig", "Report", "Unanswered", "Waiting", "forge", "read_answers"]

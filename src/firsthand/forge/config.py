@@ -117,7 +117,21 @@ class ForgeConfig(Record):
         """Who is asked in a step."""
         return self.teachers.get(step) or self.teachers["default"]
 
-    def sources_that(self, *, skip_caption: bool = False, rl_only: bool = False) -> list[str]:
-        """The names of sources whose pictures nobody captions, or that are never imitated."""
-        rows = [s for s in self.sources if isinstance(s, Source)]
-        return [s.name for s in rows if (skip_caption and s.caption is False) or (rl_only and s.part == "rl")]
+    @property
+    def uncaptioned(self) -> list[str]:
+        """Sources whose pictures nobody captions: those that say so, and those whose caption nobody would read."""
+        return [s.name for s in self._rows if s.caption is False or s.part == "rl" or not s.distill]
+
+    @property
+    def rl_only(self) -> list[str]:
+        """Sources that are never imitated, and so need no demonstration."""
+        return [s.name for s in self._rows if s.part == "rl"]
+
+    @property
+    def demonstrated(self) -> list[str]:
+        """Sources that bring their own demonstrations."""
+        return [s.name for s in self._rows if not s.distill]
+
+    @property
+    def _rows(self) -> list[Source]:
+        return [source for source in self.sources if isinstance(source, Source)]

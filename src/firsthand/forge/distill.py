@@ -32,20 +32,26 @@ class Distill:
 
     name = "distill"
 
-    def __init__(self, voice: Voice, prompt_file: str | None, skipped: Sequence[str]) -> None:
-        """`skipped`: names of sources that get no demonstration, and are only explored."""
-        self._voice, self._skipped = voice, frozenset(skipped)
+    def __init__(
+        self, voice: Voice, prompt_file: str | None, skipped: Sequence[str], demonstrated: Sequence[str] = ()
+    ) -> None:
+        """`skipped`: names of sources that get no demonstration. `demonstrated`: those that bring their own."""
+        self._voice, self._skipped, self._demonstrated = voice, frozenset(skipped), frozenset(demonstrated)
         sample = {"question": "", "caption": "", "side": "", "images": 1, "form": "", "kind": ""}
         self._prompt = Prompt(self.name, prompt_file, sample)
 
     def identity(self) -> dict[str, Any]:
         """Model, prompt, and what is skipped."""
-        return {**self._voice.identity(self._prompt), "skipped": sorted(self._skipped)}
+        return {
+            **self._voice.identity(self._prompt),
+            "skipped": sorted(self._skipped),
+            "own": sorted(self._demonstrated),
+        }
 
     def ask(self, examples: Sequence[Example]) -> Iterable[Asked]:
         """The question, with what there is to see in words."""
         for example in examples:
-            if source_of(example) in self._skipped:
+            if source_of(example) in self._skipped | self._demonstrated:
                 yield Asked(example)
                 continue
             text = self._prompt.text(
@@ -62,8 +68,10 @@ class Distill:
         """Keep with the demonstration; drop what has no thinking or no answer."""
         if isinstance(outcome, Failure):
             return dropped_by(asked.example, outcome)
-        if outcome is None:
+        if outcome is None and source_of(asked.example) in self._skipped:
             return Kept(asked.example.model_copy(update={"traces": ()}))
+        if outcome is None:
+            return _own(asked.example)
         thinking, answer = thought_and_answer(outcome)
         if not thinking:
             return Dropped(asked.example, "no_thinking", "the reasoner gave an answer without reasoning")
@@ -71,6 +79,15 @@ class Distill:
             return Dropped(asked.example, "no_answer", "there is no single <answer> block after the reasoning")
         by = outcome.model or self._voice.model
         return Kept(noted(with_trace(asked.example, thinking, answer), answer=answer, distilled_by=by))
+
+
+def _own(example: Example) -> Decision:
+    """A row that brings its demonstration: thinking and answer are told apart as in a reasoner's reply."""
+    text = example.traces[0].text if example.traces else ""
+    thinking, answer = thought_and_answer(Answer(text=text.replace("<think>", "").replace("</think>", "")))
+    if not thinking or not answer:
+        return Dropped(example, "no_answer" if thinking else "no_thinking", "the row brings no whole demonstration")
+    return Kept(noted(with_trace(example, thinking, answer), answer=answer, distilled_by="the source"))
 
 
 def thought_and_answer(reply: Answer) -> tuple[str, str]:

@@ -31,7 +31,7 @@ from firsthand.forge.verify import Verify
 from firsthand.records import Example, content_id
 from firsthand.reward import Router
 from firsthand.sources.stream import Refused
-from firsthand.teacher import AnswerLog, Desk, Endpoint, Progress
+from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Progress
 from firsthand.teacher.batch import write_batch
 
 PART = 500
@@ -46,6 +46,10 @@ class Report:
     done: int
     total: int | None
     progress: Progress | None = None
+
+
+class Unanswered(FirsthandError):
+    """Some requests had no answer, however often they were made; everything else is kept."""
 
 
 class Waiting(FirsthandError):
@@ -65,6 +69,8 @@ class Forge:
     """Ask nobody: every teacher is the one inside."""
     batch_out: Path | None = None
     """Write a step's requests to batch files here, instead of asking an endpoint."""
+    give_up: bool = False
+    """Drop the rows that nobody answers, instead of stopping for them."""
     on_report: OnReport = field(default=lambda report: None)
 
     @property
@@ -112,11 +118,14 @@ class Forge:
         given = self._rows(first) if before is None else before.kept(first)
         scenes = teacher if isinstance(teacher, SceneTeacher) else None
         desk = Desk(teacher, log, self.config.budget, step=step.name)
-        number, decided = first, list[Decision]()
+        number, decided, failures = first, list[Decision](), list[str]()
         self.on_report(Report(step.name, done, total, desk.progress))
         for asked, outcome in desk.answers(_pairs(step, given, scenes)):
-            if asked is None:  # the end of a part
-                parts.write(number, decided)
+            if isinstance(outcome, Failure) and outcome.reason == "unanswered" and not self.give_up:
+                failures.append(outcome.detail)
+            elif asked is None:  # the end of a part
+                if not failures:  # parts from the first failure on are made again: their answers are in the log
+                    parts.write(number, decided)
                 number, done, kept, decided = number + 1, done + len(decided), kept + _kept(decided), []
                 self.on_report(Report(step.name, done, total, desk.progress))
             elif isinstance(asked, Refused):
@@ -125,6 +134,11 @@ class Forge:
                 decided.append(step.decide(asked, outcome))
                 if scenes is not None:
                     scenes.forget(asked)
+        if failures:
+            raise Unanswered(
+                f"{step.name}: {len(failures):,} rows got no answer, however often they were asked (the last: "
+                f"{failures[-1]}); all others are kept. Give the same command again, or with --give-up to drop them"
+            )
         parts.finish(kept)
         self.on_report(Report(step.name, done, done, None))
 
@@ -147,16 +161,13 @@ class Forge:
 
     def _steps(self, router: Router) -> Iterable[Step]:
         config, prompts = self.config, self.config.prompts
-        rl_only = config.sources_that(rl_only=True)
         judge = self._voice("verify") if config.verify.judge else None
         yield Collect(config.collect)
-        yield Caption(
-            self._voice("caption"), prompts.get("caption"), [*config.sources_that(skip_caption=True), *rl_only]
-        )
-        yield Distill(self._voice("distill"), prompts.get("distill"), rl_only)
+        yield Caption(self._voice("caption"), prompts.get("caption"), config.uncaptioned)
+        yield Distill(self._voice("distill"), prompts.get("distill"), config.rl_only, config.demonstrated)
         yield Rewrite(self._voice("rewrite"), prompts.get("rewrite"), config.rewrite)
         yield Verify(judge, prompts.get("verify"), config.verify, router)
-        yield Split(config.split, rl_only)
+        yield Split(config.split, config.rl_only)
 
     def _voice(self, step: str) -> Voice:
         teacher = self.config.teacher(step)

@@ -5,7 +5,6 @@ from byte to byte, and a server that sends one byte a second would never reach i
 followed. Only the name's look-up is outside the deadline: give addresses where names may be slow.
 """
 
-import base64
 import http.client
 import json
 import math
@@ -19,11 +18,11 @@ from typing import Any, final
 from urllib.parse import urlsplit
 
 from firsthand.errors import RecipeError
-from firsthand.records import Picture
 from firsthand.reward.open_ended import Context, ScoringFailed
 from firsthand.reward.pool import DeadlineExceeded
 from firsthand.reward.verdicts import shown
 from firsthand.teacher import Message
+from firsthand.teacher.endpoint import data_url
 
 LONGEST_RESPONSE = 1 << 20
 """Bytes of a response that are read (ours)."""
@@ -86,13 +85,6 @@ def checked(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise RecipeError(f"expected a URL such as http://localhost:8000/v1, got {url!r}; write it in full")
     return url.rstrip("/")
-
-
-def data_url(picture: Picture) -> str:
-    """A picture as data URL, in the encoding that it has."""
-    encoded = picture.encoded()
-    kind = "png" if encoded.startswith(b"\x89PNG") else "webp" if encoded[8:12] == b"WEBP" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
 
 
 def post_json(url: str, body: object, headers: dict[str, str], deadline_s: float) -> Any:

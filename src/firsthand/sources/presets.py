@@ -15,6 +15,7 @@ _LLAVA_COT: dict[str, Any] = {
     "tidy": True,
     # Its own reasoning is the demonstration: these rows were neither captioned nor distilled again.
     "caption": False,
+    "distill": False,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

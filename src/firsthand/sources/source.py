@@ -57,6 +57,8 @@ class Source(Record):
     """True: a teacher captions the pictures. False: nobody does. A name: that column holds the caption."""
     side: str = ""
     """What the reasoner is told besides: a column, or a template such as `Objects: {meta.rationale}`."""
+    distill: bool = True
+    """False: the rows' own demonstrations are taken, and no reasoner is asked."""
     part: Literal["both", "rl"] = "both"
     """`rl` keeps the source out of the set that is imitated."""
     only: dict[str, str] = Field(default_factory=dict)

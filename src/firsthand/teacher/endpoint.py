@@ -1,15 +1,19 @@
 """A teacher behind an OpenAI-compatible server: its settings, and the body of a request to it."""
 
 import base64
+import io
 import os
 from typing import Any
 from urllib.parse import urlsplit
 
+from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
 from firsthand.errors import RecipeError
-from firsthand.records import Picture, Record
+from firsthand.records import Picture, Record, png
 from firsthand.teacher.nouns import Message, Outcome, Request
+
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
 class InFlight(Record):
@@ -118,11 +122,18 @@ def body(request: Request) -> dict[str, Any]:
 def _content(message: Message) -> str | list[dict[str, Any]]:
     if not message.images:
         return message.text
-    pictures = [{"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in message.images]
+    pictures = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in message.images]
     return [*pictures, {"type": "text", "text": message.text}]
 
 
-def _data_url(picture: Picture) -> str:
+def data_url(picture: Picture) -> str:
+    """A picture as data URL, in the encoding that it has, unless servers may read that in another way than we do.
+
+    Those that a camera's EXIF turns, and those that are not RGB or grey, become the PNG of what we see.
+    """
     encoded = picture.encoded()
+    with Image.open(io.BytesIO(encoded)) as header:
+        if header.mode not in ("RGB", "RGBA", "L", "P") or header.getexif().get(_ORIENTATION, 1) != 1:
+            encoded = png(picture.open())
     kind = "png" if encoded.startswith(b"\x89PNG") else "webp" if encoded[8:12] == b"WEBP" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
