@@ -15,6 +15,12 @@ from firsthand import study as studies
 from firsthand.cli import _parser
 from firsthand.config import build
 from firsthand.evaluation import Protocol
+from firsthand.forge import ForgeConfig
+from firsthand.forge.collect import CollectConfig
+from firsthand.forge.config import WorldsSource
+from firsthand.forge.rewrite import RewriteConfig
+from firsthand.forge.split import SplitConfig
+from firsthand.forge.verify import VerifyConfig
 from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, PRESETS, SFT, SRFT
 from firsthand.objective.kl import Constant
 from firsthand.policy import Lora
@@ -45,6 +51,17 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Protocol": Protocol,
 }
 """Section of docs/recipes.md -> the model that it documents."""
+FORGE: dict[str, type[BaseModel]] = {
+    "The file": ForgeConfig,
+    "Worlds": WorldsSource,
+    "Collect": CollectConfig,
+    "Rewrite": RewriteConfig,
+    "Verify": VerifyConfig,
+    "Split": SplitConfig,
+}
+"""Section of docs/forge.md -> the model that it documents."""
+COMMANDS = ("docs/recipes.md", "docs/forge.md")
+"""Where commands are documented."""
 
 
 def page(name: str) -> str:
@@ -77,15 +94,18 @@ def default_of(field: FieldInfo) -> Any:
         return field.default.beta
     if field.default_factory is not None:
         made = field.get_default(call_default_factory=True)
+        if isinstance(made, dict):
+            return made
         return {"kind": made.kind} if hasattr(made, "kind") else made.model_dump(exclude_defaults=True)
     return list(field.default) if isinstance(field.default, tuple) else field.default
 
 
-@pytest.mark.parametrize("heading", SETTINGS)
+@pytest.mark.parametrize("heading", [*SETTINGS, *FORGE])
 def test_every_setting_is_documented_with_its_default(heading: str) -> None:
-    table = rows(section(page("docs/recipes.md"), heading))
-    told = {name: yaml.safe_load(default.strip("`")) for name, (default, *_) in table.items()}
-    assert told == {name: default_of(field) for name, field in SETTINGS[heading].model_fields.items()}
+    name, model = ("docs/forge.md", FORGE[heading]) if heading in FORGE else ("docs/recipes.md", SETTINGS[heading])
+    table = rows(section(page(name), heading))
+    told = {key: yaml.safe_load(default.strip("`")) for key, (default, *_) in table.items()}
+    assert told == {key: default_of(field) for key, field in model.model_fields.items()}
 
 
 def test_every_method_is_in_the_docs() -> None:
@@ -100,7 +120,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def test_every_command_and_option_is_documented_with_its_default() -> None:
-    text = page("docs/recipes.md")
+    text = "\n".join(map(page, COMMANDS))
     for name, parser in commands().items():
         table = rows(section(text, f"firsthand {name}"))
         actions = {(a.option_strings or [a.dest])[-1]: a for a in parser._actions if a.dest != "help"}
@@ -129,7 +149,7 @@ def test_recipes_and_studies_that_the_docs_show_can_be_built(path: Path) -> None
             for arm in study.arms:
                 study.recipe(arm, 0, dict.fromkeys(study.arms, Path("run")))
         else:
-            build(Recipe, content, path.name)
+            build(ForgeConfig if "sources" in content else Recipe, content, path.name)
 
 
 @pytest.mark.parametrize(

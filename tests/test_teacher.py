@@ -98,7 +98,7 @@ def test_a_body_holds_the_settings_and_the_pictures_before_the_text() -> None:
                 "content": [
                     {
                         "type": "image_url",
-                        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
+                        "image_url": {"url": url},
                     },
                     {"type": "text", "text": "How many?"},
                 ],
