@@ -29,7 +29,8 @@ from firsthand.teacher import Answer, AnswerLog, Desk, Endpoint, InFlight, Messa
 url, rows, most, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 texts = [f"{i} {sys.argv[5]}" for i in range(rows)]
 def used():
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in both)
 began, before = time.monotonic(), used()
 endpoint = Endpoint(base_url=url, model="fixed", in_flight=InFlight(start=most, max=most))
 with AnswerLog(folder / "answers.sqlite") as log:
@@ -52,7 +53,8 @@ from bespokelabs import curator
 url, rows, most = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 texts = [f"{i} {sys.argv[5]}" for i in range(rows)]
 def used():
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in both)
 began, before = time.monotonic(), used()
 llm = curator.LLM(model_name="gpt-4o-mini", backend="openai", backend_params={
     "base_url": url, "max_concurrent_requests": most, "max_requests_per_minute": 10**7,
@@ -72,7 +74,8 @@ from distilabel.pipeline import Pipeline
 from distilabel.steps import LoadDataFromDicts
 from distilabel.steps.tasks import TextGeneration
 def used():
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in both)
 def main():
     url, rows, most = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     texts = [{"instruction": f"{i} {sys.argv[5]}"} for i in range(rows)]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tiny import tiny_folder
 
 from firsthand.config import build
 from firsthand.errors import DataError, RecipeError
@@ -276,6 +277,32 @@ def test_a_dry_run_needs_no_server(tmp_path: Path) -> None:
     assert "caption" not in [row["step"] for row in costs]  # there are no pictures
     [first, *_] = load_examples(str(tmp_path / "out/sft"))
     assert isinstance(first.answer, Digit)
+
+
+# ---- what it is for
+
+
+@pytest.mark.parametrize(("part", "objective"), [("sft", {"kind": "sft"}), ("rl", {"kind": "srft", "group_size": 2})])
+def test_forged_rows_train_through_an_ordinary_recipe(
+    part: str, objective: dict[str, Any], tmp_path: Path
+) -> None:
+    from firsthand.recipe import Recipe
+    from firsthand.records import Step
+    from firsthand.trainer import train
+
+    forge(config(sources=[{"worlds": ["count", "chart", "geometry"], "number": 30}]), tmp_path / "forge")
+    recipe = {
+        "name": "forged",
+        "model": str(tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)),
+        "data": {"path": str(tmp_path / "forge" / part)},
+        "objective": objective,
+        "steps": 1,
+        "prompts": 2,
+        "sampling": {"max_new_tokens": 3},
+    }
+    steps: list[Step] = []
+    folder = train(Recipe.model_validate(recipe), tmp_path / "runs", steps.append)
+    assert ((folder / "DONE").exists() and "loss/nll" in steps[0].metrics) or "loss/demo" in steps[0].metrics
 
 
 # ---- mistakes

@@ -1,5 +1,6 @@
 """The report in a real browser: headless Chromium, driven by Playwright, offline."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_runs import ARMS, judged, write_lines, write_runs
 
+from firsthand.forge import ForgeConfig, forge
 from firsthand.records import Score
 from firsthand.report import write_report
+from firsthand.report.forged import write_forge_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog
@@ -187,4 +190,37 @@ def test_a_script_that_slipped_in_would_be_stopped_by_the_pages_policy(
     visit = Visit(browser, pierced)
     assert visit.dialogs == []
     assert any("Content Security Policy" in line for line in visit.console)
+    visit.page.close()
+
+
+# ---- the page of a forge
+
+
+@pytest.fixture(scope="module")
+def forged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A forge whose rows try to run something."""
+    root = tmp_path_factory.mktemp("forge")
+    question = json.dumps({"question": HOSTILE, "answer": "1", "kind": "digit"})
+    lines = [json.dumps({"question": f"{HOSTILE} {i}", "answer": "1", "kind": "digit"}) for i in range(20)]
+    (root / "rows.jsonl").write_text("\n".join([*lines, question, question]))
+    sources = [{"path": str(root / "rows.jsonl")}, {"worlds": ["count", "chart"], "number": 60}]
+    config = ForgeConfig.model_validate({"name": "page", "sources": sources, "teachers": {"default": {"scenes": True}}})
+    _, costs = forge(config, root / "out")
+    return write_forge_report(root / "out", costs)
+
+
+def test_the_page_of_a_forge_shows_its_funnel_and_pictures_and_runs_nothing(browser: "Browser", forged: Path) -> None:
+    visit = Visit(browser, forged)
+    assert [url for url in visit.requests if not url.startswith("data:")] == [forged.as_uri()]
+    assert visit.console == [] and visit.dialogs == []
+    funnel = json.loads((forged.parent / "funnel.json").read_text())
+    cells = visit.page.locator("#funnel-table tbody tr")
+    assert cells.count() == 6
+    for i, step in enumerate(funnel["steps"]):
+        text = cells.nth(i).inner_text()
+        assert step["step"] in text and str(step["kept"]) in text and all(reason in text for reason in step["dropped"])
+    widths = visit.page.eval_on_selector_all("img", "all => all.map(one => one.naturalWidth)")
+    assert len(widths) > 5 and all(width > 0 for width in widths)
+    assert visit.page.locator("#kept .item").count() > 4 and visit.page.locator("#dropped .item").count() > 2
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     visit.page.close()
