@@ -283,9 +283,7 @@ def test_a_dry_run_needs_no_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("part", "objective"), [("sft", {"kind": "sft"}), ("rl", {"kind": "srft", "group_size": 2})])
-def test_forged_rows_train_through_an_ordinary_recipe(
-    part: str, objective: dict[str, Any], tmp_path: Path
-) -> None:
+def test_forged_rows_train_through_an_ordinary_recipe(part: str, objective: dict[str, Any], tmp_path: Path) -> None:
     from firsthand.recipe import Recipe
     from firsthand.records import Step
     from firsthand.trainer import train
