@@ -279,6 +279,19 @@ def test_a_dry_run_needs_no_server(tmp_path: Path) -> None:
     assert isinstance(first.answer, Digit)
 
 
+@pytest.mark.slow
+def test_ray_prepares_rows_on_two_workers_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install 'firsthand[ray]'")
+    sources = [{"worlds": ["count", "describe"], "number": 1200}]
+    (tmp_path / "forge.yaml").write_text(json.dumps({**WORLDS, "sources": sources}))
+    for engine in ("local", "ray"):
+        command = [sys.executable, "-m", "firsthand", "forge", str(tmp_path / "forge.yaml"), "--engine", engine]
+        two = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        done = subprocess.run([*command, "--out", str(tmp_path / engine)], capture_output=True, text=True, env=two)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert data_set(tmp_path / "ray") == data_set(tmp_path / "local")
+
+
 # ---- what it is for
 
 

@@ -122,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     forge.add_argument(
         "--batch-in", type=Path, nargs="+", metavar="FILE", default=[], help="read answers of batch files"
     )
+    forge.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="where rows are decoded and hashed (default: local)"
+    )
     forge.add_argument("--give-up", action="store_true", help="drop the rows that nobody answers, and go on")
     forge.set_defaults(command=_forge)
 
@@ -283,6 +286,7 @@ def _forge(args: argparse.Namespace) -> int:
                 out,
                 rehearsal=args.dry_run,
                 batch_out=args.batch_out,
+                engine=args.engine,
                 give_up=args.give_up,
                 on_report=on_report,
             )

@@ -6,6 +6,7 @@ collect -> caption -> distill -> rewrite -> verify -> split        (VLAA-Thinkin
     step.py       what a step is; one file for each of the six beside it, and its prompt in prompts/
     scenes.py     the teacher inside, for dry runs and rendered worlds
     intake.py     rows of all sources -> the first step
+    engine.py     where rows are decoded and hashed: here, or by Ray
     parts.py      what a step kept and dropped, on disk
     run.py        the steps in turn; stops and goes on anywhere
     output.py     what they kept -> the data set, its funnel and its card
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.forge.config import ForgeConfig
+from firsthand.forge.engine import Engine
 from firsthand.forge.output import write_data_set
 from firsthand.forge.run import Forge, Report, Unanswered, Waiting, work_of
 from firsthand.forge.step import STEP_NAMES
@@ -31,6 +33,7 @@ def forge(
     *,
     rehearsal: bool = False,
     batch_out: Path | None = None,
+    engine: Engine = "local",
     give_up: bool = False,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -40,7 +43,7 @@ def forge(
     to batch files there, and `Waiting` is raised. Raises RecipeError, DataError, BudgetSpent, Outage or
     Unanswered; nothing is lost then, and the same call goes on.
     """
-    run = Forge(config, out, rehearsal, batch_out, give_up, on_report)
+    run = Forge(config, out, rehearsal, batch_out, engine, give_up, on_report)
     found = run.run()
     funnel = write_data_set(config, found, out)
     write_views(out, config.views)

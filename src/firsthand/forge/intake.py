@@ -1,6 +1,7 @@
 """What enters the forge: rows of every source in turn, pictures kept by content beside the work."""
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,11 @@ def prepared(row: Example | Refused, pictures: Path) -> Example | Refused:
     return noted(row, looks=written(map(look, row.images)))
 
 
+def prepared_part(part: Sequence[Example | Refused], pictures: Path) -> list[Example | Refused]:
+    """A part of rows, prepared."""
+    return [prepared(row, pictures) for row in part]
+
+
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of at most `size` items, in order."""
     iterator = iter(items)
@@ -55,7 +61,7 @@ def _kept(picture: Picture, pictures: Path) -> Picture:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without fsync: the data set is written only from pictures that still have the hash they came with.
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{os.getpid()}")  # Ray's tasks may write one picture at once
         partial.write_bytes(picture.data)
         partial.replace(path)
     return picture.model_copy(update={"data": None, "path": str(path.absolute())})

@@ -9,9 +9,11 @@ stay the same are not made again.
 """
 
 import fcntl
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from firsthand.forge.caption import Caption
 from firsthand.forge.collect import Collect, refused
 from firsthand.forge.config import ASKING, ForgeConfig, Scenes
 from firsthand.forge.distill import Distill
-from firsthand.forge.intake import batches, prepared, rows
+from firsthand.forge.engine import Engine, mapped
+from firsthand.forge.intake import batches, prepared_part, rows
 from firsthand.forge.parts import Parts, flat
 from firsthand.forge.rewrite import Rewrite
 from firsthand.forge.scenes import MODEL, SceneTeacher
@@ -69,6 +72,8 @@ class Forge:
     """Ask nobody: every teacher is the one inside."""
     batch_out: Path | None = None
     """Write a step's requests to batch files here, instead of asking an endpoint."""
+    engine: Engine = "local"
+    """Where rows are decoded and hashed."""
     give_up: bool = False
     """Drop the rows that nobody answers, instead of stopping for them."""
     on_report: OnReport = field(default=lambda report: None)
@@ -155,9 +160,8 @@ class Forge:
 
     def _rows(self, first: int) -> Iterator[list[Example | Refused]]:
         """The sources' rows in parts, from part `first` on; those before it are read, but not looked at."""
-        for number, part in enumerate(batches(rows(self.config.sources), PART)):
-            if number >= first:
-                yield [prepared(row, self.work / "pictures") for row in part]
+        parts = itertools.islice(batches(rows(self.config.sources), PART), first, None)
+        return mapped(self.engine, partial(prepared_part, pictures=self.work / "pictures"), parts)
 
     def _steps(self, router: Router) -> Iterable[Step]:
         config, prompts = self.config, self.config.prompts
