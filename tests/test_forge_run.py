@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny import tiny_folder
@@ -247,6 +248,23 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     rows(tmp_path, 5)
     funnel, _ = forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
     assert funnel["steps"][0]["read"] == 5
+
+
+def test_a_folder_in_which_a_file_changed_is_read_again(tmp_path: Path) -> None:
+    chosen = config(sources=[{"path": str(tmp_path / "data"), "name": "data"}])
+    (tmp_path / "data").mkdir()
+    for number in (3, 5):
+        numbers = [str(i) for i in range(number)]
+        table = pa.table({"question": [f"What is {i}?" for i in numbers], "answer": numbers})
+        pq.write_table(table, tmp_path / "data/train.parquet")
+        assert forge(chosen, tmp_path / "out")[0]["steps"][0]["read"] == number
+
+
+def test_a_key_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    teacher = {"base_url": "http://localhost:1/v1", "model": "m", "key_env": "A_KEY_THAT_NOBODY_HAS"}
+    with pytest.raises(RecipeError, match="A_KEY_THAT_NOBODY_HAS"):
+        forge(config(teachers={"default": {"scenes": True}, "verify": teacher}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_picture_that_changed_under_way_is_not_written_as_another(tmp_path: Path) -> None:

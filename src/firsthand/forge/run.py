@@ -33,6 +33,7 @@ from firsthand.forge.teaching import Voice
 from firsthand.forge.verify import Verify
 from firsthand.records import Example, content_id
 from firsthand.reward import Router
+from firsthand.sources.source import Source
 from firsthand.sources.stream import Refused
 from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Progress
 from firsthand.teacher.batch import write_batch
@@ -88,6 +89,7 @@ class Forge:
 
         Raises RecipeError, DataError, and BudgetSpent; then nothing is lost, and the same call goes on.
         """
+        self._check_teachers()
         found: dict[str, Parts] = {}
         with self._locked(), Router(workers=2) as router, AnswerLog(self.work / "answers.sqlite") as log:
             before: Parts | None = None
@@ -99,6 +101,13 @@ class Forge:
                     self._carry_out(step, before, parts, log)
                 before = found[step.name] = parts
         return found
+
+    def _check_teachers(self) -> None:
+        """A key that is not there must not show only when the steps before have been paid for. Raises RecipeError."""
+        for teacher in map(self._teacher, ASKING):
+            if isinstance(teacher, Endpoint):
+                teacher.key()
+                self.config.budget.fits(teacher)
 
     def costs(self) -> list[dict[str, Any]]:
         """What each step has asked and paid, earlier runs included; steps that asked nobody are left out."""
@@ -229,10 +238,15 @@ def _pairs(
 
 
 def _files(config: ForgeConfig) -> list[tuple[str, int, int]]:
-    found = []
+    """Name, size and time of every data file; of a folder, of all that it holds."""
+    found: list[tuple[str, int, int]] = []
     for source in config.sources:
-        path = Path(getattr(source, "path", "")).expanduser()
-        if getattr(source, "path", "") and path.is_file():
-            stat = path.stat()
-            found.append((path.name, stat.st_size, stat.st_mtime_ns))
+        if not isinstance(source, Source):
+            continue
+        path = Path(source.path).expanduser()
+        if not path.exists():  # FOLDER:SPLIT
+            path = Path(source.path.rpartition(":")[0]).expanduser()
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        stats = [(file, file.stat()) for file in files if file.is_file()]
+        found += [(str(file.relative_to(path.parent)), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
     return found
