@@ -55,6 +55,8 @@ bench: install
 	$(BIN)/python benchmarks/reward_throughput.py --workers 2 --number 100 --rounds 4 \
 		--json $(BENCH)/reward_throughput.json
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/vs_trl.py --threads 2 --prompts 4 --steps 4 --json $(BENCH)/vs_trl.json
+	$(BIN)/python benchmarks/forge_scale.py --rows 3000 --kills 2 --json $(BENCH)/forge_scale.json
+	$(BIN)/python benchmarks/teacher_rate.py --rounds 5 --scripted 5000 --json $(BENCH)/teacher_rate.json
 	@printf '\nresults:\n'; ls -1 $(BENCH)/*.json
 
 # The set that is installed now becomes the known-good one. torch goes without its local version, so that the CPU build
