@@ -293,7 +293,7 @@ def _forge(args: argparse.Namespace) -> int:
     except Waiting as waiting:
         print(waiting)
         return 0
-    show(funnel)
+    show(funnel, costs)
     print(f"data set: {out}\nreport: {write_forge_report(out, costs)}")
     return 0
 

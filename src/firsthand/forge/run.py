@@ -10,7 +10,8 @@ stay the same are not made again.
 
 import fcntl
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +41,10 @@ from firsthand.teacher.batch import write_batch
 
 PART = 500
 """Rows of a part: what a kill can cost a step beside the requests in flight, at most."""
+
+
+EVERY_S = 0.5
+"""Seconds between two reports within a part."""
 
 
 @dataclass(frozen=True)
@@ -116,38 +121,29 @@ class Forge:
         return [{"step": step, **spent._asdict()} for step, spent in paid if spent.requests]
 
     def _carry_out(self, step: Step, before: Parts | None, parts: Parts, log: AnswerLog) -> None:
-        first = parts.number
+        """What is left of one step."""
         if isinstance(step, Split):
             assert before is not None
             step.survey(flat(before.kept()))
-        total = None if before is None else before.rows
-        done = kept = 0
-        for earlier in parts.decisions():
-            done, kept = done + len(earlier), kept + _kept(earlier)
-            if isinstance(step, Collect):
-                step.remember(earlier)
+        first, (done, kept) = parts.number, _earlier(step, parts)
         teacher = self._teacher(step.name)
         if self.batch_out is not None and isinstance(teacher, Endpoint) and before is not None:
             self._write_batch(step, before.kept(first), log)
-        given = self._rows(first) if before is None else before.kept(first)
-        scenes = teacher if isinstance(teacher, SceneTeacher) else None
         desk = Desk(teacher, log, self.config.budget, step=step.name)
-        number, decided, failures = first, list[Decision](), list[str]()
-        self.on_report(Report(step.name, done, total, desk.progress))
-        for asked, outcome in desk.answers(_pairs(step, given, scenes)):
-            if isinstance(outcome, Failure) and outcome.reason == "unanswered" and not self.give_up:
-                failures.append(outcome.detail)
-            elif asked is None:  # the end of a part
-                if not failures:  # parts from the first failure on are made again: their answers are in the log
-                    parts.write(number, decided)
-                number, done, kept, decided = number + 1, done + len(decided), kept + _kept(decided), []
-                self.on_report(Report(step.name, done, total, desk.progress))
-            elif isinstance(asked, Refused):
-                decided.append(refused(asked))
-            else:
-                decided.append(step.decide(asked, outcome))
-                if scenes is not None:
-                    scenes.forget(asked)
+
+        total = None if before is None else before.rows
+
+        def report(decided: int) -> None:
+            self.on_report(Report(step.name, done + decided, total, desk.progress))
+
+        report(0)
+        failures: list[str] = []
+        given = self._rows(first) if before is None else before.kept(first)
+        for number, decided in enumerate(self._decided(step, desk, teacher, given, failures, report), start=first):
+            if not failures:  # parts from the first failure on are made again: their answers are in the log
+                parts.write(number, decided)
+            done, kept = done + len(decided), kept + _kept(decided)
+            report(0)
         if failures:
             raise Unanswered(
                 f"{step.name}: {len(failures):,} rows got no answer, however often they were asked (the last: "
@@ -155,6 +151,35 @@ class Forge:
             )
         parts.finish(kept)
         self.on_report(Report(step.name, done, done, None))
+
+    def _decided(
+        self,
+        step: Step,
+        desk: Desk,
+        teacher: Endpoint | SceneTeacher,
+        given: Iterable[Sequence[Example | Refused]],
+        failures: list[str],
+        report: Callable[[int], None],
+    ) -> Iterator[list[Decision]]:
+        """The decisions on each part; what nobody answered goes to `failures` instead."""
+        scenes = teacher if isinstance(teacher, SceneTeacher) else None
+        decided: list[Decision] = []
+        told = time.monotonic()
+        for asked, outcome in desk.answers(_pairs(step, given, scenes)):
+            if time.monotonic() - told > EVERY_S:  # a part may take an hour
+                told = time.monotonic()
+                report(len(decided))
+            if asked is None:  # the end of a part
+                yield decided
+                decided = []
+            elif isinstance(asked, Refused):
+                decided.append(refused(asked))
+            elif isinstance(outcome, Failure) and outcome.reason == "unanswered" and not self.give_up:
+                failures.append(outcome.detail)
+            else:
+                decided.append(step.decide(asked, outcome))
+                if scenes is not None:
+                    scenes.forget(asked)
 
     def _write_batch(self, step: Step, given: Iterable[list[Example]], log: AnswerLog) -> None:
         """Raises Waiting when there are requests that nobody has answered."""
@@ -215,12 +240,22 @@ def work_of(out: Path) -> Path:
     return out / ".work"
 
 
+def _earlier(step: Step, parts: Parts) -> tuple[int, int]:
+    """How many rows an earlier process decided, and kept; a step that must know them sees them again."""
+    done = kept = 0
+    for decisions in parts.decisions():
+        done, kept = done + len(decisions), kept + _kept(decisions)
+        if isinstance(step, Collect):
+            step.remember(decisions)
+    return done, kept
+
+
 def _kept(decisions: Iterable[Decision]) -> int:
     return sum(isinstance(decision, Kept) for decision in decisions)
 
 
 def _pairs(
-    step: Step, given: Iterable[list[Any]], scenes: SceneTeacher | None
+    step: Step, given: Iterable[Sequence[Example | Refused]], scenes: SceneTeacher | None
 ) -> Iterator[tuple[Asked | Refused | None, Any]]:
     """Every row with its request, refused rows without one, and None after each part."""
     for part in given:

@@ -1,6 +1,6 @@
 """What the terminal shows of a forge: a bar for each step with rate and cost, and the funnel at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,21 +9,40 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from firsthand.forge.run import Report
 
 
+class Rate(ProgressColumn):
+    """Rows per second, over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing where no row has passed."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "")
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[Report], None]]:
-    """Bars for as long as the block lasts; call what is given with every report. A pipe gets ten lines per step."""
+    """Bars for as long as the block lasts; call what is given with each report. A pipe gets ten lines per step."""
     terminal = Terminal(highlight=False)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     note = TextColumn("{task.fields[note]}")
     tasks: dict[str, TaskID] = {}
     with Progress(TextColumn("{task.description:<8}"), *columns, note, console=terminal) as bars:
@@ -40,8 +59,8 @@ def progress() -> Iterator[Callable[[Report], None]]:
         yield on_report
 
 
-def show(funnel: dict[str, Any]) -> None:
-    """The funnel table."""
+def show(funnel: dict[str, Any], costs: Sequence[dict[str, Any]]) -> None:
+    """The funnel table, and what each step has cost, earlier runs included."""
     table = Table("step", "read", "kept", "dropped")
     for row in funnel["steps"]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["dropped"].items())
@@ -50,6 +69,10 @@ def show(funnel: dict[str, Any]) -> None:
     terminal = Terminal(highlight=False)
     terminal.print(table)
     terminal.print(f"sft {sft:,}, rl {rl:,}")
+    for row in costs:
+        tokens = f"{row['prompt_tokens']:,} + {row['completion_tokens']:,} tokens"
+        dollars = f", ${row['dollars']:.2f}" if row["dollars"] else ""
+        terminal.print(f"{row['step']}: {row['requests']:,} requests, {tokens}{dollars}")
 
 
 def _note(report: Report) -> str:
