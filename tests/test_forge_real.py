@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from test_forge_run import data_set
+from tiny_families import text_folder
 
 from firsthand.config import build
 from firsthand.forge import ForgeConfig, forge
@@ -138,3 +139,15 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
     assert all(any(shape in caption for shape in ("circle", "square", "triangle")) for caption in named)
     before = data_set(tmp_path / "out")
     assert forge(chosen, tmp_path / "out")[1] == costs and data_set(tmp_path / "out") == before
+
+    # Another model for one step: it babbles, no row survives it, and the captions are not asked for again.
+    babbler = {**teacher, "model": str(text_folder(tmp_path / "babbler", "qwen2")), "max_tokens": 16}
+    other = build(
+        ForgeConfig,
+        {**chosen.model_dump(mode="json", exclude_none=True), "teachers": {"default": teacher, "distill": babbler}},
+        "test",
+    )
+    funnel, costs = forge(other, tmp_path / "out")
+    assert funnel["steps"][1]["kept"] == 120 and funnel["steps"][2]["kept"] == 0
+    assert {row["step"]: row["requests"] for row in costs}["caption"] == 120
+    assert set(funnel["steps"][2]["dropped"]) <= {"no_answer", "no_thinking", "teacher_empty", "teacher_truncated"}
