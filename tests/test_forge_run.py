@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,8 +123,13 @@ class Counted:
 def test_the_same_forge_again_does_nothing_and_gives_the_same_bytes(tmp_path: Path) -> None:
     forge(config(), tmp_path)
     before, seen = data_set(tmp_path), Counted()
+    written = (tmp_path / "funnel.json").stat().st_mtime_ns
     forge(config(), tmp_path, on_report=seen)
     assert data_set(tmp_path) == before and seen.steps == set()
+    assert (tmp_path / "funnel.json").stat().st_mtime_ns == written
+    shutil.rmtree(tmp_path / "sft")
+    forge(config(), tmp_path)
+    assert data_set(tmp_path) == before
 
 
 @pytest.mark.parametrize("step", ["caption", "distill", "rewrite", "verify"])

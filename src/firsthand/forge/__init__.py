@@ -13,16 +13,19 @@ collect -> caption -> distill -> rewrite -> verify -> split        (VLAA-Thinkin
     views.py      the data set in the formats of others
 """
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.engine import Engine
-from firsthand.forge.output import write_data_set
+from firsthand.forge.output import is_whole, write_data_set
 from firsthand.forge.run import Forge, Report, Unanswered, Waiting, work_of
 from firsthand.forge.step import STEP_NAMES
 from firsthand.forge.views import write_views
+from firsthand.records import content_id
+from firsthand.run import write_atomically
 from firsthand.teacher import AnswerLog, Endpoint
 from firsthand.teacher.batch import read_batch
 
@@ -45,9 +48,14 @@ def forge(
     """
     run = Forge(config, out, rehearsal, batch_out, engine, give_up, on_report)
     found = run.run()
-    funnel = write_data_set(config, found, out)
-    write_views(out, config.views)
-    return funnel, run.costs()
+    stamp = run.work / "data_set"
+    identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
+    if not (stamp.exists() and stamp.read_text() == identity and is_whole(out)):
+        stamp.unlink(missing_ok=True)
+        write_data_set(config, found, out)
+        write_views(out, config.views)
+        write_atomically(stamp, identity)
+    return json.loads((out / "funnel.json").read_text("utf-8")), run.costs()
 
 
 def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:

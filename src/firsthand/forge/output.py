@@ -38,8 +38,13 @@ _TEXTS = ("step", "reason", "detail", "source", "id", "question", "answer", "row
 _DROPPED = pa.schema([*((name, pa.string()) for name in _TEXTS), ("images", _IMAGES)])
 
 
-def write_data_set(config: ForgeConfig, found: Mapping[str, Parts], out: Path) -> dict[str, Any]:
-    """Write everything, in place of what was there; the content of funnel.json.
+def is_whole(out: Path) -> bool:
+    """Whether a data set is there with all that belongs to it."""
+    return all((out / name).exists() for name in (*PRODUCTS, "README.md", "funnel.json"))
+
+
+def write_data_set(config: ForgeConfig, found: Mapping[str, Parts], out: Path) -> None:
+    """Write everything, in place of what was there.
 
     A kill leaves the earlier data set, or the new one without its funnel.json, which is then written again.
     """
@@ -54,7 +59,6 @@ def write_data_set(config: ForgeConfig, found: Mapping[str, Parts], out: Path) -
         (fresh / name).replace(out / name)
     write_atomically(out / "README.md", card(config, funnel))
     write_atomically(out / "funnel.json", json.dumps(funnel, indent=2, ensure_ascii=False) + "\n")
-    return funnel
 
 
 def _funnel(name: str, found: Mapping[str, Parts], parts: Mapping[str, Counter[str]]) -> dict[str, Any]:
