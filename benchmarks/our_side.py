@@ -49,7 +49,7 @@ class Ours:
         self.policy = Policy.load(SMALL, trainable=recipe.trainable)
         self.encoder = Encoder.load(SMALL)
         optimizer = torch.optim.AdamW(
-            self.policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0
+            self.policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=True
         )
         self.state = State(self.policy, self.encoder, optimizer, reference=None, step=0, kl_weight=0.0)
         sampler = LocalSampler(self.policy, self.encoder)

@@ -104,7 +104,7 @@ class Trl:
         self.model.model.visual.requires_grad_(recipe.trainable == "all")
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            self.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0
+            self.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=True
         )
         self.processor = processor()
         self._group = group_of(recipe)

@@ -359,8 +359,9 @@ def test_a_picture_that_has_gone_is_named(server: Server, log: AnswerLog, tmp_pa
 
 
 CLIENT = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would this
 from firsthand.teacher import AnswerLog, Desk, Endpoint, InFlight, Message
 endpoint = Endpoint(base_url=sys.argv[1], model="m", in_flight=InFlight(start=8, max=8))
 with AnswerLog(Path(sys.argv[2])) as log:
@@ -416,7 +417,7 @@ def test_an_interrupt_ends_a_run_at_once_and_keeps_what_was_answered(tmp_path: P
         for _ in range(50):
             process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
         assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT, 1)
         assert errors.rstrip().endswith("KeyboardInterrupt")
         assert errors.count("Traceback") == 1
