@@ -28,7 +28,7 @@ class Settings:
     steps: int = 20
     prompts: int = 16
     group: int = 8
-    reply_tokens: int = 40
+    reply_tokens: int = 32
     threads: int = 2
     trainable: Literal["language", "all"] = "language"
     """`language` freezes the vision tower on both sides."""
