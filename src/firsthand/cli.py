@@ -255,7 +255,7 @@ def _perplexity(args: argparse.Namespace) -> int:
 
     model, name = _model(args.model)
     with Console() as console:
-        write_perplexities(model, Data.parse(args.data), args.out, console.evaluation(name))
+        write_perplexities(model, Data.parse(args.data), args.out, console.evaluation(name, "perplexity"))
     print(f"perplexities: {args.out}")
     return 0
 

@@ -67,15 +67,15 @@ class Console:
 
         return on_step
 
-    def evaluation(self, arm: str) -> Callable[[int, int], None]:
-        """A bar for one evaluation, from its first batch on; call what is returned with (done, total)."""
+    def evaluation(self, arm: str, work: str = "evaluate") -> Callable[[int, int], None]:
+        """A bar for work on examples, from its first batch on; call what is returned with (done, total)."""
         task: list[TaskID] = []
 
         def on_progress(done: int, total: int) -> None:
             if not task:
-                task.append(self._progress.add_task(f"evaluate {arm}", total=total, note=""))
+                task.append(self._progress.add_task(f"{work} {arm}", total=total, note=""))
             self._progress.update(task[0], completed=done, total=total)
-            self._line(done, total, f"evaluate {arm}", "")
+            self._line(done, total, f"{work} {arm}", "")
 
         return on_progress
 
