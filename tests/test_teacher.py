@@ -456,7 +456,7 @@ def test_a_batch_that_is_read_twice_is_paid_once(log: AnswerLog, tmp_path: Path)
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
     back.write_text(answer_line(ask().key, body=json.loads(completion({"content": "three"}, usage=usage))))
     priced = ENDPOINT.model_copy(update={"prompt_price": 2.0, "completion_price": 8.0})
-    assert [read_batch(back, log, priced) for _ in range(2)] == [1, 0]
+    assert [read_batch(back, log, {"caption": priced}) for _ in range(2)] == [1, 0]
     assert log.spent("caption") == Spent(1, 1_000_000, 0, 2.0)
 
 

@@ -390,7 +390,8 @@ def test_no_kill_at_any_moment_loses_or_repeats_an_answer(tmp_path: Path, seed: 
             lines = [process.stdout.readline() for _ in range(len(kept) + rng.randint(0, 80))]
             time.sleep(rng.uniform(0, 0.02))
             process.kill()
-            lines += process.communicate()[0].splitlines()[:-1]
+            lines += process.stdout.read().splitlines()[:-1]  # communicate() would skip what readline() has buffered
+            process.communicate()
             printed = {int(line.split()[0]) for line in lines}
             with AnswerLog(path) as log:
                 known = {text for text, key in keys.items() if log.get(key) is not None}

@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -116,17 +117,26 @@ class Run:
             self.write_json("environment.json", {"environments": [*known, here]})
 
     def shelve(self, name: str, files: Iterable[str]) -> None:
-        """Move files to evaluations/<name>/, where `unshelve` finds them: another evaluation overwrites none."""
+        """Move files to evaluations/<name>/, where `unshelve` finds them: another evaluation overwrites none.
+
+        A kill leaves them where they were, or on a shelf that has all of them; the last one goes first from the folder.
+        """
         shelf = self.folder / "evaluations" / name
-        shelf.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            if (self.folder / file).exists():  # a kill in the middle of this may have left only the later ones
-                (self.folder / file).replace(shelf / file)
+        present = [file for file in files if (self.folder / file).exists()]
+        if not shelf.exists():
+            draft = shelf.with_name(f".{name}.tmp")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            for file in present:
+                write_atomically(draft / file, (self.folder / file).read_bytes())
+            draft.rename(shelf)
+        for file in reversed(present):
+            (self.folder / file).unlink()
 
     def unshelve(self, name: str) -> bool:
         """Copy what was shelved under that name back; whether there was something."""
         shelf = self.folder / "evaluations" / name
-        for file in sorted(shelf.glob("*"), reverse=True):  # evaluation.json comes last: it says that all are there
+        for file in sorted(shelf.glob("*.json*"), reverse=True):  # evaluation.json, which says that all are there, last
             write_atomically(self.folder / file.name, file.read_bytes())
         return shelf.is_dir()
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from firsthand.forge.config import ForgeConfig
+from firsthand.forge.config import ASKING, ForgeConfig
 from firsthand.forge.engine import Engine
 from firsthand.forge.output import is_whole, write_data_set
 from firsthand.forge.run import Forge, Report, Unanswered, Waiting, work_of
@@ -60,14 +60,10 @@ def forge(
 
 def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:
     """Keep what batch files answer; how many answers were new. Raises DataError."""
+    asked = {step: config.teacher(step) for step in ASKING if step != "verify" or config.verify.judge}
+    endpoints = {step: teacher for step, teacher in asked.items() if isinstance(teacher, Endpoint)}
     with AnswerLog(work_of(out) / "answers.sqlite") as log:
-        return sum(read_batch(file, log, _endpoint(config)) for file in files)
-
-
-def _endpoint(config: ForgeConfig) -> Endpoint | None:
-    """Whose prices batches are counted by: the one endpoint's, where there is only one."""
-    endpoints = {t.model: t for t in config.teachers.values() if isinstance(t, Endpoint)}
-    return next(iter(endpoints.values())) if len(endpoints) == 1 else None
+        return sum(read_batch(file, log, endpoints) for file in files)
 
 
 __all__ = ["STEP_NAMES", "Forge", "ForgeConfig", "Report", "Unanswered", "Waiting", "forge", "read_answers"]

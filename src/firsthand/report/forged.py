@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow.parquet
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import TypeAdapter
 
 from firsthand.errors import DataError
+from firsthand.records import Answer
 from firsthand.report.pictures import Shot, embedded
 
 DROPPED_SHOWN = 3
@@ -21,6 +23,8 @@ KEPT_SHOWN = 8
 """Rows that are shown of each part."""
 LONGEST = 4_000
 """Characters of a text that are shown."""
+
+_ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,7 @@ def _kept(paths: Iterable[Path]) -> list[Row]:
     rows = []
     for cells in _cells(paths):
         meta = json.loads(cells["meta"])
-        answer = json.loads(cells["answer"])
-        gold = next(str(v) for k, v in answer.items() if k in ("value", "letter", "latex", "xyxy", "reference"))
+        gold = _ANSWER.validate_json(cells["answer"]).text
         source = {"source": meta.get("source", {}).get("name", "")}
         rows.append(_row({**cells, **source}, meta, json.loads(cells["traces"]), gold, {}))
         if len(rows) == KEPT_SHOWN:

@@ -22,7 +22,7 @@ from firsthand.reward.open_ended import Context, ScoringFailed
 from firsthand.reward.pool import DeadlineExceeded
 from firsthand.reward.verdicts import shown
 from firsthand.teacher import Message
-from firsthand.teacher.endpoint import data_url
+from firsthand.teacher.endpoint import content_of, data_url
 
 LONGEST_RESPONSE = 1 << 20
 """Bytes of a response that are read (ours)."""
@@ -45,7 +45,7 @@ class ChatEndpoint:
         """The text of the next turn. Raises ScoringFailed for anything but one, DeadlineExceeded when it is late."""
         body = {
             "model": self._model,
-            "messages": [{"role": m.role, "content": _content(m)} for m in messages],
+            "messages": [{"role": m.role, "content": content_of(m)} for m in messages],
             "temperature": 0,
             "seed": 0,
             "response_format": {"type": "json_object"},
@@ -138,10 +138,3 @@ def _shut_at(end: float, waiting: socket.socket) -> Iterator[None]:
         yield
     finally:
         watchdog.cancel()
-
-
-def _content(message: Message) -> str | list[dict[str, Any]]:
-    if not message.images:
-        return message.text
-    pictures = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in message.images]
-    return [*pictures, {"type": "text", "text": message.text}]

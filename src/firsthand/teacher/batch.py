@@ -5,8 +5,9 @@ in any order: https://platform.openai.com/docs/api-reference/batch
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from firsthand.errors import DataError
@@ -20,6 +21,7 @@ MOST_LINES = 50_000
 MOST_BYTES = 100_000_000
 """Of one file (ours): half of OpenAI's limit, for a file is put together in memory."""
 CHUNK = 500
+NOBODY: Mapping[str, Endpoint] = MappingProxyType({})
 TOLD = 5
 """Lines that an error names."""
 
@@ -47,8 +49,8 @@ def write_batch(requests: Iterable[Request], folder: Path, log: AnswerLog, *, st
     return files
 
 
-def read_batch(path: Path, log: AnswerLog, endpoint: Endpoint | None = None) -> int:
-    """Keep the outcomes of an output or an error file; returns how many were new. `endpoint` knows the prices.
+def read_batch(path: Path, log: AnswerLog, endpoints: Mapping[str, Endpoint] = NOBODY) -> int:
+    """Keep the outcomes of an output or an error file; returns how many were new. `endpoints` know the prices, by step.
 
     Requests that the server could not carry out (it was busy, or the batch expired) stay unanswered. Raises DataError
     that names the lines which cannot be read or which answer no request of this log's; all others have been kept.
@@ -64,7 +66,7 @@ def read_batch(path: Path, log: AnswerLog, endpoint: Endpoint | None = None) -> 
                     problems.append(f"line {number}: {error}")
             steps = log.expected(line.key for line in lines)
             problems += [f"custom_id {key!r} was never asked" for key, _ in lines if key not in steps]
-            kept += _keep({key: outcome for key, outcome in lines if key in steps}, steps, log, endpoint)
+            kept += _keep({key: outcome for key, outcome in lines if key in steps}, steps, log, endpoints)
     if problems:
         told = "\n".join(f"  {problem}" for problem in problems[:TOLD])
         raise DataError(
@@ -116,7 +118,9 @@ def _read_line(line: bytes) -> _Line:
     return _Line(content["custom_id"], rejection(status, raw))
 
 
-def _keep(outcomes: dict[str, Outcome], steps: dict[str, str], log: AnswerLog, endpoint: Endpoint | None) -> int:
+def _keep(
+    outcomes: dict[str, Outcome], steps: Mapping[str, str], log: AnswerLog, endpoints: Mapping[str, Endpoint]
+) -> int:
     """Log what is new: a file that is read twice is paid for once."""
     known = log.get_many(outcomes)
     new = {
@@ -124,7 +128,10 @@ def _keep(outcomes: dict[str, Outcome], steps: dict[str, str], log: AnswerLog, e
         for key, outcome in outcomes.items()
         if key not in known and not (isinstance(outcome, Failure) and outcome.reason == "unanswered")
     }
-    prices = {key: 0.0 if endpoint is None else endpoint.dollars(outcome) for key, outcome in new.items()}
-    for durable in [log.put(key, new[key], step=steps[key], dollars=prices[key]) for key in new]:
+    pending = []
+    for key, outcome in new.items():
+        asked = endpoints.get(steps[key])
+        pending.append(log.put(key, outcome, step=steps[key], dollars=asked.dollars(outcome) if asked else 0.0))
+    for durable in pending:
         durable.result()
     return len(new)

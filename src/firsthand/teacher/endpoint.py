@@ -14,6 +14,8 @@ from firsthand.records import Picture, Record, png
 from firsthand.teacher.nouns import Message, Outcome, Request
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_SENT = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
+"""Pillow's name of a format that is sent as it is -> its name in a data URL. MPO is a phone's JPEG."""
 
 
 class InFlight(Record):
@@ -109,7 +111,7 @@ def body(request: Request) -> dict[str, Any]:
     """What is posted, and what stands in a batch file. Raises OSError when a picture's file has gone."""
     fields: dict[str, Any] = {
         "model": request.model,
-        "messages": [{"role": m.role, "content": _content(m)} for m in request.messages],
+        "messages": [{"role": m.role, "content": content_of(m)} for m in request.messages],
         "temperature": request.temperature,
         "max_tokens": request.max_tokens,
         "seed": request.seed,
@@ -119,7 +121,8 @@ def body(request: Request) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _content(message: Message) -> str | list[dict[str, Any]]:
+def content_of(message: Message) -> str | list[dict[str, Any]]:
+    """A message's content as it is sent: its text, or parts with the pictures in front."""
     if not message.images:
         return message.text
     pictures = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in message.images]
@@ -129,11 +132,14 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
 def data_url(picture: Picture) -> str:
     """A picture as data URL, in the encoding that it has, unless servers may read that in another way than we do.
 
-    Those that a camera's EXIF turns, and those that are not RGB or grey, become the PNG of what we see.
+    Those that a camera's EXIF turns, those that are not RGB or grey, and formats that not every server knows become
+    the PNG of what we see.
     """
     encoded = picture.encoded()
     with Image.open(io.BytesIO(encoded)) as header:
+        kind = _SENT.get(header.format or "")
         if header.mode not in ("RGB", "RGBA", "L", "P") or header.getexif().get(_ORIENTATION, 1) != 1:
-            encoded = png(picture.open())
-    kind = "png" if encoded.startswith(b"\x89PNG") else "webp" if encoded[8:12] == b"WEBP" else "jpeg"
+            kind = None
+    if kind is None:
+        encoded, kind = png(picture.open()), "png"
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
