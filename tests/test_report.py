@@ -21,14 +21,7 @@ from firsthand.report.charts import Curve, Point
 from firsthand.report.headline import Headline, doubts, headline
 from firsthand.report.pictures import shot
 from firsthand.report.runs import read_run, read_runs
-from firsthand.report.stats import (
-    Estimate,
-    Finding,
-    bootstrap_mean,
-    paired_difference,
-    unpaired_difference,
-    wilson,
-)
+from firsthand.stats import Estimate
 
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)><answer>7</answer> {{ 7 * 7 }}"
 
@@ -87,76 +80,6 @@ def words(said: Headline) -> str:
 def curve(*ys: float, index: int = 0, name: str = "grpo") -> Curve:
     line = tuple(Point(x, y) for x, y in enumerate(ys, start=1))
     return Curve(index, name, (line,), line)
-
-
-# Statistics, against numbers worked out by hand or printed in the papers.
-
-
-def test_wilsons_interval_of_eight_in_ten() -> None:
-    assert wilson(0.8, 10) == pytest.approx((0.8, 0.490162, 0.943318, 10), abs=1e-6)
-
-
-def test_wilsons_interval_of_none_in_ten_reaches_up_and_not_below_zero() -> None:
-    # z^2 / (n + z^2) = 3.8415 / 13.8415
-    assert wilson(0.0, 10) == pytest.approx((0.0, 0.0, 0.277533, 10), abs=1e-6)
-
-
-def test_the_unpaired_difference_is_newcombes_first_worked_example() -> None:
-    # Newcombe 1998, Statistics in Medicine 17:873, table II (a), method 10: 56/70 against 48/80
-    found = unpaired_difference(wilson(56 / 70, 70), wilson(48 / 80, 80))
-    assert found == pytest.approx((0.2, 0.0524, 0.3339, 70), abs=1e-4)
-
-
-def test_a_difference_of_arms_without_intervals_has_none_and_resolves_nothing() -> None:
-    found = unpaired_difference(Estimate(0.9, None, None, 100), wilson(0.1, 100))
-    assert (found.value, found.low, found.high, found.finding) == (0.8, None, None, Finding.OPEN)
-
-
-def test_a_paired_difference_is_the_mean_of_the_differences() -> None:
-    found = paired_difference(np.array([[1.0, 1.0, 0.0, 1.0]]), np.array([[0.0, 1.0, 0.0, 0.0]]))
-    assert (found.value, found.n) == (0.5, 4)
-
-
-def test_the_paired_interval_of_sixty_gains_in_a_hundred_is_the_binomial_one() -> None:
-    found = paired_difference(np.array([halves(60, 100)]), np.zeros((1, 100)))
-    reach = 1.96 * (0.6 * 0.4 / 100) ** 0.5
-    assert (found.low, found.high) == pytest.approx((0.6 - reach, 0.6 + reach), abs=0.01)
-
-
-def test_pairing_cancels_what_makes_a_question_hard() -> None:
-    hard_and_easy = np.array([[0.1, 0.9] * 20])
-    assert paired_difference(hard_and_easy, hard_and_easy - 0.1) == pytest.approx((0.1, 0.1, 0.1, 40))
-
-
-def test_two_seeds_that_disagree_widen_the_interval_to_both() -> None:
-    # The first arm's runs are drawn again as (1, 1), (1, 0), (0, 1) or (0, 0): means 1, 1/2, 1/2, 0.
-    found = paired_difference(np.array([[1.0] * 30, [0.0] * 30]), np.full((1, 30), 0.5))
-    assert found == pytest.approx((0.0, -0.5, 0.5, 30))
-
-
-def test_a_mean_over_seeds_is_never_surer_than_its_questions_allow() -> None:
-    assert bootstrap_mean(np.ones((3, 10))) == pytest.approx((1.0, 1 - 0.277533, 1.0, 10), abs=1e-6)
-
-
-def test_a_paired_difference_of_different_questions_is_refused() -> None:
-    with pytest.raises(ValueError, match="same questions, got 3 and 4"):
-        paired_difference(np.ones((1, 3)), np.ones((1, 4)))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "n", "finding"),
-    [
-        (0.01, 0.2, 100, Finding.BETTER),
-        (-0.2, -0.01, 100, Finding.WORSE),
-        (-0.01, 0.2, 100, Finding.OPEN),
-        (0.0, 0.2, 100, Finding.OPEN),  # 0 is in the interval
-        (0.01, 0.2, 19, Finding.OPEN),  # too few questions to say
-    ],
-)
-def test_a_finding_needs_an_interval_without_zero_and_enough_questions(
-    low: float, high: float, n: int, finding: Finding
-) -> None:
-    assert Estimate((low + high) / 2, low, high, n).finding is finding
 
 
 # Run directories, whole and damaged.

@@ -1,9 +1,9 @@
 """The evidence on one page: run directories -> one self-contained HTML file. Reads records only; never imports torch.
 
-runs.py      a directory -> Run, whatever state it is in     curves.py    which measurements are drawn
-arms.py      runs of one recipe -> Arm, and comparisons      charts.py    SVG
-stats.py     intervals                                       gallery.py   which replies are shown
+runs.py      a directory -> Run, whatever state it is in     charts.py    SVG
+arms.py      runs of one recipe -> Arm, and comparisons      gallery.py   which replies are shown
 headline.py  the sentences                                   pictures.py  images -> data URIs
+curves.py    which measurements are drawn
 page.py      all of it -> page.html.j2 with page.css and filter.js
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from firsthand.records import Score, Status, StopReason, content_id
 from firsthand.report.runs import Evaluation, FamilyResult, Run
-from firsthand.report.stats import (
+from firsthand.stats import (
     Estimate,
     Matrix,
     bootstrap_mean,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from firsthand.report.stats import Estimate
+from firsthand.stats import Estimate
 
 COLOURS = 8
 """How many arm colours the style sheet has; from the ninth arm on they come again, with dashes."""

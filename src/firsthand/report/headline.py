@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from firsthand.report.arms import Arm, Comparison, compare, reference, summarise
 from firsthand.report.runs import Run
-from firsthand.report.stats import FEWEST_PAIRS, Estimate, Finding
 from firsthand.reward.alarms import alarms
+from firsthand.stats import FEWEST_PAIRS, Estimate, Finding
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from firsthand.report import charts, curves, gallery
 from firsthand.report.arms import PASS_AT, Arm, Comparison, compare, make_arms, reference
 from firsthand.report.headline import Headline, doubts, headline, points
 from firsthand.report.runs import Run, read_runs
-from firsthand.report.stats import Estimate
+from firsthand.stats import Estimate
 
 
 def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:

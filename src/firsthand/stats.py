@@ -1,0 +1,325 @@
+"""Intervals for accuracies and for their differences, and tests of differences; numpy only.
+
+The unit is the question. Rows that belong together (variants of a question, repeated draws of one, seeds) form a
+cluster, and only whole clusters are independent: 32 draws of one question are not 32 questions.
+
+Letters: `S` runs (seeds) of one arm, `N` questions, `C` clusters, `R` bootstrap replicates, `F` flips of signs. Scores
+lie in [0, 1].
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from enum import StrEnum
+from math import comb, hypot, sqrt
+from statistics import NormalDist
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z95 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution."""
+REPLICATES = 4000
+"""Ours: the ends of a 95 % interval then move by about 2 % of its width from one bootstrap seed to another."""
+BLOCK = 250
+"""Replicates computed at once; it bounds the memory to BLOCK * N draws."""
+FEWEST_PAIRS = 20
+"""Ours: a percentile bootstrap of fewer questions is too narrow to call anything better or worse."""
+LEVEL = 0.05
+"""A difference is called one from this p-value down; it goes with the 95 % intervals."""
+EXACT = 16
+"""Up to so many clusters that differ, all 2 ** EXACT flips of signs are tried; beyond, FLIPS seeded ones."""
+FLIPS = 10_000
+ROUNDING = 1e-9
+"""Differences of floats below this are none."""
+COIN = 0.25
+"""The variance of a fair coin: no score in [0, 1] has more."""
+
+T = TypeVar("T")
+Vector: TypeAlias = NDArray[np.float64]
+Scores: TypeAlias = Sequence[float] | Vector
+Matrix: TypeAlias = NDArray[np.float64]
+
+
+class Finding(StrEnum):
+    """What an interval of a difference says about the first arm."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    OPEN = "not resolved"
+
+
+class Estimate(NamedTuple):
+    """A mean or a difference with its 95 % interval, and the number of questions behind it."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def finding(self) -> Finding:
+        """Of a difference: better or worse only if the interval leaves 0 out and enough questions are behind it."""
+        if self.low is None or self.high is None or self.n < FEWEST_PAIRS:
+            return Finding.OPEN
+        return Finding.BETTER if self.low > 0 else Finding.WORSE if self.high < 0 else Finding.OPEN
+
+
+def wilson(mean: float, n: int) -> Estimate:
+    """The score interval of a proportion (Wilson 1927), `n` > 0 questions.
+
+    For fractional scores it is too wide rather than too narrow: nothing in [0, 1] varies more than a coin.
+    """
+    return Estimate(mean, *_wilson_ends(mean, n), n)
+
+
+def _wilson_ends(mean: float, n: float, z: float = Z95) -> tuple[float, float]:
+    z2_n = z**2 / n
+    centre = (mean + z2_n / 2) / (1 + z2_n)
+    reach = z * (mean * (1 - mean) / n + z2_n / (4 * n)) ** 0.5 / (1 + z2_n)
+    low, high = min(mean, centre - reach), max(mean, centre + reach)  # the mean is inside, rounded or not
+    return max(0.0, low), min(1.0, high)
+
+
+def unpaired_difference(first: Estimate, second: Estimate) -> Estimate:
+    """`first - second` on different questions, from their intervals (Newcombe 1998, method 10). `n` is the smaller."""
+    value, n = first.value - second.value, min(first.n, second.n)
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return Estimate(value, None, None, n)
+    down = float(np.hypot(first.value - first.low, second.high - second.value))
+    up = float(np.hypot(first.high - first.value, second.value - second.low))
+    return Estimate(value, value - down, value + up, n)
+
+
+def bootstrap_mean(scores_SN: Matrix, *, seed: int = 0) -> Estimate:
+    """Mean over runs and questions; both are drawn again in every replicate.
+
+    Never narrower than `wilson` of N questions: where all scores agree a bootstrap would claim an interval of width 0.
+    """
+    [means_R] = _replicates([scores_SN], seed)
+    mean, n = float(scores_SN.mean()), scores_SN.shape[1]
+    low, high = np.percentile(means_R, [2.5, 97.5])
+    floor_low, floor_high = _wilson_ends(mean, n)
+    return Estimate(mean, min(float(low), floor_low), max(float(high), floor_high), n)
+
+
+def paired_difference(first_SN: Matrix, second_SN: Matrix, *, seed: int = 0) -> Estimate:
+    """Mean of `first - second` on the same N questions; the S of the two may differ.
+
+    Every replicate draws the questions once for both arms, so what makes a question hard cancels, and the runs of each
+    arm on their own. With one run the interval says nothing about the luck of training. Raises ValueError when the
+    arms do not have the same questions.
+    """
+    if first_SN.shape[1] != second_SN.shape[1]:
+        raise ValueError(
+            f"a paired difference needs the same questions, got {first_SN.shape[1]} and {second_SN.shape[1]}"
+        )
+    first_R, second_R = _replicates([first_SN, second_SN], seed)
+    low, high = np.percentile(first_R - second_R, [2.5, 97.5])
+    return Estimate(float(first_SN.mean() - second_SN.mean()), float(low), float(high), first_SN.shape[1])
+
+
+def _replicates(arms: Sequence[Matrix], seed: int) -> Matrix:
+    """Means of each arm under shared draws of the questions: [len(arms), R]."""
+    rng, n = np.random.default_rng(seed), arms[0].shape[1]
+    blocks = []
+    for _ in range(REPLICATES // BLOCK):
+        picks_RN = rng.integers(n, size=(BLOCK, n)) + n * np.arange(BLOCK)[:, None]
+        weights_RN = np.bincount(picks_RN.ravel(), minlength=BLOCK * n).reshape(BLOCK, n) / n
+        means = [scores_SN @ weights_RN.T for scores_SN in arms]
+        draws = [rng.integers(len(means_SR), size=means_SR.shape) for means_SR in means]
+        blocks.append([np.take_along_axis(m, d, axis=0).mean(axis=0) for m, d in zip(means, draws, strict=True)])
+    return np.concatenate(blocks, axis=1)
+
+
+def clustered_mean(values: Scores, clusters: Sequence[Hashable], *, weights: Scores | None = None) -> Estimate:
+    """Mean over rows, weighted if asked, where only whole clusters are independent; `n` is the number of clusters.
+
+    Wilson's interval of as many questions as the clusters are worth, K / d (Franco et al. 2019, JSSAM 7:334).
+    K = (sum b)^2 / sum b^2 clusters count, b being the weight of each (Kish); the design effect
+    d = (s + c) / (K m (1 - m) + c) is how much their means vary about the mean m, squares added up to s, against coins.
+    c = 1 / (4 rows per cluster) is ours: one more cluster, whose every row is a coin. So where all agree d is 1, and
+    the interval that of K questions. Clusters all right or all wrong have d = 1: Wilson's interval itself. Otherwise
+    d is estimated, and Student's t takes the place of the normal. A percentile bootstrap of few clusters, or of means
+    near 0 and 1, is too narrow. Give the rows, not each cluster's mean: c is smaller then.
+
+    Raises ValueError when there are no rows, values outside [0, 1] or NaN, or not one cluster and weight for each row.
+    """
+    scores = _scores(values)
+    worth = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if worth.shape != scores.shape or not (worth > 0).all():
+        raise ValueError(f"each of {len(scores)} rows needs a weight above 0, got {worth.tolist()[:9]}")
+    worth_C = _by_cluster(worth, clusters)
+    return Estimate(*_clustered(_by_cluster(worth * scores, clusters), worth_C, len(scores)), len(worth_C))
+
+
+def _clustered(sums_C: Vector, worth_C: Vector, rows: int) -> tuple[float, float, float]:
+    """Mean and ends of `clustered_mean`, from each cluster's sum of weighted scores and its weight."""
+    count, worth = len(worth_C), float(worth_C.sum())
+    mean, kish = float(sums_C.sum()) / worth, worth**2 / float((worth_C**2).sum())
+    squares = (kish / worth) ** 2 * float(((sums_C - mean * worth_C) ** 2).sum())
+    spare = COIN * count / rows
+    if count == 1 or ((sums_C == 0) | (sums_C == worth_C)).all():
+        return mean, *_wilson_ends(mean, kish)
+    design = (squares + spare) / (kish * mean * (1 - mean) + spare)
+    return mean, *_wilson_ends(mean, kish / design, _reach95(count))
+
+
+def _reach95(count: int) -> float:
+    """Standard errors from a mean of `count` to the ends of its interval, squares being divided by `count`."""
+    return sqrt(count / (count - 1)) * student95(count - 1)
+
+
+def student95(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t: Abramowitz and Stegun 26.7.5, 0.03 % short at 4 degrees and 11 % at 1."""
+    z = Z95
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return sum(term / float(degrees) ** power for power, term in enumerate(terms))
+
+
+def clustered_statistic(statistic: Callable[[Sequence[T]], float], clusters: Sequence[T], *, seed: int = 0) -> Estimate:
+    """Any number that is computed from whole clusters, with the interval of a bootstrap that draws clusters again.
+
+    `statistic` is given a list as long as `clusters`, in which a cluster that was drawn twice stands twice; what a
+    cluster is (its rows, or one number) is up to the caller. A mean is better served by `clustered_mean`. The
+    percentiles are moved outwards as Student's t is wider than the normal (Hesterberg, arXiv:1411.5279: the expanded
+    percentile interval). No interval when every replicate gives the same number: a bootstrap that never
+    moves has measured nothing. Raises ValueError without clusters.
+    """
+    count = len(clusters)
+    if not count:
+        raise ValueError("a statistic of clusters needs at least one, got none")
+    value = statistic(clusters)
+    if count == 1:
+        return Estimate(value, None, None, 1)
+    picks_RC = np.random.default_rng(seed).integers(count, size=(REPLICATES, count))
+    drawn_R = [statistic([clusters[i] for i in picks]) for picks in picks_RC.tolist()]
+    if min(drawn_R) == max(drawn_R):
+        return Estimate(value, None, None, count)
+    tail = 100 * NormalDist().cdf(-_reach95(count))
+    low, high = np.percentile(drawn_R, [tail, 100 - tail])
+    return Estimate(value, float(low), float(high), count)
+
+
+def mean_of(estimates: Sequence[Estimate]) -> Estimate:
+    """Plain mean of estimates on questions that no two of them share, such as one model's scores on six benchmarks.
+
+    Each side of the interval is the root of the sum of squares of the estimates' own reaches to that side, over their
+    number: Newcombe's method 10, as in `unpaired_difference`, for a mean (Zou and Donner 2008). No interval where one
+    of them has none; `n` is the smallest. Raises ValueError without estimates.
+    """
+    if not estimates:
+        raise ValueError("a mean of estimates needs at least one, got none")
+    value, n = sum(e.value for e in estimates) / len(estimates), min(e.n for e in estimates)
+    downs = [e.value - e.low for e in estimates if e.low is not None]
+    ups = [e.high - e.value for e in estimates if e.high is not None]
+    if len(downs) < len(estimates) or len(ups) < len(estimates):
+        return Estimate(value, None, None, n)
+    return Estimate(value, value - hypot(*downs) / len(estimates), value + hypot(*ups) / len(estimates), n)
+
+
+class Method(StrEnum):
+    """How a p-value was found."""
+
+    MCNEMAR = "McNemar's exact test"
+    ALL_FLIPS = "sign flips, all"
+    DRAWN_FLIPS = "sign flips, 10,000 drawn"
+
+
+class Paired(NamedTuple):
+    """`first - second` on the same questions. Wins, losses and ties are of the first; a cluster counts once."""
+
+    difference: Estimate
+    p: float
+    """Two-sided."""
+    wins: int
+    losses: int
+    ties: int
+    n: int
+    """Clusters: wins + losses + ties."""
+    method: Method
+
+    @property
+    def finding(self) -> Finding:
+        """Better or worse only if test and interval say so, on FEWEST_PAIRS clusters or more."""
+        return self.difference.finding if self.p <= LEVEL else Finding.OPEN
+
+
+def paired_test(first: Scores, second: Scores, clusters: Sequence[Hashable] | None = None, *, seed: int = 0) -> Paired:
+    """Whether two models differ on the same rows; `clusters` says which rows belong together, by default none.
+
+    With one score of 0 or 1 a cluster, McNemar's exact test: given that w + l rows differ, the wins are binomial with
+    chance 1/2; two-sided, twice the smaller tail and no mid-p, so it errs only on the side of no difference. Otherwise
+    the signs of the clusters' summed differences are flipped: each cluster counts by its rows, as it does in the mean.
+    The interval is that of `clustered_mean`, with (1 + difference) / 2 for a score. Raises ValueError when the two
+    sides have not the same rows, and as `clustered_mean` does.
+    """
+    ours, theirs = _scores(first), _scores(second)
+    if ours.shape != theirs.shape:
+        raise ValueError(f"a paired test needs the same rows on both sides, got {len(ours)} and {len(theirs)}")
+    groups = range(len(ours)) if clusters is None else clusters
+    rows_C, gaps_C = _by_cluster(np.ones_like(ours), groups), _by_cluster(ours - theirs, groups)
+    gaps_C[np.abs(gaps_C) < ROUNDING * rows_C] = 0
+    wins, losses = int((gaps_C > 0).sum()), int((gaps_C < 0).sum())
+    mean, low, high = (2 * end - 1 for end in _clustered((rows_C + gaps_C) / 2, rows_C, len(ours)))
+    coins = len(rows_C) == len(ours) and bool((ours * (1 - ours) == 0).all() and (theirs * (1 - theirs) == 0).all())
+    p, method = (mcnemar(wins, losses), Method.MCNEMAR) if coins else _flip_signs(gaps_C[gaps_C != 0], seed)
+    n = len(rows_C)
+    return Paired(Estimate(mean, low, high, n), p, wins, losses, n - wins - losses, n, method)
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """Two-sided p-value of the exact test: twice the smaller binomial tail of chance 1/2, at most 1; no mid-p."""
+    n, ways, tail = wins + losses, 1, 0
+    for k in range(min(wins, losses) + 1):
+        tail += ways  # C(n, k)
+        ways = ways * (n - k) // (k + 1)
+    return float(min(1.0, 2 * tail / 2**n))
+
+
+def _flip_signs(gaps: Vector, seed: int) -> tuple[float, Method]:
+    """Share of the flips of signs whose sum is as far from 0 as the one seen, which counts among those drawn."""
+    count, total, sizes = len(gaps), abs(float(gaps.sum())), np.abs(gaps)
+    reach = total - ROUNDING * float(sizes.sum())
+    if count <= EXACT:
+        flips_FC = np.arange(2**count)[:, None] >> np.arange(count) & 1
+        return float((np.abs(sizes.sum() - 2 * flips_FC @ sizes) >= reach).mean()), Method.ALL_FLIPS
+    rng, further = np.random.default_rng(seed), 0
+    for _ in range(FLIPS // BLOCK):
+        flips_FC = rng.integers(2, size=(BLOCK, count), dtype=np.int8)
+        further += int((np.abs(sizes.sum() - 2 * (flips_FC @ sizes)) >= reach).sum())
+    return (1 + further) / (1 + FLIPS), Method.DRAWN_FLIPS
+
+
+def pass_at(k: int, n: int, hits: int) -> float:
+    """Unbiased estimate of the chance that at least one of k draws succeeds, from n draws of which `hits` did.
+
+    `1 - C(n - hits, k) / C(n, k)` (Chen et al., arXiv:2107.03374, eq. 1). Raises ValueError unless k <= n.
+    """
+    if k > n:
+        raise ValueError(f"pass@{k} needs at least {k} samples per example, got {n}")
+    return 1 - comb(n - hits, k) / comb(n, k)
+
+
+def _scores(values: Scores) -> Vector:
+    scores = np.asarray(values, dtype=np.float64)
+    if scores.ndim != 1 or not scores.size:
+        raise ValueError(f"expected scores of one row or more, got an array of shape {scores.shape}")
+    wrong = scores[~((scores >= 0) & (scores <= 1))]  # NaN too
+    if wrong.size:
+        raise ValueError(f"scores lie in [0, 1], got {wrong[0]}; leave out and count what was not measured")
+    return scores
+
+
+def _by_cluster(values: Vector, clusters: Sequence[Hashable]) -> Vector:
+    """Sum of the values of each cluster [C], clusters in the order in which they first appear."""
+    if len(clusters) != len(values):
+        raise ValueError(f"every row needs a cluster, got {len(clusters)} for {len(values)} rows")
+    places: dict[Hashable, int] = {}
+    places_N = [places.setdefault(cluster, len(places)) for cluster in clusters]
+    return np.bincount(places_N, weights=values).astype(np.float64, copy=False)

@@ -1,0 +1,605 @@
+"""Statistics, against numbers worked out by hand or printed in papers, and against simulations in which the truth is
+known. What the simulations measure is printed: `pytest tests/test_stats.py -k "cover or narrow or itself" -rP`.
+"""
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from math import comb
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from firsthand import stats
+from firsthand.stats import (
+    FEWEST_PAIRS,
+    Estimate,
+    Finding,
+    Method,
+    Paired,
+    bootstrap_mean,
+    clustered_mean,
+    clustered_statistic,
+    mcnemar,
+    mean_of,
+    paired_difference,
+    paired_test,
+    pass_at,
+    student95,
+    unpaired_difference,
+    wilson,
+)
+
+
+def halves(right: int, of: int) -> list[float]:
+    return [1.0] * right + [0.0] * (of - right)
+
+
+def width(estimate: Estimate) -> float:
+    assert estimate.low is not None and estimate.high is not None
+    return estimate.high - estimate.low
+
+
+def holds(estimate: Estimate, truth: float) -> bool:
+    assert estimate.low is not None and estimate.high is not None
+    return estimate.low <= truth <= estimate.high
+
+
+# ---- proportions, seeds, and differences of arms
+
+
+def test_wilsons_interval_of_eight_in_ten() -> None:
+    assert wilson(0.8, 10) == pytest.approx((0.8, 0.490162, 0.943318, 10), abs=1e-6)
+
+
+def test_wilsons_interval_of_none_in_ten_reaches_up_and_not_below_zero() -> None:
+    # z^2 / (n + z^2) = 3.8415 / 13.8415
+    assert wilson(0.0, 10) == pytest.approx((0.0, 0.0, 0.277533, 10), abs=1e-6)
+
+
+def test_the_unpaired_difference_is_newcombes_first_worked_example() -> None:
+    # Newcombe 1998, Statistics in Medicine 17:873, table II (a), method 10: 56/70 against 48/80
+    found = unpaired_difference(wilson(56 / 70, 70), wilson(48 / 80, 80))
+    assert found == pytest.approx((0.2, 0.0524, 0.3339, 70), abs=1e-4)
+
+
+def test_a_difference_of_arms_without_intervals_has_none_and_resolves_nothing() -> None:
+    found = unpaired_difference(Estimate(0.9, None, None, 100), wilson(0.1, 100))
+    assert (found.value, found.low, found.high, found.finding) == (0.8, None, None, Finding.OPEN)
+
+
+def test_a_paired_difference_is_the_mean_of_the_differences() -> None:
+    found = paired_difference(np.array([[1.0, 1.0, 0.0, 1.0]]), np.array([[0.0, 1.0, 0.0, 0.0]]))
+    assert (found.value, found.n) == (0.5, 4)
+
+
+def test_the_paired_interval_of_sixty_gains_in_a_hundred_is_the_binomial_one() -> None:
+    found = paired_difference(np.array([halves(60, 100)]), np.zeros((1, 100)))
+    reach = 1.96 * (0.6 * 0.4 / 100) ** 0.5
+    assert (found.low, found.high) == pytest.approx((0.6 - reach, 0.6 + reach), abs=0.01)
+
+
+def test_pairing_cancels_what_makes_a_question_hard() -> None:
+    hard_and_easy = np.array([[0.1, 0.9] * 20])
+    assert paired_difference(hard_and_easy, hard_and_easy - 0.1) == pytest.approx((0.1, 0.1, 0.1, 40))
+
+
+def test_two_seeds_that_disagree_widen_the_interval_to_both() -> None:
+    # The first arm's runs are drawn again as (1, 1), (1, 0), (0, 1) or (0, 0): means 1, 1/2, 1/2, 0.
+    found = paired_difference(np.array([[1.0] * 30, [0.0] * 30]), np.full((1, 30), 0.5))
+    assert found == pytest.approx((0.0, -0.5, 0.5, 30))
+
+
+def test_a_mean_over_seeds_is_never_surer_than_its_questions_allow() -> None:
+    assert bootstrap_mean(np.ones((3, 10))) == pytest.approx((1.0, 1 - 0.277533, 1.0, 10), abs=1e-6)
+
+
+def test_a_paired_difference_of_different_questions_is_refused() -> None:
+    with pytest.raises(ValueError, match="same questions, got 3 and 4"):
+        paired_difference(np.ones((1, 3)), np.ones((1, 4)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n", "finding"),
+    [
+        (0.01, 0.2, 100, Finding.BETTER),
+        (-0.2, -0.01, 100, Finding.WORSE),
+        (-0.01, 0.2, 100, Finding.OPEN),
+        (0.0, 0.2, 100, Finding.OPEN),  # 0 is in the interval
+        (0.01, 0.2, 19, Finding.OPEN),  # too few questions to say
+    ],
+)
+def test_a_finding_needs_an_interval_without_zero_and_enough_questions(
+    low: float, high: float, n: int, finding: Finding
+) -> None:
+    assert Estimate((low + high) / 2, low, high, n).finding is finding
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_the_published_intervals(hits: int, n: int, low: float, high: float) -> None:
+    assert wilson(hits / n, n) == pytest.approx((hits / n, low, high, n), abs=5e-5)
+    assert wilson(1 - hits / n, n) == pytest.approx((1 - hits / n, 1 - high, 1 - low, n), abs=5e-5)
+
+
+def test_an_interval_holds_its_mean_to_the_last_bit() -> None:
+    for n in range(1, 200):
+        assert holds(wilson(0.0, n), 0.0) and holds(wilson(1.0, n), 1.0)
+
+
+# ---- means of clusters
+
+
+def test_questions_that_stand_alone_have_wilsons_interval() -> None:
+    assert clustered_mean(halves(15, 148), range(148)) == pytest.approx(wilson(15 / 148, 148))
+
+
+def test_ten_copies_of_a_question_are_one_question() -> None:
+    copies = np.repeat(halves(15, 148), 10)
+    assert clustered_mean(copies, np.repeat(np.arange(148), 10).tolist()) == pytest.approx(wilson(15 / 148, 148))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_clusters_that_all_agree_are_as_sure_as_their_number_and_not_as_their_rows(value: float) -> None:
+    found = clustered_mean([value] * 80, [i // 10 for i in range(80)])
+    assert found == pytest.approx(wilson(value, 8))
+
+
+def test_fractions_that_all_agree_do_not_make_a_point() -> None:
+    found = clustered_mean([0.7] * 30, range(30))
+    assert found.value == pytest.approx(0.7)
+    assert found.low is not None and found.high is not None and 0.03 < found.high - found.low < 0.2
+
+
+def test_a_single_cluster_says_what_one_question_says() -> None:
+    assert clustered_mean([0.0, 1.0], ["a", "a"]) == pytest.approx(wilson(0.5, 1))
+
+
+def test_the_interval_of_many_fractions_is_the_normal_one() -> None:
+    values = np.random.default_rng(0).random(5000)
+    found = clustered_mean(values, range(5000))
+    reach = 1.96 * values.std() / 5000**0.5
+    assert found == pytest.approx((values.mean(), values.mean() - reach, values.mean() + reach, 5000), abs=2e-5)
+
+
+def test_the_design_effect_of_variants_that_agree_in_part_is_the_textbooks() -> None:
+    # Kish: 1 + (10 - 1) * correlation, of 10 rows of a cluster: 1 + 9 / 4 for Beta(1.5, 1.5)
+    rng = np.random.default_rng(1)
+    rows = (rng.random((20_000, 10)) < rng.beta(1.5, 1.5, (20_000, 1))).astype(float).ravel()
+    found, alone = clustered_mean(rows, (np.arange(200_000) // 10).tolist()), wilson(float(rows.mean()), 200_000)
+    assert width(found) / width(alone) == pytest.approx((1 + 9 / 4) ** 0.5, rel=0.02)
+
+
+def test_a_weight_counts_as_rows_of_its_cluster() -> None:
+    twice = clustered_mean([1.0, 1.0, 0.5, 0.0, 0.3], ["a", "a", "b", "c", "d"])
+    weighed = clustered_mean([1.0, 0.5, 0.0, 0.3], ["a", "b", "c", "d"], weights=[2, 1, 1, 1])
+    assert weighed.value == pytest.approx(twice.value) == pytest.approx(0.56)
+    assert weighed == pytest.approx(twice, abs=0.02)  # they differ in how many rows a cluster has
+
+
+def test_one_cluster_of_great_weight_leaves_little_to_be_sure_of() -> None:
+    alone = clustered_mean(halves(20, 40), range(40))
+    heavy = clustered_mean(halves(20, 40), range(40), weights=[100.0] + [1.0] * 39)
+    assert heavy.n == alone.n == 40
+    assert width(heavy) > 2 * width(alone)
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    values, groups, order = rng.random(60), rng.integers(0, 9, 60), rng.permutation(60)
+    assert clustered_mean(values[order], groups[order].tolist()) == pytest.approx(
+        clustered_mean(values, groups.tolist())
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters", "weights", "said"),
+    [
+        ([], [], None, "one row or more"),
+        ([0.5, 1.2], ["a", "b"], None, r"in \[0, 1\], got 1\.2"),
+        ([0.5, math.nan], ["a", "b"], None, "got nan; leave out and count"),
+        ([0.5, 1.0], ["a"], None, "every row needs a cluster, got 1 for 2 rows"),
+        ([0.5, 1.0], ["a", "b"], [1.0], "each of 2 rows needs a weight"),
+        ([0.5, 1.0], ["a", "b"], [1.0, 0.0], "a weight above 0"),
+    ],
+)
+def test_rows_that_make_no_mean_are_refused(
+    values: Sequence[float], clusters: Sequence[str], weights: Sequence[float] | None, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        clustered_mean(values, clusters, weights=weights)
+
+
+def test_the_rows_of_a_large_benchmark_take_a_fraction_of_a_second() -> None:
+    values = np.random.default_rng(0).random(5010)
+    clusters = [f"question-{i // 10}" for i in range(5010)]
+    start = time.perf_counter()
+    clustered_mean(values, clusters)
+    paired_test(values, values[::-1], clusters)
+    assert time.perf_counter() - start < 0.5
+
+
+@pytest.mark.parametrize(("degrees", "expected"), [(4, 2.7764), (9, 2.2622), (29, 2.0452), (120, 1.9799)])
+def test_students_quantile_is_the_one_of_the_tables(degrees: int, expected: float) -> None:
+    assert student95(degrees) == pytest.approx(expected, rel=4e-4)
+
+
+# ---- any statistic of clusters, and means of estimates
+
+
+def test_a_statistic_of_clusters_sees_a_cluster_as_often_as_it_was_drawn() -> None:
+    seen = []
+
+    def worst_case(clusters: Sequence[tuple[float, ...]]) -> float:
+        seen.append(len(clusters))
+        return statistics.fmean(min(cluster) for cluster in clusters)
+
+    found = clustered_statistic(worst_case, [(1.0, 1.0)] * 30 + [(0.0, 1.0)] * 20)
+    assert (found.value, found.n, set(seen)) == (0.6, 50, {50})
+    reach = 1.96 * (0.6 * 0.4 / 50) ** 0.5
+    assert (found.low, found.high) == pytest.approx((0.6 - reach, 0.6 + reach), abs=0.021)
+
+
+def test_a_bootstrap_of_few_clusters_is_as_wide_as_students_t() -> None:
+    values = np.random.default_rng(4).random(10)
+    found = clustered_statistic(statistics.fmean, values.tolist())
+    assert width(found) == pytest.approx(2 * 2.2622 * values.std(ddof=1) / 10**0.5, rel=0.05)
+
+
+def test_a_bootstrap_is_the_same_under_the_same_seed() -> None:
+    clusters = np.random.default_rng(0).random(30).tolist()
+    first, again, other = (clustered_statistic(statistics.fmean, clusters, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("clusters", [[0.0] * 40, [0.5]])
+def test_a_bootstrap_that_cannot_move_has_no_interval(clusters: list[float]) -> None:
+    assert clustered_statistic(statistics.fmean, clusters) == (clusters[0], None, None, len(clusters))
+
+
+def test_the_mean_of_equal_estimates_is_surer_by_the_root_of_their_number() -> None:
+    found = mean_of([Estimate(0.5, 0.4, 0.6, 100)] * 4)
+    assert found == pytest.approx((0.5, 0.45, 0.55, 100))
+
+
+def test_a_mean_of_two_has_half_the_reach_of_their_difference() -> None:
+    # Newcombe's worked example again: a sum reaches as far as a difference does, with the second's ends swapped.
+    first, second = wilson(56 / 70, 70), wilson(48 / 80, 80)
+    mirrored = Estimate(-second.value, -second.high, -second.low, 80)  # type: ignore[operator]
+    found = mean_of([first, mirrored])
+    assert (2 * found.value, 2 * found.low, 2 * found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)  # type: ignore[operator]
+    assert found.n == 70
+
+
+def test_a_mean_over_an_estimate_without_interval_has_none() -> None:
+    assert mean_of([wilson(0.5, 10), Estimate(1.0, None, None, 4)]) == (0.75, None, None, 4)
+
+
+def test_nothing_has_no_mean_and_no_statistic() -> None:
+    with pytest.raises(ValueError, match="at least one, got none"):
+        mean_of([])
+    with pytest.raises(ValueError, match="at least one, got none"):
+        clustered_statistic(statistics.fmean, [])
+
+
+# ---- paired tests
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "p"),
+    [
+        (0, 0, 1.0),
+        (5, 5, 1.0),
+        (8, 2, 2 * (1 + 10 + 45) / 1024),  # binomial(10, 1/2) at 2 or less, and its mirror
+        (1, 6, 2 * (1 + 7) / 128),
+        (10, 0, 2 / 1024),
+    ],
+)
+def test_mcnemars_exact_p_is_the_binomials(wins: int, losses: int, p: float) -> None:
+    assert mcnemar(wins, losses) == pytest.approx(p) == mcnemar(losses, wins)
+
+
+def test_mcnemar_of_many_is_close_to_its_chi_square() -> None:
+    # Agresti, Categorical Data Analysis, approval of a prime minister: 150 and 86 changed, z^2 = 17.36, p = 3.1e-5
+    assert mcnemar(150, 86) == pytest.approx(math.erfc((17.36 / 2) ** 0.5), rel=0.25)
+    assert mcnemar(4000, 3000) < 1e-30
+
+
+def test_one_right_or_wrong_answer_a_question_is_mcnemars_case() -> None:
+    first, second = [1.0] * 8 + [0.0] * 2 + [1.0] * 5, [0.0] * 8 + [1.0] * 2 + [1.0] * 5
+    found = paired_test(first, second)
+    assert (found.method, found.wins, found.losses, found.ties, found.n) == (Method.MCNEMAR, 8, 2, 5, 15)
+    assert found.p == pytest.approx(112 / 1024)
+    assert found.difference.value == pytest.approx(6 / 15)
+
+
+def test_darwins_maize_has_fishers_p() -> None:
+    # Fisher, The Design of Experiments, section 21: eighths of an inch, 863 of 2^15 sums are as large as the one seen
+    gaps = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+    first, second = [0.5 + g / 200 for g in gaps], [0.5] * 15
+    found = paired_test(first, second)
+    assert (found.method, found.wins, found.losses, found.n) == (Method.ALL_FLIPS, 13, 2, 15)
+    assert found.p == pytest.approx(2 * 863 / 2**15)
+
+
+def test_drawn_flips_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    first, second = rng.random(16), rng.random(16) * 0.8
+    exact = paired_test(first, second)
+    monkeypatch.setattr(stats, "EXACT", 15)
+    drawn = paired_test(first, second)
+    assert (exact.method, drawn.method) == (Method.ALL_FLIPS, Method.DRAWN_FLIPS)
+    assert drawn.p == pytest.approx(exact.p, abs=4 * (exact.p / 10_000) ** 0.5)
+    assert drawn == paired_test(first, second)
+
+
+def test_ten_copies_of_each_pair_are_no_more_evidence() -> None:
+    rng = np.random.default_rng(5)
+    first, second = rng.random(40), rng.random(40) * 0.8
+    once = paired_test(first, second)
+    copied = paired_test(np.repeat(first, 10), np.repeat(second, 10), np.repeat(np.arange(40), 10).tolist())
+    assert copied.p == pytest.approx(once.p) and copied.n == once.n == 40
+    assert copied.difference.value == pytest.approx(once.difference.value)
+    assert width(copied.difference) == pytest.approx(width(once.difference), rel=0.1)  # by a coin of one row, or of ten
+
+
+def test_clusters_that_tie_are_counted_and_decide_nothing() -> None:
+    found = paired_test([1.0, 0.0, 0.5, 0.5], [0.0, 1.0, 0.5, 0.5], ["a", "a", "b", "c"])
+    assert (found.wins, found.losses, found.ties, found.n, found.p) == (0, 0, 3, 3, 1.0)
+
+
+def test_sums_that_differ_by_rounding_alone_tie() -> None:
+    first, second = [0.1, 0.6, 0.2], [0.6, 0.2, 0.1]
+    assert sum(a - b for a, b in zip(first, second, strict=True)) != 0
+    found = paired_test(first, second, ["a", "a", "a"])
+    assert (found.ties, found.p, found.difference.value) == (1, 1.0, 0.0)
+
+
+def test_models_that_agree_everywhere_are_not_proved_equal() -> None:
+    found = paired_test([1.0] * 100, [1.0] * 100).difference
+    assert found.low is not None and found.high is not None
+    assert found == pytest.approx((0.0, -found.high, found.high, 100))
+    assert 0.01 < found.high < 0.04
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "n", "finding"),
+    [
+        (0.01, 0.2, 0.03, 100, Finding.BETTER),
+        (-0.2, -0.01, 0.03, 100, Finding.WORSE),
+        (0.01, 0.2, 0.06, 100, Finding.OPEN),  # the test does not say so
+        (-0.01, 0.2, 0.03, 100, Finding.OPEN),  # the interval does not
+        (0.01, 0.2, 0.03, FEWEST_PAIRS - 1, Finding.OPEN),
+    ],
+)
+def test_a_finding_needs_test_and_interval_and_enough_questions(
+    low: float, high: float, p: float, n: int, finding: Finding
+) -> None:
+    assert Paired(Estimate(0.1, low, high, n), p, n, 0, 0, n, Method.MCNEMAR).finding is finding
+
+
+def test_pairs_need_the_same_rows() -> None:
+    with pytest.raises(ValueError, match="same rows on both sides, got 2 and 1"):
+        paired_test([0.0, 1.0], [1.0])
+
+
+# ---- pass@k
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6])
+def test_pass_at_k_is_the_share_of_all_choices_of_k_that_hold_a_hit(n: int) -> None:
+    for hits, k in itertools.product(range(n + 1), range(1, n + 1)):
+        choices = list(itertools.combinations([True] * hits + [False] * (n - hits), k))
+        assert pass_at(k, n, hits) == pytest.approx(statistics.fmean(map(any, choices)))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+def test_pass_at_k_is_unbiased(p: float) -> None:
+    n = 8
+    chance = [comb(n, hits) * p**hits * (1 - p) ** (n - hits) for hits in range(n + 1)]
+    for k in (1, 2, 4, 8):
+        expected = sum(c * pass_at(k, n, hits) for hits, c in enumerate(chance))
+        assert expected == pytest.approx(1 - (1 - p) ** k)
+
+
+def test_pass_at_more_than_was_drawn_is_refused() -> None:
+    with pytest.raises(ValueError, match="pass@4 needs at least 4 samples per example, got 2"):
+        pass_at(4, 2, 1)
+
+
+# ---- coverage, where the truth is known
+#
+# The band of 92.5 to 97.5 %: of 2,000 draws that cover 95 % of the time the share has a standard error of 0.5 points.
+# So 1.5 points on each side are chance (three errors), and 1 point is what an interval of few clusters may be off.
+
+DRAWS = 2000
+
+
+def covered(label: str, draw: Callable[[], Estimate], truth: float, draws: int = DRAWS) -> float:
+    """How often the interval holds the truth; printed with its mean width."""
+    found = [draw() for _ in range(draws)]
+    share = statistics.fmean(holds(estimate, truth) for estimate in found)
+    print(f"{label} | {100 * share:.1f} % | {100 * statistics.fmean(map(width, found)):.1f} | {draws:,}")
+    return share
+
+
+def rows(rng: np.random.Generator, a: float, b: float, questions: int, each: int) -> NDArray[np.float64]:
+    """Right and wrong answers, `each` to a question, whose chances of a right one are Beta(a, b)."""
+    return (rng.random((questions, each)) < rng.beta(a, b, (questions, 1))).astype(np.float64).ravel()
+
+
+def clusters(questions: int, each: int) -> list[int]:
+    return np.repeat(np.arange(questions), each).tolist()
+
+
+@pytest.mark.parametrize("n", [50, 200, 1000])
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.9])
+def test_the_interval_of_single_questions_covers_the_truth(p: float, n: int) -> None:
+    """Exactly: every number of right answers, by how probable it is. No draws, so the band is all the method's."""
+    found = [clustered_mean(halves(hits, n), range(n)) for hits in range(n + 1)]
+    logs = [math.lgamma(n + 1) - math.lgamma(h + 1) - math.lgamma(n - h + 1) for h in range(n + 1)]
+    chances = [math.exp(log + h * math.log(p) + (n - h) * math.log(1 - p)) for h, log in enumerate(logs)]
+    share = sum(chance for chance, estimate in zip(chances, found, strict=True) if holds(estimate, p))
+    wide = sum(chance * width(estimate) for chance, estimate in zip(chances, found, strict=True))
+    print(f"{n} single questions, p = {p} | {100 * share:.1f} % | {100 * wide:.1f} | exact")
+    assert 0.925 < share < 0.975
+
+
+@pytest.mark.parametrize("questions", [100, 500])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (0.3, 0.3), (3.0, 0.5)], ids=["1/3", "5/8", "2/9"])
+def test_the_interval_of_questions_with_ten_variants_covers_the_truth(a: float, b: float, questions: int) -> None:
+    rng, groups = np.random.default_rng(11), clusters(questions, 10)
+    label = f"{questions} questions x 10 variants, correlation {1 / (a + b + 1):.2f}, mean {a / (a + b):.2f}"
+    share = covered(label, lambda: clustered_mean(rows(rng, a, b, questions, 10), groups), a / (a + b))
+    assert 0.925 < share < 0.975
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(0.5, 0.5), (2.0, 2.0), (0.3, 1.2), (3.0, 0.3)], ids=["split", "middling", "hard", "easy"]
+)
+def test_the_interval_of_thirty_questions_drawn_32_times_covers_the_truth(a: float, b: float) -> None:
+    rng, groups = np.random.default_rng(12), clusters(30, 32)
+    label = f"avg@32 of 30 questions, p from Beta({a}, {b})"
+    share = covered(label, lambda: clustered_mean(rows(rng, a, b, 30, 32), groups), a / (a + b))
+    assert 0.925 < share < 0.975
+
+
+def test_the_interval_of_questions_with_unlike_numbers_of_variants_covers_the_truth() -> None:
+    rng = np.random.default_rng(13)
+
+    def draw() -> Estimate:
+        sizes = rng.integers(1, 20, 100)
+        chances = np.repeat(rng.beta(1, 1, 100), sizes)
+        return clustered_mean((rng.random(len(chances)) < chances).astype(float), np.repeat(range(100), sizes).tolist())
+
+    assert 0.925 < covered("100 questions x 1 to 19 variants", draw, 0.5) < 0.975
+
+
+def test_the_interval_of_fractions_covers_the_truth() -> None:
+    rng = np.random.default_rng(14)
+    share = covered("200 fractions, Beta(0.4, 0.2)", lambda: clustered_mean(rng.beta(0.4, 0.2, 200), range(200)), 2 / 3)
+    assert 0.925 < share < 0.975
+
+
+@pytest.mark.parametrize("questions", [100, 500])
+def test_rows_taken_for_questions_do_not_cover_the_truth(questions: int) -> None:
+    rng = np.random.default_rng(11)
+    naive = covered(
+        f"{questions} questions x 10 variants, taken for {10 * questions} questions (too narrow)",
+        lambda: wilson(float(rows(rng, 1, 1, questions, 10).mean()), 10 * questions),
+        0.5,
+    )
+    assert naive < 0.80
+
+
+def test_a_percentile_bootstrap_of_thirty_questions_is_too_narrow() -> None:
+    """Why `clustered_mean` is none."""
+    rng = np.random.default_rng(12)
+    weights_RN = rng.multinomial(30, [1 / 30] * 30, size=1000) / 30
+
+    def draw() -> Estimate:
+        means = rows(rng, 3.0, 0.3, 30, 32).reshape(30, 32).mean(axis=1)
+        low, high = np.percentile(weights_RN @ means, [2.5, 97.5])
+        return Estimate(float(means.mean()), float(low), float(high), 30)
+
+    assert covered("avg@32 of 30 questions, Beta(3.0, 0.3), percentile bootstrap (too narrow)", draw, 10 / 11) < 0.925
+
+
+def test_the_bootstrap_of_a_ratio_covers_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 draws of 1,000 replicates, for speed: the share's standard error is 1.1 points, so three are 3.3."""
+    monkeypatch.setattr(stats, "REPLICATES", 1000)
+    rng = np.random.default_rng(15)
+
+    def ratio(pairs: Sequence[tuple[float, float]]) -> float:
+        return sum(a for a, _ in pairs) / sum(b for _, b in pairs)
+
+    def draw() -> Estimate:
+        whole = rng.integers(1, 5, 60)
+        return clustered_statistic(ratio, list(zip(rng.binomial(whole, 0.4).tolist(), whole.tolist(), strict=True)))
+
+    assert 0.917 < covered("ratio over 60 clusters, clustered_statistic", draw, 0.4, draws=400) < 0.983
+
+
+def test_the_interval_of_a_mean_of_six_benchmarks_covers_the_truth() -> None:
+    rng = np.random.default_rng(16)
+    sizes, chances = [30, 200, 300, 500, 1000, 1000], [0.1, 0.7, 0.5, 0.95, 0.3, 0.6]
+
+    def draw() -> Estimate:
+        return mean_of([wilson(rng.binomial(n, p) / n, n) for n, p in zip(sizes, chances, strict=True)])
+
+    assert 0.925 < covered("mean of six benchmarks, mean_of", draw, statistics.fmean(chances)) < 0.975
+
+
+# ---- a model against itself, and against a better one
+
+
+def verdicts(label: str, draw: Callable[[], Paired], draws: int) -> list[Paired]:
+    found = [draw() for _ in range(draws)]
+    either, both = (100 * (1 - share) for share in differences(found))
+    wide = 100 * statistics.fmean(width(pair.difference) for pair in found)
+    print(f"{label} | {either:.1f} % | {both:.1f} % | {wide:.1f} | {draws:,}")
+    return found
+
+
+def differences(found: Sequence[Paired]) -> tuple[float, float]:
+    """How often test or interval calls a difference, or both do; and how often `finding`, which wants both, does."""
+    either = statistics.fmean(pair.p <= 0.05 or not holds(pair.difference, 0.0) for pair in found)
+    return either, statistics.fmean(pair.finding is not Finding.OPEN for pair in found)
+
+
+@pytest.mark.parametrize("n", [100, 1000])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (0.3, 0.3), (20.0, 0.3)], ids=["unsure", "sure", "nearly all right"])
+def test_a_model_and_itself_under_another_seed_do_not_differ(a: float, b: float, n: int) -> None:
+    """At most 5 % of differences, and 1.5 points (three standard errors of 2,000 draws) for chance."""
+    rng = np.random.default_rng(21)
+
+    def draw() -> Paired:
+        chances = rng.beta(a, b, n)
+        return paired_test(*((rng.random(n) < chances).astype(float) for _ in range(2)))
+
+    found = verdicts(f"itself, {n} questions, p from Beta({a}, {b})", draw, DRAWS)
+    assert {pair.method for pair in found} == {Method.MCNEMAR}
+    assert max(differences(found)) < 0.05 + 0.015
+
+
+@pytest.mark.parametrize(("questions", "each"), [(30, 32), (100, 10)])
+def test_a_model_and_itself_under_another_seed_do_not_differ_in_clusters(questions: int, each: int) -> None:
+    """600 draws, for speed: at most 5 % of differences, and 2.7 points (three standard errors) for chance."""
+    rng, groups = np.random.default_rng(22), clusters(questions, each)
+
+    def draw() -> Paired:
+        chances = np.repeat(rng.beta(0.5, 0.5, questions), each)
+        return paired_test(*((rng.random(questions * each) < chances).astype(float) for _ in range(2)), groups)
+
+    found = verdicts(f"itself, {questions} questions x {each}", draw, 600)
+    assert Method.MCNEMAR not in {pair.method for pair in found}
+    assert max(differences(found)) < 0.05 + 0.027
+
+
+@pytest.mark.parametrize(("questions", "each", "gap"), [(1000, 1, 0.08), (501, 10, 0.04), (30, 32, 0.08)])
+def test_a_better_model_is_found_nine_times_in_ten(questions: int, each: int, gap: float) -> None:
+    rng, groups = np.random.default_rng(23), clusters(questions, each)
+
+    def draw() -> Paired:
+        chances = np.repeat(rng.beta(0.5, 0.5, questions) * (1 - gap), each)
+        first, second = (rng.random(len(chances)) < chances + by for by in (gap, 0.0))
+        return paired_test(first.astype(float), second.astype(float), groups)
+
+    found = [draw() for _ in range(200)]
+    share = statistics.fmean(pair.finding is Finding.BETTER for pair in found)
+    held = statistics.fmean(holds(pair.difference, gap) for pair in found)
+    print(
+        f"found: {100 * gap:.0f} points, {questions} questions x {each} | {100 * share:.1f} % | held {100 * held:.1f} %"
+    )
+    assert share > 0.9
+    assert held > 0.95 - 0.046  # three standard errors of 200 draws
