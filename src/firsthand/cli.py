@@ -1,6 +1,7 @@
 """The command line: a thin shell over the rooms. Nothing heavy is imported before a command needs it."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING
 from firsthand.errors import FirsthandError
 
 if TYPE_CHECKING:
+    from firsthand.evaluation.leaderboard import Judge
+    from firsthand.evaluation.protocol import Protocol
     from firsthand.recipe import Recipe
+    from firsthand.teacher import Endpoint
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -87,15 +91,21 @@ def _parser() -> argparse.ArgumentParser:
     study.set_defaults(command=_study)
 
     evaluate = commands.add_parser("evaluate", help="accuracy with intervals, and every reply")
-    evaluate.add_argument("model", help="a Hugging Face folder, a finished run directory, or `small`")
     evaluate.add_argument(
-        "--data", required=True, help="a .jsonl or .parquet file, a folder, or worlds:NAMES[:SPLIT[:NUMBER]]"
+        "model",
+        help="a Hugging Face folder, a finished run directory, `small`, or the YAML file of an endpoint",
     )
-    evaluate.add_argument(
-        "--samples", type=int, default=8, help="sampled replies per example, for pass@k (default: %(default)s)"
-    )
-    evaluate.add_argument("--temperature", type=float, default=1.0, help="of the samples (default: %(default)s)")
-    evaluate.add_argument("--max-new-tokens", type=int, default=256)
+    what = evaluate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", help="a .jsonl or .parquet file, a folder, or worlds:NAMES[:SPLIT[:NUMBER]]")
+    what.add_argument("--benchmark", help="a benchmark or suite (`firsthand benchmarks` lists them), or a YAML file")
+    evaluate.add_argument("--data-root", type=Path, help="where benchmarks' files are (default: $LMUData or ~/LMUData)")
+    evaluate.add_argument("--download", action="store_true", help="get files that are missing from the hub")
+    evaluate.add_argument("--protocol", help="how replies are drawn: vlaa, srft, plain ..., or a YAML file")
+    evaluate.add_argument("--judge", type=Path, help="YAML of the endpoint that a leaderboard's scorer asks")
+    evaluate.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of samples (default: 0)")
+    evaluate.add_argument("--samples", type=int, help="sampled replies per example, for pass@k (default: 8)")
+    evaluate.add_argument("--temperature", type=float, help="of the samples (default: 1.0)")
+    evaluate.add_argument("--max-new-tokens", type=int, help="(default: 256)")
     evaluate.add_argument("--system", help="system prompt of rows that have none")
     evaluate.add_argument("--out", type=Path, default=Path("runs"))
     evaluate.add_argument(
@@ -103,9 +113,36 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="A.B=C",
-        help="how answers are judged, in the keys of a recipe's `reward`, such as open.scorer=overlap",
+        help="with --data: how answers are judged, in the keys of a recipe's `reward`; with --benchmark: "
+        "protocol.KEY or judge.KEY",
     )
     evaluate.set_defaults(command=_evaluate)
+
+    benchmarks = commands.add_parser("benchmarks", help="the benchmarks that ship here, one line each")
+    benchmarks.set_defaults(command=_benchmarks)
+
+    compare = commands.add_parser(
+        "compare", help="evaluated models on the same items: differences, and whether they are"
+    )
+    compare.add_argument(
+        "runs", type=Path, nargs="+", help="run directories of `evaluate`; the first model is compared with"
+    )
+    compare.add_argument("--scorer", choices=("strict", "leaderboard"), default="strict")
+    compare.add_argument("--out", type=Path, help="the comparison as JSON")
+    compare.set_defaults(command=_compare)
+
+    export = commands.add_parser("export", help="an evaluated run's replies as VLMEvalKit's table, or as JSON")
+    export.add_argument("run", type=Path, help="a run directory of `evaluate --benchmark`")
+    export.add_argument("--out", type=Path, required=True, help="a .xlsx, .tsv or .json file")
+    export.set_defaults(command=_export)
+
+    lmms = commands.add_parser("lmms-task", help="write data as a task that lmms-eval scores with our verifiers")
+    lmms.add_argument("--data", required=True, help="as for evaluate")
+    lmms.add_argument("--name", default="firsthand", help="the task's name (default: %(default)s)")
+    lmms.add_argument("--max-new-tokens", type=int, default=256)
+    lmms.add_argument("--system", help="system prompt of rows that have none")
+    lmms.add_argument("--out", type=Path, required=True, help="the folder for lmms-eval's --include_path")
+    lmms.set_defaults(command=_lmms_task)
 
     forge = commands.add_parser("forge", help="visual questions -> verified demonstrations and harder questions")
     forge.add_argument("forge", type=Path, help="a YAML file (docs/forge.md)")
@@ -230,21 +267,120 @@ def _preflight(recipe: "Recipe") -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    return _evaluate_benchmark(args) if args.benchmark else _evaluate_data(args)
+
+
+def _evaluate_data(args: argparse.Namespace) -> int:
     from firsthand.config import build, override
     from firsthand.console import Console
     from firsthand.evaluation import Protocol, evaluate_folder
     from firsthand.recipe import Data
     from firsthand.reward import Reward
 
-    model, name = _model(args.model)
-    chosen = {key: getattr(args, key) for key in ("max_new_tokens", "samples", "temperature", "system")}
-    protocol = build(Protocol, chosen, "evaluate")
+    _refuse_beside(args, "--data", "data_root", "download", "judge")
+    model, name = _respondent(args.model)
+    drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, _drawn(args), "evaluate")
     reward = build(Reward, override({}, args.set), "evaluate --set")
     data = Data.parse(args.data)
     with Console() as console:
-        folder = evaluate_folder(model, data, protocol, args.out, console.evaluation(name), name=name, reward=reward)
+        for seed in args.seeds:
+            seeded = drawing.model_copy(update={"seed": seed})
+            bar = console.evaluation(name)
+            folder = evaluate_folder(model, data, seeded, args.out, bar, name=name, reward=reward)
     console.families(folder / "evaluation.json")
     print(f"scores: {folder / 'scores.jsonl'}")
+    return 0
+
+
+def _evaluate_benchmark(args: argparse.Namespace) -> int:
+    from firsthand.console import Console
+    from firsthand.evaluation.benchmark import find
+    from firsthand.evaluation.items import default_root, download
+    from firsthand.evaluation.session import Plan, evaluate_all
+    from firsthand.evaluation.terminal import show
+
+    model, name = _respondent(args.model)
+    suite, benchmarks = find(args.benchmark)
+    root = args.data_root or default_root()
+    if args.download:
+        for benchmark in benchmarks:
+            download(benchmark, root)
+    default = suite.protocol if suite else None
+    drawings = [_protocol(args, args.protocol or default or b.protocol) for b in benchmarks]
+    plan = Plan(suite, benchmarks, drawings, args.seeds, _judge(args))
+    with Console() as console:
+        summary = evaluate_all(model, plan, root, args.out, name=name, on_benchmark=console.evaluation)
+    show(summary)
+    print(f"numbers: {summary}")
+    return 0
+
+
+def _drawn(args: argparse.Namespace) -> dict[str, object]:
+    """What the command line says of how replies are drawn."""
+    keys = ("max_new_tokens", "samples", "temperature", "system")
+    return {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
+
+
+def _protocol(args: argparse.Namespace, name: str) -> "Protocol":
+    from firsthand.evaluation.protocol import protocol
+
+    said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
+    return protocol(name, said, _drawn(args))
+
+
+def _judge(args: argparse.Namespace) -> "Judge | None":
+    from firsthand.config import build, override, read_yaml
+    from firsthand.evaluation.leaderboard import Judge
+    from firsthand.teacher import Endpoint
+
+    strange = [part for part in args.set if not part.startswith(("protocol.", "judge."))]
+    if strange:
+        raise FirsthandError(f"--set {strange[0]}: with --benchmark expected protocol.KEY=VALUE or judge.KEY=VALUE")
+    said = [part.removeprefix("judge.") for part in args.set if part.startswith("judge.")]
+    content = override(read_yaml(args.judge) if args.judge else {}, said)
+    return Judge(endpoint=build(Endpoint, content, str(args.judge or "--set judge"))) if content else None
+
+
+def _refuse_beside(args: argparse.Namespace, option: str, *others: str) -> None:
+    for other in others:
+        if getattr(args, other):
+            raise FirsthandError(f"--{other.replace('_', '-')} goes with --benchmark, not with {option}; leave it out")
+
+
+def _benchmarks(args: argparse.Namespace) -> int:
+    from firsthand.evaluation.terminal import show_benchmarks
+
+    show_benchmarks()
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from firsthand.evaluation.comparison import compare_runs, show_comparison
+
+    content = compare_runs(args.runs, args.scorer)
+    show_comparison(content)
+    if args.out:
+        from firsthand.run import write_atomically
+
+        write_atomically(args.out, json.dumps(content, indent=2) + "\n")
+        print(f"comparison: {args.out}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from firsthand.evaluation.export import export
+
+    print(f"replies: {export(args.run, args.out)}")
+    return 0
+
+
+def _lmms_task(args: argparse.Namespace) -> int:
+    from firsthand.evaluation.lmms import write_lmms_task
+    from firsthand.recipe import Data
+
+    examples = Data.parse(args.data).load()
+    folder = write_lmms_task(examples, args.out, name=args.name, system=args.system, max_new_tokens=args.max_new_tokens)
+    print(f"task: {folder}\nlmms-eval --include_path {folder} --tasks {args.name} ...")
     return 0
 
 
@@ -258,6 +394,17 @@ def _perplexity(args: argparse.Namespace) -> int:
         write_perplexities(model, Data.parse(args.data), args.out, console.evaluation(name, "perplexity"))
     print(f"perplexities: {args.out}")
     return 0
+
+
+def _respondent(given: str) -> "tuple[Path | Endpoint, str]":
+    """A model, or the endpoint that a YAML file describes, and its name."""
+    if not given.endswith((".yaml", ".yml")):
+        return _model(given)
+    from firsthand.config import build, read_yaml
+    from firsthand.teacher import Endpoint
+
+    endpoint = build(Endpoint, read_yaml(Path(given)), given)
+    return endpoint, endpoint.model.rstrip("/").rpartition("/")[2]
 
 
 def _model(given: str) -> tuple[Path, str]:

@@ -245,6 +245,18 @@ class Reply(Record):
     logprobs: tuple[float, ...] = ()
     """Empty for a demonstration: nobody sampled it."""
     stop: StopReason = StopReason.EOS
+    tokens: int | None = None
+    """How many there are, where a server has told that alone."""
+
+    @property
+    def length(self) -> int | None:
+        """In tokens; None where nobody has counted."""
+        return len(self.token_ids) if self.token_ids else self.tokens
+
+    @model_serializer(mode="wrap")
+    def _without_an_unknown_count(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        return content if self.tokens is not None else {k: v for k, v in content.items() if k != "tokens"}
 
     @property
     def is_demo(self) -> bool:

@@ -1,6 +1,6 @@
 """Example -> prompt, text -> reply, and back, as one model folder wants them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,19 @@ class Encoder:
         self.pad_id: int = self.stop_ids[0] if pad is None else pad
 
     @classmethod
-    def load(cls, folder: str | Path, *, max_prompt_tokens: int = 8192) -> "Encoder":
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        max_prompt_tokens: int = 8192,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+    ) -> "Encoder":
         """Read the tokenizer, chat template and, of a model that reads pictures, image processor of a folder.
 
-        Pixel bounds are the folder's own (preprocessor_config.json). `max_prompt_tokens` only guards memory: a longer
-        prompt is an error, because a cut prompt is another question.
+        Pixel bounds are the folder's own (preprocessor_config.json) unless they are given; only Qwen's models have
+        them. `max_prompt_tokens` only guards memory: a longer prompt is an error, because a cut prompt is another
+        question.
 
         Raises DataError when the folder's model is of a type that cannot work, has no chat template, or has an image
         processor that does not fit its vision tower.
@@ -46,8 +54,15 @@ class Encoder:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         conversation = Conversation(folder, tokenizer, in_parts=family.reads == "processor")
         reader: Reader = TextReader(folder, conversation)
+        given = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        bounds = {name: pixels for name, pixels in given.items() if pixels is not None}
+        if bounds and family.reads == "processor":
+            raise DataError(
+                f"{folder}: expected no {' and '.join(bounds)}, for a model of type {config.model_type} sizes pictures "
+                "in its own way; take them out of the protocol"
+            )
         if family.reads != "text":
-            images = _image_processor(folder, config.model_type)
+            images = _image_processor(folder, config.model_type, bounds)
             if family.reads == "grids":
                 _check_tokenizer(folder, tokenizer, config)
                 _check_geometry(folder, images, config.vision_config)
@@ -101,10 +116,10 @@ def content_parts(example: Example) -> list[dict[str, str]]:
     return [part for part in parts if part.get("text") != ""]
 
 
-def _image_processor(folder: str | Path, model_type: str) -> Any:
+def _image_processor(folder: str | Path, model_type: str, bounds: Mapping[str, int]) -> Any:
     """The folder's image processor, on Pillow."""
     try:
-        return AutoImageProcessor.from_pretrained(str(folder), backend="pil", local_files_only=True)
+        return AutoImageProcessor.from_pretrained(str(folder), backend="pil", local_files_only=True, **bounds)
     except (ImportError, OSError, ValueError) as error:
         raise DataError(
             f"{folder}: expected an image processor (preprocessor_config.json) that works on Pillow, got none for a "

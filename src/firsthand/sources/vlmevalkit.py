@@ -11,7 +11,7 @@ import base64
 import binascii
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,16 +27,27 @@ MOST_LINES = 100_000
 _REFERENCE = 64
 """An image cell up to this length is another row's index: VLMEvalKit's own rule."""
 
+_PICTURES = ("image", "image_path")
+
 _OPENING = re.compile(rb'(?:^|\t)"')
 _CLOSING = re.compile(rb'(?:[^"]++|"")*+"')
 
 
 def rows(path: Path) -> Iterator[Row]:
     """The rows of a table in the plain columns, counted from 1 below the header. Raises DataError."""
+    return _rows(path, _plain_cells)
+
+
+def rows_as_they_are(path: Path) -> Iterator[Row]:
+    """The rows under the table's own column names, but the pictures, which are under `image` or `images`."""
+    return _rows(path, lambda cells: {**{c: v for c, v in cells.items() if c not in _PICTURES}, **_pictures(cells)})
+
+
+def _rows(path: Path, to_cells: Callable[[Cells], Cells]) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
     try:
         with path.open("rb") as file:
-            table = _Table(path, file)
+            table = _Table(path, file, to_cells)
             for number, found in enumerate(table.rows(), start=1):
                 yield Row(f"{path.name} row {number}", path.parent, found, path.name, number)
     except OSError as broken:
@@ -50,8 +61,9 @@ class _Broken(Exception):
 class _Table:
     """An open table. It knows where rows are only after a row has referred to another's picture."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, to_cells: Callable[[Cells], Cells]) -> None:
         self._file = file
+        self._to_cells = to_cells
         self._offsets: dict[str, int] | None = None
         first = next(_records(file), (0, None))[1]
         header = _cells_of(first.removeprefix(b"\xef\xbb\xbf")) if first is not None else BadRow(None, "", "none", "")
@@ -78,7 +90,7 @@ class _Table:
         if isinstance(cells, BadRow):
             return cells
         try:
-            return _plain_cells(self._with_picture(cells))
+            return self._to_cells(self._with_picture(cells))
         except BadRow as bad:
             return bad
 

@@ -64,7 +64,8 @@ def read_completion(raw: bytes) -> Outcome:
     trouble = _trouble(choice, text)
     if trouble is not None:
         reason, detail = trouble
-        return Failure(reason=reason, detail=detail, **usage.model_dump())
+        cut = text if reason == "truncated" else ""
+        return Failure(reason=reason, detail=detail, text=cut, **usage.model_dump())
     return Answer(text=text, thinking=thinking, model=completion.model or "", **usage.model_dump())
 
 

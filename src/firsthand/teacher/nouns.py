@@ -60,6 +60,8 @@ class Failure(Record):
     reason: Reason
     detail: str
     """What the server or the network said, shortened."""
+    text: str = ""
+    """What was written before it was cut, of a `truncated` one."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 

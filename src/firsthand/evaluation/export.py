@@ -1,0 +1,98 @@
+"""An evaluated run's replies as other tools want them: VLMEvalKit's table with a `prediction` column, or JSON."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from firsthand.errors import DataError, RecipeError
+from firsthand.evaluation.protocol import Protocol
+from firsthand.evaluation.replies import read_journal
+from firsthand.evaluation.table import counting
+from firsthand.run import write_atomically
+
+LONGEST_CELL = 32_767
+"""Characters: Excel's own limit; nothing is cut to it."""
+_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Control characters, which no workbook may hold."""
+
+
+def export(run: Path, out: Path) -> Path:
+    """Write a run's replies; by `out`'s ending as workbook, tab-separated values or JSON.
+
+    The table has the benchmark's own columns, without pictures, and `prediction` as the protocol leaves it for a
+    leaderboard's scorer; a row for each reply. Raises DataError when the run is no evaluated benchmark.
+    """
+    if not (run / "DONE").exists() or not (run / "items.jsonl").exists():
+        raise DataError(f"{run}: expected the run directory of `evaluate --benchmark`, finished, got none")
+    writers = {".xlsx": _workbook, ".tsv": _tsv, ".json": _json}
+    if out.suffix not in writers:
+        raise RecipeError(f"--out {out}: expected a name that ends in {', '.join(writers)}")
+    rows = _rows(run)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    writers[out.suffix](rows, out)
+    return out
+
+
+def _rows(run: Path) -> list[dict[str, Any]]:
+    protocol = Protocol.model_validate(json.loads((run / "evaluation.json").read_text())["protocol"])
+    lines = (run / "items.jsonl").read_text().splitlines()
+    cells = {item["id"]: item["cells"] for item in map(json.loads, lines)}
+    rows = []
+    for score in read_journal(run / "scores.jsonl"):
+        for draw, judged in enumerate(counting(score)):
+            own = {"index": score.example_id.rpartition("/")[2], **cells[score.example_id]}
+            strict = judged.verdict.score
+            rows.append({**own, "draw": draw, "prediction": protocol.predicted(judged.reply.text), "strict": strict})
+    return rows
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _tsv(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _columns(rows), delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(out, text.getvalue())
+
+
+def _json(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    write_atomically(out, json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n")
+
+
+def _workbook(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Text stays text: a prediction that begins with `=` must not become a formula."""
+    try:
+        from openpyxl import Workbook
+        from openpyxl.cell import WriteOnlyCell
+    except ImportError as error:
+        raise RecipeError("a workbook needs openpyxl: pip install 'firsthand[xlsx]', or name a .tsv file") from error
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("Sheet1")
+    columns = _columns(rows)
+    sheet.append(columns)
+    for row in rows:
+        cells: list[Any] = []
+        for column in columns:
+            value = row.get(column)
+            if isinstance(value, str):
+                if len(value) > LONGEST_CELL:
+                    raise DataError(
+                        f"row {row['index']}, column {column}: {len(value):,} characters, and a workbook's cell holds "
+                        f"{LONGEST_CELL:,}; write a .tsv file"
+                    )
+                cell = WriteOnlyCell(sheet, _ILLEGAL.sub("", value))
+                cell.data_type = "s"
+                cells.append(cell)
+            else:
+                cells.append(value)
+        sheet.append(cells)
+    draft = out.with_name(f".{out.name}.tmp")
+    book.save(draft)
+    draft.rename(out)

@@ -1,0 +1,89 @@
+"""DynaMath: the reply's JSON first, then its text, then a judge (arXiv:2411.00836)."""
+
+import json
+import math
+from typing import NamedTuple
+
+from firsthand.evaluation.leaderboard.marking import Cells, Marked, Marking, Question, through_a_file
+from firsthand.evaluation.leaderboard.prompts import FORMS, SHORT, SHORT_SYSTEM, filled
+
+CHOICE, FLOAT = "multiple choice", "float"
+KEY = "short answer"
+NEAR = 0.001
+LETTERS = "ABCDE"
+_LONGEST = 2048
+"""Tokens of the judge's answer; the other sets leave it 128."""
+
+
+class _Read(NamedTuple):
+    """An answer of its type: a letter, a number or text."""
+
+    value: str | float
+    oddity: str = ""
+
+
+def mark(cells: Cells, reply: str) -> Marking:
+    """Mark one reply: its JSON's `short answer`, or else all of it; where neither is of its type, a judge is asked."""
+    kind, text = cells["answer_type"], _stripped(through_a_file(reply))
+    read, by = _from_json(text, kind) or _read(text, kind), "rules"
+    if read is None:
+        form = FORMS.get(kind, FORMS["text"])
+        said = yield Question(filled(SHORT, reply=text, form=form), max_tokens=_LONGEST, system=SHORT_SYSTEM)
+        read, by = _read(said, kind), "judge"
+    if read is not None:
+        right, oddity = _compared(read, through_a_file(cells["answer"]), kind)
+        return Marked(right=right, extracted=str(read.value), by="rules" if by == "rules" else "judge", oddity=oddity)
+    if kind == CHOICE and cells["answer"] in text[:3].upper():
+        return Marked(right=True, extracted=None, oddity="first_characters")
+    return Marked(right=False, extracted=None)
+
+
+def _stripped(reply: str) -> str:
+    """From the first brace to the last one, without any backslash: JSON loses its escapes, and LaTeX its commands."""
+    first, last = reply.find("{"), reply.rfind("}")
+    inner = reply[first : last + 1] if 0 <= first < last else reply
+    return inner.replace("\\", "")
+
+
+def _from_json(text: str, kind: str) -> _Read | None:
+    try:
+        found = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    short = found.get(KEY) if isinstance(found, dict) else None
+    if isinstance(short, str):
+        read = _read(short, kind)
+        return None if read is None else read._replace(oddity="")  # a short answer is meant to be searched
+    return None
+
+
+def _read(text: str, kind: str) -> _Read | None:
+    """The answer as its type has it: a number before the first space, perhaps of pi; one letter; or any text."""
+    if kind == FLOAT:
+        value = _number(text if text.isdigit() else text.split(" ")[0])
+        return None if value is None else _Read(value)
+    if kind != CHOICE:
+        return _Read(text)
+    if len(text) == 1:
+        return _Read(text.upper())
+    held = [letter for letter in LETTERS if letter in text.upper()]
+    return _Read(held[0], "letter_anywhere") if len(held) == 1 else None
+
+
+def _number(text: str) -> float | None:
+    factor, pi, _ = text.partition("\u03c0")
+    try:
+        return float(factor) * (math.pi if pi else 1.0)
+    except ValueError:
+        return None
+
+
+def _compared(read: _Read, gold: str, kind: str) -> tuple[bool, str]:
+    if isinstance(read.value, float):
+        return abs(read.value - float(gold)) <= NEAR, ""
+    if kind == CHOICE:
+        return read.value == gold, read.oddity
+    part, whole = read.value.lower(), gold.lower()
+    if part == whole or part not in whole:
+        return part == whole, ""
+    return True, "part_is_right" if part else "empty_is_right"

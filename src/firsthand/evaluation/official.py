@@ -1,0 +1,250 @@
+"""A benchmark evaluated: every reply kept, judged by strict rules and, where there is one, as a leaderboard judges.
+
+    <benchmark>-<model>-s<seed>-<id>/
+        items.jsonl                  the benchmark's rows, without pictures
+    scores.jsonl                 replies with the strict verdict
+        leaderboard-<judge>.jsonl    the leaderboard's mark of each reply, or why there is none
+        disagreements-<judge>.jsonl  where the two differ
+        units-<scorer>.jsonl         what the headline number is the mean of
+    evaluation.json              both numbers, and all that belongs to them
+
+The replies are the run; who judges them may change later, and none is drawn again for it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from firsthand.dataset import model_config
+from firsthand.evaluation import items
+from firsthand.evaluation.aggregate import Row, aggregate, check, cluster_of, units
+from firsthand.evaluation.benchmark import Benchmark
+from firsthand.evaluation.leaderboard import NO_JUDGE, VERSION, Judge, Marked, Pair, Unmarked, mark_all
+from firsthand.evaluation.protocol import Protocol
+from firsthand.evaluation.replies import OnProgress, read_journal, score_all
+from firsthand.evaluation.respondent import identity, name_of, respondents
+from firsthand.evaluation.strict import Strict
+from firsthand.evaluation.table import counting, tabulate
+from firsthand.records import Example, Judged, Record, Score, content_id
+from firsthand.reward import Reward
+from firsthand.run import Run
+from firsthand.scorers import router_of
+from firsthand.teacher import AnswerLog, Endpoint
+
+RULES = "rules"
+"""Stands for the judge in names where nobody was asked."""
+_JUDGE_LOG = "judge.sqlite"
+"""What judges have said, for all runs of a folder: the same reply is judged once."""
+
+
+class Mark(Record):
+    """One line of leaderboard-<judge>.jsonl."""
+
+    example_id: str
+    draw: int
+    mark: Marked | None = None
+    why_not: str = ""
+
+
+class Item(Record):
+    """One line of items.jsonl: a row of the benchmark, without its pictures."""
+
+    id: str
+    cells: dict[str, Any]
+
+
+class Task(NamedTuple):
+    """A benchmark with its rows."""
+
+    benchmark: Benchmark
+    spec: str
+    examples: Sequence[Example]
+
+
+def prepare(benchmark: Benchmark, root: Path) -> Task:
+    """Find and read a benchmark's rows. Raises DataError naming file, row, column and remedy."""
+    if benchmark.worlds is not None:
+        return Task(benchmark, "rendered", benchmark.worlds.load())
+    spec = items.locate(benchmark, root)
+    examples = items.load(benchmark, spec)
+    check(benchmark, examples)
+    return Task(benchmark, spec, examples)
+
+
+def evaluate_benchmark(
+    model: Path | Endpoint,
+    task: Task,
+    protocol: Protocol,
+    root: Path,
+    *,
+    name: str | None = None,
+    judge: Judge | None = None,
+    on_progress: OnProgress = lambda done, all: None,
+) -> Path:
+    """Draw replies, unless an earlier call has, and score them; the run directory.
+
+    Raises DataError before a directory is made when the model cannot be used, and Outage or RecipeError when a server
+    cannot be had; what was answered is kept, and the same call goes on from there.
+    """
+    if isinstance(model, Path):
+        model_config(model)
+    name = name or name_of(model)
+    if task.benchmark.draws is not None and not protocol.greedy:
+        protocol = protocol.model_copy(update={"samples": task.benchmark.draws})
+    recipe = {
+        "name": name,
+        **identity(model),
+        "benchmark": task.benchmark.model_dump(mode="json", exclude_defaults=True),
+        "protocol": protocol.content,
+        "data_id": content_id(
+            *((e.id, e.question, [p.sha256 for p in e.images], e.answer.text) for e in task.examples)
+        ),
+    }
+    title = f"{task.benchmark.name}-{name.replace('/', '-')}"
+    with Run.open(root, title, protocol.seed, recipe) as run:
+        if not run.is_done:
+            _draw(model, task, protocol, run, on_progress)
+            run.finish()
+        scores = read_journal(run.folder / "scores.jsonl")
+        table = _strict_table(task, protocol, scores)
+        table["leaderboard"] = _earlier(run.folder)
+        run.write_json("evaluation.json", table)
+        run.write_records("units-strict.jsonl", units(task.benchmark, rows_of(task, scores)))
+        if task.benchmark.leaderboard is not None:
+            marks = _judged(task, protocol, scores, judge, root)
+            who = RULES if judge is None else judge.identity
+            run.write_records(f"leaderboard-{who}.jsonl", marks)
+            run.write_records(f"disagreements-{who}.jsonl", _disagreements(scores, marks))
+            table["leaderboard"][who] = _leaderboard_table(task, scores, marks, judge)
+            run.write_records(f"units-{who}.jsonl", units(task.benchmark, mark_rows(task, marks)))
+            run.write_json("evaluation.json", table)
+        return run.folder
+
+
+def rows_of(task: Task, scores: Iterable[Score], seed: int = 0) -> list[Row]:
+    """The strict marks of replies."""
+    by_id = {example.id: example for example in task.examples}
+    return [
+        Row(by_id[s.example_id], seed * 1000 + draw, judged.verdict.score)
+        for s in scores
+        for draw, judged in enumerate(counting(s))
+    ]
+
+
+def mark_rows(task: Task, marks: Iterable[Mark], seed: int = 0) -> list[Row]:
+    """The leaderboard's marks of replies."""
+    by_id = {example.id: example for example in task.examples}
+    return [
+        Row(by_id[m.example_id], seed * 1000 + m.draw, None if m.mark is None else float(m.mark.right)) for m in marks
+    ]
+
+
+def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_progress: OnProgress) -> None:
+    journal = run.folder / "replies.jsonl"
+    with router_of(Reward(), workers=2) as router, respondents(model, protocol, run.folder) as respondent:
+        judge = Strict(task.benchmark, router).judge_many
+        scores = score_all(task.examples, respondent, judge, protocol, journal, on_progress)
+    run.keep_pictures(picture for example in task.examples for picture in example.images)
+    run.write_records("items.jsonl", (Item(id=e.id, cells=e.meta) for e in task.examples))
+    run.write_records("scores.jsonl", scores)
+    journal.unlink()
+
+
+def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> dict[str, Any]:
+    by_id = {example.id: example for example in task.examples}
+    benchmark = task.benchmark
+    table = tabulate(scores, protocol.samples, cluster=lambda s: cluster_of(benchmark, by_id[s.example_id]))
+    rows: dict[str, Any] = {"rows": len(task.examples)}
+    if benchmark.rows not in (None, len(task.examples)):
+        rows["published_rows"] = benchmark.rows
+    return {
+        "benchmark": {"name": benchmark.name, "title": benchmark.title, "file": task.spec, **rows},
+        "protocol": protocol.content,
+        **table,
+        "strict": aggregate(benchmark, rows_of(task, scores)),
+    }
+
+
+def _judged(task: Task, protocol: Protocol, scores: Sequence[Score], judge: Judge | None, root: Path) -> list[Mark]:
+    """The leaderboard's mark of every reply."""
+    assert task.benchmark.leaderboard is not None
+    cells = {example.id: example.meta for example in task.examples}
+    replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
+    pairs = [Pair(cells[s.example_id], protocol.predicted(j.reply.text)) for s, _, j in replies]
+    with AnswerLog(root / _JUDGE_LOG) as log:
+        found = mark_all(task.benchmark.leaderboard, pairs, judge, log)
+    return [_mark(s, draw, j, mark) for (s, draw, j), mark in zip(replies, found, strict=True)]
+
+
+def _mark(score: Score, draw: int, judged: Judged, found: Marked | Unmarked) -> Mark:
+    if not judged.reply.text and judged.verdict.score is None:  # the model was never asked
+        return Mark(example_id=score.example_id, draw=draw, why_not=judged.verdict.why)
+    if isinstance(found, Unmarked):
+        return Mark(example_id=score.example_id, draw=draw, why_not=found.why)
+    return Mark(example_id=score.example_id, draw=draw, mark=found)
+
+
+def _leaderboard_table(
+    task: Task, scores: Sequence[Score], marks: Sequence[Mark], judge: Judge | None
+) -> dict[str, Any]:
+    known = [m.mark for m in marks if m.mark is not None]
+    table: dict[str, Any] = {"undecided": dict(Counter(m.why_not for m in marks if m.mark is None).most_common(5))}
+    if judge is not None or len(known) == len(marks):  # rules alone decide the easy replies: no number of all
+        table |= aggregate(task.benchmark, mark_rows(task, marks))
+    else:
+        table["absent"] = NO_JUDGE
+    table["by"] = dict(Counter(mark.by for mark in known))
+    odd = Counter((mark.oddity, mark.right) for mark in known if mark.oddity)
+    table["oddities"] = {key: {"right": odd[key, True], "wrong": odd[key, False]} for key, _ in sorted(odd)}
+    table["disagreements"] = sum(1 for _ in _disagreements(scores, marks))
+    if judge is not None:
+        table["judge"] = {"model": judge.endpoint.model, "prompts": VERSION, "extra": judge.endpoint.extra}
+    return table
+
+
+def _disagreements(scores: Sequence[Score], marks: Sequence[Mark]) -> "Iterable[Disagreement]":
+    strict = {(s.example_id, draw): (s, j) for s in scores for draw, j in enumerate(counting(s))}
+    for m in marks:
+        score, judged = strict[m.example_id, m.draw]
+        verdict = judged.verdict
+        if m.mark is not None and verdict.score is not None and (verdict.score == 1) != m.mark.right:
+            yield Disagreement(
+                example_id=m.example_id,
+                draw=m.draw,
+                gold=score.gold,
+                reply=judged.reply.text,
+                strict=verdict.score,
+                strict_why=verdict.why,
+                leaderboard=float(m.mark.right),
+                extracted=m.mark.extracted,
+                by=m.mark.by,
+                oddity=m.mark.oddity,
+            )
+
+
+class Disagreement(Record):
+    """One line of disagreements-<judge>.jsonl: a reply on which the two scorers differ, and both reasons."""
+
+    example_id: str
+    draw: int
+    gold: str
+    reply: str
+    strict: float
+    strict_why: str
+    leaderboard: float
+    extracted: str | None
+    by: str
+    oddity: str
+
+
+def _content(example: Example) -> list[Any]:
+    return [example.id, example.question, [p.sha256 for p in example.images], example.answer.model_dump(mode="json")]
+
+
+def _earlier(folder: Path) -> dict[str, Any]:
+    """What other judges have found on these replies."""
+    path = folder / "evaluation.json"
+    found: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return dict(found.get("leaderboard", {}))

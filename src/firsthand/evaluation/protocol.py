@@ -1,0 +1,79 @@
+"""How replies are drawn for an evaluation: printed with every number, for a number without it means nothing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from firsthand.config import build, nearest, override, read_yaml
+from firsthand.errors import RecipeError
+from firsthand.records import Record
+
+SHIPPED = Path(__file__).with_name("protocols")
+_FIRST_KEYS = ("max_new_tokens", "samples", "temperature", "seed", "system")
+"""Keys that stand in every evaluation; later ones only where they say something, so that no earlier number loses its
+protocol."""
+
+
+class Protocol(Record):
+    """How replies are drawn for an evaluation; printed with every number."""
+
+    max_new_tokens: int = Field(default=256, gt=0)
+    samples: int = Field(default=8, ge=0)
+    """Sampled replies per example, for pass@k; 0 leaves pass@k unmeasured."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of the samples; the accuracy is greedy."""
+    seed: int = 0
+    system: str | None = None
+    greedy: bool = True
+    """False: no greedy reply is drawn, and the accuracy is the mean over the samples (avg@k)."""
+    suffix: str = ""
+    """Put after every question."""
+    min_pixels: int | None = Field(default=None, gt=0)
+    """Of a picture as the model is shown it; smaller ones are enlarged. None is the model folder's own bound."""
+    max_pixels: int | None = Field(default=None, gt=0)
+    """Larger pictures are shrunk to it."""
+    prediction: Literal["reply", "answer_block"] = "reply"
+    """What a leaderboard's scorer is given: `answer_block` is what stands between the answer tags of a reply that has
+    exactly one such block, and the whole reply otherwise (VLMEvalKit's post-processing of VLAA-Thinker)."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As JSON, with those later keys that say something."""
+        default = Protocol()
+        dumped = self.model_dump(mode="json")
+        return {k: v for k, v in dumped.items() if k in _FIRST_KEYS or v != getattr(default, k)}
+
+    def line(self) -> str:
+        """One line for people."""
+        drawn = [] if not self.greedy else ["greedy"]
+        drawn += (
+            [f"{self.samples} samples at temperature {self.temperature:g}, seed {self.seed}"] if self.samples else []
+        )
+        bounds = [f"{name} pixels {v:,}" for name, v in (("min", self.min_pixels), ("max", self.max_pixels)) if v]
+        said = [f"system prompt of {len(self.system)} characters"] if self.system else ["no system prompt"]
+        said += [f"suffix of {len(self.suffix)} characters"] if self.suffix else []
+        after = ["answer block alone to the leaderboard's scorer"] if self.prediction == "answer_block" else []
+        return ", ".join([*drawn, f"at most {self.max_new_tokens:,} new tokens", *bounds, *said, *after])
+
+    def predicted(self, reply: str) -> str:
+        """What a leaderboard's scorer is given of a reply."""
+        if self.prediction == "reply":
+            return reply
+        blocks = reply.split("<answer>")
+        inner, closed, _ = blocks[1].partition("</answer>") if len(blocks) == 2 else ("", "", "")
+        return inner.strip() if closed and reply.count("</answer>") == 1 else reply
+
+
+def protocol(name: str, assignments: Sequence[str] = (), said: Mapping[str, Any] | None = None) -> Protocol:
+    """A protocol that ships here, or a YAML file of one; on top what was `said`, and `KEY=VALUE`s. Raises RecipeError.
+
+    Unlike a protocol that nobody names, it draws no samples unless it says so.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{name}.yaml"
+    if not path.exists():
+        known = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+        raise RecipeError(f"--protocol {name}: expected one that ships here or a YAML file; {nearest(name, known)}")
+    content = {"samples": 0, **read_yaml(path), **(said or {})}
+    return build(Protocol, override(content, assignments), f"protocol {name}")
