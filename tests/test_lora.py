@@ -13,8 +13,8 @@ from tiny import FAMILIES, tiny_folder
 from transformers import AutoModelForImageTextToText
 
 from firsthand.dataset import Encoder
-from firsthand.errors import RecipeError
-from firsthand.policy import AdapterOff, Group, Lora, Policy
+from firsthand.errors import DataError, RecipeError
+from firsthand.policy import AdapterOff, Group, Lora, Policy, merged_folder
 from firsthand.policy.lora import CONFIG, WEIGHTS
 from firsthand.recipe import Recipe
 from firsthand.rollout import LocalSampler, Sampling
@@ -169,3 +169,28 @@ def test_without_peft_the_message_says_what_to_install() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'firsthand[peft]'" in found.stderr
+
+
+def test_an_adapter_of_peft_s_becomes_a_plain_folder_once(folders: dict[str, Path], tmp_path: Path) -> None:
+    policy = moved(Policy.load(folders["qwen2_5_vl"], adapter=LORA))
+    policy.save(tmp_path / "trained")
+    found = merged_folder(tmp_path / "trained" / "adapter", tmp_path / "out")
+    group = ragged_groups(folders["qwen2_5_vl"])
+    ours, theirs = (Policy.load(folder).logprobs(group) for folder in (tmp_path / "trained", found))
+    torch.testing.assert_close(ours.logp_BT, theirs.logp_BT, rtol=0, atol=1e-5)
+    before = Policy.load(folders["qwen2_5_vl"]).logprobs(group)
+    assert (before.logp_BT - theirs.logp_BT).abs().max() > 1e-2
+    made = (found / "config.json").stat().st_mtime_ns
+    assert merged_folder(tmp_path / "trained" / "adapter", tmp_path / "out") == found
+    assert (found / "config.json").stat().st_mtime_ns == made
+    Encoder.load(found)
+
+
+def test_an_adapter_whose_base_is_not_here_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
+    moved(Policy.load(folders["qwen2_5_vl"], adapter=LORA)).save(tmp_path / "trained")
+    config = tmp_path / "trained" / "adapter" / CONFIG
+    config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "Qwen/Qwen2-VL-2B"}))
+    with pytest.raises(
+        DataError, match=r"expected base_model_name_or_path to be a local model folder, got 'Qwen/Qwen2"
+    ):
+        merged_folder(tmp_path / "trained" / "adapter", tmp_path / "out")

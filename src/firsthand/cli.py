@@ -278,7 +278,7 @@ def _evaluate_data(args: argparse.Namespace) -> int:
     from firsthand.reward import Reward
 
     _refuse_beside(args, "--data", "data_root", "download", "judge")
-    model, name = _respondent(args.model)
+    model, name = _respondent(args.model, args.out)
     drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, _drawn(args), "evaluate")
     reward = build(Reward, override({}, args.set), "evaluate --set")
     data = Data.parse(args.data)
@@ -299,7 +299,7 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     from firsthand.evaluation.session import Plan, evaluate_all
     from firsthand.evaluation.terminal import show
 
-    model, name = _respondent(args.model)
+    model, name = _respondent(args.model, args.out)
     suite, benchmarks = find(args.benchmark)
     root = args.data_root or default_root()
     if args.download:
@@ -379,8 +379,8 @@ def _lmms_task(args: argparse.Namespace) -> int:
     from firsthand.recipe import Data
 
     examples = Data.parse(args.data).load()
-    folder = write_lmms_task(examples, args.out, name=args.name, system=args.system, max_new_tokens=args.max_new_tokens)
-    print(f"task: {folder}\nlmms-eval --include_path {folder} --tasks {args.name} ...")
+    task = write_lmms_task(examples, args.out, name=args.name, system=args.system, max_new_tokens=args.max_new_tokens)
+    print(f"task: {task}\nscore a model with: lmms-eval --include_path {args.out} --tasks {args.name} --model ...")
     return 0
 
 
@@ -396,15 +396,25 @@ def _perplexity(args: argparse.Namespace) -> int:
     return 0
 
 
-def _respondent(given: str) -> "tuple[Path | Endpoint, str]":
+def _respondent(given: str, out: Path) -> "tuple[Path | Endpoint, str]":
     """A model, or the endpoint that a YAML file describes, and its name."""
     if not given.endswith((".yaml", ".yml")):
-        return _model(given)
+        model, name = _model(given)
+        return _plain_folder(model, out), name
     from firsthand.config import build, read_yaml
     from firsthand.teacher import Endpoint
 
     endpoint = build(Endpoint, read_yaml(Path(given)), given)
     return endpoint, endpoint.model.rstrip("/").rpartition("/")[2]
+
+
+def _plain_folder(model: Path, out: Path) -> Path:
+    """The folder itself; of an adapter, a folder below `out` in which it is merged into its base."""
+    if not (model / "adapter_config.json").exists() or (model / "config.json").exists():
+        return model
+    from firsthand.policy import merged_folder
+
+    return merged_folder(model, out)
 
 
 def _model(given: str) -> tuple[Path, str]:

@@ -183,12 +183,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def folder_id(folder: Path) -> str:
-    """16 hex digits for what a model folder holds: its config, and of each weights file the size, both ends and header.
+    """16 hex digits for what a model's or an adapter's folder holds: its config, and each weights file's size and ends.
 
     Quick for any size: two models that differ only in the middle of a file, with headers and sizes equal, count as one.
     """
     digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+    config = folder / "config.json"
+    for path in [config if config.exists() else folder / "adapter_config.json", *sorted(folder.glob("*.safetensors"))]:
         digest.update(f"{path.name} {path.stat().st_size}".encode())
         with path.open("rb") as file:
             digest.update(file.read(ENDS))

@@ -114,6 +114,8 @@ class Policy:
             self.model.save_pretrained(str(folder))
         for name, content in self._companions.items():
             (Path(folder) / name).write_bytes(content)
+        for weights in Path(folder).glob("*.safetensors"):  # written so that their owner alone can read them
+            weights.chmod((Path(folder) / "config.json").stat().st_mode)
 
     def save_checkpoint(self, folder: str | Path) -> None:
         """Write what training goes on from, bit for bit: the adapters alone where there are some."""
