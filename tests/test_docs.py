@@ -15,6 +15,7 @@ from firsthand import study as studies
 from firsthand.cli import _parser
 from firsthand.config import build
 from firsthand.evaluation import Protocol
+from firsthand.evaluation.benchmark import Benchmark, Gold, Hub, Suite, Text
 from firsthand.forge import ForgeConfig
 from firsthand.forge.collect import CollectConfig
 from firsthand.forge.config import WorldsSource
@@ -28,6 +29,7 @@ from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Record, Rollout, Score, Step
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
+from firsthand.teacher import Endpoint
 from firsthand.worlds import WORLDS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -60,7 +62,20 @@ FORGE: dict[str, type[BaseModel]] = {
     "Split": SplitConfig,
 }
 """Section of docs/forge.md -> the model that it documents."""
-COMMANDS = ("docs/recipes.md", "docs/forge.md")
+EVALUATION: dict[str, type[BaseModel]] = {
+    "Benchmark": Benchmark,
+    "Gold": Gold,
+    "Text": Text,
+    "Hub": Hub,
+    "Suite": Suite,
+}
+"""Section of docs/evaluation.md -> the model that it documents."""
+SECTIONS = {
+    **{heading: ("docs/recipes.md", model) for heading, model in SETTINGS.items()},
+    **{heading: ("docs/forge.md", model) for heading, model in FORGE.items()},
+    **{heading: ("docs/evaluation.md", model) for heading, model in EVALUATION.items()},
+}
+COMMANDS = ("docs/recipes.md", "docs/forge.md", "docs/evaluation.md")
 """Where commands are documented."""
 
 
@@ -100,9 +115,9 @@ def default_of(field: FieldInfo) -> Any:
     return list(field.default) if isinstance(field.default, tuple) else field.default
 
 
-@pytest.mark.parametrize("heading", [*SETTINGS, *FORGE])
+@pytest.mark.parametrize("heading", SECTIONS)
 def test_every_setting_is_documented_with_its_default(heading: str) -> None:
-    name, model = ("docs/forge.md", FORGE[heading]) if heading in FORGE else ("docs/recipes.md", SETTINGS[heading])
+    name, model = SECTIONS[heading]
     table = rows(section(page(name), heading))
     told = {key: yaml.safe_load(default.strip("`")) for key, (default, *_) in table.items()}
     assert told == {key: default_of(field) for key, field in model.model_fields.items()}
@@ -149,7 +164,8 @@ def test_recipes_and_studies_that_the_docs_show_can_be_built(path: Path) -> None
             for arm in study.arms:
                 study.recipe(arm, 0, dict.fromkeys(study.arms, Path("run")))
         else:
-            build(ForgeConfig if "sources" in content else Recipe, content, path.name)
+            kinds = {"sources": ForgeConfig, "base_url": Endpoint, "gold": Benchmark}
+            build(next((kinds[key] for key in kinds if key in content), Recipe), content, path.name)
 
 
 @pytest.mark.parametrize(

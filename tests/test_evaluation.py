@@ -95,11 +95,12 @@ def test_pass_at_k_is_given_for_powers_of_two_up_to_the_samples() -> None:
 class Spy(ScriptedSampler):
     """Remembers how it was asked."""
 
-    asked: list[tuple[int, float, int, int]]
+    asked: list[tuple[int, bool, float, int, int]]
 
-    def sample(self, prompts: Any, n: int, settings: Any, on_reply: Any = ignore) -> Any:
-        self.asked = [*getattr(self, "asked", []), (n, settings.temperature, settings.seed, settings.max_new_tokens)]
-        return super().sample(prompts, n, settings, on_reply)
+    def sample(self, prompts: Any, n: int, settings: Any, on_reply: Any = ignore, *, greedy: bool = False) -> Any:
+        how = (n, greedy, settings.temperature, settings.seed, settings.max_new_tokens)
+        self.asked = [*getattr(self, "asked", []), how]
+        return super().sample(prompts, n, settings, on_reply, greedy=greedy)
 
 
 def test_each_reply_is_judged_against_its_own_example(folder: Path) -> None:
@@ -114,7 +115,8 @@ def test_each_reply_is_judged_against_its_own_example(folder: Path) -> None:
     with Router() as router:
         scores = score(examples, Local(sampler, encoder), router.judge_many, protocol)
         only_greedy = score(examples, Local(sampler, encoder), router.judge_many, Protocol(samples=0))
-    assert sampler.asked[:2] == [(1, 0.0, 5, 64), (3, 0.7, 5, 64)]
+    # Greedy reply and samples in one call: prompt and pictures are encoded once.
+    assert sampler.asked == [(3, True, 0.7, 5, 64), (0, True, 1.0, 0, 256)]
     assert [(s.example_id, s.gold, s.family) for s in scores] == [
         (examples[0].id, "7", "count"),
         (examples[1].id, "B", "chart"),
@@ -122,7 +124,6 @@ def test_each_reply_is_judged_against_its_own_example(folder: Path) -> None:
     assert [s.greedy and s.greedy.verdict.score for s in scores] == [1.0, 1.0]
     assert [[j.verdict.score for j in s.samples] for s in scores] == [[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     assert [s.samples for s in only_greedy] == [(), ()]
-    assert len(sampler.asked) == 3  # greedy and samples, then greedy alone
 
 
 def test_evaluating_a_folder_writes_what_the_report_reads_once(folder: Path, tmp_path: Path) -> None:

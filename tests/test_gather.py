@@ -247,9 +247,15 @@ def test_a_reply_is_judged_while_the_others_are_still_being_written(encoder: Enc
         """Writes its second reply only when there is a verdict on the first."""
 
         def sample(
-            self, prompts: Sequence[Prompt], n: int, settings: Sampling, on_reply: OnReply = ignore
+            self,
+            prompts: Sequence[Prompt],
+            n: int,
+            settings: Sampling,
+            on_reply: OnReply = ignore,
+            *,
+            greedy: bool = False,
         ) -> list[tuple[Reply, ...]]:
-            groups = super().sample(prompts, n, settings)
+            groups = super().sample(prompts, n, settings, greedy=greedy)
             for i, group in enumerate(groups):
                 for j, reply in enumerate(group):
                     on_reply(i, j, reply)

@@ -250,3 +250,26 @@ def test_a_script_answers_and_its_faults_are_not_hidden(folders: dict[str, Path]
 
 def token_ids(groups: Sequence[Sequence[Reply]]) -> list[list[tuple[int, ...]]]:
     return [[reply.token_ids for reply in group] for group in groups]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_greedy_reply_beside_samples_changes_neither(folders: dict[str, Path], family: str) -> None:
+    policy, encoder, sampler = make(folders[family])
+    prompts = ragged_prompts(encoder)
+    settings = Sampling(max_new_tokens=12, temperature=0.7, seed=3)
+    calls = 0
+
+    def counted(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    policy.model.get_decoder().layers[0].register_forward_pre_hook(counted)
+    together = sampler.sample(prompts, 3, settings, greedy=True)
+    in_one, calls = calls, 0
+    greedy = sampler.sample(prompts, 1, settings.model_copy(update={"temperature": 0}))
+    samples = sampler.sample(prompts, 3, settings)
+    assert in_one < calls
+    for group, (first,), others in zip(together, greedy, samples, strict=True):
+        assert [reply.token_ids for reply in group] == [first.token_ids, *(reply.token_ids for reply in others)]
+        for reply, alone in zip(group, (first, *others), strict=True):
+            assert reply.logprobs == pytest.approx(alone.logprobs, abs=1e-4)

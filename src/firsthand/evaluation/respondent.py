@@ -54,13 +54,8 @@ class Local:
     def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
         """See `Respondent`."""
         prompts = [self._encoder.prompt(asked(example, drawing), drawing.system) for example in examples]
-        found: list[tuple[Answered, ...]] = [()] * len(examples)
-        for n, temperature in ((int(drawing.greedy), 0.0), (drawing.samples, drawing.temperature)):
-            if n:
-                settings = Sampling(max_new_tokens=drawing.max_new_tokens, temperature=temperature, seed=drawing.seed)
-                drawn = self._sampler.sample(prompts, n, settings)
-                found = [(*old, *new) for old, new in zip(found, drawn, strict=True)]
-        return found
+        settings = Sampling(max_new_tokens=drawing.max_new_tokens, temperature=drawing.temperature, seed=drawing.seed)
+        return [*self._sampler.sample(prompts, drawing.samples, settings, greedy=drawing.greedy)]
 
 
 @final

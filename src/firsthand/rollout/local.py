@@ -34,34 +34,47 @@ class LocalSampler:
         """What ends a reply. Empty: every reply has `max_new_tokens` tokens, as a benchmark wants."""
 
     def sample(
-        self, prompts: Sequence[Prompt], n: int, settings: Sampling, on_reply: OnReply = ignore
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        settings: Sampling,
+        on_reply: OnReply = ignore,
+        *,
+        greedy: bool = False,
     ) -> list[tuple[Reply, ...]]:
         """n replies to each prompt, in the order of the prompts; each was given to `on_reply` when it ended.
 
-        The i-th reply to an example depends on (seed, example, i) only, not on the batch it is written in. Log-probs
-        are those at the sampling temperature; of greedy replies (temperature 0) those at temperature 1.
+        `greedy` puts one of the likeliest tokens before them: prompt and pictures are run once for all. The i-th of the
+        others depends on (seed, example, i) only, not on the batch it is written in. Log-probs are those at the
+        sampling temperature; of greedy replies (temperature 0, too) those at temperature 1.
         """
         first = _first_replies(prompts, n)
         found: dict[tuple[int, int], Reply] = {}
         longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
         shares = self._policy.sharing.allows(longest + settings.max_new_tokens)
         with _eval_mode(self._policy.model), torch.inference_mode():
-            for chunk in chunks(prompts, max(1, self._max_rows // n), only_equal=not shares):
-                names = [(prompts[i].example_id, first[i] + j) for i in chunk for j in range(n)]
+            rows = n + greedy
+            for chunk in chunks(prompts, max(1, self._max_rows // rows), only_equal=not shares):
+                names = [(prompts[i].example_id, first[i] + j - greedy) for i in chunk for j in range(rows)]
+                is_greedy = [settings.temperature == 0 or (greedy and j == 0) for _ in chunk for j in range(rows)]
                 chosen = [prompts[i] for i in chunk]
                 decoder: Decoder | PlainDecoder
                 if shares:
-                    decoder = Decoder(self._policy, chosen, n, settings.max_new_tokens)
+                    decoder = Decoder(self._policy, chosen, rows, settings.max_new_tokens)
                 else:
-                    decoder = PlainDecoder(self._policy, chosen, n)
-                for row, reply in self._write(decoder, settings, names):
-                    place, number = chunk[row // n], row % n
+                    decoder = PlainDecoder(self._policy, chosen, rows)
+                for row, reply in self._write(decoder, settings, names, is_greedy):
+                    place, number = chunk[row // rows], row % rows
                     found[place, number] = reply
                     on_reply(place, number, reply)
-        return [tuple(found[i, j] for j in range(n)) for i in range(len(prompts))]
+        return [tuple(found[i, j] for j in range(n + greedy)) for i in range(len(prompts))]
 
     def _write(
-        self, decoder: Decoder | PlainDecoder, settings: Sampling, names: Sequence[tuple[str, int]]
+        self,
+        decoder: Decoder | PlainDecoder,
+        settings: Sampling,
+        names: Sequence[tuple[str, int]],
+        is_greedy: Sequence[bool],
     ) -> Iterator[tuple[int, Reply]]:
         """The rows with their replies, each as soon as it has ended; the longest come last."""
         device = decoder.hidden_BD.device
@@ -71,9 +84,11 @@ class LocalSampler:
         logp_BT = torch.zeros(B, T, device=device)
         stop = torch.tensor(self.stop_ids, dtype=torch.long, device=device)
         row_A = torch.arange(B, device=device)
+        greedy_B = torch.tensor(is_greedy, device=device)
         is_writing_A = torch.ones(B, dtype=torch.bool, device=device)
         for t in range(T):
-            token_A, logp_A = self._draw(decoder.hidden_BD, uniform_BT[row_A, t], settings.temperature)
+            drawn = self._draw(decoder.hidden_BD, uniform_BT[row_A, t], settings.temperature, greedy_B[row_A])
+            token_A, logp_A = drawn
             token_BT[row_A, t], logp_BT[row_A, t] = token_A, logp_A
             ends_A = is_writing_A if t + 1 == T else torch.isin(token_A, stop) & is_writing_A
             for row in row_A[ends_A].tolist():
@@ -88,10 +103,16 @@ class LocalSampler:
                 row_A, token_A, is_writing_A = row_A[keep], token_A[keep], is_writing_A[keep]
             decoder.step(token_A)
 
-    def _draw(self, hidden_AD: Tensor, uniform_A: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """One token per row, and its log-prob."""
+    def _draw(
+        self, hidden_AD: Tensor, uniform_A: Tensor, temperature: float, greedy_A: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One token per row, and its log-prob: at the temperature, or at 1 in greedy rows."""
         logp_AV = self._policy.head.logits(hidden_AD, temperature or 1.0).log_softmax(-1)
-        token_A = inverse_cdf(logp_AV.exp(), uniform_A) if temperature else logp_AV.argmax(-1)
+        if temperature not in (0.0, 1.0) and bool(greedy_A.any()):
+            logp_AV[greedy_A] = self._policy.head.logits(hidden_AD[greedy_A], 1.0).log_softmax(-1)
+        token_A = logp_AV.argmax(-1)
+        if not bool(greedy_A.all()):
+            token_A = torch.where(greedy_A, token_A, inverse_cdf(logp_AV.exp(), uniform_A))
         return token_A, logp_AV.gather(1, token_A[:, None])[:, 0]
 
     def _reply(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Reply:

@@ -32,7 +32,16 @@ class Sampler(Protocol):
     """Anything that answers prompts: the policy itself, an inference server, a script."""
 
     def sample(
-        self, prompts: Sequence[Prompt], n: int, settings: Sampling, on_reply: OnReply = ignore
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        settings: Sampling,
+        on_reply: OnReply = ignore,
+        *,
+        greedy: bool = False,
     ) -> list[tuple[Reply, ...]]:
-        """n replies to each prompt, in the order of the prompts; each was given to `on_reply` when it ended."""
+        """n replies to each prompt, in the order of the prompts; each was given to `on_reply` when it ended.
+
+        `greedy` puts one of the likeliest tokens before them: the prompt is run once for all.
+        """
         ...

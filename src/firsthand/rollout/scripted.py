@@ -18,10 +18,20 @@ class ScriptedSampler:
         self._script = script
 
     def sample(
-        self, prompts: Sequence[Prompt], n: int, settings: Sampling, on_reply: OnReply = ignore
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        settings: Sampling,
+        on_reply: OnReply = ignore,
+        *,
+        greedy: bool = False,
     ) -> list[tuple[Reply, ...]]:
-        """n scripted replies to each prompt, cut at `max_new_tokens` as sampled ones would be."""
-        groups = [tuple(self._reply(self._script(prompt, i), settings) for i in range(n)) for prompt in prompts]
+        """n scripted replies to each prompt, cut at `max_new_tokens` as sampled ones would be.
+
+        A greedy one before them is the script's first, too.
+        """
+        numbers = [*([0] * greedy), *range(n)]
+        groups = [tuple(self._reply(self._script(prompt, i), settings) for i in numbers) for prompt in prompts]
         for place, group in enumerate(groups):
             for number, reply in enumerate(group):
                 on_reply(place, number, reply)
