@@ -15,6 +15,7 @@ from firsthand.report import charts, curves, gallery
 from firsthand.report.arms import PASS_AT, Arm, Comparison, compare, make_arms, reference
 from firsthand.report.headline import Headline, doubts, headline, points
 from firsthand.report.runs import Run, read_runs
+from firsthand.report.scorers import by_scorer
 from firsthand.stats import Estimate
 
 
@@ -74,6 +75,7 @@ def _context(arms: Sequence[Arm]) -> dict[str, Any]:
         "outcomes": list(gallery.Outcome),
         "pass_at": PASS_AT,
         "runs": runs,
+        "scorers": by_scorer(arms),
         "script": script,
         "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "several_seeds": any(len(arm.runs) > 1 for arm in arms),

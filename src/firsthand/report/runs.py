@@ -45,6 +45,11 @@ class Evaluation(FamilyResult):
     unparsed: float | None = None
     unmeasured: int | None = None
     reply_tokens: float | None = None
+    benchmark: dict[str, Any] = {}
+    """Of a benchmark alone, as are the next two: its name, file and rows."""
+    strict: dict[str, Any] | None = None
+    leaderboard: dict[str, dict[str, Any]] = {}
+    """By judge."""
 
 
 @dataclass(frozen=True)
