@@ -1,10 +1,11 @@
-"""One model, the same items, three roads to its accuracy: ours, lmms-eval's, and plain transformers.
+"""One model, the same items, four roads to its accuracy: two of ours, lmms-eval's, and plain transformers.
 
     python benchmarks/same_accuracy.py --out DIR [--model FOLDER] [--number 200] [--seed 0] [--steps] [--dtype auto]
 
     ours           `evaluate_folder`: batched decoding with shared prefixes
-    lmms-eval      a task folder of `write_lmms_task`, through lmms-eval's OpenAI-compatible chat model, from a real
-                   server (`transformers serve`, which decodes one request at a time)
+    served         the same, with the model behind a real server (`transformers serve`)
+    lmms-eval      a task folder of `write_lmms_task`, through lmms-eval's OpenAI-compatible chat model, from the same
+                   server, which decodes one request at a time
     plain          benchmarks/plain_generate.py: `generate`, one item at a time
 
 All greedy, at most 256 tokens, weights in float32; `--dtype auto` lets the server keep the folder's own type. `--steps`
@@ -36,6 +37,7 @@ from firsthand.recipe import Data
 from firsthand.records import Example, content_id
 from firsthand.reward import Router
 from firsthand.sources import write_examples
+from firsthand.teacher import Endpoint, InFlight
 from firsthand.worlds import SMALL
 
 FAMILIES = ("count", "digits", "chart", "geometry", "locate")
@@ -134,12 +136,19 @@ def questions(number: int, seed: int, steps: bool = False) -> list[Example]:
     return [Example(**{**dict(e), **words}) for e, words in zip(examples, asked, strict=True)]
 
 
-def by_us(model: Path, data: Path, out: Path) -> tuple[float, dict[str, str]]:
+def by_us(model: Path | Endpoint, data: Path, out: Path) -> tuple[float, dict[str, str]]:
     """Accuracy, and the replies by example id."""
     run = evaluate_folder(model, Data(path=str(data)), Protocol(max_new_tokens=TOKENS, samples=0), out)
     scores = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
     accuracy = json.loads((run / "evaluation.json").read_text())["accuracy"]
     return accuracy, {score["example_id"]: score["greedy"]["reply"]["text"] for score in scores}
+
+
+def by_us_served(model: Path, data: Path, python: Path, out: Path, dtype: str) -> tuple[float, dict[str, str]]:
+    """The same, by requests to a server."""
+    with server(python, out / "served.log", dtype) as url:
+        few = InFlight(start=2, max=2)
+        return by_us(Endpoint(base_url=url, model=str(model.resolve()), in_flight=few), data, out / "served")
 
 
 def by_lmms_eval(
@@ -179,13 +188,14 @@ def by_plain_generate(model: Path, task: Path, examples: list[Example], out: Pat
 
 
 def compare(model: Path, examples: list[Example], python: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
-    """All three: accuracy and seconds of each, and the items whose replies are not the same text on all roads."""
+    """All four: accuracy and seconds of each, and the items whose replies are not the same text on all roads."""
     out.mkdir(parents=True)
     data, ids = out / "items.parquet", [example.id for example in examples]
     write_examples(examples, data)
     task = write_lmms_task(examples, out / "task", name="firsthand_worlds", max_new_tokens=TOKENS)
     roads = {
         "ours": lambda: by_us(model, data, out / "ours"),
+        "served": lambda: by_us_served(model, data, python, out, dtype),
         "lmms-eval": lambda: by_lmms_eval(model, task, ids, python, out, dtype),
         "plain": lambda: by_plain_generate(model, task, examples, out),
     }

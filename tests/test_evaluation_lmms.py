@@ -231,7 +231,7 @@ def python() -> Path:
 
 
 @pytest.mark.slow
-def test_three_roads_to_the_accuracy_of_the_small_model_agree_word_for_word(python: Path, tmp_path: Path) -> None:
+def test_four_roads_to_the_accuracy_of_the_small_model_agree_word_for_word(python: Path, tmp_path: Path) -> None:
     table = same_accuracy.compare(SMALL, same_accuracy.questions(200, seed=0), python, tmp_path / "out")
     assert table["differing"] == []
     assert table["items"] == 200 and 0 < table["accuracy"]["ours"] < 1
