@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from tiny import tiny_folder
 
+from firsthand.cli import main
 from firsthand.dataset import Encoder
 from firsthand.errors import DataError
 from firsthand.evaluation import Protocol, evaluate_folder, score, tabulate
+from firsthand.evaluation.replies import BATCH
 from firsthand.evaluation.respondent import Local
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Judged, Reply, Score, Status, StopReason, Verdict
@@ -153,3 +155,45 @@ def test_free_text_is_evaluated_where_a_scorer_is_named(folder: Path, tmp_path: 
     run = evaluate_folder(folder, data, protocol, tmp_path / "runs", reward=reward)
     table = json.loads((run / "evaluation.json").read_text())
     assert table["n"] == 2 and set(table["reward"]) == {"open"}
+
+
+# ---- stopped, and gone on with
+
+
+class Killed(Exception):
+    """Stands for a kill between two batches."""
+
+
+def test_an_evaluation_of_ones_own_data_goes_on_where_it_was_stopped(folder: Path, tmp_path: Path) -> None:
+    data, protocol = Data(worlds=("count",), split="test", number=BATCH + 6), Protocol(max_new_tokens=2, samples=0)
+    whole = evaluate_folder(folder, data, protocol, tmp_path / "whole")
+
+    def stop(done: int, total: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        evaluate_folder(folder, data, protocol, tmp_path / "runs", stop)
+    (journal,) = (tmp_path / "runs").glob("*/replies-*.jsonl")
+    assert len(journal.read_text().splitlines()) == BATCH and not (journal.parent / "DONE").exists()
+    progress: list[tuple[int, int]] = []
+    run = evaluate_folder(folder, data, protocol, tmp_path / "runs", lambda *seen: progress.append(seen))
+    assert progress == [(BATCH, BATCH + 6), (BATCH + 6, BATCH + 6)]
+    assert run == journal.parent and not journal.exists()
+    assert (run / "scores.jsonl").read_bytes() == (whole / "scores.jsonl").read_bytes()
+
+
+def test_the_command_line_says_how_replies_are_drawn_and_shows_every_seed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["evaluate", str(folder), "--data", "worlds:count:test:2", "--max-new-tokens", "1"]
+    assert main([*command, "--set", "protocol.samples=2", "--seeds", "0", "1"]) == 0
+    runs = sorted(Path("runs").iterdir())
+    said = capsys.readouterr().out
+    assert [f"scores: {run / 'scores.jsonl'}" in said for run in runs] == [True, True]
+    tables = [json.loads((run / "evaluation.json").read_text()) for run in runs]
+    assert [table["protocol"]["samples"] for table in tables] == [2, 2]
+    assert main([*command, "--set", "protocol.sample=2"]) == 2
+    assert "did you mean 'samples'?" in capsys.readouterr().err
+    assert main([*command, "--judge", "j.yaml"]) == 2
+    assert capsys.readouterr().err == "firsthand: --judge goes with --benchmark, not with --data; leave it out\n"

@@ -103,18 +103,22 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--protocol", help="how replies are drawn: vlaa, srft, plain ..., or a YAML file")
     evaluate.add_argument("--judge", type=Path, help="YAML of the endpoint that a leaderboard's scorer asks")
     evaluate.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of samples (default: 0)")
-    evaluate.add_argument("--samples", type=int, help="sampled replies per example, for pass@k (default: 8)")
-    evaluate.add_argument("--temperature", type=float, help="of the samples (default: 1.0)")
-    evaluate.add_argument("--max-new-tokens", type=int, help="(default: 256)")
-    evaluate.add_argument("--system", help="system prompt of rows that have none")
-    evaluate.add_argument("--out", type=Path, default=Path("runs"))
+    evaluate.add_argument(
+        "--samples", type=int, help="sampled replies per example, for pass@k (default: the protocol's; without one 8)"
+    )
+    evaluate.add_argument("--temperature", type=float, help="of the samples (default: the protocol's; without one 1.0)")
+    evaluate.add_argument("--max-new-tokens", type=int, help="(default: the protocol's; without one 256)")
+    evaluate.add_argument("--system", help="system prompt of rows that have none (default: the protocol's)")
+    evaluate.add_argument(
+        "--out", type=Path, default=Path("runs"), help="where run directories are made (default: %(default)s)"
+    )
     evaluate.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="A.B=C",
-        help="with --data: how answers are judged, in the keys of a recipe's `reward`; with --benchmark: "
-        "protocol.KEY or judge.KEY",
+        help="protocol.KEY; with --data also how answers are judged, in the keys of a recipe's `reward`; with "
+        "--benchmark also judge.KEY",
     )
     evaluate.set_defaults(command=_evaluate)
 
@@ -125,9 +129,14 @@ def _parser() -> argparse.ArgumentParser:
         "compare", help="evaluated models on the same items: differences, and whether they are"
     )
     compare.add_argument(
-        "runs", type=Path, nargs="+", help="run directories of `evaluate`; the first model is compared with"
+        "runs", type=Path, nargs="+", help="run directories of `evaluate`; the first model is the baseline"
     )
-    compare.add_argument("--scorer", choices=("strict", "leaderboard"), default="strict")
+    compare.add_argument(
+        "--scorer",
+        choices=("strict", "leaderboard"),
+        default="strict",
+        help="whose marks are compared (default: %(default)s)",
+    )
     compare.add_argument("--out", type=Path, help="the comparison as JSON")
     compare.set_defaults(command=_compare)
 
@@ -279,23 +288,28 @@ def _evaluate_data(args: argparse.Namespace) -> int:
 
     _refuse_beside(args, "--data", "data_root", "download", "judge")
     model, name = _respondent(args.model, args.out)
-    drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, _drawn(args), "evaluate")
-    reward = build(Reward, override({}, args.set), "evaluate --set")
+    said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
+    free = override(_drawn(args), said)
+    drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, free, "evaluate")
+    judging = [part for part in args.set if not part.startswith("protocol.")]
+    reward = build(Reward, override({}, judging), "evaluate --set")
     data = Data.parse(args.data)
+    folders = []
     with Console() as console:
         for seed in args.seeds:
             seeded = drawing.model_copy(update={"seed": seed})
             bar = console.evaluation(name)
-            folder = evaluate_folder(model, data, seeded, args.out, bar, name=name, reward=reward)
-    console.families(folder / "evaluation.json")
-    print(f"scores: {folder / 'scores.jsonl'}")
+            folders.append(evaluate_folder(model, data, seeded, args.out, bar, name=name, reward=reward))
+    for folder in folders:
+        console.families(folder / "evaluation.json")
+        print(f"scores: {folder / 'scores.jsonl'}")
     return 0
 
 
 def _evaluate_benchmark(args: argparse.Namespace) -> int:
     from firsthand.console import Console
     from firsthand.evaluation.benchmark import find
-    from firsthand.evaluation.items import default_root, download
+    from firsthand.evaluation.files import default_root, download
     from firsthand.evaluation.session import Plan, evaluate_all
     from firsthand.evaluation.terminal import show
 
@@ -306,8 +320,10 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
         for benchmark in benchmarks:
             download(benchmark, root)
     default = suite.protocol if suite else None
-    drawings = [_protocol(args, args.protocol or default or b.protocol) for b in benchmarks]
+    drawings = [_protocol(args, args.protocol or default or b.protocol, b.draws) for b in benchmarks]
     plan = Plan(suite, benchmarks, drawings, args.seeds, _judge(args))
+    if plan.judge and not any(b.leaderboard for b in benchmarks):
+        raise FirsthandError(f"--judge: {args.benchmark} has no leaderboard's scorer, which would ask it; leave it out")
     with Console() as console:
         summary = evaluate_all(model, plan, root, args.out, name=name, on_benchmark=console.evaluation)
     show(summary)
@@ -321,11 +337,14 @@ def _drawn(args: argparse.Namespace) -> dict[str, object]:
     return {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
 
 
-def _protocol(args: argparse.Namespace, name: str) -> "Protocol":
+def _protocol(args: argparse.Namespace, name: str, draws: int | None = None) -> "Protocol":
     from firsthand.evaluation.protocol import protocol
 
     said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
-    return protocol(name, said, _drawn(args))
+    found = protocol(name, said, _drawn(args), draws)
+    if args.temperature is not None and not found.samples:
+        raise FirsthandError("--temperature is that of samples, and none are drawn; add --samples N, or leave it out")
+    return found
 
 
 def _judge(args: argparse.Namespace) -> "Judge | None":
@@ -362,6 +381,7 @@ def _compare(args: argparse.Namespace) -> int:
     if args.out:
         from firsthand.run import write_atomically
 
+        args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, json.dumps(content, indent=2) + "\n")
         print(f"comparison: {args.out}")
     return 0
@@ -464,7 +484,15 @@ def _report(args: argparse.Namespace) -> int:
         if not found:
             raise FirsthandError(f"no run directory (one that holds recipe.json) in: {path}")
         runs += found
-    print(f"report: {write_report(runs, args.out, args.title)}")
+    by_questions: dict[str, list[Path]] = {}
+    for run in runs:
+        benchmark = json.loads((run / "recipe.json").read_text()).get("benchmark", {}).get("name", "")
+        by_questions.setdefault(benchmark, []).append(run)
+    for benchmark, some in by_questions.items():  # arms on different benchmarks do not compare: a page for each
+        is_only = len(by_questions) == 1 or not benchmark
+        page = args.out if is_only else args.out.with_stem(f"{args.out.stem}-{benchmark}")
+        title = f"{args.title}: {benchmark}" if benchmark else args.title
+        print(f"report: {write_report(some, page, title)}")
     return 0
 
 

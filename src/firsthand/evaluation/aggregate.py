@@ -4,6 +4,7 @@ Replies of one draw (a seed, or one of several samples) belong together; draws o
 interval. What has no mark is left out, and counted.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -59,18 +60,29 @@ def aggregate(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
     return table
 
 
+_KEY = re.compile(r"[1-9]steps_(?:[1-9]|multi)")
+
+
 def check(benchmark: Benchmark, examples: Sequence[Example]) -> None:
-    """Refuse a file in which questions lack a variant: the number would be another one. Raises DataError."""
+    """Refuse a file in which questions lack a variant, or have one twice: the number would be another one.
+
+    Raises DataError.
+    """
     if benchmark.aggregate == "accuracy":
         return
     parts: dict[str, list[str]] = defaultdict(list)
     for example in examples:
+        if _is_wemath(benchmark) and not _KEY.fullmatch(key := str(example.meta.get("key", ""))):
+            raise DataError(
+                f"{benchmark.name}: {example.id}: column key: expected a part such as 2steps_1 or 2steps_multi, got "
+                f"{key!r}; get the whole file again"
+            )
         parts[cluster_of(benchmark, example)].append(_part(benchmark, example))
     wanted = Counter(len(found) for found in parts.values()).most_common(1)[0][0]
     for cluster, found in parts.items():
         expected = f"{wanted} variants, as most questions have"
-        is_whole = len(found) == wanted
-        if benchmark.aggregate == "wemath":
+        is_whole = len(found) == len(set(found)) == wanted
+        if _is_wemath(benchmark):
             steps = cluster.partition("steps")[0]
             names = {*(f"{steps}steps_{i + 1}" for i in range(int(steps))), f"{steps}steps_multi"}
             expected, is_whole = " and ".join(sorted(names)), sorted(found) == sorted(names)
@@ -90,7 +102,9 @@ def cluster_of(benchmark: Benchmark, example: Example) -> str:
 
 
 def _accuracy(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
-    return {"headline": "accuracy", **_named("value", _mean(benchmark, rows))}
+    draws = max(Counter(row.example.id for row in rows).values(), default=1)
+    headline = "accuracy" if draws == 1 else f"avg@{draws}"
+    return {"headline": headline, **_named("value", _mean(benchmark, rows))}
 
 
 def _worst(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:

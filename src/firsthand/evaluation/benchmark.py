@@ -22,10 +22,12 @@ from firsthand.evaluation.leaderboard import Scoring
 from firsthand.recipe import Data
 from firsthand.records import Record
 
+GOLD_RULE = "gold_rule"
+"""In an example's `meta`: the number of the rule that its gold was made by."""
 SHIPPED = Path(__file__).with_name("benchmarks")
 
 When = dict[str, str | tuple[str, ...]]
-"""Column -> the text, or one of the texts, that a row must have there."""
+"""Column -> the text, or one of the texts, that a row must have there; `*` is any, and "" none."""
 
 
 class Text(Record):
@@ -47,6 +49,8 @@ class Gold(Record):
     options: str | tuple[str, ...] | None = None
     """A column that holds a list, `A-Z` for a column per letter, or the columns themselves. Rows without any do not
     fit."""
+    labels: str | None = None
+    """A column with the list of what the file calls its options, where an answer such as `1` is one of these."""
     tolerance: float | None = Field(default=None, gt=0)
     """How far a number may be off; None wants its exact value."""
 
@@ -77,7 +81,9 @@ class Benchmark(Record):
     rows: int | None = Field(default=None, gt=0)
     """How many rows the published file has; another number is told with every result."""
     columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Our column -> theirs, the first that a row has; dotted paths reach inside. Only where ours is not there."""
+    """Our column -> theirs, the first that a row has; dotted paths reach inside. Ours is first unless it is listed."""
+    required: tuple[str, ...] = ()
+    """Columns that every row must have, because a scorer reads them."""
     only: When = Field(default_factory=dict)
     """Rows to take; all others are of another part of the file."""
     prompt: tuple[str | Text, ...] = ("{question}",)
@@ -125,12 +131,16 @@ class Suite(Record):
     benchmarks: tuple[str, ...]
     average: bool = False
     """The plain mean of the headline numbers, as the leaderboard gives it with one decimal."""
-    protocol: str = "plain"
+    protocol: str | None = None
+    """For all of them; None leaves each its own."""
 
 
 def fits(when: When, cells: Mapping[str, str]) -> bool:
     """Whether a row is meant."""
-    return all(cells.get(column, "") in ((text,) if isinstance(text, str) else text) for column, text in when.items())
+    return all(
+        cells.get(column, "") in ((text,) if isinstance(text, str) else text) or (text == "*" and column in cells)
+        for column, text in when.items()
+    )
 
 
 def find(name: str) -> tuple[Suite | None, list[Benchmark]]:

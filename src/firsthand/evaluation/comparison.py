@@ -4,7 +4,7 @@ Runs of one model under several seeds count together; what both measured is comp
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,18 +21,25 @@ from firsthand.evaluation.table import counting
 from firsthand.records import content_id
 from firsthand.stats import clustered_mean
 
+_CELL = 26
+"""Columns of a terminal that a number takes with its interval, its frame and a benchmark's name above it."""
+
 
 class _Run(NamedTuple):
     model: str
     model_id: str
     benchmark: str
     protocol: str
+    judge: str
+    """Who has marked it; of strict marks nobody."""
     folder: Path
 
 
 def compare_runs(folders: Sequence[Path], scorer: Literal["strict", "leaderboard"] = "strict") -> dict[str, Any]:
     """The comparison as JSON. Raises DataError when a folder is no finished evaluation, or there is one model only."""
-    runs = [_read(folder) for folder in folders]
+    if twice := [str(folder) for folder, n in Counter(f.resolve() for f in folders).items() if n > 1]:
+        raise DataError(f"expected each run once, got {twice[0]} again; leave it out")
+    runs = [_read(folder, scorer) for folder in folders]
     labels = _labels(runs)
     rows: dict[str, dict[str, list[Row]]] = {label: defaultdict(list) for label in labels.values()}
     seeds: dict[tuple[str, str], int] = defaultdict(int)
@@ -62,8 +69,10 @@ def compare_runs(folders: Sequence[Path], scorer: Literal["strict", "leaderboard
 
 def show_comparison(content: Mapping[str, Any]) -> None:
     """The matrix, and a line for each difference."""
-    terminal = Console(highlight=False)
     names = list(dict.fromkeys(name for parts in content["models"].values() for name in parts))
+    terminal = Console(highlight=False)
+    if not terminal.is_terminal:  # a pipe would have 80 columns, and break numbers
+        terminal = Console(highlight=False, width=_CELL * (len(names) + 2))
     table = Table("model", *names)
     for model, parts in content["models"].items():
         cells = []
@@ -106,17 +115,24 @@ def _percents(value: float, ends: Sequence[float | None], sign: str = "") -> str
     return f"{100 * value:{sign}.1f}{interval}"
 
 
-def _read(folder: Path) -> _Run:
+def _read(folder: Path, scorer: str) -> _Run:
     if not (folder / "DONE").exists() or not (folder / "scores.jsonl").exists():
         raise DataError(
-            f"{folder}: expected the run directory of a finished evaluation, got none; run `firsthand evaluate` first"
+            f"{folder}: expected the run directory of a finished evaluation, with DONE and scores.jsonl, got none; "
+            "name one that `firsthand evaluate` has made"
         )
     recipe = json.loads((folder / "recipe.json").read_text())
-    named = recipe.get("benchmark", {}).get("name") or "data " + content_id(recipe.get("data"))[:6]
     table = json.loads((folder / "evaluation.json").read_text())
+    named = recipe.get("benchmark", {}).get("name") or _data_name(table.get("data", {}))
     protocol = {key: value for key, value in table["protocol"].items() if key != "seed"}
     model_id = recipe.get("model_id") or content_id(recipe.get("endpoint", recipe.get("id")))
-    return _Run(recipe["name"], model_id, named, content_id(protocol), folder)
+    return _Run(recipe["name"], model_id, named, content_id(protocol), _scorer_of(folder, scorer), folder)
+
+
+def _data_name(data: Mapping[str, Any]) -> str:
+    """What a reader knows the data by, and the start of a hash: two files may have one name."""
+    what = Path(data["path"]).name if data.get("path") else "worlds" if data.get("worlds") else "data"
+    return f"{what} ({content_id(data)[:6]})"
 
 
 def _labels(runs: Sequence[_Run]) -> dict[tuple[str, str], str]:
@@ -127,9 +143,14 @@ def _labels(runs: Sequence[_Run]) -> dict[tuple[str, str], str]:
 
 
 def _rows(run: _Run, scorer: str) -> list[Row]:
-    path = run.folder / f"units-{_scorer_of(run.folder, scorer)}.jsonl"
+    path = run.folder / f"units-{run.judge}.jsonl"
     if path.exists():
-        found = [Unit.model_validate_json(line) for line in path.read_text().splitlines()]
+        found = [Unit.model_validate_json(line) for line in path.read_bytes().splitlines()]
+        if run.judge == RULES and any(unit.value is None for unit in found):
+            raise DataError(
+                f"{run.folder}: expected a leaderboard's mark of every reply, got those that rules decide alone, the "
+                "easy ones; evaluate it with --judge"
+            )
         return [Row(unit.question, unit.cluster, unit.value) for unit in found]
     if scorer != "strict":
         raise DataError(f"{run.folder}: expected a leaderboard's marks, got none; evaluate it with --judge")
@@ -182,11 +203,12 @@ def _as_json(found: Compared) -> dict[str, Any]:
 
 
 def _notes(runs: Sequence[_Run]) -> list[str]:
-    protocols: dict[str, set[str]] = defaultdict(set)
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:
-        protocols[run.benchmark].add(run.protocol)
+        found[run.benchmark, "protocol"].add(run.protocol)
+        found[run.benchmark, "judge"].add(run.judge)
     return [
-        f"{name}: the runs have {len(found)} different protocols, so a difference may be the protocol's"
-        for name, found in protocols.items()
-        if len(found) > 1
+        f"{name}: the runs have {len(several)} different {what}s, so a difference may be the {what}'s"
+        for (name, what), several in found.items()
+        if len(several) > 1
     ]

@@ -15,9 +15,9 @@ from firsthand.evaluation.table import counting
 from firsthand.run import write_atomically
 
 LONGEST_CELL = 32_767
-"""Characters: Excel's own limit; nothing is cut to it."""
-_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""Control characters, which no workbook may hold."""
+"""Characters as Excel counts them, in UTF-16: its own limit; nothing is cut to it."""
+_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Control characters, and what is none, which no workbook may hold."""
 
 
 def export(run: Path, out: Path) -> Path:
@@ -29,17 +29,17 @@ def export(run: Path, out: Path) -> Path:
     if not (run / "DONE").exists() or not (run / "items.jsonl").exists():
         raise DataError(f"{run}: expected the run directory of `evaluate --benchmark`, finished, got none")
     writers = {".xlsx": _workbook, ".tsv": _tsv, ".json": _json}
-    if out.suffix not in writers:
+    if out.suffix.lower() not in writers:
         raise RecipeError(f"--out {out}: expected a name that ends in {', '.join(writers)}")
     rows = _rows(run)
     out.parent.mkdir(parents=True, exist_ok=True)
-    writers[out.suffix](rows, out)
+    writers[out.suffix.lower()](rows, out)
     return out
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:
     protocol = Protocol.model_validate(json.loads((run / "evaluation.json").read_text())["protocol"])
-    lines = (run / "items.jsonl").read_text().splitlines()
+    lines = (run / "items.jsonl").read_bytes().splitlines()  # as text, some questions would end lines too
     cells = {item["id"]: item["cells"] for item in map(json.loads, lines)}
     rows = []
     for score in read_journal(run / "scores.jsonl"):
@@ -73,20 +73,16 @@ def _workbook(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
         from openpyxl.cell import WriteOnlyCell
     except ImportError as error:
         raise RecipeError("a workbook needs openpyxl: pip install 'firsthand[xlsx]', or name a .tsv file") from error
+    columns = _columns(rows)
+    _refuse_longer(rows)  # before there is a workbook: one that is given up leaves half a file
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
-    columns = _columns(rows)
     sheet.append(columns)
     for row in rows:
         cells: list[Any] = []
         for column in columns:
             value = row.get(column)
             if isinstance(value, str):
-                if len(value) > LONGEST_CELL:
-                    raise DataError(
-                        f"row {row['index']}, column {column}: {len(value):,} characters, and a workbook's cell holds "
-                        f"{LONGEST_CELL:,}; write a .tsv file"
-                    )
                 cell = WriteOnlyCell(sheet, _ILLEGAL.sub("", value))
                 cell.data_type = "s"
                 cells.append(cell)
@@ -96,3 +92,14 @@ def _workbook(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     draft = out.with_name(f".{out.name}.tmp")
     book.save(draft)
     draft.rename(out)
+
+
+def _refuse_longer(rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        for column, value in row.items():
+            length = len(value.encode("utf-16-le", "surrogatepass")) // 2 if isinstance(value, str) else 0
+            if length > LONGEST_CELL:
+                raise DataError(
+                    f"row {row['index']}, column {column}: {length:,} characters, and a workbook's cell holds "
+                    f"{LONGEST_CELL:,}; write a .tsv file"
+                )

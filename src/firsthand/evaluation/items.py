@@ -3,103 +3,38 @@
 An example's `meta` holds the row's cells as text, for prompts, golds and scorers alike; its id is the row's index.
 """
 
-import csv
 import json
-import os
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 from firsthand.errors import DataError
-from firsthand.evaluation.benchmark import Benchmark, Gold, Text, fits
+from firsthand.evaluation.benchmark import GOLD_RULE, Benchmark, Gold, Text, fits
+from firsthand.evaluation.files import named, rows
+from firsthand.evaluation.strict import letters
 from firsthand.records import Answer, Choice, Digit, Example, Expression, OpenEnded, Picture, content_id
 from firsthand.reward.numerals import read_number
 from firsthand.sources.answers import LETTERS, plain_text
 from firsthand.sources.fields import literal, lookup
-from firsthand.sources.formats import data_rows
 from firsthand.sources.images import Limits, PictureDoor
 from firsthand.sources.rows import BadRow, Cells, Row, collect, is_missing, shown
-from firsthand.sources.vlmevalkit import rows_as_they_are
 
-ENDINGS = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 LETTERED = "A-Z"
 """In a benchmark's `options`: a column per letter."""
 _PICTURES = ("image", "images", "image_path")
+_LONGEST_PATH = 1024
+"""Characters; what is longer is no path on any system."""
 
 
-def default_root() -> Path:
-    """VLMEvalKit's data folder: $LMUData, or ~/LMUData."""
-    return Path(os.environ.get("LMUData") or Path.home() / "LMUData")  # noqa: SIM112 - its own spelling
-
-
-def locate(benchmark: Benchmark, root: Path) -> str:
-    """The file of a benchmark, or its folder as FOLDER:SPLIT. Raises DataError saying what was looked for."""
-    for stem in benchmark.files:
-        given = [Path(stem)] if Path(stem).suffix else []
-        for file in (*given, *(root / f"{stem}{ending}" for ending in ENDINGS)):
-            if file.is_file():
-                return str(file)
-    split = f":{benchmark.hub.split}" if benchmark.hub and benchmark.hub.split else ""
-    for place in (*(root / stem for stem in benchmark.files), *_downloaded(benchmark, root)):
-        if place.exists():
-            return str(place) if place.is_file() else f"{place}{split}"
-    raise DataError(_not_there(benchmark, root))
-
-
-def hub_folder(benchmark: Benchmark, root: Path) -> Path:
-    """Where a download from the hub lies."""
-    assert benchmark.hub is not None
-    return root / benchmark.hub.repo.rpartition("/")[2]
-
-
-def download(benchmark: Benchmark, root: Path) -> None:
-    """Get a benchmark's files from the hub, unless they are there. Raises DataError when the hub cannot be reached."""
-    try:
-        locate(benchmark, root)
-    except DataError:
-        if benchmark.hub is None:
-            raise
-        _fetch(benchmark, root)
-
-
-def _fetch(benchmark: Benchmark, root: Path) -> None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    assert benchmark.hub is not None
-    try:
-        snapshot_download(
-            benchmark.hub.repo,
-            repo_type="dataset",
-            allow_patterns=list(benchmark.hub.files) or None,
-            local_dir=hub_folder(benchmark, root),
-        )
-    except (OSError, HfHubHTTPError) as error:
-        raise DataError(
-            f"{benchmark.name}: expected {benchmark.hub.repo} from the hub, got: {str(error)[:200]}; put the file into "
-            f"{root} yourself"
-        ) from error
-
-
-def _downloaded(benchmark: Benchmark, root: Path) -> list[Path]:
-    """The places of the hub's files: a file itself, or the folder of those that a pattern means."""
-    if benchmark.hub is None:
-        return []
-    folder = hub_folder(benchmark, root)
-    return [folder / (name if "*" not in name else str(Path(name).parent)) for name in benchmark.hub.files or ("",)]
-
-
-def load(benchmark: Benchmark, spec: str) -> list[Example]:
-    """The examples of a benchmark's file, in order. Raises DataError naming file, row, column and remedy."""
+def load(benchmark: Benchmark, files: Sequence[Path]) -> list[Example]:
+    """The examples of a benchmark's files, in order. Raises DataError naming file, row, column and remedy."""
     reader = _Reader(benchmark)
-    reads = {".tsv": rows_as_they_are, ".csv": _csv_rows}.get(Path(spec).suffix)
-    rows = data_rows(spec) if reads is None else reads(Path(spec))
-    examples = collect(reader.chosen(rows), spec, reader.example)
+    examples = collect(reader.chosen(rows(files)), named(files), reader.example)
     if not examples:
-        raise DataError(f"{spec}: expected rows of {benchmark.title}, got none{_of(benchmark)}; check the file")
+        raise DataError(f"{named(files)}: expected rows of {benchmark.title}, got none{_of(benchmark)}; check the file")
     return examples
 
 
@@ -127,8 +62,10 @@ class _Reader:
         """The row as an example. Raises BadRow on the first thing that is wrong with it."""
         if isinstance(row.cells, BadRow):
             raise row.cells
-        cells = {c: _as_text(v) for c, v in row.cells.items() if c not in _PICTURES and not is_missing(v)}
+        cells = {c: _as_text(v) for c, v in row.cells.items() if c not in _PICTURES}
         index = self._index(cells, row)
+        for column in self._benchmark.required:
+            needed(cells, column)
         cluster = self._benchmark.cluster
         if cluster is not None:
             self._variants[needed(cells, cluster)] += 1
@@ -145,7 +82,7 @@ class _Reader:
                 "correct the cell, or add a rule",
             )
         answer, shown_options = self._answer(gold, cells, options[str(gold.options)], index)
-        cells["gold"] = str(self._benchmark.gold.index(gold))
+        cells[GOLD_RULE] = str(self._benchmark.gold.index(gold))
         return Example(
             id=f"{self._benchmark.name}/{index}",
             question=prompt(self._benchmark, cells, shown_options),
@@ -156,16 +93,20 @@ class _Reader:
         )
 
     def _renamed(self, cells: Cells) -> Cells:
+        """The row with our columns filled; empty cells are absent, as in a table. Pictures stand under ours only."""
+        cells = {column: v for column, v in cells.items() if not is_missing(v) and v != ""}
+        columns = self._benchmark.columns
         found = {}
-        for ours, theirs in self._benchmark.columns.items():
-            values = (lookup(cells, path) for path in theirs)
+        for ours, theirs in columns.items():
+            values = (lookup(cells, path) for path in (theirs if ours in theirs else (ours, *theirs)))
             value = next((v for v in values if v is not None), None)
-            if ours not in cells and value is not None:
+            if value is not None:
                 found[ours] = value
-        return {**cells, **found}
+        moved = {path for ours in _PICTURES for path in columns.get(ours, ())}
+        return {**{column: v for column, v in cells.items() if column not in moved}, **found}
 
     def _index(self, cells: Mapping[str, str], row: Row) -> str:
-        index = cells.get("index") or str(row.number)
+        index = cells.get("index") or str(len(self._places) + 1)  # of all files: each shard counts its own rows from 1
         earlier = self._places.setdefault(index, row.place)
         if earlier != row.place:
             raise BadRow(
@@ -179,16 +120,20 @@ class _Reader:
         """The typed gold, and the options in the order that they are shown in."""
         text = needed(cells, gold.answer)
         if gold.kind == "choice":
-            choice = Choice(letter=_letter(text, options, gold.answer), options=options)
+            choice = Choice(letter=_letter(_relabelled(text, gold, cells), options, gold), options=options)
             if self._benchmark.shuffle:
                 choice = shuffled(choice, content_id(self._benchmark.name, index))
             cells["answer_option"] = choice.letter
             return choice, choice.options
+        if gold.kind == "letters" and letters(text.upper()) is None:
+            raise BadRow(gold.answer, "one or several letters such as `A` or `A, C`", shown(text), "correct it")
         if gold.kind == "digit":
             if read_number(text) is None:
                 raise BadRow(gold.answer, "a number", shown(text), "correct it, or give the row a rule of kind `math`")
             return Digit(value=text), options
-        return (Expression(latex=text) if gold.kind == "math" else OpenEnded(reference=text)), options
+        if gold.kind == "math":
+            return Expression(latex=text), options
+        return OpenEnded(reference=text.upper() if gold.kind == "letters" else text), options
 
     def _pictures(self, row: Row) -> tuple[Picture, ...]:
         assert isinstance(row.cells, dict)
@@ -199,8 +144,9 @@ class _Reader:
         values = value if isinstance(value, list) else [value]
         folder = row.folder
         nested = folder / "images" / Path(row.file).stem  # where VLMEvalKit unpacks pictures
-        if column == "image_path" and isinstance(values[0], str) and not (folder / values[0]).exists():
-            folder = nested if nested.is_dir() else folder
+        paths = [v for v in values if isinstance(v, str) and len(v) < _LONGEST_PATH]  # longer ones are base64
+        if paths and nested.is_dir() and not (folder / paths[0]).exists():
+            folder = nested
         return tuple(self._door.admit(v, folder, column) for v in values)
 
 
@@ -210,7 +156,8 @@ def prompt(benchmark: Benchmark, cells: Mapping[str, str], options: tuple[str, .
         benchmark.option_line.replace("{letter}", letter).replace("{text}", text)
         for letter, text in zip(LETTERS[: len(options)], options, strict=True)
     ]
-    values = {**cells, **({"options": "\n".join(lines)} if lines else {})}
+    values = {column: value for column, value in cells.items() if column != "options"}
+    values |= {"options": "\n".join(lines)} if lines else {}
     said = []
     for part in benchmark.prompt:
         text = part if isinstance(part, Text) else Text(text=part)
@@ -240,15 +187,22 @@ def needed(cells: Mapping[str, str], column: str) -> str:
     return cells[column]
 
 
-def _letter(text: str, options: tuple[str, ...], column: str) -> str:
-    """The gold letter, given as one or as the text of one option."""
+def _relabelled(text: str, gold: Gold, cells: Mapping[str, str]) -> str:
+    """The letter of an answer that is given in the file's own labels."""
+    labels = literal(cells.get(gold.labels, "[]")) if gold.labels else []
+    places = [i for i, label in enumerate(labels if isinstance(labels, list) else []) if plain_text(label) == text]
+    return LETTERS[places[0]] if len(places) == 1 else text
+
+
+def _letter(text: str, options: tuple[str, ...], gold: Gold) -> str:
+    """The gold letter, given as one or as the text of one option; where options are columns, always as text."""
     known = LETTERS[: len(options)] if options else LETTERS
-    if len(text) == 1 and text in known:
+    if len(text) == 1 and text in known and not isinstance(gold.options, tuple):
         return text
     same = [letter for letter, option in zip(known[: len(options)], options, strict=True) if option == text]
     if len(same) != 1:
         expected = f"a letter from A to {known[-1]}, or the text of one option"
-        raise BadRow(column, expected, shown(text), "correct the answer or the options")
+        raise BadRow(gold.answer, expected, shown(text), "correct the answer or the options")
     return same[0]
 
 
@@ -256,7 +210,11 @@ def _options(gold: Gold, cells: Mapping[str, str]) -> tuple[str, ...]:
     if gold.options is None:
         return ()
     if isinstance(gold.options, tuple):
-        return tuple(cells[column] for column in gold.options if column in cells)
+        there = [column for column in gold.options if column in cells]
+        if there and len(there) < len(gold.options):
+            absent = next(column for column in gold.options if column not in cells)
+            raise BadRow(absent, "an option, as in the other columns", "nothing", "fill it in")
+        return tuple(cells[column] for column in there)
     if gold.options == LETTERED:
         found = [letter for letter in LETTERS if letter in cells]
         if found != list(LETTERS[: len(found)]):
@@ -265,7 +223,11 @@ def _options(gold: Gold, cells: Mapping[str, str]) -> tuple[str, ...]:
     value = literal(cells.get(gold.options, "[]"))
     if not isinstance(value, list):
         raise BadRow(gold.options, "a list of options", shown(value), 'write a list such as ["red", "blue"]')
-    return tuple(text for text in (plain_text(v) for v in value) if text is not None)
+    texts = [plain_text(v) for v in value]
+    if None in texts:
+        got = f"{shown(value[texts.index(None)])} among them"
+        raise BadRow(gold.options, "options that are text or numbers", got, "correct them: none may be left out")
+    return tuple(text for text in texts if text is not None)
 
 
 def _as_text(value: Any) -> str:
@@ -279,25 +241,3 @@ def _as_text(value: Any) -> str:
 
 def _of(benchmark: Benchmark) -> str:
     return f" with {', '.join(f'{c} {v!r}' for c, v in benchmark.only.items())}" if benchmark.only else ""
-
-
-def _not_there(benchmark: Benchmark, root: Path) -> str:
-    names = ", ".join(f"{stem}.tsv" for stem in benchmark.files)
-    said = (
-        f"{benchmark.name}: expected {names} (or .jsonl, .json, .parquet, or a folder of that name) in {root}, "
-        "got none; put VLMEvalKit's table there, or name its folder with --data-root"
-    )
-    if benchmark.hub is None:
-        return said
-    return f"{said}; --download gets it from the hub ({benchmark.hub.repo}, into {hub_folder(benchmark, root)})"
-
-
-def _csv_rows(path: Path) -> Iterator[Row]:
-    """The rows of a CSV file, counted from 1 below the header."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for number, cells in enumerate(csv.DictReader(file, strict=True), start=1):
-                found = {column: value for column, value in cells.items() if value}
-                yield Row(f"{path.name} row {number}", path.parent, found, path.name, number)
-    except (OSError, UnicodeDecodeError, csv.Error) as broken:
-        raise DataError(f"{path}: expected a readable CSV file in UTF-8, got: {broken}; export it again") from broken

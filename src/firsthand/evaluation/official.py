@@ -2,11 +2,11 @@
 
     <benchmark>-<model>-s<seed>-<id>/
         items.jsonl                  the benchmark's rows, without pictures
-    scores.jsonl                 replies with the strict verdict
+        scores.jsonl                 replies with the strict verdict
         leaderboard-<judge>.jsonl    the leaderboard's mark of each reply, or why there is none
         disagreements-<judge>.jsonl  where the two differ
         units-<scorer>.jsonl         what the headline number is the mean of
-    evaluation.json              both numbers, and all that belongs to them
+        evaluation.json              both numbers, and all that belongs to them
 
 The replies are the run; who judges them may change later, and none is drawn again for it.
 """
@@ -21,6 +21,7 @@ from firsthand.dataset import model_config
 from firsthand.evaluation import items
 from firsthand.evaluation.aggregate import Row, aggregate, check, cluster_of, units
 from firsthand.evaluation.benchmark import Benchmark
+from firsthand.evaluation.files import locate, named
 from firsthand.evaluation.leaderboard import NO_JUDGE, VERSION, Judge, Marked, Pair, Unmarked, mark_all
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal, score_all
@@ -31,7 +32,7 @@ from firsthand.records import Example, Judged, Record, Score, content_id
 from firsthand.reward import Reward
 from firsthand.run import Run
 from firsthand.scorers import router_of
-from firsthand.teacher import AnswerLog, Endpoint
+from firsthand.teacher import AnswerLog, Endpoint, Outage
 
 RULES = "rules"
 """Stands for the judge in names where nobody was asked."""
@@ -66,11 +67,12 @@ class Task(NamedTuple):
 def prepare(benchmark: Benchmark, root: Path) -> Task:
     """Find and read a benchmark's rows. Raises DataError naming file, row, column and remedy."""
     if benchmark.worlds is not None:
-        return Task(benchmark, "rendered", benchmark.worlds.load())
-    spec = items.locate(benchmark, root)
-    examples = items.load(benchmark, spec)
+        rendered = {example.id: example for example in benchmark.worlds.load()}  # a world may draw one thing twice
+        return Task(benchmark, "rendered", list(rendered.values()))
+    files = locate(benchmark, root)
+    examples = items.load(benchmark, files)
     check(benchmark, examples)
-    return Task(benchmark, spec, examples)
+    return Task(benchmark, named(files), examples)
 
 
 def evaluate_benchmark(
@@ -91,8 +93,6 @@ def evaluate_benchmark(
     if isinstance(model, Path):
         model_config(model)
     name = name or name_of(model)
-    if task.benchmark.draws is not None and not protocol.greedy:
-        protocol = protocol.model_copy(update={"samples": task.benchmark.draws})
     recipe = {
         "name": name,
         **identity(model),
@@ -172,15 +172,25 @@ def _judged(task: Task, protocol: Protocol, scores: Sequence[Score], judge: Judg
     assert task.benchmark.leaderboard is not None
     cells = {example.id: example.meta for example in task.examples}
     replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
-    pairs = [Pair(cells[s.example_id], protocol.predicted(j.reply.text)) for s, _, j in replies]
+    pairs = [Pair(cells[s.example_id], protocol.predicted(j.reply.text)) for s, _, j in replies if _was_given(j)]
     with AnswerLog(root / _JUDGE_LOG) as log:
         found = mark_all(task.benchmark.leaderboard, pairs, judge, log)
-    return [_mark(s, draw, j, mark) for (s, draw, j), mark in zip(replies, found, strict=True)]
+    silent = sum(isinstance(mark, Unmarked) and mark.is_passing for mark in found)
+    if judge is not None and silent:
+        raise Outage(
+            f"{judge.endpoint.base_url}: the judge did not answer for {silent} of {len(pairs)} replies; look at the "
+            "server. What it has said is kept: the same command goes on"
+        )
+    marks = iter(found)
+    return [_mark(s, draw, next(marks) if _was_given(j) else Unmarked(why=j.verdict.why)) for s, draw, j in replies]
 
 
-def _mark(score: Score, draw: int, judged: Judged, found: Marked | Unmarked) -> Mark:
-    if not judged.reply.text and judged.verdict.score is None:  # the model was never asked
-        return Mark(example_id=score.example_id, draw=draw, why_not=judged.verdict.why)
+def _was_given(judged: Judged) -> bool:
+    """Whether there is a reply: an empty one is one, but a question that was never put to the model has none."""
+    return bool(judged.reply.text) or judged.verdict.score is not None
+
+
+def _mark(score: Score, draw: int, found: Marked | Unmarked) -> Mark:
     if isinstance(found, Unmarked):
         return Mark(example_id=score.example_id, draw=draw, why_not=found.why)
     return Mark(example_id=score.example_id, draw=draw, mark=found)
@@ -237,10 +247,6 @@ class Disagreement(Record):
     extracted: str | None
     by: str
     oddity: str
-
-
-def _content(example: Example) -> list[Any]:
-    return [example.id, example.question, [p.sha256 for p in example.images], example.answer.model_dump(mode="json")]
 
 
 def _earlier(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from firsthand.config import build, nearest, override, read_yaml
 from firsthand.errors import RecipeError
@@ -38,6 +38,12 @@ class Protocol(Record):
     """What a leaderboard's scorer is given: `answer_block` is what stands between the answer tags of a reply that has
     exactly one such block, and the whole reply otherwise (VLMEvalKit's post-processing of VLAA-Thinker)."""
 
+    @model_validator(mode="after")
+    def _draws_something(self) -> "Protocol":
+        if not self.greedy and not self.samples:
+            raise ValueError("samples: expected 1 or more where greedy is false, or nothing would be drawn")
+        return self
+
     @property
     def content(self) -> dict[str, Any]:
         """As JSON, with those later keys that say something."""
@@ -66,14 +72,21 @@ class Protocol(Record):
         return inner.strip() if closed and reply.count("</answer>") == 1 else reply
 
 
-def protocol(name: str, assignments: Sequence[str] = (), said: Mapping[str, Any] | None = None) -> Protocol:
+def protocol(
+    name: str, assignments: Sequence[str] = (), said: Mapping[str, Any] | None = None, draws: int | None = None
+) -> Protocol:
     """A protocol that ships here, or a YAML file of one; on top what was `said`, and `KEY=VALUE`s. Raises RecipeError.
 
-    Unlike a protocol that nobody names, it draws no samples unless it says so.
+    Unlike a protocol that nobody names, it draws no samples unless it says so. `draws` is a benchmark's own number of
+    samples, for a protocol that is not greedy; what the user says of it goes before.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{name}.yaml"
     if not path.exists():
         known = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
         raise RecipeError(f"--protocol {name}: expected one that ships here or a YAML file; {nearest(name, known)}")
     content = {"samples": 0, **read_yaml(path), **(said or {})}
-    return build(Protocol, override(content, assignments), f"protocol {name}")
+    found = build(Protocol, override(content, assignments), f"protocol {name}")
+    is_said = "samples" in (said or {}) or any(part.startswith("samples=") for part in assignments)
+    if draws is None or found.greedy or is_said:
+        return found
+    return found.model_copy(update={"samples": draws})

@@ -118,7 +118,7 @@ def asked(example: Example, drawing: Drawing) -> Example:
 def answered(outcome: Outcome) -> Answered:
     """What a server sent, as a reply. An empty or refused one is an answer; one that was never given is none."""
     if not isinstance(outcome, Failure):
-        text = f"<think>\n{outcome.thinking}\n</think>\n{outcome.text}" if outcome.thinking else outcome.text
+        text = f"<think>{outcome.thinking}</think>{outcome.text}" if outcome.thinking else outcome.text
         return Reply(text=text, token_ids=(), tokens=outcome.completion_tokens)
     if outcome.reason == "truncated":
         return Reply(text=outcome.text, token_ids=(), tokens=outcome.completion_tokens, stop=StopReason.LENGTH)

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,8 +48,8 @@ def evaluate_all(
     """
     if len(set(plan.seeds)) < len(plan.seeds):
         raise RecipeError(f"--seeds: expected each seed once, got {list(plan.seeds)}")
-    if len(plan.seeds) > 1 and not any(p.samples for p in plan.protocols):
-        raise RecipeError("--seeds: greedy replies are the same under every seed; choose a protocol that samples")
+    if len(plan.seeds) > 1 and any(p.greedy for p in plan.protocols):
+        raise RecipeError("--seeds: greedy replies are the same under every seed; choose a protocol that only samples")
     name = name or name_of(model)
     tasks = [prepare(benchmark, data_root) for benchmark in plan.benchmarks]
     found: dict[str, Any] = {}
@@ -83,19 +84,39 @@ def summary(task: Task, folders: Sequence[Path], judge: Judge | None) -> dict[st
         "protocol": first["protocol"],
         "runs": [folder.name for folder in folders],
         **{key: first[key] for key in ("truncated", "unparsed", "reply_tokens") if key in first},
+        **({"pass_at": first["pass_at"]} if "pass_at" in first and len(folders) == 1 else {}),
         "strict": first["strict"],
     }
     if who in first["leaderboard"]:
         content["leaderboard"] = first["leaderboard"][who]
     if len(folders) > 1:
         content["strict"] = aggregate(task.benchmark, list(_strict(task, folders)))
-        marked = list(_marked(task, folders, who))
-        if "leaderboard" in content and "absent" not in content["leaderboard"]:
-            content["leaderboard"] = {**content["leaderboard"], **aggregate(task.benchmark, marked)}
+        if "leaderboard" in content:
+            boards = [table["leaderboard"][who] for table in tables]
+            content["leaderboard"] = _pooled(boards)
+            if "absent" not in content["leaderboard"]:
+                content["leaderboard"] |= aggregate(task.benchmark, list(_marked(task, folders, who)))
         for key in ("truncated", "unparsed", "reply_tokens"):
             values = [table[key] for table in tables if key in table]
             content |= {key: sum(values) / len(values)} if values else {}
     return content
+
+
+def _pooled(boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The counts of several seeds' leaderboard tables together; without a number where one of them has none."""
+    absent = next((board["absent"] for board in boards if "absent" in board), None)
+    oddities: dict[str, Counter[str]] = defaultdict(Counter)
+    for board in boards:
+        for key, count in board["oddities"].items():
+            oddities[key].update(count)
+    return {
+        "undecided": dict(sum((Counter(board["undecided"]) for board in boards), Counter())),
+        **({} if absent is None else {"absent": absent}),
+        "by": dict(sum((Counter(board["by"]) for board in boards), Counter())),
+        "oddities": {key: dict(count) for key, count in sorted(oddities.items())},
+        "disagreements": sum(board["disagreements"] for board in boards),
+        **({"judge": boards[0]["judge"]} if "judge" in boards[0] else {}),
+    }
 
 
 def averages(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -127,6 +148,5 @@ def _strict(task: Task, folders: Sequence[Path]) -> Iterator[Row]:
 
 def _marked(task: Task, folders: Sequence[Path], who: str) -> Iterator[Row]:
     for seed, folder in enumerate(folders):
-        path = folder / f"leaderboard-{who}.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = (folder / f"leaderboard-{who}.jsonl").read_bytes().splitlines()  # as text, replies would end lines too
         yield from mark_rows(task, [Mark.model_validate_json(line) for line in lines], seed)

@@ -33,6 +33,8 @@ def show(summary: Path) -> None:
         title = name if headline == "accuracy" else f"{name}, {headline}"
         rates = [_percent(part.get(key)) for key in ("truncated", "unparsed")]
         table.add_row(title, *(_cell(part.get(s, {})) for s in scorers), *rates, f"{part['benchmark']['rows']:,}")
+        for k, value in part.get("pass_at", {}).items():
+            table.add_row(f"  pass@{k}", _percent(value), *[""] * (len(scorers) + 2))
         for extra in ("average", "loose"):
             if extra in part["strict"]:
                 table.add_row(f"  {extra}", *(_cell(part.get(s, {}).get(extra, {})) for s in scorers), "", "", "")
@@ -43,6 +45,9 @@ def show(summary: Path) -> None:
     terminal.print(table)
     for line in notes(content):
         terminal.print(line, soft_wrap=True)
+    for part in content["benchmarks"].values():
+        for run in part["runs"]:
+            terminal.print(f"replies: {summary.parent / run}", soft_wrap=True)
 
 
 def notes(content: Mapping[str, Any]) -> list[str]:

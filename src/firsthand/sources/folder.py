@@ -12,7 +12,7 @@ from pathlib import Path
 from firsthand.errors import DataError
 
 _SPLITS = ("train", "validation", "valid", "val", "dev", "test")
-_SHARD = re.compile(r"(?P<name>.+)-(?P<index>\d+)-of-(?P<count>\d+)")
+_SHARD = re.compile(r"(?P<name>.+)-(?P<index>\d+)-of-(?P<count>\d+)(?:-[0-9a-f]{16})?")
 _PATTERNS = ("*.parquet", "data-*-of-*.arrow")  # other .arrow files are caches of `datasets`
 
 
@@ -28,7 +28,7 @@ def data_files(folder: Path, split: str | None) -> list[Path]:
     for file in files:
         by_split.setdefault(_split_of(file, folder), []).append(file)
     chosen = _choose(by_split, folder, split)
-    _refuse_gaps(chosen, folder)
+    refuse_gaps(chosen, folder)
     return chosen
 
 
@@ -50,8 +50,8 @@ def _choose(by_split: dict[str | None, list[Path]], folder: Path, split: str | N
     return by_split[split] if split is not None else next(iter(by_split.values()))
 
 
-def _refuse_gaps(files: list[Path], folder: Path) -> None:
-    """A download that ended early leaves whole shards out, which no row would show."""
+def refuse_gaps(files: list[Path], folder: Path) -> None:
+    """Raise DataError where a shard is missing: a download that ended early leaves out whole ones, and no row shows."""
     shards = [shard for shard in (_SHARD.fullmatch(file.stem) for file in files) if shard]
     for count in {int(shard["count"]) for shard in shards}:
         have = {int(shard["index"]) for shard in shards if int(shard["count"]) == count}

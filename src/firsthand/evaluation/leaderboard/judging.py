@@ -26,6 +26,8 @@ class Unmarked(Record):
     """Why a reply has no mark."""
 
     why: str
+    is_passing: bool = False
+    """The judge did not answer at all: another call asks again."""
 
 
 class Pair(NamedTuple):
@@ -108,7 +110,7 @@ def mark_all(
                 text = _text(outcome)
                 if text is None:
                     marking.close()
-                    found[place] = Unmarked(why=_why(outcome))
+                    found[place] = Unmarked(why=_why(outcome), is_passing=_is_passing(outcome))
                 else:
                     _take(place, marking, _advance(marking, text), found, waiting)
     return [found[place] for place in range(len(pairs))]
@@ -157,6 +159,10 @@ def _text(outcome: Outcome | None) -> str | None:
     if isinstance(outcome, Failure):
         return outcome.text if outcome.reason == "truncated" and outcome.text else None
     return outcome.text
+
+
+def _is_passing(outcome: Outcome | None) -> bool:
+    return isinstance(outcome, Failure) and outcome.reason == "unanswered"
 
 
 def _why(outcome: Outcome | None) -> str:

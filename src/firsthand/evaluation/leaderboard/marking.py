@@ -4,6 +4,7 @@ A scorer knows nothing of servers. It yields a `Question`, is sent the judge's t
 drives it may ask many judges at once, or none.
 """
 
+import re
 from collections.abc import Generator, Mapping
 from typing import Literal, NamedTuple
 
@@ -33,6 +34,11 @@ MISSING = frozenset(("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", 
 """Text that pandas reads as a missing value; VLMEvalKit then sees `nan`, because tables pass through files."""
 
 
+LONGEST_CELL = 32_767
+"""Characters of a workbook's cell."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
+
+
 class Question(NamedTuple):
     """What the judge is asked. Another `attempt` is another draw, even at temperature 0."""
 
@@ -60,5 +66,10 @@ Marking = Generator[Question, str, Marked]
 
 
 def through_a_file(text: str) -> str:
-    """What becomes of a cell that VLMEvalKit writes to a table and reads back with pandas."""
-    return "nan" if text in MISSING else text
+    """What becomes of a cell that VLMEvalKit writes to a workbook and reads back with pandas.
+
+    Missing values become `nan`, what is longer than a cell is cut, and control characters come back as `_x000D_`.
+    """
+    if text in MISSING:
+        return "nan"
+    return _CONTROL.sub(lambda sign: f"_x{ord(sign[0]):04X}_", text[:LONGEST_CELL])
