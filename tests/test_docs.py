@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from firsthand import study as studies
-from firsthand.cli import _parser
+from firsthand.cli.parser import parser as _parser
 from firsthand.config import build
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.benchmark import Benchmark, Gold, Hub, Suite, Text

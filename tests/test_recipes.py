@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from firsthand.cli import RECIPES, _parser, main, recipe_file
+from firsthand.cli import main
+from firsthand.cli.parser import parser as _parser
+from firsthand.cli.training import RECIPES, recipe_file
 from firsthand.config import build, override, read_yaml
 from firsthand.recipe import Recipe
 from firsthand.sources import load_examples

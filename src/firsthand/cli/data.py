@@ -1,0 +1,66 @@
+"""Commands about data: forge and reward."""
+
+import argparse
+from pathlib import Path
+
+from firsthand.errors import FirsthandError
+
+
+def forge(args: argparse.Namespace) -> int:
+    """Questions into training data."""
+    from firsthand.config import build, override, read_yaml
+    from firsthand.forge import ForgeConfig, Waiting, forge, read_answers
+    from firsthand.forge.terminal import progress, show
+    from firsthand.report.forged import write_forge_report
+
+    config = build(ForgeConfig, override(read_yaml(args.forge), args.set), str(args.forge))
+    out = args.out or Path("forge") / (f"{config.name}-dry-run" if args.dry_run else config.name)
+    if args.batch_in:
+        print(f"answers that were new: {read_answers(config, out, args.batch_in):,}")
+    try:
+        with progress() as on_report:
+            funnel, costs = forge(
+                config,
+                out,
+                rehearsal=args.dry_run,
+                batch_out=args.batch_out,
+                engine=args.engine,
+                give_up=args.give_up,
+                on_report=on_report,
+            )
+    except Waiting as waiting:
+        print(waiting)
+        return 0
+    show(funnel, costs)
+    print(f"data set: {out}\nreport: {write_forge_report(out, costs)}")
+    return 0
+
+
+def reward(args: argparse.Namespace) -> int:
+    """Replies of a file."""
+    from firsthand.audit import audit, calibration
+    from firsthand.audit.terminal import progress, show, tell
+    from firsthand.config import build, override
+    from firsthand.reward import Reward
+
+    if args.workers < 1 or args.deadline <= 0:
+        raise FirsthandError(f"expected --workers >= 1 and --deadline > 0, got {args.workers} and {args.deadline}")
+    reward = build(Reward, override({"open": {"scorer": "overlap"}}, args.set), "reward --set")
+    if args.calibrate:
+        tell(calibration(args.problems, args.out, reward))
+        return 0
+    if args.replies is None:
+        raise FirsthandError("expected --replies R.jsonl, got none; or --calibrate, which needs none")
+    with progress() as bar:
+        tallies = audit(
+            args.problems,
+            args.replies,
+            args.out,
+            reward,
+            workers=args.workers,
+            deadline_s=args.deadline,
+            on_progress=bar,
+        )
+    show(tallies)
+    print(f"verdicts: {args.out}")
+    return 0

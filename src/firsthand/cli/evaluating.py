@@ -1,0 +1,212 @@
+"""Commands about models and runs: evaluate, benchmarks, compare, export, lmms-task, perplexity, report."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firsthand.errors import FirsthandError
+
+if TYPE_CHECKING:
+    from firsthand.evaluation.leaderboard import Judge
+    from firsthand.evaluation.protocol import Protocol
+    from firsthand.teacher import Endpoint
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """A model, on data or on benchmarks."""
+    return _evaluate_benchmark(args) if args.benchmark else _evaluate_data(args)
+
+
+def _evaluate_data(args: argparse.Namespace) -> int:
+    from firsthand.config import build, override
+    from firsthand.console import Console
+    from firsthand.evaluation import Protocol, evaluate_folder
+    from firsthand.recipe import Data
+    from firsthand.reward import Reward
+
+    _refuse_beside(args, "--data", "data_root", "download", "judge")
+    model, name = _respondent(args.model, args.out)
+    said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
+    free = override(_drawn(args), said)
+    drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, free, "evaluate")
+    judging = [part for part in args.set if not part.startswith("protocol.")]
+    reward = build(Reward, override({}, judging), "evaluate --set")
+    data = Data.parse(args.data)
+    folders = []
+    with Console() as console:
+        for seed in args.seeds:
+            seeded = drawing.model_copy(update={"seed": seed})
+            bar = console.evaluation(name)
+            folders.append(evaluate_folder(model, data, seeded, args.out, bar, name=name, reward=reward))
+    for folder in folders:
+        console.families(folder / "evaluation.json")
+        print(f"scores: {folder / 'scores.jsonl'}")
+    return 0
+
+
+def _evaluate_benchmark(args: argparse.Namespace) -> int:
+    from firsthand.console import Console
+    from firsthand.evaluation.benchmark import find
+    from firsthand.evaluation.files import default_root, download
+    from firsthand.evaluation.session import Plan, evaluate_all
+    from firsthand.evaluation.terminal import show
+
+    model, name = _respondent(args.model, args.out)
+    suite, benchmarks = find(args.benchmark)
+    root = args.data_root or default_root()
+    if args.download:
+        for benchmark in benchmarks:
+            download(benchmark, root)
+    default = suite.protocol if suite else None
+    drawings = [_protocol(args, args.protocol or default or b.protocol, b.draws) for b in benchmarks]
+    plan = Plan(suite, benchmarks, drawings, args.seeds, _judge(args))
+    if plan.judge and not any(b.leaderboard for b in benchmarks):
+        raise FirsthandError(f"--judge: {args.benchmark} has no leaderboard's scorer, which would ask it; leave it out")
+    with Console() as console:
+        summary = evaluate_all(model, plan, root, args.out, name=name, on_benchmark=console.evaluation)
+    show(summary)
+    print(f"numbers: {summary}")
+    return 0
+
+
+def _drawn(args: argparse.Namespace) -> dict[str, object]:
+    """What the command line says of how replies are drawn."""
+    keys = ("max_new_tokens", "samples", "temperature", "system")
+    return {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
+
+
+def _protocol(args: argparse.Namespace, name: str, draws: int | None = None) -> "Protocol":
+    from firsthand.evaluation.protocol import protocol
+
+    said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
+    found = protocol(name, said, _drawn(args), draws)
+    if args.temperature is not None and not found.samples:
+        raise FirsthandError("--temperature is that of samples, and none are drawn; add --samples N, or leave it out")
+    return found
+
+
+def _judge(args: argparse.Namespace) -> "Judge | None":
+    from firsthand.config import build, override, read_yaml
+    from firsthand.evaluation.leaderboard import Judge
+    from firsthand.teacher import Endpoint
+
+    strange = [part for part in args.set if not part.startswith(("protocol.", "judge."))]
+    if strange:
+        raise FirsthandError(f"--set {strange[0]}: with --benchmark expected protocol.KEY=VALUE or judge.KEY=VALUE")
+    said = [part.removeprefix("judge.") for part in args.set if part.startswith("judge.")]
+    content = override(read_yaml(args.judge) if args.judge else {}, said)
+    return Judge(endpoint=build(Endpoint, content, str(args.judge or "--set judge"))) if content else None
+
+
+def _refuse_beside(args: argparse.Namespace, option: str, *others: str) -> None:
+    for other in others:
+        if getattr(args, other):
+            raise FirsthandError(f"--{other.replace('_', '-')} goes with --benchmark, not with {option}; leave it out")
+
+
+def benchmarks(args: argparse.Namespace) -> int:
+    """What ships here."""
+    from firsthand.evaluation.terminal import show_benchmarks
+
+    show_benchmarks()
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Models on the same items."""
+    from firsthand.evaluation.comparison import compare_runs, show_comparison
+
+    content = compare_runs(args.runs, args.scorer)
+    show_comparison(content)
+    if args.out:
+        from firsthand.run import write_atomically
+
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.out, json.dumps(content, indent=2) + "\n")
+        print(f"comparison: {args.out}")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """A run's replies as other tools want them."""
+    from firsthand.evaluation.export import export
+
+    print(f"replies: {export(args.run, args.out)}")
+    return 0
+
+
+def lmms_task(args: argparse.Namespace) -> int:
+    """Data as a task for lmms-eval."""
+    from firsthand.evaluation.lmms import write_lmms_task
+    from firsthand.recipe import Data
+
+    examples = Data.parse(args.data).load()
+    task = write_lmms_task(examples, args.out, name=args.name, system=args.system, max_new_tokens=args.max_new_tokens)
+    print(f"task: {task}\nscore a model with: lmms-eval --include_path {args.out} --tasks {args.name} --model ...")
+    return 0
+
+
+def perplexity(args: argparse.Namespace) -> int:
+    """How much a model is surprised."""
+    from firsthand.console import Console
+    from firsthand.perplexity import write_perplexities
+    from firsthand.recipe import Data
+
+    model, name = _model(args.model)
+    with Console() as console:
+        write_perplexities(model, Data.parse(args.data), args.out, console.evaluation(name, "perplexity"))
+    print(f"perplexities: {args.out}")
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Run directories as pages."""
+    from firsthand.report import write_report
+
+    runs: list[Path] = []
+    for path in args.runs:
+        found = [path] if (path / "recipe.json").exists() else sorted(p.parent for p in path.glob("*/recipe.json"))
+        if not found:
+            raise FirsthandError(f"no run directory (one that holds recipe.json) in: {path}")
+        runs += found
+    by_questions: dict[str, list[Path]] = {}
+    for run in runs:
+        benchmark = json.loads((run / "recipe.json").read_text()).get("benchmark", {}).get("name", "")
+        by_questions.setdefault(benchmark, []).append(run)
+    for benchmark, some in by_questions.items():  # arms on different benchmarks do not compare: a page for each
+        is_only = len(by_questions) == 1 or not benchmark
+        page = args.out if is_only else args.out.with_stem(f"{args.out.stem}-{benchmark}")
+        title = f"{args.title}: {benchmark}" if benchmark else args.title
+        print(f"report: {write_report(some, page, title)}")
+    return 0
+
+
+def _respondent(given: str, out: Path) -> "tuple[Path | Endpoint, str]":
+    """A model, or the endpoint that a YAML file describes, and its name."""
+    if not given.endswith((".yaml", ".yml")):
+        model, name = _model(given)
+        return _plain_folder(model, out), name
+    from firsthand.config import build, read_yaml
+    from firsthand.teacher import Endpoint
+
+    endpoint = build(Endpoint, read_yaml(Path(given)), given)
+    return endpoint, endpoint.model.rstrip("/").rpartition("/")[2]
+
+
+def _plain_folder(model: Path, out: Path) -> Path:
+    """The folder itself; of an adapter, a folder below `out` in which it is merged into its base."""
+    if not (model / "adapter_config.json").exists() or (model / "config.json").exists():
+        return model
+    from firsthand.policy import merged_folder
+
+    return merged_folder(model, out)
+
+
+def _model(given: str) -> tuple[Path, str]:
+    """A model's folder and its name, from a folder, a run directory or `small`."""
+    from firsthand.worlds import SMALL
+
+    model = SMALL if given == "small" else Path(given)
+    name = model.resolve().name
+    return (model / "model", name.rpartition("-s")[0]) if (model / "DONE").exists() else (model, name)

@@ -1,0 +1,91 @@
+"""Commands that train: demo, train, study, recipes; and doctor."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firsthand.errors import FirsthandError
+
+if TYPE_CHECKING:
+    from firsthand.recipe import Recipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def recipe_file(name: str) -> Path:
+    """A YAML file; where there is none of that name, the recipe that ships under it, such as `vlaa-mini`."""
+    shipped = RECIPES / f"{name}.yaml"
+    return shipped if shipped.exists() and not Path(name).exists() else Path(name)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """The demo's four arms, and a report."""
+    return _arms(RECIPES / "demo.yaml", args.set, [args.seed], args.out, "Does SFT help or hurt here?")
+
+
+def study(args: argparse.Namespace) -> int:
+    """Arms and seeds, and a report."""
+    return _arms(args.study, args.set, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem)
+
+
+def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Path, title: str) -> int:
+    from firsthand.config import read_yaml
+    from firsthand.console import Console
+    from firsthand.report import write_report
+    from firsthand.study import Study, run_seeds
+
+    if "arms" not in read_yaml(file):
+        raise FirsthandError(f"{file} has no arms, so it is one recipe: firsthand train {file.stem}")
+    study = Study.read(file, assignments)
+    with Console() as console:
+        folders = run_seeds(study, out, seeds, console.training, console.evaluation)
+    page = write_report(folders, out / "report.html", title)
+    console.table(out / "results.json")
+    print(f"report: {page}\nnumbers: {out / 'results.json'}")
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    """One recipe."""
+    from firsthand.config import build, override, read_yaml
+    from firsthand.console import Console
+    from firsthand.recipe import Recipe
+    from firsthand.trainer import train
+
+    content = read_yaml(args.recipe)
+    if "arms" in content:
+        raise FirsthandError(f"{args.recipe} is a study, for it has arms: firsthand study {args.recipe.stem}")
+    recipe = build(Recipe, override(content, args.set), str(args.recipe))
+    if args.preflight:
+        return _preflight(recipe)
+    with Console() as console:
+        folder = train(recipe, args.out, console.training(recipe.name, recipe))
+    print(f"run: {folder}\nmodel: {folder / 'model'}")
+    return 0
+
+
+def _preflight(recipe: "Recipe") -> int:
+    from firsthand.preflight import preflight
+    from firsthand.preflight.show import refusal, show
+
+    plan = preflight(recipe)
+    show(recipe, plan)
+    if not plan.fits:
+        print(f"firsthand: {refusal(recipe, plan)}", file=sys.stderr)
+    return int(not plan.fits)
+
+
+def recipes(args: argparse.Namespace) -> int:
+    """What ships here."""
+    for path in sorted(RECIPES.glob("*.yaml")):
+        print(f"{path.stem:<30} {path.read_text(encoding='utf-8').partition(chr(10))[0].removeprefix('# ')}")
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """What this machine has."""
+    from firsthand.doctor import examine
+
+    return examine()
