@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -58,14 +60,11 @@ def test_hostile_replies_of_every_class_get_a_verdict_in_time_and_leave_no_worke
     assert children() == before
 
 
-@pytest.mark.slow
-def test_thousands_of_hostile_replies_cost_neither_a_crash_nor_memory() -> None:
-    number = int(os.environ.get("HOSTILE", "5004"))
-    before, ours = children(), []
+def many(number: int) -> dict[str, float]:
+    """Judge so many hostile replies; the slowest in seconds, what this process grew by and a worker held, in bytes."""
+    ours, statuses, slowest, workers = [], Counter[str](), 0.0, 0
     with open_router() as router:
         router.judge(block("x+x"), Expression(latex="2x"))
-        statuses: Counter[str] = Counter()
-        slowest, workers = 0.0, 0
         cases = list(hostile(number, seed=20_261_121))
         for first in range(0, number, 250):
             verdicts, seconds = run(router, cases[first : first + 250])
@@ -73,12 +72,21 @@ def test_thousands_of_hostile_replies_cost_neither_a_crash_nor_memory() -> None:
             slowest = max(slowest, *seconds)
             ours.append(resident(os.getpid()))
             workers = max(workers, *map(resident, router.worker_pids), 0)
-    growth = ours[-1] - ours[1]
-    told = {"replies": number, "slowest_s": slowest, "grown_mb": growth / MEGABYTE, "worker_mb": workers / MEGABYTE}
-    print(json.dumps({**told, **statuses}))
-    assert slowest < DEADLINE_S + 1
-    assert growth < 10 * MEGABYTE
-    assert children() == before
+    return {"slowest_s": slowest, "grown": ours[-1] - ours[1], "worker": workers, "left": len(children()), **statuses}
+
+
+@pytest.mark.slow
+def test_thousands_of_hostile_replies_cost_neither_a_crash_nor_memory() -> None:
+    number = int(os.environ.get("HOSTILE", "5004"))
+    # A process of its own: what other tests have left in this one's heap would be measured too.
+    script = f"import json, test_reward_hostile; print(json.dumps(test_reward_hostile.many({number})))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    print(found)
+    assert found["slowest_s"] < DEADLINE_S + 1
+    assert found["grown"] < 10 * MEGABYTE
+    assert found["left"] == 0
 
 
 @given(text=st.lists(st.sampled_from(PIECES), max_size=30).map("".join), other=st.text(max_size=20))
