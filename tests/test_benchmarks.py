@@ -1,6 +1,7 @@
 """Benchmarks: what ships is whole, files of every layout give the same questions, and what is wrong is told."""
 
 import base64
+import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -114,7 +115,8 @@ def test_how_many_replies_a_benchmark_wants_holds_unless_the_user_says_otherwise
     assert protocol("srft", ["samples=1"], draws=32).samples == 1
     assert protocol("plain", draws=32).samples == 0  # greedy: one reply
     with pytest.raises(RecipeError, match="samples: expected 1 or more where greedy is false"):
-        protocol("plain", ["greedy=false"])
+        protocol("plain", ["greedy=false", "samples=0"])
+    assert protocol("plain", ["greedy=false"]).samples == 1
 
 
 # ---- the six sets, from VLMEvalKit's tables
@@ -683,3 +685,21 @@ def test_files_are_looked_for_where_vlmevalkit_keeps_them(monkeypatch: pytest.Mo
     assert default_root() == Path("/somewhere")
     monkeypatch.delenv("LMUData")
     assert default_root() == Path.home() / "LMUData"
+
+
+@pytest.mark.parametrize("column", ["missing", "empty in one row"])
+def test_a_set_of_pictures_without_one_is_refused(tmp_path: Path, column: str) -> None:
+    path = write_set("logicvista", tmp_path)
+    with path.open(newline="") as file:
+        header, *lines = list(csv.reader(file, delimiter="\t"))
+    place = header.index("image")
+    for number, line in enumerate(lines):
+        if column == "missing" or number == 3:
+            line[place] = ""
+    if column == "missing":
+        header[place] = "picture"
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter="\t", lineterminator="\n").writerows([header, *lines])
+    found = refused("logicvista", tmp_path)
+    assert "column `image`: expected a picture, got none; fill it in" in found
+    assert (f"{len(lines)} of {len(lines)} rows" if column == "missing" else "1 of ") in found

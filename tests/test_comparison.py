@@ -11,9 +11,8 @@ import pytest
 from firsthand.cli import main
 from firsthand.errors import DataError
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.aggregate import Unit
 from firsthand.evaluation.comparison import compare_runs
-from firsthand.records import Judged, Reply, Score, Status, Verdict, content_id
+from firsthand.records import Judged, Reply, Score, Status, Unit, Verdict, content_id
 from firsthand.stats import paired_test
 
 Values = Sequence[float | None]
@@ -248,3 +247,33 @@ def test_notes_and_what_was_left_out_stand_on_the_terminal(tmp_path: Path, capsy
     said = capsys.readouterr().out
     assert "(left out: 1 not measured by both, 1 of the baseline alone)" in said
     assert "geoqa: the runs have 2 different protocols" in said
+
+
+def test_runs_of_two_protocols_or_twice_of_one_seed_are_no_seeds(tmp_path: Path) -> None:
+    other, base = made(tmp_path, "other", BETTER), made(tmp_path, "base", WORSE)
+    longer = made(tmp_path, "base", WORSE, protocol=Protocol(samples=0, max_new_tokens=9))
+    with pytest.raises(DataError, match=r"base on geoqa: expected runs of one protocol, got two: .*; name one of them"):
+        compare_runs([base, longer, other])
+    with pytest.raises(DataError, match=r"base on geoqa: seed 0 is there twice"):
+        compare_runs([base, made(tmp_path, "base", WORSE), other])
+
+
+def test_seeds_are_paired_by_their_number_and_not_by_their_place(tmp_path: Path) -> None:
+    zero, two = Protocol(samples=0, seed=0), Protocol(samples=0, seed=2)
+    base = [made(tmp_path, "base", WORSE, protocol=zero), made(tmp_path, "base", BETTER, protocol=two)]
+    found = compare_runs([*base, made(tmp_path, "other", BETTER, protocol=two)])["differences"]["other"]["geoqa"]
+    assert (found["difference"], found["compared"], found["only_baseline"]) == (0.0, 20, 20)
+
+
+def test_two_versions_of_a_file_are_noted(tmp_path: Path) -> None:
+    runs = [made(tmp_path, "base", WORSE), made(tmp_path, "other", BETTER)]
+    recipe = json.loads((runs[1] / "recipe.json").read_text())
+    (runs[1] / "recipe.json").write_text(json.dumps({**recipe, "data_id": "another"}))
+    (note,) = compare_runs(runs)["notes"]
+    assert note == "geoqa: the runs have 2 different files, so a difference may be the file's"
+
+
+def test_summaries_that_a_pattern_takes_along_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "geoqa-base-0123.json").write_text("{}")
+    runs = [made(tmp_path, "base", WORSE), made(tmp_path, "other", BETTER)]
+    assert compare_runs([tmp_path / "geoqa-base-0123.json", *runs])["baseline"] == "base"

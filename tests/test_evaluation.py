@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from firsthand.dataset import Encoder
 from firsthand.errors import DataError
 from firsthand.evaluation import Protocol, evaluate_folder, score, tabulate
 from firsthand.evaluation.replies import BATCH
-from firsthand.evaluation.respondent import Local
+from firsthand.evaluation.respondent import Local, identity
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Judged, Reply, Score, Status, StopReason, Verdict
 from firsthand.reward import Reward, Router
@@ -197,3 +198,17 @@ def test_the_command_line_says_how_replies_are_drawn_and_shows_every_seed(
     assert "did you mean 'samples'?" in capsys.readouterr().err
     assert main([*command, "--judge", "j.yaml"]) == 2
     assert capsys.readouterr().err == "firsthand: --judge goes with --benchmark, not with --data; leave it out\n"
+
+
+def test_a_model_is_named_by_what_is_in_its_folder_and_not_by_where_it_lies(folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere" / folder.name
+    shutil.copytree(folder, moved)
+    assert identity(moved) == identity(folder)
+    config = moved / "preprocessor_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_pixels": 3136}))
+    assert identity(moved)["model_id"] == identity(folder)["model_id"]
+    assert identity(moved) != identity(folder)  # another bound gives other replies
+
+
+def test_pictures_up_to_the_bound_of_qwen_s_folders_fit_without_a_protocol_s(folder: Path) -> None:
+    assert Local.load(folder, Protocol())._encoder._max_prompt_tokens >= 16384 + 4096

@@ -151,7 +151,7 @@ def test_a_judge_that_comes_later_judges_the_replies_that_are_there(
         )
     assert len(server.asked) == 8 and (run / "scores.jsonl").read_bytes() == replies
     boards = table_of(run)["leaderboard"]
-    assert [boards[name].get("value") for name in ("rules", first.identity, second.identity)] == [None, 0.5, 0.5]
+    assert {name: board["value"] for name, board in boards.items()} == {first.identity: 0.5, second.identity: 0.5}
     assert [boards[name]["judge"]["model"] for name in (first.identity, second.identity)] == ["one", "two"]
     assert len(judge.asked) == 16 and table_of(run)["strict"]["value"] == 0.5
     judge.stop()  # what it has said is kept: nobody is needed to mark the replies again
@@ -581,7 +581,7 @@ def test_a_picture_is_kept_once_by_its_content(tmp_path: Path, server: ChatServe
         ("--temperature 0.5", "--temperature is that of samples, and none are drawn; add --samples N"),
         ("--set max_new_tokens=3", "--set max_new_tokens=3: with --benchmark expected protocol.KEY=VALUE or judge.KEY"),
         ("--set protocol.max_tokens=3", "max_tokens: unknown key; did you mean 'max_new_tokens'?"),
-        ("--set protocol.greedy=false", "samples: expected 1 or more where greedy is false"),
+        ("--set protocol.greedy=false --samples 0", "samples: expected 1 or more where greedy is false"),
         ("--judge nowhere.yaml", "nowhere.yaml: no such file"),
         ("--seeds 0 1", "--seeds: greedy replies are the same under every seed"),
         ("--protocol vlaaa", "did you mean 'vlaa'?"),

@@ -8,10 +8,12 @@ import pytest
 from fake_runs import write_runs, write_scored
 
 from firsthand.cli import main
+from firsthand.records import Unit
 from firsthand.report import write_report
-from firsthand.report.arms import make_arms
+from firsthand.report.arms import compare, make_arms
 from firsthand.report.runs import read_runs
 from firsthand.report.scorers import by_scorer
+from firsthand.stats import clustered_mean, paired_test
 
 STRICT = {"headline": "worst case", "value": 0.25, "ci95": [0.1, 0.4], "n": 40, "unmeasured": 2}
 JUDGED = {
@@ -72,3 +74,36 @@ def test_every_benchmark_gets_a_page_of_its_own(tmp_path: Path, capsys: pytest.C
     (only,) = root.glob("quill-*")
     assert main(["report", str(only), "--out", str(tmp_path / "one.html")]) == 0
     assert (tmp_path / "one.html").exists()
+
+
+def clustered(root: Path, name: str, values: list[float], seed: int = 0, headline: str = "worst case") -> Path:
+    """Ten draws of each question, all with the question's value."""
+    run = benchmarked(root, f"{name}-{seed}", "dynamath", {})
+    table = json.loads((run / "evaluation.json").read_text())
+    table["strict"]["headline"] = headline
+    (run / "evaluation.json").write_text(json.dumps(table))
+    recipe = {"name": name, "seed": None, "id": f"{name}{seed}", "benchmark": {"name": "dynamath"}}
+    (run / "recipe.json").write_text(json.dumps({**recipe, "protocol": {"seed": seed, "samples": 10}}))
+    units = [Unit(question=f"{q}#{d}", cluster=str(q), value=v) for q, v in enumerate(values) for d in range(10)]
+    (run / "units-strict.jsonl").write_text("".join(f"{unit.model_dump_json()}\n" for unit in units))
+    return run
+
+
+def test_draws_of_one_question_are_one_question_to_the_page(tmp_path: Path) -> None:
+    base, other = clustered(tmp_path, "base", [1.0, 0.0] * 15), clustered(tmp_path, "other", [1.0, 1.0, 0.0] * 10)
+    first, second = make_arms(read_runs([base, other]))
+    assert first.accuracy == clustered_mean([1.0, 0.0] * 15, range(30))
+    assert second.accuracy is not None and second.accuracy.n == 30
+    found = compare(second, first)
+    assert found is not None and found.paired and found.estimate.n == 30
+    rows = paired_test([1.0, 1.0, 0.0] * 10, [1.0, 0.0] * 15).difference
+    assert found.estimate.value == pytest.approx(rows.value)
+    assert found.estimate[1:3] == pytest.approx(rows[1:3], abs=0.02)
+    page = write_report([base, other], tmp_path / "page.html", "t").read_text("utf-8")
+    assert "(worst case) over 30 held-out questions" in page and "Greedy accuracy {" not in page
+
+
+def test_seeds_of_an_evaluation_are_one_arm(tmp_path: Path) -> None:
+    runs = [clustered(tmp_path, "base", [1.0, 0.0] * 15, seed) for seed in (0, 1)]
+    (arm,) = make_arms(read_runs(runs))
+    assert arm.accuracy is not None and (arm.accuracy.value, arm.accuracy.n) == (0.5, 30)

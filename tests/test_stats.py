@@ -22,7 +22,6 @@ from firsthand.stats import (
     Paired,
     bootstrap_mean,
     clustered_mean,
-    clustered_statistic,
     mcnemar,
     mean_of,
     paired_difference,
@@ -237,36 +236,6 @@ def test_students_quantile_is_the_one_of_the_tables(degrees: int, expected: floa
 # ---- any statistic of clusters, and means of estimates
 
 
-def test_a_statistic_of_clusters_sees_a_cluster_as_often_as_it_was_drawn() -> None:
-    seen = []
-
-    def worst_case(clusters: Sequence[tuple[float, ...]]) -> float:
-        seen.append(len(clusters))
-        return statistics.fmean(min(cluster) for cluster in clusters)
-
-    found = clustered_statistic(worst_case, [(1.0, 1.0)] * 30 + [(0.0, 1.0)] * 20)
-    assert (found.value, found.n, set(seen)) == (0.6, 50, {50})
-    reach = 1.96 * (0.6 * 0.4 / 50) ** 0.5
-    assert (found.low, found.high) == pytest.approx((0.6 - reach, 0.6 + reach), abs=0.021)
-
-
-def test_a_bootstrap_of_few_clusters_is_as_wide_as_students_t() -> None:
-    values = np.random.default_rng(4).random(10)
-    found = clustered_statistic(statistics.fmean, values.tolist())
-    assert width(found) == pytest.approx(2 * 2.2622 * values.std(ddof=1) / 10**0.5, rel=0.05)
-
-
-def test_a_bootstrap_is_the_same_under_the_same_seed() -> None:
-    clusters = np.random.default_rng(0).random(30).tolist()
-    first, again, other = (clustered_statistic(statistics.fmean, clusters, seed=seed) for seed in (1, 1, 2))
-    assert first == again != other
-
-
-@pytest.mark.parametrize("clusters", [[0.0] * 40, [0.5]])
-def test_a_bootstrap_that_cannot_move_has_no_interval(clusters: list[float]) -> None:
-    assert clustered_statistic(statistics.fmean, clusters) == (clusters[0], None, None, len(clusters))
-
-
 def test_the_mean_of_equal_estimates_is_surer_by_the_root_of_their_number() -> None:
     found = mean_of([Estimate(0.5, 0.4, 0.6, 100)] * 4)
     assert found == pytest.approx((0.5, 0.45, 0.55, 100))
@@ -285,11 +254,9 @@ def test_a_mean_over_an_estimate_without_interval_has_none() -> None:
     assert mean_of([wilson(0.5, 10), Estimate(1.0, None, None, 4)]) == (0.75, None, None, 4)
 
 
-def test_nothing_has_no_mean_and_no_statistic() -> None:
+def test_nothing_has_no_mean() -> None:
     with pytest.raises(ValueError, match="at least one, got none"):
         mean_of([])
-    with pytest.raises(ValueError, match="at least one, got none"):
-        clustered_statistic(statistics.fmean, [])
 
 
 # ---- paired tests
@@ -513,21 +480,6 @@ def test_a_percentile_bootstrap_of_thirty_questions_is_too_narrow() -> None:
         return Estimate(float(means.mean()), float(low), float(high), 30)
 
     assert covered("avg@32 of 30 questions, Beta(3.0, 0.3), percentile bootstrap (too narrow)", draw, 10 / 11) < 0.925
-
-
-def test_the_bootstrap_of_a_ratio_covers_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    """400 draws of 1,000 replicates, for speed: the share's standard error is 1.1 points, so three are 3.3."""
-    monkeypatch.setattr(stats, "REPLICATES", 1000)
-    rng = np.random.default_rng(15)
-
-    def ratio(pairs: Sequence[tuple[float, float]]) -> float:
-        return sum(a for a, _ in pairs) / sum(b for _, b in pairs)
-
-    def draw() -> Estimate:
-        whole = rng.integers(1, 5, 60)
-        return clustered_statistic(ratio, list(zip(rng.binomial(whole, 0.4).tolist(), whole.tolist(), strict=True)))
-
-    assert 0.917 < covered("ratio over 60 clusters, clustered_statistic", draw, 0.4, draws=400) < 0.983
 
 
 def test_the_interval_of_a_mean_of_six_benchmarks_covers_the_truth() -> None:

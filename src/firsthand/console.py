@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from firsthand.evaluation import Protocol
 from firsthand.recipe import Recipe
 from firsthand.records import Step
 from firsthand.reward.alarms import WINDOW, alarms
@@ -90,10 +91,11 @@ class Console:
     def families(self, evaluation: Path) -> None:
         """The families of an evaluation.json."""
         content: dict[str, Any] = json.loads(evaluation.read_text())
-        table = Table("family", "accuracy", "95 % interval", "pass@1", "pass@8", "reply tokens", "n")
+        table = Table("family", "accuracy", "95 % interval", "pass@1", "pass@8", "tokens", "n", "cut", "unread")
         for name, row in {**content.get("families", {}), "all": content}.items():
-            table.add_row(name, *_cells(row))
+            table.add_row(name, *_cells(row), *(_number(row.get(key), 3) for key in ("truncated", "unparsed")))
         self._terminal.print(table)
+        self._terminal.print(f"protocol: {Protocol.model_validate(content['protocol']).line()}", soft_wrap=True)
 
     def _line(self, done: int, total: int, what: str, note: str) -> None:
         """Logs and pipes get ten lines per task instead of a bar."""

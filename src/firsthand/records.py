@@ -10,6 +10,7 @@ reruns alone and a newcomer can open any hand-over. This module imports nothing 
     Verdict   the score of one reply, what was parsed from it, and why it got that score
     Rollout   one example and its group of judged replies, as a training step saw them
     Score     one example and its judged replies, as an evaluation saw them
+    Unit      what a benchmark's number is the mean of
     Step      the measurements of one optimizer step
 
 Unmeasured values are absent (None, or a missing key); they are never 0.
@@ -298,6 +299,16 @@ class Score(Record):
     images: tuple[str, ...]
     greedy: Judged | None = None
     samples: tuple[Judged, ...] = ()
+
+
+class Unit(Record):
+    """What a benchmark's number is the mean of: a reply, or a question in one draw. A line of units-<scorer>.jsonl."""
+
+    question: str
+    cluster: str
+    """What belongs together shares it: a question's variants and draws."""
+    value: float | None
+    """In [0, 1]; None was not measured."""
 
 
 class Step(Record):

@@ -7,10 +7,9 @@ Letters: `S` runs (seeds) of one arm, `N` questions, `C` clusters, `R` bootstrap
 lie in [0, 1].
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from enum import StrEnum
 from math import comb, hypot, sqrt
-from statistics import NormalDist
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -180,30 +179,6 @@ def student95(degrees: int) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return sum(term / float(degrees) ** power for power, term in enumerate(terms))
-
-
-def clustered_statistic(statistic: Callable[[Sequence[T]], float], clusters: Sequence[T], *, seed: int = 0) -> Estimate:
-    """Any number that is computed from whole clusters, with the interval of a bootstrap that draws clusters again.
-
-    `statistic` is given a list as long as `clusters`, in which a cluster that was drawn twice stands twice; what a
-    cluster is (its rows, or one number) is up to the caller. A mean is better served by `clustered_mean`. The
-    percentiles are moved outwards as Student's t is wider than the normal (Hesterberg, arXiv:1411.5279: the expanded
-    percentile interval). No interval when every replicate gives the same number: a bootstrap that never
-    moves has measured nothing. Raises ValueError without clusters.
-    """
-    count = len(clusters)
-    if not count:
-        raise ValueError("a statistic of clusters needs at least one, got none")
-    value = statistic(clusters)
-    if count == 1:
-        return Estimate(value, None, None, 1)
-    picks_RC = np.random.default_rng(seed).integers(count, size=(REPLICATES, count))
-    drawn_R = [statistic([clusters[i] for i in picks]) for picks in picks_RC.tolist()]
-    if min(drawn_R) == max(drawn_R):
-        return Estimate(value, None, None, count)
-    tail = 100 * NormalDist().cdf(-_reach95(count))
-    low, high = np.percentile(drawn_R, [tail, 100 - tail])
-    return Estimate(value, float(low), float(high), count)
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:

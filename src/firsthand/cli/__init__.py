@@ -5,6 +5,7 @@ training.py, evaluating.py, data.py    what they do
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FirsthandError as error:
         print(f"firsthand: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `firsthand benchmarks | head`: nobody reads on, and nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("\nfirsthand: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

@@ -191,7 +191,9 @@ def _respondent(given: str, out: Path) -> "tuple[Path | Endpoint, str]":
     from firsthand.teacher import Endpoint
 
     endpoint = build(Endpoint, read_yaml(Path(given)), given)
-    return endpoint, endpoint.model.rstrip("/").rpartition("/")[2]
+    served = Path(endpoint.model)
+    is_run = served.name == "model" and "-s" in served.parent.name  # a run's folder, as `vllm serve` names it
+    return endpoint, served.parent.name.rpartition("-s")[0] if is_run else served.name
 
 
 def _plain_folder(model: Path, out: Path) -> Path:

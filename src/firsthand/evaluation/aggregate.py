@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from firsthand.errors import DataError
 from firsthand.evaluation.benchmark import Benchmark
-from firsthand.records import Example, Record
+from firsthand.records import Example, Unit
 from firsthand.stats import Estimate, clustered_mean
 
 
@@ -24,14 +24,6 @@ class Row(NamedTuple):
     """Which of the example's replies."""
     value: float | None
     """In [0, 1]; None was not measured."""
-
-
-class Unit(Record):
-    """What a headline number is the mean of: a reply, or a question in one draw. One line of units-<scorer>.jsonl."""
-
-    question: str
-    cluster: str
-    value: float | None
 
 
 def units(benchmark: Benchmark, rows: Sequence[Row]) -> list[Unit]:

@@ -13,12 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from firsthand.errors import DataError
-from firsthand.evaluation.aggregate import Unit
 from firsthand.evaluation.compare import Compared, Row, compare
 from firsthand.evaluation.official import RULES
 from firsthand.evaluation.replies import read_journal
 from firsthand.evaluation.table import counting
-from firsthand.records import content_id
+from firsthand.records import Unit, content_id
 from firsthand.stats import clustered_mean
 
 _CELL = 26
@@ -30,6 +29,8 @@ class _Run(NamedTuple):
     model_id: str
     benchmark: str
     protocol: str
+    seed: int
+    data_id: str
     judge: str
     """Who has marked it; of strict marks nobody."""
     folder: Path
@@ -37,16 +38,15 @@ class _Run(NamedTuple):
 
 def compare_runs(folders: Sequence[Path], scorer: Literal["strict", "leaderboard"] = "strict") -> dict[str, Any]:
     """The comparison as JSON. Raises DataError when a folder is no finished evaluation, or there is one model only."""
+    folders = [folder for folder in folders if folder.suffix != ".json"]  # a pattern takes summaries along
     if twice := [str(folder) for folder, n in Counter(f.resolve() for f in folders).items() if n > 1]:
         raise DataError(f"expected each run once, got {twice[0]} again; leave it out")
     runs = [_read(folder, scorer) for folder in folders]
     labels = _labels(runs)
     rows: dict[str, dict[str, list[Row]]] = {label: defaultdict(list) for label in labels.values()}
-    seeds: dict[tuple[str, str], int] = defaultdict(int)
+    _refuse_mixtures(runs, labels)
     for run in runs:
-        label = labels[run.model, run.model_id]
-        seed = seeds[label, run.benchmark]
-        seeds[label, run.benchmark] += 1
+        label, seed = labels[run.model, run.model_id], run.seed
         rows[label][run.benchmark] += [
             row._replace(question_id=f"{row.question_id}@{seed}") for row in _rows(run, scorer)
         ]
@@ -115,6 +115,24 @@ def _percents(value: float, ends: Sequence[float | None], sign: str = "") -> str
     return f"{100 * value:{sign}.1f}{interval}"
 
 
+def _refuse_mixtures(runs: Sequence[_Run], labels: Mapping[tuple[str, str], str]) -> None:
+    """One model's runs of a benchmark must be seeds of one protocol: a mean over protocols is no number of anything."""
+    first: dict[tuple[str, str], _Run] = {}
+    seen: dict[tuple[str, str, int], _Run] = {}
+    for run in runs:
+        label = labels[run.model, run.model_id]
+        other = first.setdefault((label, run.benchmark), run)
+        if run.protocol != other.protocol or run.data_id != other.data_id:
+            what = "protocol" if run.protocol != other.protocol else "version of the file"
+            raise DataError(
+                f"{label} on {run.benchmark}: expected runs of one {what}, got two: {other.folder} and {run.folder}; "
+                "name one of them"
+            )
+        twin = seen.setdefault((label, run.benchmark, run.seed), run)
+        if twin is not run:
+            raise DataError(f"{label} on {run.benchmark}: seed {run.seed} is there twice: {twin.folder}, {run.folder}")
+
+
 def _read(folder: Path, scorer: str) -> _Run:
     if not (folder / "DONE").exists() or not (folder / "scores.jsonl").exists():
         raise DataError(
@@ -126,7 +144,16 @@ def _read(folder: Path, scorer: str) -> _Run:
     named = recipe.get("benchmark", {}).get("name") or _data_name(table.get("data", {}))
     protocol = {key: value for key, value in table["protocol"].items() if key != "seed"}
     model_id = recipe.get("model_id") or content_id(recipe.get("endpoint", recipe.get("id")))
-    return _Run(recipe["name"], model_id, named, content_id(protocol), _scorer_of(folder, scorer), folder)
+    return _Run(
+        recipe["name"],
+        model_id,
+        named,
+        content_id(protocol),
+        table["protocol"]["seed"],
+        recipe.get("data_id", ""),
+        _scorer_of(folder, scorer),
+        folder,
+    )
 
 
 def _data_name(data: Mapping[str, Any]) -> str:
@@ -207,6 +234,7 @@ def _notes(runs: Sequence[_Run]) -> list[str]:
     for run in runs:
         found[run.benchmark, "protocol"].add(run.protocol)
         found[run.benchmark, "judge"].add(run.judge)
+        found[run.benchmark, "file"].add(run.data_id)
     return [
         f"{name}: the runs have {len(several)} different {what}s, so a difference may be the {what}'s"
         for (name, what), several in found.items()

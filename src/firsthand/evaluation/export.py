@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.errors import DataError, RecipeError
+from firsthand.evaluation.benchmark import GOLD_RULE
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import read_journal
 from firsthand.evaluation.table import counting
@@ -24,7 +25,8 @@ def export(run: Path, out: Path) -> Path:
     """Write a run's replies; by `out`'s ending as workbook, tab-separated values or JSON.
 
     The table has the benchmark's own columns, without pictures, and `prediction` as the protocol leaves it for a
-    leaderboard's scorer; a row for each reply. Raises DataError when the run is no evaluated benchmark.
+    leaderboard's scorer; a row for each reply that the accuracy is about. Raises DataError when the run is no
+    benchmark's.
     """
     if not (run / "DONE").exists() or not (run / "items.jsonl").exists():
         raise DataError(f"{run}: expected the run directory of `evaluate --benchmark`, finished, got none")
@@ -40,7 +42,7 @@ def export(run: Path, out: Path) -> Path:
 def _rows(run: Path) -> list[dict[str, Any]]:
     protocol = Protocol.model_validate(json.loads((run / "evaluation.json").read_text())["protocol"])
     lines = (run / "items.jsonl").read_bytes().splitlines()  # as text, some questions would end lines too
-    cells = {item["id"]: item["cells"] for item in map(json.loads, lines)}
+    cells = {item["id"]: _own(item["cells"]) for item in map(json.loads, lines)}
     rows = []
     for score in read_journal(run / "scores.jsonl"):
         for draw, judged in enumerate(counting(score)):
@@ -48,6 +50,10 @@ def _rows(run: Path) -> list[dict[str, Any]]:
             strict = judged.verdict.score
             rows.append({**own, "draw": draw, "prediction": protocol.predicted(judged.reply.text), "strict": strict})
     return rows
+
+
+def _own(cells: Mapping[str, str]) -> dict[str, str]:
+    return {column: text for column, text in cells.items() if column != GOLD_RULE}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

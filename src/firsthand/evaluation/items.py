@@ -65,7 +65,8 @@ class _Reader:
         cells = {c: _as_text(v) for c, v in row.cells.items() if c not in _PICTURES}
         index = self._index(cells, row)
         for column in self._benchmark.required:
-            needed(cells, column)
+            if column != "image":  # pictures are no text; _pictures looks for them
+                needed(cells, column)
         cluster = self._benchmark.cluster
         if cluster is not None:
             self._variants[needed(cells, cluster)] += 1
@@ -139,6 +140,8 @@ class _Reader:
         assert isinstance(row.cells, dict)
         column = next((c for c in _PICTURES if not is_missing(row.cells.get(c))), None)
         if column is None:
+            if "image" in self._benchmark.required:
+                raise BadRow("image", "a picture", "none", "fill it in: without it the question is another one")
             return ()
         value = row.cells[column]
         values = value if isinstance(value, list) else [value]

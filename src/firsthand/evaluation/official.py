@@ -14,6 +14,7 @@ The replies are the run; who judges them may change later, and none is drawn aga
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from firsthand.evaluation.leaderboard import NO_JUDGE, VERSION, Judge, Marked, P
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal, score_all
 from firsthand.evaluation.respondent import identity, name_of, respondents
+from firsthand.evaluation.strict import VERSION as STRICT_VERSION
 from firsthand.evaluation.strict import Strict
 from firsthand.evaluation.table import counting, tabulate
 from firsthand.records import Example, Judged, Record, Score, content_id
@@ -96,7 +98,9 @@ def evaluate_benchmark(
     recipe = {
         "name": name,
         **identity(model),
-        "benchmark": task.benchmark.model_dump(mode="json", exclude_defaults=True),
+        # What else a benchmark says is in the questions and golds themselves, or is worked out anew at every call.
+        "benchmark": task.benchmark.model_dump(mode="json", include={"name", "gold", "short_answer"}),
+        "strict": STRICT_VERSION,
         "protocol": protocol.content,
         "data_id": content_id(
             *((e.id, e.question, [p.sha256 for p in e.images], e.answer.text) for e in task.examples)
@@ -117,6 +121,7 @@ def evaluate_benchmark(
             who = RULES if judge is None else judge.identity
             run.write_records(f"leaderboard-{who}.jsonl", marks)
             run.write_records(f"disagreements-{who}.jsonl", _disagreements(scores, marks))
+            table["leaderboard"].pop(RULES, None)
             table["leaderboard"][who] = _leaderboard_table(task, scores, marks, judge)
             run.write_records(f"units-{who}.jsonl", units(task.benchmark, mark_rows(task, marks)))
             run.write_json("evaluation.json", table)
@@ -173,7 +178,7 @@ def _judged(task: Task, protocol: Protocol, scores: Sequence[Score], judge: Judg
     cells = {example.id: example.meta for example in task.examples}
     replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
     pairs = [Pair(cells[s.example_id], protocol.predicted(j.reply.text)) for s, _, j in replies if _was_given(j)]
-    with AnswerLog(root / _JUDGE_LOG) as log:
+    with nullcontext() if judge is None else AnswerLog(root / _JUDGE_LOG) as log:
         found = mark_all(task.benchmark.leaderboard, pairs, judge, log)
     silent = sum(isinstance(mark, Unmarked) and mark.is_passing for mark in found)
     if judge is not None and silent:

@@ -77,16 +77,13 @@ def protocol(
 ) -> Protocol:
     """A protocol that ships here, or a YAML file of one; on top what was `said`, and `KEY=VALUE`s. Raises RecipeError.
 
-    Unlike a protocol that nobody names, it draws no samples unless it says so. `draws` is a benchmark's own number of
-    samples, for a protocol that is not greedy; what the user says of it goes before.
+    Unlike a protocol that nobody names, it draws no samples beside a greedy reply unless it says so; where it is not
+    greedy it draws one, or `draws`, a benchmark's own number.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{name}.yaml"
     if not path.exists():
         known = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
         raise RecipeError(f"--protocol {name}: expected one that ships here or a YAML file; {nearest(name, known)}")
-    content = {"samples": 0, **read_yaml(path), **(said or {})}
-    found = build(Protocol, override(content, assignments), f"protocol {name}")
-    is_said = "samples" in (said or {}) or any(part.startswith("samples=") for part in assignments)
-    if draws is None or found.greedy or is_said:
-        return found
-    return found.model_copy(update={"samples": draws})
+    content = override({**read_yaml(path), **(said or {})}, assignments)
+    samples = 0 if content.get("greedy", True) else draws or 1
+    return build(Protocol, {"samples": samples, **content}, f"protocol {name}")

@@ -1,5 +1,6 @@
 """Who answers: the policy in this process, or a model behind an OpenAI-compatible server, such as vLLM's."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from firsthand.dataset import Encoder
 from firsthand.evaluation.protocol import Protocol as Drawing
 from firsthand.policy import Policy
-from firsthand.records import Example, Reply, StopReason, Verdict
+from firsthand.records import Example, Reply, StopReason, Verdict, content_id
 from firsthand.records import Status as VerdictStatus
 from firsthand.rollout import LocalSampler, Sampler, Sampling
 from firsthand.run import folder_id
@@ -18,6 +19,8 @@ from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Message, Outag
 
 SPARE_TOKENS = 8192
 """Of a prompt beside its pictures, where a protocol bounds those."""
+LARGEST_PICTURES = 16_384 * 28 * 28
+"""Pixels of a prompt's pictures where no protocol bounds them: the bound of Qwen's own folders."""
 PIXELS_PER_TOKEN = 28 * 28
 """Of Qwen's towers, the smallest that are common."""
 
@@ -45,10 +48,10 @@ class Local:
     def load(cls, folder: Path, drawing: Drawing) -> "Local":
         """Raises DataError when the model cannot be used, or does not take the protocol's pixel bounds."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        bounds: dict[str, Any] = {}
-        if drawing.max_pixels is not None:
-            bounds["max_prompt_tokens"] = drawing.max_pixels // PIXELS_PER_TOKEN + SPARE_TOKENS
-        encoder = Encoder.load(folder, min_pixels=drawing.min_pixels, max_pixels=drawing.max_pixels, **bounds)
+        most = (drawing.max_pixels or LARGEST_PICTURES) // PIXELS_PER_TOKEN + SPARE_TOKENS
+        encoder = Encoder.load(
+            folder, max_prompt_tokens=most, min_pixels=drawing.min_pixels, max_pixels=drawing.max_pixels
+        )
         return cls(LocalSampler(Policy.load(folder, device=device), encoder), encoder)
 
     def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
@@ -133,7 +136,12 @@ def name_of(model: Path | Endpoint) -> str:
 
 
 def identity(model: Path | Endpoint) -> dict[str, Any]:
-    """What names a model in a run's id: its folder's content, or what is asked of its server."""
+    """What names a model in a run's id, wherever it lies: its folder's content, or what is asked of its server.
+
+    The tokenizer, the chat template and the picture processor are part of it: another one gives other replies.
+    """
     if isinstance(model, Endpoint):
         return {"endpoint": model.model_dump(mode="json", include={"base_url", "model", "extra"})}
-    return {"model": str(model), "model_id": folder_id(model)}
+    aside = [p for p in sorted(model.iterdir()) if p.suffix in (".json", ".jinja", ".txt") and p.name != "config.json"]
+    files = content_id(*((p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in aside))
+    return {"model": model.resolve().name, "model_id": folder_id(model), "files_id": files}

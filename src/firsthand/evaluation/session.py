@@ -17,6 +17,7 @@ from firsthand.evaluation.official import RULES, Mark, Task, evaluate_benchmark,
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal
 from firsthand.evaluation.respondent import name_of
+from firsthand.records import content_id
 from firsthand.run import write_atomically
 from firsthand.stats import Estimate, mean_of
 from firsthand.teacher import Endpoint
@@ -69,7 +70,8 @@ def evaluate_all(
     if plan.suite is not None and plan.suite.average:
         content["average"] = averages(found)
     stem = plan.suite.name if plan.suite else plan.benchmarks[0].name
-    path = root / f"{stem}-{name.replace('/', '-')}.json"
+    asked = [part["runs"] for part in found.values()], None if plan.judge is None else plan.judge.identity
+    path = root / f"{stem}-{name.replace('/', '-')}-{content_id(*asked)[:8]}.json"  # by judge too: none is overwritten
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return path
 
@@ -83,6 +85,7 @@ def summary(task: Task, folders: Sequence[Path], judge: Judge | None) -> dict[st
         "benchmark": first["benchmark"],
         "protocol": first["protocol"],
         "runs": [folder.name for folder in folders],
+        "seeds": [table["protocol"]["seed"] for table in tables],
         **{key: first[key] for key in ("truncated", "unparsed", "reply_tokens") if key in first},
         **({"pass_at": first["pass_at"]} if "pass_at" in first and len(folders) == 1 else {}),
         "strict": first["strict"],

@@ -26,6 +26,8 @@ from firsthand.reward.extract import CLOSE, OPEN, extract, plain
 from firsthand.reward.numerals import read_number
 from firsthand.reward.verdicts import compared, unparsed
 
+VERSION = 1
+"""Of these rules: it stands in a run's id, so that no number of other rules passes for one of these."""
 LONGEST_LINE = 200
 """Characters of a reply that is read whole (ours)."""
 LONGEST = 2_000

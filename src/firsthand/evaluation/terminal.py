@@ -26,8 +26,6 @@ def show(summary: Path) -> None:
     judged = any("leaderboard" in part for part in content["benchmarks"].values())
     scorers = ("strict", "leaderboard") if judged else ("strict",)
     table = Table("benchmark", *(f"{scorer} (95 %)" for scorer in scorers), "cut", "unread", "rows", box=box.SIMPLE)
-    for column in table.columns:
-        column.no_wrap = True
     for name, part in content["benchmarks"].items():
         headline = part["strict"]["headline"]
         title = name if headline == "accuracy" else f"{name}, {headline}"
@@ -54,7 +52,8 @@ def notes(content: Mapping[str, Any]) -> list[str]:
     """How the numbers were made, and what is behind them that a table does not show."""
     lines: list[str] = []
     for name, part in content["benchmarks"].items():
-        line = f"protocol: {Protocol.model_validate(part['protocol']).line()}"
+        seeds = f"; seeds {', '.join(map(str, part['seeds']))}" if len(part["seeds"]) > 1 else ""
+        line = f"protocol: {Protocol.model_validate(part['protocol']).line()}{seeds}"
         lines += [line] if line not in lines else []
         board, file = part.get("leaderboard"), part["benchmark"]
         if "published_rows" in file:
@@ -63,6 +62,9 @@ def notes(content: Mapping[str, Any]) -> list[str]:
             lines.append(f"{name}: {part['strict']['unmeasured']:,} replies could not be measured by strict rules")
         if board is None:
             continue
+        if "judge" in board:
+            line = f"judge: {board['judge']['model']}, version {board['judge']['prompts']} of the prompts"
+            lines += [line] if line not in lines else []
         if "absent" in board:
             lines.append(
                 f"{name}: no leaderboard number: {board['absent']} ({sum(board['undecided'].values()):,} replies)"
@@ -110,7 +112,13 @@ def _cell(table: Mapping[str, Any]) -> str:
     if "value" not in table:
         return "-"
     low, high = table["ci95"]
-    return f"{100 * table['value']:.1f}" + ("" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})")
+    part = f", of {table['replies'] - table['unmeasured']:,} replies in {table['replies']:,}" if is_part(table) else ""
+    return f"{100 * table['value']:.1f}" + ("" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})") + part
+
+
+def is_part(table: Mapping[str, Any]) -> bool:
+    """Whether replies were left out."""
+    return bool(table.get("unmeasured"))
 
 
 def _percent(value: float | None) -> str:

@@ -7,13 +7,15 @@ from statistics import fmean
 
 import numpy as np
 
-from firsthand.records import Score, Status, StopReason, content_id
+from firsthand.records import Score, Status, StopReason, Unit, content_id
 from firsthand.report.runs import Evaluation, FamilyResult, Run
 from firsthand.stats import (
     Estimate,
     Matrix,
     bootstrap_mean,
+    clustered_mean,
     paired_difference,
+    paired_test,
     unpaired_difference,
     wilson,
 )
@@ -35,6 +37,8 @@ class Arm:
     name: str
     runs: tuple[Run, ...]
     starts_from: str | None
+    measure: str
+    """What a benchmark's number is called; empty for runs of no benchmark, whose number is the greedy accuracy."""
     accuracy: Estimate | None
     families: dict[str, Estimate]
     sampled: float | None
@@ -67,6 +71,8 @@ def make_arms(runs: Sequence[Run]) -> list[Arm]:
     together: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         settings = {k: v for k, v in (run.recipe or {}).items() if k not in PER_SEED}
+        if isinstance(drawn := settings.get("protocol"), dict):  # an evaluation's seed is in its protocol
+            settings["protocol"] = {k: v for k, v in drawn.items() if k != "seed"}
         together[content_id(run.name, settings if run.recipe else run.id)].append(run)
     groups = [sorted(group, key=lambda run: (run.seed is None, run.seed)) for group in together.values()]
     names = [group[0].name for group in groups]
@@ -96,6 +102,8 @@ class Comparison:
 
 def compare(first: Arm, second: Arm, family: str | None = None) -> Comparison | None:
     """Paired where the arms share questions, else from their separate intervals; None when either is unmeasured."""
+    if first.measure and second.measure:
+        return _compare_units(first, second) if family is None else None
     ids = sorted(_measured(first, family) & _measured(second, family))
     if ids:
         return Comparison(
@@ -106,6 +114,41 @@ def compare(first: Arm, second: Arm, family: str | None = None) -> Comparison | 
     if ours is None or theirs is None:
         return None
     return Comparison(first, second, unpaired_difference(ours, theirs), paired=False)
+
+
+def _compare_units(first: Arm, second: Arm) -> Comparison | None:
+    """Benchmarks are compared on what their number is the mean of: a question's variants and draws belong together."""
+    ours, theirs = _units(first), _units(second)
+    shared = [(ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]
+    if shared:
+        clusters = [unit.cluster for unit, _ in shared]
+        values = [[_value_of(unit) for unit in side] for side in zip(*shared, strict=True)]
+        return Comparison(first, second, paired_test(values[0], values[1], clusters).difference, paired=True)
+    if first.accuracy is None or second.accuracy is None:
+        return None
+    return Comparison(first, second, unpaired_difference(first.accuracy, second.accuracy), paired=False)
+
+
+def _units(arm: Arm) -> dict[tuple[str, int | None], Unit]:
+    """The measured ones of all seeds."""
+    return {(unit.question, run.seed): unit for run in arm.runs for unit in run.units if unit.value is not None}
+
+
+def _value_of(unit: Unit) -> float:
+    assert unit.value is not None, f"{unit.question} was not measured"
+    return unit.value
+
+
+def _headline(runs: Sequence[Run]) -> Estimate | None:
+    """A benchmark's number over all seeds, its interval over questions."""
+    known = [unit for run in runs for unit in run.units if unit.value is not None]
+    return clustered_mean([_value_of(unit) for unit in known], [unit.cluster for unit in known]) if known else None
+
+
+def _measure(runs: Sequence[Run]) -> str:
+    """What a benchmark's number is called: accuracy, worst case ...; empty for runs of no benchmark."""
+    named = [run.evaluation.strict.get("headline", "") for run in runs if run.evaluation and run.evaluation.strict]
+    return str(named[0]) if len(named) == len(runs) and all(run.units for run in runs) else ""
 
 
 def summarise(scores: Sequence[Score]) -> Evaluation:
@@ -150,7 +193,8 @@ def _arm(index: int, name: str, runs: Sequence[Run], names_by_id: dict[str, str]
         name=name,
         runs=tuple(runs),
         starts_from=names_by_id.get(start, start) if isinstance(start, str) else None,
-        accuracy=_estimate(results, runs, None),
+        measure=_measure(runs),
+        accuracy=_headline(runs) if _measure(runs) else _estimate(results, runs, None),
         families={family: estimate for family, estimate in by_family.items() if estimate is not None},
         sampled=_mean(result.sampled_accuracy for result in results),
         pass_at={k: value for k, value in passes.items() if value is not None},

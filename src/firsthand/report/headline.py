@@ -142,8 +142,11 @@ def _side(estimate: Estimate) -> str:
 def _accuracy(arm: Arm) -> Markup:
     estimate = arm.accuracy
     assert estimate is not None, f"{arm.name} was ranked without an accuracy"
-    return Markup("<b>{}</b> of {:,} held-out questions right <span>({})</span>").format(
-        percent(estimate.value), estimate.n, _interval(estimate, lambda v: f"{100 * v:.1f}")
+    said = percent(estimate.value), estimate.n, _interval(estimate, lambda v: f"{100 * v:.1f}")
+    if arm.measure in ("", "accuracy"):
+        return Markup("<b>{}</b> of {:,} held-out questions right <span>({})</span>").format(*said)
+    return Markup("<b>{}</b> ({}) over {:,} held-out questions <span>({})</span>").format(
+        said[0], arm.measure, *said[1:]
     )
 
 

@@ -71,6 +71,7 @@ def _context(arms: Sequence[Arm]) -> dict[str, Any]:
         "gallery_families": sorted({item.family for item in (*held_out.items, *training)}),
         "headline": said,
         "held_out": held_out,
+        "measure": next((arm.measure.capitalize() for arm in arms if arm.measure), "Greedy accuracy"),
         "opened": opened,
         "outcomes": list(gallery.Outcome),
         "pass_at": PASS_AT,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from firsthand.errors import DataError
-from firsthand.records import Record, Rollout, Score, Step
+from firsthand.records import Record, Rollout, Score, Step, Unit
 
 FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "evaluation.json")
 FOLDER_NAME = re.compile(r"(?P<name>.+)-s(?P<seed>\d+)-(?P<id>[^-]+)")
@@ -70,6 +70,8 @@ class Run:
     last_written: datetime
     """UTC; of DONE, or of the newest file of a run that is not done."""
     notices: tuple[str, ...]
+    units: tuple[Unit, ...] = ()
+    """Of a benchmark's run alone."""
 
     @property
     def planned_steps(self) -> int | None:
@@ -124,6 +126,7 @@ def read_run(folder: Path) -> Run:
         done=done,
         last_written=_last_written(folder, done),
         notices=tuple(notices),
+        units=tuple(_lines(folder / "units-strict.jsonl", Unit, notices)),
     )
 
 

@@ -45,8 +45,13 @@ class Judge(Record):
     @property
     def identity(self) -> str:
         """16 hex digits of what its answers depend on."""
-        asked = self.endpoint.model_dump(mode="json", include={"model", "extra"})
+        asked = self.endpoint.model_dump(mode="json", include={"model", "extra"} | self._longer)
         return content_id("leaderboard", asked, VERSION)
+
+    @property
+    def _longer(self) -> set[str]:
+        """`max_tokens`, where the user has said it: a judge that thinks needs more than VLMEvalKit's 128."""
+        return {"max_tokens"} & self.endpoint.model_fields_set
 
     def request(self, question: Question) -> Request:
         """A question as a request; another attempt has another key, so that it is drawn anew."""
@@ -55,7 +60,7 @@ class Judge(Record):
             model=self.endpoint.model,
             messages=(*system, Message(role="user", text=question.text)),
             temperature=question.temperature,
-            max_tokens=question.max_tokens,
+            max_tokens=self.endpoint.max_tokens if self._longer else question.max_tokens,
             seed=question.attempt or None,
             extra=self.endpoint.extra,
         )
