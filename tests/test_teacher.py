@@ -511,3 +511,18 @@ def test_a_server_sees_a_picture_as_we_do(tmp_path: Path) -> None:
     sideways = seen(data_url(held(drawn, "JPEG", exif=turned)))
     assert sideways.size == (20, 30) and sideways.getexif().get(0x0112, 1) == 1
     assert seen(data_url(held(drawn.convert("CMYK"), "JPEG"))).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": "", "reasoning_content": "one, two"}, "<think>one, two"),
+        ({"content": "so B", "reasoning_content": "one, two"}, "<think>one, two</think>so B"),
+        ({"content": "<think>one, two"}, "<think>one, two"),
+        ({"content": "so B"}, "so B"),
+    ],
+)
+def test_what_was_cut_keeps_the_thinking_that_took_so_long(message: dict[str, str], text: str) -> None:
+    raw = json.dumps({"choices": [{"message": message, "finish_reason": "length"}]}).encode()
+    found = read_completion(raw)
+    assert isinstance(found, Failure) and (found.reason, found.text) == ("truncated", text)

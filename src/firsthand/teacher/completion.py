@@ -64,7 +64,7 @@ def read_completion(raw: bytes) -> Outcome:
     trouble = _trouble(choice, text)
     if trouble is not None:
         reason, detail = trouble
-        cut = text if reason == "truncated" else ""
+        cut = _together(thinking, text) if reason == "truncated" else ""
         return Failure(reason=reason, detail=detail, text=cut, **usage.model_dump())
     return Answer(text=text, thinking=thinking, model=completion.model or "", **usage.model_dump())
 
@@ -106,6 +106,11 @@ def _apart(message: _Message) -> tuple[str, str]:
     if "<think>" in thinking and not opened:  # the text speaks about thinking, somewhere in its middle
         return "", content
     return thinking.removeprefix("<think>").strip(), text.strip()
+
+
+def _together(thinking: str, text: str) -> str:
+    """What was written before it was cut, thinking included: without it nobody would see what took so long."""
+    return f"<think>{thinking}{'</think>' if text else ''}{text}" if thinking else text
 
 
 def _trouble(choice: _Choice, text: str) -> tuple[Reason, str] | None:
