@@ -6,13 +6,14 @@ replies.py     examples -> judged replies, kept as they come
 table.py       judged replies -> a table
 own.py         any data of a user's, judged by the verifiers of training
 benchmark.py   what a benchmark is; benchmarks/ has one YAML file each
-items.py       a benchmark's files -> examples, every row checked
+files.py       where its rows are; items.py: rows -> examples, every one checked
 strict.py      judged by rules alone: no judge, no guess
 leaderboard/   judged as VLMEvalKit judges, its oddities included
-official.py    a benchmark evaluated: both scores, with intervals
-compare.py     two models on the same items
-export.py      replies as other tools want them
-lmms.py        examples as a task for lmms-eval
+aggregate.py   marks -> a benchmark's number, over questions
+official.py    a benchmark evaluated: both scores; session.py: several of them, and seeds
+compare.py     two models on the same items; comparison.py: run directories -> a matrix
+export.py      replies as other tools want them; lmms.py: examples as a task for lmms-eval
+terminal.py    what a terminal shows
 """
 
 from firsthand.evaluation.own import evaluate, evaluate_folder, settings
