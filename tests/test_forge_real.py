@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,24 +24,11 @@ from firsthand.forge import ForgeConfig, forge
 from firsthand.sources import load_examples
 from firsthand.worlds import SMALL
 
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+import same_accuracy
+
 pytestmark = pytest.mark.slow
-
-SHIM = '''
-"""torchvision has no build beside the CPU's torch: its two operators are declared, and Pillow decodes."""
-import io, numpy, torch
-from PIL import Image
-
-library = torch.library.Library("torchvision", "DEF")
-for name in ("nms", "qnms"):
-    library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-def decode_image(data, mode="RGB", apply_exif_orientation=False):
-    raw = data.numpy().tobytes() if isinstance(data, torch.Tensor) else open(data, "rb").read()
-    return torch.from_numpy(numpy.array(Image.open(io.BytesIO(raw)).convert("RGB"))).permute(2, 0, 1)
-
-import torchvision.io
-torchvision.io.decode_image = torchvision.io.image.decode_image = decode_image
-'''
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +43,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = subprocess.run([*install, *packages], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"needs {packages[-1]} from a package index, to serve a model: {done.stderr[-300:]}")
-    (site / "sitecustomize.py").write_text(textwrap.dedent(SHIM))
+    (site / "sitecustomize.py").write_text(same_accuracy.SHIM)
     return folder / "bin/python"
 
 

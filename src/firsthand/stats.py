@@ -10,7 +10,7 @@ lie in [0, 1].
 from collections.abc import Hashable, Sequence
 from enum import StrEnum
 from math import comb, hypot, sqrt
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ ROUNDING = 1e-9
 COIN = 0.25
 """The variance of a fair coin: no score in [0, 1] has more."""
 
-T = TypeVar("T")
 Vector: TypeAlias = NDArray[np.float64]
 Scores: TypeAlias = Sequence[float] | Vector
 Matrix: TypeAlias = NDArray[np.float64]

@@ -10,13 +10,12 @@ from typing import Any
 
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation.benchmark import GOLD_RULE
+from firsthand.evaluation.leaderboard.marking import LONGEST_CELL
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import read_journal
 from firsthand.evaluation.table import counting
 from firsthand.run import write_atomically
 
-LONGEST_CELL = 32_767
-"""Characters as Excel counts them, in UTF-16: its own limit; nothing is cut to it."""
 _ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Control characters, and what is none, which no workbook may hold."""
 

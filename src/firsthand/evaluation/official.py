@@ -110,7 +110,6 @@ def evaluate_benchmark(
     with Run.open(root, title, protocol.seed, recipe) as run:
         if not run.is_done:
             _draw(model, task, protocol, run, on_progress)
-            run.finish()
         scores = read_journal(run.folder / "scores.jsonl")
         table = _strict_table(task, protocol, scores)
         table["leaderboard"] = _earlier(run.folder)
@@ -154,7 +153,8 @@ def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_p
     run.keep_pictures(picture for example in task.examples for picture in example.images)
     run.write_records("items.jsonl", (Item(id=e.id, cells=e.meta) for e in task.examples))
     run.write_records("scores.jsonl", scores)
-    journal.unlink()
+    run.finish()
+    journal.unlink()  # last: a kill before it leaves everything, and one after it nothing to do
 
 
 def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> dict[str, Any]:

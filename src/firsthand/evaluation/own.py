@@ -52,7 +52,8 @@ def evaluate_folder(
     }
     with Run.open(root, f"evaluate-{name.replace('/', '-')}", protocol.seed, recipe) as run:
         if not run.is_done:
-            evaluate(model, examples, data, protocol, run, on_progress, reward)
+            if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
+                evaluate(model, examples, data, protocol, run, on_progress, reward)
             run.finish()
         return run.folder
 

@@ -35,7 +35,7 @@ MISSING = frozenset(("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", 
 
 
 LONGEST_CELL = 32_767
-"""Characters of a workbook's cell."""
+"""Characters of a workbook's cell, in UTF-16: Excel's own limit."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 
 
