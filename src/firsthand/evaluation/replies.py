@@ -76,7 +76,7 @@ def score_all(
         assert asks is not None
         scores = score(left[first : first + BATCH], asks, judge, protocol)
         with journal.open("a") as file:
-            file.writelines(f"{score.model_dump_json()}\n" for score in scores)
+            file.write("".join(f"{score.model_dump_json()}\n" for score in scores))
         for scored in scores:
             known[scored.example_id].append(scored)
         done += len(scores)
