@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firsthand.stats import student95
+
 LAST = 10
 """Steps that "at the end" averages over."""
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Student's t for a two-sided 95 % interval, by number of seeds."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def mean_and_interval(values: Sequence[float]) -> str:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return f"{mean:.3f}"
-    half = T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    half = student95(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})"
 
 
@@ -105,13 +105,13 @@ def race(arms: dict[str, list[Run]], by_id: dict[str, Run], fast: str, slow: str
     for one in arms[fast]:
         if (other := rivals.get(one.recipe["seed"])) is None:
             continue
-        goal = other.at_end("reward/mean")
+        goal = other.at_end("score/mean")
         assert goal is not None
         seconds, reached = 0.0, None
         rewards: list[float] = []
         for step in one.steps:
             seconds += step["seconds"]
-            rewards.append(step["metrics"]["reward/mean"])
+            rewards.append(step["metrics"]["score/mean"])
             if reached is None and len(rewards) >= LAST and statistics.fmean(rewards[-LAST:]) >= goal:
                 reached = seconds
         total = other.seconds + before(other, by_id)

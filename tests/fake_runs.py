@@ -177,12 +177,12 @@ def _grpo_metrics(arm: FakeArm, progress: float, rng: random.Random) -> dict[str
     goal = fmean(arm.skill.values())
     policy, kl = rng.gauss(0, 0.03), 0.04 * progress * rng.uniform(0.6, 1.5)
     families = {
-        f"reward/{family}": 0.3 + (skill - 0.3) * progress + rng.gauss(0, 0.08) for family, skill in arm.skill.items()
+        f"score/{family}": 0.3 + (skill - 0.3) * progress + rng.gauss(0, 0.08) for family, skill in arm.skill.items()
     }
     return {
         **families,
-        "reward/mean": 0.32 + (goal - 0.32) * progress + rng.gauss(0, 0.05),
-        "reward/std": 0.4 - 0.1 * progress + rng.gauss(0, 0.02),
+        "score/mean": 0.32 + (goal - 0.32) * progress + rng.gauss(0, 0.05),
+        "score/std": 0.4 - 0.1 * progress + rng.gauss(0, 0.02),
         "loss/policy": policy,
         "loss/kl": 0.02 * kl,
         "loss/total": policy + 0.02 * kl,

@@ -144,8 +144,18 @@ def test_a_demonstration_may_stand_outside_the_baseline(encoder: Encoder, router
 def test_metrics_speak_of_sampled_replies_alone(encoder: Encoder, router: Router) -> None:
     batch = gathered(recipe("srft", 1, objective={"group_size": 2}), "a", encoder, router, by_case)
     metrics = summary(batch, 1)
-    assert metrics["reward/mean"] == 0.0
+    assert metrics["score/mean"] == 0.0
     assert metrics["reply/tokens"] == len(encoder.reply(WRONG))
+
+
+def test_score_and_trained_reward_are_logged_apart(encoder: Encoder, router: Router) -> None:
+    with_format = recipe("grpo", 1, objective={"group_size": 2}, reward={"format": 1.0})
+    batch = gathered(with_format, "A", encoder, router, by_case)
+    metrics = summary(batch, 1)
+    assert (metrics["score/mean"], metrics["score/std"]) == (0.5, pytest.approx(0.5**0.5))
+    rewards = [j.reward for j in batch[0].group]
+    assert metrics["reward/mean"] == pytest.approx(sum(rewards) / 2) == 1.0
+    assert metrics["reward/mean"] != metrics["score/mean"]
 
 
 def test_a_demonstration_that_its_verifier_rejects_is_refused_at_load(router: Router) -> None:

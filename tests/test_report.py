@@ -14,7 +14,7 @@ import pytest
 from fake_runs import ARMS, judged, write_lines, write_runs, write_scored
 from PIL import Image
 
-from firsthand.records import Rollout, Score, Status, Step, StopReason
+from firsthand.records import Judged, Reply, Rollout, Score, Status, Step, StopReason, Verdict
 from firsthand.report import charts, curves, gallery, write_report
 from firsthand.report.arms import Arm, compare, make_arms, reference, summarise
 from firsthand.report.charts import Curve, Point
@@ -368,13 +368,13 @@ def test_the_ninth_arm_has_the_first_colour_dashed() -> None:
 def test_every_metric_has_one_chart_with_one_line_per_arm_that_measured_it(runs: list[Path]) -> None:
     opened, folded = curves.panels(make_arms(read_runs(runs)))
     titles = [panel.title for panel in opened]
-    assert titles == ["Reward", "Reply length", "Entropy", "KL", "Silent groups", "Gradient norm", "Loss",
+    assert titles == ["Score", "Reply length", "Entropy", "KL", "Silent groups", "Gradient norm", "Loss",
                       "loss/kl", "loss/nll", "loss/policy"]  # fmt: skip
     lines = {panel.title: [one.name for one in panel.curves] for panel in (*opened, *folded)}
-    assert lines["Reward"] == ["grpo", "sft+grpo"]
+    assert lines["Score"] == ["grpo", "sft+grpo"]
     assert lines["timing/rollout"] == lines["timing/step"] == ["sft", "grpo", "sft+grpo"]
     assert lines["loss/nll"] == ["sft"]
-    assert lines["reward/count"] == ["grpo", "sft+grpo"]
+    assert lines["score/count"] == ["grpo", "sft+grpo"]
 
 
 def test_the_bold_line_ends_where_the_first_of_the_seeds_does(tmp_path: Path) -> None:
@@ -382,7 +382,7 @@ def test_the_bold_line_ends_where_the_first_of_the_seeds_does(tmp_path: Path) ->
     for folder, steps in zip(folders, (30, 50), strict=True):
         write_lines(
             folder / "metrics.jsonl",
-            [Step(step=i, metrics={"reward/mean": float(steps)}, seconds=1) for i in range(1, steps + 1)],
+            [Step(step=i, metrics={"score/mean": float(steps)}, seconds=1) for i in range(1, steps + 1)],
         )
     [panel], _ = curves.panels(make_arms(read_runs(folders)))
     [line] = panel.curves
@@ -598,3 +598,23 @@ def test_an_alarm_that_rings_when_training_ends_is_on_the_page(
     page = write_report([grpo], tmp_path / "report.html", "a").read_text()
     assert ("ALARM" in page) == (said is not None)
     assert said is None or said in page
+
+
+def test_a_reply_from_a_server_has_the_tokens_that_the_server_counted() -> None:
+    counted = Judged(
+        reply=Reply(text="<answer>7</answer>", token_ids=(), tokens=9), verdict=Verdict(score=1.0, status=Status.OK)
+    )
+    uncounted = counted.model_copy(update={"reply": Reply(text="<answer>7</answer>", token_ids=())})
+    assert (gallery.take(counted).tokens, gallery.take(uncounted).tokens) == (9, None)
+    line = {"example_id": "a", "question": "?", "gold": "7", "images": ()}
+    assert summarise([Score(**line, greedy=counted), Score(**line, greedy=uncounted)]).reply_tokens == 9
+
+
+def test_a_line_of_metrics_is_called_a_step_and_not_an_optimizer_step(runs: list[Path], tmp_path: Path) -> None:
+    page = write_report(runs, tmp_path / "report.html", "a").read_text()
+    assert "training step (one batch)" in page and "optimizer step" not in page
+
+
+def test_a_run_of_the_first_version_shows_its_score_under_the_name_of_today(grpo: Path) -> None:
+    write_lines(grpo / "metrics.jsonl", [Step(step=0, metrics={"reward/mean": 0.5, "reward/count": 0.25}, seconds=1)])
+    assert read_run(grpo).steps[0].metrics == {"score/mean": 0.5, "score/count": 0.25}

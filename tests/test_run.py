@@ -37,7 +37,7 @@ except RecipeError as error:
 
 
 def step(number: int) -> Step:
-    return Step(step=number, metrics={"reward/mean": number / 10}, seconds=1.0)
+    return Step(step=number, metrics={"score/mean": number / 10}, seconds=1.0)
 
 
 def rollout(number: int, question: str = "How many?") -> Rollout:

@@ -1,6 +1,7 @@
 """A study: arms that differ in what they say, and in nothing else."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +165,17 @@ def test_an_arm_over_seeds_has_a_mean_and_a_t_interval() -> None:
         for seed, accuracy in ((0, 0.5), (1, 0.6), (2, 0.7))
     }
     row = over_seeds(tables)
-    half = 4.303 * 0.1 / 3**0.5
+    half = 4.302653 * 0.1 / 3**0.5
     assert row["accuracy"] == pytest.approx(0.6)
     assert row["ci95"] == pytest.approx([0.6 - half, 0.6 + half])
     assert (row["n"], row["pass_at"]["1"], row["seeds"]["1"]["accuracy"]) == (10, pytest.approx(0.6), 0.6)
+
+
+def test_the_interval_over_many_seeds_is_as_wide_as_students_t_says() -> None:
+    tables = {s: {"accuracy": 0.5 + 0.01 * (-1) ** s, "n": 10, "reply_tokens": 4.0} for s in range(12)}
+    low, high = over_seeds(tables)["ci95"]
+    spread = statistics.stdev(row["accuracy"] for row in tables.values())
+    assert (high - low) / 2 == pytest.approx(2.20099 * spread / 12**0.5, rel=1e-4)  # 11 degrees; the normal has 1.96
 
 
 def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_what_a_grpo_step_did_can_be_read_in_its_journal(tmp_path):
     assert len(rollouts) == 4 and all(len(rollout.group) == 4 for rollout in rollouts)
     assert all((folder / f"images/{name}.png").exists() for rollout in rollouts for name in rollout.images)
     judged = [j for rollout in rollouts for j in rollout.group]
-    assert step["reward/mean"] == pytest.approx(sum(j.verdict.score for j in judged) / 16)
+    assert step["score/mean"] == step["reward/mean"] == pytest.approx(sum(j.verdict.score for j in judged) / 16)
     assert step["parity/max_abs"] < 1e-3
     assert all(len(j.reply.token_ids) == len(j.reply.logprobs) for j in judged)
     assert "loss/kl" not in step and "loss/nll" not in step  # what was not measured is absent

@@ -106,8 +106,10 @@ class Console:
 def _note(step: Step) -> list[str]:
     metrics = step.metrics
     parts = []
-    if "reward/mean" in metrics and "groups/silent" in metrics:
-        parts.append(f"reward {metrics['reward/mean']:.2f}")
+    if "score/mean" in metrics and "groups/silent" in metrics:
+        parts.append(f"score {metrics['score/mean']:.2f}")
+        if metrics.get("reward/mean", metrics["score/mean"]) != metrics["score/mean"]:
+            parts.append(f"reward {metrics['reward/mean']:.2f}")
     if "loss/nll" in metrics:
         parts.append(f"nll {metrics['loss/nll']:.3f}")
     return parts

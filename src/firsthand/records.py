@@ -11,7 +11,7 @@ reruns alone and a newcomer can open any hand-over. This module imports nothing 
     Rollout   one example and its group of judged replies, as a training step saw them
     Score     one example and its judged replies, as an evaluation saw them
     Unit      what a benchmark's number is the mean of
-    Step      the measurements of one optimizer step
+    Step      the measurements of one training step
 
 Unmeasured values are absent (None, or a missing key); they are never 0.
 """
@@ -277,7 +277,7 @@ class Judged(Record):
 
 
 class Rollout(Record):
-    """One prompt and its group of judged replies, as optimizer step `step` saw them. One line of rollouts.jsonl."""
+    """One prompt and its group of judged replies, as training step `step` saw them. One line of rollouts.jsonl."""
 
     step: int
     example_id: str
@@ -312,7 +312,10 @@ class Unit(Record):
 
 
 class Step(Record):
-    """The measurements of one optimizer step. One line of metrics.jsonl; a key that was not measured is absent."""
+    """The measurements of one training step: a batch of prompts, and the optimizer updates on it.
+
+    One line of metrics.jsonl; a key that was not measured is absent.
+    """
 
     step: int
     metrics: dict[str, float]

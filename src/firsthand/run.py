@@ -87,12 +87,12 @@ class Run:
         (self.folder / "DONE").touch()
 
     def append_step(self, step: Step, rollouts: Iterable[Rollout]) -> None:
-        """Journal one optimizer step. The rollouts come first: a step that is journalled has them."""
+        """Journal one training step. The rollouts come first: a step that is journalled has them."""
         self._append("rollouts.jsonl", rollouts)
         self._append("metrics.jsonl", [step])
 
     def rewind(self, step: int) -> None:
-        """Forget everything journalled from optimizer step `step` on; a torn last line goes too."""
+        """Forget everything journalled from training step `step` on; a torn last line goes too."""
         for name in ("metrics.jsonl", "rollouts.jsonl"):
             path = self.folder / name
             if path.exists():

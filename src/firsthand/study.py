@@ -27,10 +27,8 @@ from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step, content_id
 from firsthand.reward import Reward
 from firsthand.run import Run, write_atomically
+from firsthand.stats import student95
 from firsthand.trainer import open_run, train
-
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Student's t for a two-sided 95 % interval, by number of seeds."""
 
 
 class Test(Record):
@@ -133,7 +131,7 @@ def over_seeds(tables: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     rows = list(tables.values())
     accuracies = [row["accuracy"] for row in rows]
     mean = statistics.fmean(accuracies)
-    half = T95.get(len(rows), 1.96) * statistics.stdev(accuracies) / math.sqrt(len(rows))
+    half = student95(len(rows) - 1) * statistics.stdev(accuracies) / math.sqrt(len(rows))
     passes = {k: statistics.fmean(row["pass_at"][k] for row in rows) for k in rows[0].get("pass_at", {})}
     return {
         "accuracy": mean,

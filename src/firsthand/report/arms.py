@@ -164,7 +164,7 @@ def summarise(scores: Sequence[Score]) -> Evaluation:
         truncated=_mean(float(judged.reply.stop is StopReason.LENGTH) for judged in greedy),
         unparsed=_mean(float(judged.verdict.status in UNREADABLE) for judged in greedy),
         unmeasured=sum(judged.verdict.score is None for judged in greedy) if greedy else None,
-        reply_tokens=_mean(len(judged.reply.token_ids) for judged in greedy),
+        reply_tokens=_mean(judged.reply.length for judged in greedy),
     )
 
 

@@ -121,17 +121,17 @@ def signed(value: float) -> str:
 
 
 def line_chart(title: str, y_label: str, curves: Sequence[Curve]) -> Markup:
-    """Curves over optimizer steps, with axes and their labels. Needs at least one finite point."""
+    """Curves over training steps, with axes and their labels. Needs at least one finite point."""
     frame = _frame(curves)
     lines = Markup().join(_curve(curve, frame) for curve in curves)
     power = _power(frame)
     summary = ", ".join(f"{c.name} ends at {c.last:.3g}" for c in curves if c.last is not None)
     return Markup(
         '<svg class="chart" viewBox="0 0 352 206" role="img" aria-label="{}">{}{}'
-        '<text class="label" x="{:.0f}" y="202" text-anchor="middle">optimizer step</text>'
+        '<text class="label" x="{:.0f}" y="202" text-anchor="middle">training step (one batch)</text>'
         '<text class="label" transform="translate(12 {:.0f}) rotate(-90)" text-anchor="middle">{}</text></svg>'
     ).format(
-        f"{title} over optimizer steps: {summary}",
+        f"{title} over training steps: {summary}",
         _axes(frame, power),
         lines,
         (frame.left + frame.right) / 2,

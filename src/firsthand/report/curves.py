@@ -15,7 +15,8 @@ MOST_POINTS = 240
 """Per line. Longer runs are thinned to the lowest and the highest value of each stretch, so that spikes survive."""
 
 PANELS: dict[str, tuple[str, str, str]] = {
-    "reward/mean": ("Reward", "score", "Mean score of the replies; of an SFT arm, of its demonstrations"),
+    "score/mean": ("Score", "score", "Mean verdict of the replies; of an SFT arm, of its demonstrations"),
+    "reward/mean": ("Reward", "reward", "What is trained on: the score, and what the recipe adds for format or length"),
     "reply/tokens": ("Reply length", "tokens", "Mean length of a reply; of an SFT arm, of a demonstration"),
     "policy/entropy": ("Entropy", "nats per token", "How undecided the policy is at each token it writes"),
     "policy/kl": ("KL", "nats per token", "How far the policy has moved from its reference"),
@@ -25,12 +26,20 @@ PANELS: dict[str, tuple[str, str, str]] = {
 }
 """metric -> title, unit, explanation; in the page's order. Each loss term follows, then everything else, folded."""
 
-UNITS = {"reward": "score", "status": "fraction", "groups": "fraction", "loss": "loss", "timing": "seconds"}
+UNITS = {
+    "score": "score",
+    "reward": "reward",
+    "status": "fraction",
+    "groups": "fraction",
+    "loss": "loss",
+    "timing": "seconds",
+}
 """What the metrics of a group are measured in, where no panel says; a metric of another group is its own unit."""
 
 EXPLAINED: dict[str, str] = {
     "reply/truncated": "Fraction of replies cut at the length limit",
-    "reward/std": "Standard deviation of the scores in a step",
+    "score/std": "Standard deviation of the scores in a step",
+    "reward/std": "Standard deviation of the rewards in a step",
     "parity/max_abs": "Largest gap between rollout and training log-probabilities",
     "optim/lr": "Learning rate",
     "status/ok": "Fraction of replies that were read and compared",

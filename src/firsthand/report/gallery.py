@@ -41,7 +41,8 @@ class Take:
     score: float | None
     parsed: str | None
     why: str
-    tokens: int
+    tokens: int | None
+    """None where nobody has counted."""
     truncated: bool
     demo: bool
     advantage: float | None
@@ -183,7 +184,7 @@ def take(judged: Judged) -> Take:
         score=verdict.score,
         parsed=None if verdict.parsed is None else _shortened(verdict.parsed),
         why=_shortened(verdict.why),
-        tokens=len(reply.token_ids),
+        tokens=reply.length,
         truncated=reply.stop is StopReason.LENGTH,
         demo=reply.is_demo,
         advantage=judged.advantage,

@@ -75,7 +75,7 @@ class Run:
 
     @property
     def planned_steps(self) -> int | None:
-        """Optimizer steps that the recipe asks for; None when it does not say."""
+        """Training steps that the recipe asks for; None when it does not say."""
         steps = (self.recipe or {}).get("steps")
         return steps if isinstance(steps, int) else None
 
@@ -155,7 +155,7 @@ def _recipe(folder: Path, notices: list[str]) -> dict[str, Any] | None:
 
 
 def _steps(folder: Path, recipe: dict[str, Any] | None, notices: list[str]) -> tuple[Step, ...]:
-    lines = list(_lines(folder / "metrics.jsonl", Step, notices))
+    lines = [_renamed(step) for step in _lines(folder / "metrics.jsonl", Step, notices)]
     steps = {step.step: step for step in lines}
     if len(steps) < len(lines):
         notices.append(f"steps that metrics.jsonl has twice: {len(lines) - len(steps):,}; the later line counts")
@@ -163,6 +163,14 @@ def _steps(folder: Path, recipe: dict[str, Any] | None, notices: list[str]) -> t
     if isinstance(planned, int) and len(steps) < planned:
         notices.append(f"metrics.jsonl has {len(steps):,} of the {planned:,} steps that the recipe asks for")
     return tuple(steps[number] for number in sorted(steps))
+
+
+def _renamed(step: Step) -> Step:
+    """A step of an earlier version, which called the score `reward` and did not log the reward, in today's names."""
+    if "score/mean" in step.metrics or not any(name.startswith("reward/") for name in step.metrics):
+        return step
+    names = {name: name.replace("reward/", "score/", 1) for name in step.metrics if name.startswith("reward/")}
+    return step.model_copy(update={"metrics": {names.get(name, name): v for name, v in step.metrics.items()}})
 
 
 def _evaluation(folder: Path, notices: list[str]) -> Evaluation | None:

@@ -28,7 +28,9 @@ def alarms(window: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _constant(window: Sequence[Mapping[str, float]]) -> list[str]:
-    means = [metrics["reward/mean"] for metrics in window if metrics.get("reward/std") == 0]
+    # Runs of the first version logged the score alone.
+    logged = ["reward" if "reward/std" in metrics else "score" for metrics in window]
+    means = [m[f"{name}/mean"] for m, name in zip(window, logged, strict=True) if m.get(f"{name}/std") == 0]
     if len(means) < WINDOW or len(set(means)) > 1:
         return []
     return [f"every reply of the last {WINDOW} steps scored {means[0]:g}: there is nothing to learn from"]

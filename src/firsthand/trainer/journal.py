@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from firsthand.records import Rollout, Status, StopReason
+from firsthand.records import Judged, Rollout, Status, StopReason
 from firsthand.trainer.gather import Member
 
 
@@ -42,7 +42,7 @@ def summary(batch: Sequence[Member], drawn: int) -> dict[str, float]:
         metrics["groups/kept"] = len(batch) / drawn
     if (entropy := sampled_entropy(batch)) is not None:
         metrics["policy/entropy"] = entropy
-    return metrics | _rewards(batch, bool(sampled))
+    return metrics | _scores(batch, bool(sampled)) | _rewards(judged)
 
 
 def sampled_entropy(batch: Sequence[Member]) -> float | None:
@@ -51,8 +51,15 @@ def sampled_entropy(batch: Sequence[Member]) -> float | None:
     return -math.fsum(logps) / len(logps) if logps else None
 
 
-def _rewards(batch: Sequence[Member], of_sampled: bool) -> dict[str, float]:
-    """`reward/mean`, `reward/std` and `reward/<family>` over measured replies; for demonstrations, their own scores."""
+def _rewards(judged: Sequence[Judged]) -> dict[str, float]:
+    """`reward/mean` and `reward/std` of what is trained on: scores, with what the recipe adds for format or length."""
+    rewards = [j.reward for j in judged if j.reward is not None]
+    metrics = {"reward/mean": statistics.fmean(rewards)} if rewards else {}
+    return metrics | ({"reward/std": statistics.stdev(rewards)} if len(rewards) > 1 else {})
+
+
+def _scores(batch: Sequence[Member], of_sampled: bool) -> dict[str, float]:
+    """`score/mean`, `score/std` and `score/<family>`: verdicts of measured replies; for demonstrations, their own."""
     families = sorted({member.example.family for member in batch if member.example.family})
     scores = {
         name: [
@@ -64,7 +71,7 @@ def _rewards(batch: Sequence[Member], of_sampled: bool) -> dict[str, float]:
         ]
         for name in ("", *families)
     }
-    metrics = {f"reward/{name or 'mean'}": statistics.fmean(known) for name, known in scores.items() if known}
+    metrics = {f"score/{name or 'mean'}": statistics.fmean(known) for name, known in scores.items() if known}
     if len(scores[""]) > 1:
-        metrics["reward/std"] = statistics.stdev(scores[""])
+        metrics["score/std"] = statistics.stdev(scores[""])
     return metrics

@@ -30,7 +30,7 @@ class State:
     reference: Policy | AdapterOff | None
     """The policy at the start of training; only when the objective needs it."""
     step: int
-    """Optimizer steps that are done."""
+    """Training steps that are done."""
     kl_weight: float
     """beta of the next step: all that a KL controller remembers."""
 
@@ -68,7 +68,7 @@ class State:
         return state
 
     def save(self, run: Run, step: int) -> None:
-        """Write a checkpoint after `step` optimizer steps; older ones go once it is complete."""
+        """Write a checkpoint after `step` training steps; older ones go once it is complete."""
         folder = run.folder / "checkpoints" / f"step-{step:06d}"
         draft = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(draft, ignore_errors=True)

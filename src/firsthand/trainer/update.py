@@ -54,7 +54,7 @@ def next_kl_weight(
 ) -> float:
     """beta of `step`, after what the step before measured."""
     replies = sum(not j.reply.is_demo for member in batch for j in member.learnt)
-    seen = Seen(kl=metrics.get("policy/kl"), accuracy=metrics.get("reward/mean"), replies=replies)
+    seen = Seen(kl=metrics.get("policy/kl"), accuracy=metrics.get("score/mean"), replies=replies)
     return recipe.objective.kl.next(weight, step, recipe.steps, seen)
 
 
