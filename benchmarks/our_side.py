@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from workload import group_of, reward
 
-from firsthand.dataset import Encoder
 from firsthand.policy import Policy
 from firsthand.policy.head import Head
 from firsthand.policy.vision import Tower
+from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
 from firsthand.records import Answer, Example, Status, Verdict
 from firsthand.reward import Router

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from firsthand.answers.numbers import WORDS
 from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, OpenEnded
 from firsthand.reward import Router
 from firsthand.reward.box import iou
-from firsthand.reward.numerals import WORDS
 from firsthand.reward.open_ended import OpenVerifier, WordOverlap
 
 SPELLED = {value: word for word, value in WORDS.items()}

@@ -31,12 +31,12 @@ from statistics import fmean
 from typing import Any
 
 import firsthand
+from firsthand.data import write_examples
 from firsthand.evaluation import Protocol, evaluate_folder
-from firsthand.evaluation.lmms import write_lmms_task
+from firsthand.evaluation.lmms.task import write_lmms_task
 from firsthand.recipe import Data
 from firsthand.records import Example, content_id
 from firsthand.reward import Router
-from firsthand.sources import write_examples
 from firsthand.teacher import Endpoint, InFlight
 from firsthand.worlds import SMALL
 

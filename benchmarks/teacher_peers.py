@@ -3,7 +3,7 @@
     python -m venv peers && peers/bin/pip install distilabel bespokelabs-curator
     python benchmarks/teacher_peers.py --peers peers/bin/python --json teacher_peers.json
 
-The server (tests/teacher_server.py, in a process of its own) answers after exactly one second, however many ask. All
+The server (tests/helpers/teacher_server.py, its own process) answers after exactly one second, however many ask. All
 three ask it the same rows with at most so many requests in flight, keep every answer on the disk, and take turns. The
 time is from the call with the rows to the last answer; importing and, for distilabel, making the pipeline is not in it.
 Processor time is of all processes of a side.
@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SERVER = Path(__file__).parents[1] / "tests" / "teacher_server.py"
+SERVER = Path(__file__).parents[1] / "tests" / "helpers" / "teacher_server.py"
 
 OURS = """
 import json, resource, sys, time

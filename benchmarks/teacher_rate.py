@@ -2,7 +2,7 @@
 
     python benchmarks/teacher_rate.py --json teacher_rate.json
 
-The server (tests/teacher_server.py, in a process of its own) answers after exactly one second, however many ask. The
+The server (tests/helpers/teacher_server.py, its own process) answers after exactly one second, however many ask. The
 ideal rate is then what is in flight over the latency. Everything a run does is in the time: looking up the log,
 sending, reading, and waiting until each answer is on the disk; starting up and the last, half-full second are, too.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from firsthand.teacher import Answer, AnswerLog, Desk, Endpoint, InFlight, Message, Request
 
-SERVER = Path(__file__).parents[1] / "tests" / "teacher_server.py"
+SERVER = Path(__file__).parents[1] / "tests" / "helpers" / "teacher_server.py"
 QUESTION = "Describe what the picture shows, in full sentences. " * 40
 
 

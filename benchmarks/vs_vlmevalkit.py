@@ -1,7 +1,7 @@
 """Verdicts of VLMEvalKit's own functions on made-up replies, to compare a scorer with, item by item.
 
-    python benchmarks/vs_vlmevalkit.py items --out tests/data/vlmevalkit
-    python benchmarks/vs_vlmevalkit.py oracle --vlmevalkit DIR --items tests/data/vlmevalkit
+    python benchmarks/vs_vlmevalkit.py items --out tests/fixtures/vlmevalkit
+    python benchmarks/vs_vlmevalkit.py oracle --vlmevalkit DIR --items tests/fixtures/vlmevalkit
 
 `items` writes <set>.jsonl anew, without verdicts. `oracle` takes a git checkout of VLMEvalKit and an environment with
 

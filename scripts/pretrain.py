@@ -26,8 +26,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from firsthand import worlds
-from firsthand.dataset import Prompt
 from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
+from firsthand.processor import Prompt
 from firsthand.worlds import grid
 from firsthand.worlds.model import build_tokenizer, save_processor, small_config
 from firsthand.worlds.traces import direct, stepwise

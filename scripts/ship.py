@@ -18,9 +18,9 @@ import torch
 import transformers
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from firsthand.dataset import Encoder
 from firsthand.evaluation import Protocol, score, tabulate
 from firsthand.policy import Policy
+from firsthand.processor import Encoder
 from firsthand.records import Example, Score
 from firsthand.reward import Router
 from firsthand.rollout import LocalSampler

@@ -15,7 +15,7 @@ from firsthand import study as studies
 from firsthand.cli.parser import parser as _parser
 from firsthand.config import build
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.benchmark import Benchmark, Gold, Hub, Suite, Text
+from firsthand.evaluation.benchmarks.spec import Benchmark, Gold, Hub, Suite, Text
 from firsthand.forge import ForgeConfig
 from firsthand.forge.collect import CollectConfig
 from firsthand.forge.config import WorldsSource

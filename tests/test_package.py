@@ -12,7 +12,7 @@ import pytest
 import firsthand
 
 REPOSITORY = Path(__file__).parents[1]
-WITHOUT_TORCH = ("", ".records", ".errors", ".config", ".sources", ".teacher", ".forge", ".reward", ".report", ".cli")
+WITHOUT_TORCH = ("", ".records", ".errors", ".config", ".data", ".teacher", ".forge", ".reward", ".report", ".cli")
 HEAVY = {"torch", "transformers"}
 
 

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from firsthand.cli import main
+from firsthand.cli.main import main
 from firsthand.cli.parser import parser as _parser
 from firsthand.cli.training import RECIPES, recipe_file
 from firsthand.config import build, override, read_yaml
+from firsthand.data import load_examples
 from firsthand.recipe import Recipe
-from firsthand.sources import load_examples
 from firsthand.study import Study, run_study
 
 PAGE = Path(__file__).parents[1] / "docs" / "papers.md"

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from firsthand.config import build, merge
+from firsthand.data import load_examples
 from firsthand.errors import RecipeError
 from firsthand.objective import PRESETS, Objective, parse
 from firsthand.policy import Lora
@@ -23,7 +24,6 @@ from firsthand.records import Example, Record
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
 from firsthand.run import folder_id
-from firsthand.sources import load_examples
 from firsthand.worlds import SMALL, WORLDS, generate
 
 RENDERED = 512

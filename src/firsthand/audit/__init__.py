@@ -14,9 +14,9 @@ from firsthand.audit.files import ReplyRow, count_replies, read_problems, read_r
 from firsthand.errors import DataError
 from firsthand.records import Example, Status, Verdict
 from firsthand.reward import Reward, Router
+from firsthand.reward.build import router_of, scorer_of
 from firsthand.reward.open_ended import Calibration, ScoringFailed, calibrate
-from firsthand.reward.pool import DeadlineExceeded
-from firsthand.scorers import router_of, scorer_of
+from firsthand.workers.pool import DeadlineExceeded
 
 BATCH = 256
 """Replies that are in memory at once, beside their verdicts' counts."""

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from firsthand.answers.ground_truth import literal, typed_gold
+from firsthand.data import jsonl
+from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.rows import BadRow, shown
 from firsthand.errors import DataError
 from firsthand.records import Example, Picture
-from firsthand.reward.golds import literal, typed_gold
-from firsthand.sources import jsonl
-from firsthand.sources.images import Limits, PictureDoor
-from firsthand.sources.rows import BadRow, shown
 
 REPORTED = 5
 """Bad rows that one error spells out; it always gives the total."""

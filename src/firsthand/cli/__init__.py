@@ -1,30 +1,7 @@
 """The command line: a thin shell over the rooms. Nothing heavy is imported before a command needs it.
 
+main.py        errors -> exit status
 parser.py      the commands and their options
 training.py, evaluating.py, data.py    what they do
+console.py, terminal/    what a terminal shows; doctor.py: what this machine has
 """
-
-import argparse
-import os
-import sys
-from collections.abc import Callable, Sequence
-
-from firsthand.cli.parser import parser
-from firsthand.errors import FirsthandError
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status. Errors that a user can mend are one message, without a traceback."""
-    args = parser().parse_args(argv)
-    try:
-        command: Callable[[argparse.Namespace], int] = args.command
-        return command(args)
-    except FirsthandError as error:
-        print(f"firsthand: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `firsthand benchmarks | head`: nobody reads on, and nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("\nfirsthand: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130

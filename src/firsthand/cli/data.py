@@ -8,9 +8,9 @@ from firsthand.errors import FirsthandError
 
 def forge(args: argparse.Namespace) -> int:
     """Questions into training data."""
+    from firsthand.cli.terminal.forge import progress, show
     from firsthand.config import build, override, read_yaml
     from firsthand.forge import ForgeConfig, Waiting, forge, read_answers
-    from firsthand.forge.terminal import progress, show
     from firsthand.report.forged import write_forge_report
 
     config = build(ForgeConfig, override(read_yaml(args.forge), args.set), str(args.forge))
@@ -39,7 +39,7 @@ def forge(args: argparse.Namespace) -> int:
 def reward(args: argparse.Namespace) -> int:
     """Replies of a file."""
     from firsthand.audit import audit, calibration
-    from firsthand.audit.terminal import progress, show, tell
+    from firsthand.cli.terminal.rewards import progress, show, tell
     from firsthand.config import build, override
     from firsthand.reward import Reward
 

@@ -19,8 +19,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def _evaluate_data(args: argparse.Namespace) -> int:
+    from firsthand.cli.console import Console
     from firsthand.config import build, override
-    from firsthand.console import Console
     from firsthand.evaluation import Protocol, evaluate_folder
     from firsthand.recipe import Data
     from firsthand.reward import Reward
@@ -46,11 +46,11 @@ def _evaluate_data(args: argparse.Namespace) -> int:
 
 
 def _evaluate_benchmark(args: argparse.Namespace) -> int:
-    from firsthand.console import Console
-    from firsthand.evaluation.benchmark import find
-    from firsthand.evaluation.files import default_root, download
-    from firsthand.evaluation.session import Plan, evaluate_all
-    from firsthand.evaluation.terminal import show
+    from firsthand.cli.console import Console
+    from firsthand.cli.terminal.benchmarks import show
+    from firsthand.evaluation.benchmarks.files import default_root, download
+    from firsthand.evaluation.benchmarks.spec import find
+    from firsthand.evaluation.benchmarks.suite import Plan, evaluate_all
 
     model, name = _respondent(args.model, args.out)
     suite, benchmarks = find(args.benchmark)
@@ -107,7 +107,7 @@ def _refuse_beside(args: argparse.Namespace, option: str, *others: str) -> None:
 
 def benchmarks(args: argparse.Namespace) -> int:
     """What ships here."""
-    from firsthand.evaluation.terminal import show_benchmarks
+    from firsthand.cli.terminal.benchmarks import show_benchmarks
 
     show_benchmarks()
     return 0
@@ -130,7 +130,7 @@ def compare(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """A run's replies as other tools want them."""
-    from firsthand.evaluation.export import export
+    from firsthand.evaluation.benchmarks.export import export
 
     print(f"replies: {export(args.run, args.out)}")
     return 0
@@ -138,7 +138,7 @@ def export(args: argparse.Namespace) -> int:
 
 def lmms_task(args: argparse.Namespace) -> int:
     """Data as a task for lmms-eval."""
-    from firsthand.evaluation.lmms import write_lmms_task
+    from firsthand.evaluation.lmms.task import write_lmms_task
     from firsthand.recipe import Data
 
     examples = Data.parse(args.data).load()
@@ -149,8 +149,8 @@ def lmms_task(args: argparse.Namespace) -> int:
 
 def perplexity(args: argparse.Namespace) -> int:
     """How much a model is surprised."""
-    from firsthand.console import Console
-    from firsthand.perplexity import write_perplexities
+    from firsthand.cli.console import Console
+    from firsthand.evaluation.perplexity import write_perplexities
     from firsthand.recipe import Data
 
     model, name = _model(args.model)

@@ -31,8 +31,8 @@ def study(args: argparse.Namespace) -> int:
 
 
 def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Path, title: str) -> int:
+    from firsthand.cli.console import Console
     from firsthand.config import read_yaml
-    from firsthand.console import Console
     from firsthand.report import write_report
     from firsthand.study import Study, run_seeds
 
@@ -49,8 +49,8 @@ def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Pat
 
 def train(args: argparse.Namespace) -> int:
     """One recipe."""
+    from firsthand.cli.console import Console
     from firsthand.config import build, override, read_yaml
-    from firsthand.console import Console
     from firsthand.recipe import Recipe
     from firsthand.trainer import train
 
@@ -67,8 +67,8 @@ def train(args: argparse.Namespace) -> int:
 
 
 def _preflight(recipe: "Recipe") -> int:
+    from firsthand.cli.terminal.preflight import refusal, show
     from firsthand.preflight import preflight
-    from firsthand.preflight.show import refusal, show
 
     plan = preflight(recipe)
     show(recipe, plan)
@@ -86,6 +86,6 @@ def recipes(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """What this machine has."""
-    from firsthand.doctor import examine
+    from firsthand.cli.doctor import examine
 
     return examine()

@@ -16,7 +16,7 @@ export.py      replies as other tools want them; lmms.py: examples as a task for
 terminal.py    what a terminal shows
 """
 
-from firsthand.evaluation.own import evaluate, evaluate_folder, settings
+from firsthand.evaluation.custom import evaluate, evaluate_folder, settings
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import score
 from firsthand.evaluation.table import tabulate

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from firsthand.errors import DataError
+from firsthand.evaluation.benchmarks.evaluate import RULES
 from firsthand.evaluation.compare import Compared, Row, compare
-from firsthand.evaluation.official import RULES
 from firsthand.evaluation.replies import read_journal
 from firsthand.evaluation.table import counting
 from firsthand.records import Unit, content_id

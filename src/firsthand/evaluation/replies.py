@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from firsthand.errors import DataError
+from firsthand.evaluation.generator import Answered, Respondent
 from firsthand.evaluation.protocol import Protocol
-from firsthand.evaluation.respondent import Answered, Respondent
 from firsthand.records import Example, Judged, Reply, Score, Verdict
 
 BATCH = 64

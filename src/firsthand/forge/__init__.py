@@ -7,63 +7,16 @@ collect -> caption -> distill -> rewrite -> verify -> split        (VLAA-Thinkin
     scenes.py     the teacher inside, for dry runs and rendered worlds
     intake.py     rows of all sources -> the first step
     engine.py     where rows are decoded and hashed: here, or by Ray
-    parts.py      what a step kept and dropped, on disk
+    shards.py     what a step kept and dropped, on disk
     run.py        the steps in turn; stops and goes on anywhere
     output.py     what they kept -> the data set, its funnel and its card
-    views.py      the data set in the formats of others
+    exports.py    the data set in the formats of others
+    forge.py      all of it
 """
 
-import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
-
-from firsthand.forge.config import ASKING, ForgeConfig
-from firsthand.forge.engine import Engine
-from firsthand.forge.output import is_whole, write_data_set
-from firsthand.forge.run import Forge, Report, Unanswered, Waiting, work_of
+from firsthand.forge.config import ForgeConfig
+from firsthand.forge.forge import forge, read_answers
+from firsthand.forge.run import Forge, Report, Unanswered, Waiting
 from firsthand.forge.step import STEP_NAMES
-from firsthand.forge.views import write_views
-from firsthand.records import content_id
-from firsthand.run import write_atomically
-from firsthand.teacher import AnswerLog, Endpoint
-from firsthand.teacher.batch import read_batch
-
-
-def forge(
-    config: ForgeConfig,
-    out: Path,
-    *,
-    rehearsal: bool = False,
-    batch_out: Path | None = None,
-    engine: Engine = "local",
-    give_up: bool = False,
-    on_report: Callable[[Report], None] = lambda report: None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Carry out a forge, or what is left of it, and write its data set to `out`; the funnel, and each step's costs.
-
-    `rehearsal` asks nobody: the teacher inside answers. `batch_out` asks nobody either: a step's requests are written
-    to batch files there, and `Waiting` is raised. Raises RecipeError, DataError, BudgetSpent, Outage or
-    Unanswered; nothing is lost then, and the same call goes on.
-    """
-    run = Forge(config, out, rehearsal, batch_out, engine, give_up, on_report)
-    found = run.run()
-    stamp = run.work / "data_set"
-    identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
-    if not (stamp.exists() and stamp.read_text() == identity and is_whole(out)):
-        stamp.unlink(missing_ok=True)
-        write_data_set(config, found, out)
-        write_views(out, config.views)
-        write_atomically(stamp, identity)
-    return json.loads((out / "funnel.json").read_text("utf-8")), run.costs()
-
-
-def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:
-    """Keep what batch files answer; how many answers were new. Raises DataError."""
-    asked = {step: config.teacher(step) for step in ASKING if step != "verify" or config.verify.judge}
-    endpoints = {step: teacher for step, teacher in asked.items() if isinstance(teacher, Endpoint)}
-    with AnswerLog(work_of(out) / "answers.sqlite") as log:
-        return sum(read_batch(file, log, endpoints) for file in files)
-
 
 __all__ = ["STEP_NAMES", "Forge", "ForgeConfig", "Report", "Unanswered", "Waiting", "forge", "read_answers"]

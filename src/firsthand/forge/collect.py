@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from firsthand.data.stream import Refused
 from firsthand.forge.step import Asked, Decision, Dropped, Kept, notes, source_of
 from firsthand.records import Example, Picture, Record, content_id
-from firsthand.sources.stream import Refused
 from firsthand.teacher import Outcome
 
 BANDS = 4

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from firsthand.config import nearest
+from firsthand.data.source import Source
 from firsthand.forge.collect import CollectConfig
 from firsthand.forge.rewrite import RewriteConfig
 from firsthand.forge.split import SplitConfig
 from firsthand.forge.verify import VerifyConfig
 from firsthand.records import Record
-from firsthand.sources.source import Source
 from firsthand.teacher import Budget, Endpoint
 from firsthand.worlds import WORLDS
 

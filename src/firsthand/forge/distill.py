@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from firsthand.answers.stated import CLOSE, OPEN
 from firsthand.forge.step import Asked, Decision, Dropped, Kept, dropped_by, noted, notes, source_of
 from firsthand.forge.teaching import Voice
 from firsthand.forge.templates import Prompt
 from firsthand.records import Example, Trace
-from firsthand.reward.extract import CLOSE, OPEN
 from firsthand.teacher import Answer, Failure, Outcome
 
 STYLE = "distilled"

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from firsthand.data.stream import Refused, stream_rows
 from firsthand.forge.collect import look, written
 from firsthand.forge.config import AnySource, WorldsSource
 from firsthand.forge.step import noted
 from firsthand.records import Example, Picture
-from firsthand.sources.stream import Refused, stream_rows
 from firsthand.worlds import generate
 
 Item = TypeVar("Item")

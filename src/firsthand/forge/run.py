@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from firsthand.data.source import Source
+from firsthand.data.stream import Refused
 from firsthand.errors import FirsthandError, RecipeError
 from firsthand.forge.caption import Caption
 from firsthand.forge.collect import Collect, refused
@@ -25,19 +27,17 @@ from firsthand.forge.config import ASKING, ForgeConfig, Scenes
 from firsthand.forge.distill import Distill
 from firsthand.forge.engine import Engine, mapped
 from firsthand.forge.intake import batches, prepared_part, rows
-from firsthand.forge.parts import Parts, flat
 from firsthand.forge.rewrite import Rewrite
 from firsthand.forge.scenes import MODEL, SceneTeacher
+from firsthand.forge.shards import Parts, flat
 from firsthand.forge.split import Split
 from firsthand.forge.step import STEP_NAMES, Asked, Decision, Kept, Step
 from firsthand.forge.teaching import Voice
 from firsthand.forge.verify import Verify
 from firsthand.records import Example, content_id
 from firsthand.reward import Router
-from firsthand.sources.source import Source
-from firsthand.sources.stream import Refused
 from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Progress
-from firsthand.teacher.batch import write_batch
+from firsthand.teacher.batch_files import write_batch
 
 PART = 500
 """Rows of a part: what a kill can cost a step beside the requests in flight, at most."""

@@ -9,10 +9,10 @@ import random
 import re
 from typing import final
 
+from firsthand.answers.stated import CLOSE, OPEN
 from firsthand.forge.distill import STYLE
 from firsthand.forge.step import Asked, notes
 from firsthand.records import Digit, Example
-from firsthand.reward.extract import CLOSE, OPEN
 from firsthand.teacher import Answer, Failure, Outcome, Request
 
 MODEL = "scenes"

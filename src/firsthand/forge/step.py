@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from firsthand.data.stream import Refused
 from firsthand.records import Example
-from firsthand.sources.stream import Refused
 from firsthand.teacher import Failure, Outcome, Request
 
 STEP_NAMES = ("collect", "caption", "distill", "rewrite", "verify", "split")

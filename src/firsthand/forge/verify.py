@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from firsthand.answers.stated import CLOSE, OPEN
 from firsthand.forge.step import Asked, Decision, Dropped, Kept, dropped_by, noted, notes
 from firsthand.forge.teaching import Voice, delimiter
 from firsthand.forge.templates import Prompt
 from firsthand.records import Example, OpenEnded, Record, Status, Verdict
 from firsthand.reward import Router
-from firsthand.reward.extract import CLOSE, OPEN
 from firsthand.teacher import Failure, Outcome
 
 LONGEST = 2_000

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firsthand.dataset import Prompt
 from firsthand.policy.model import Policy
 from firsthand.policy.packing import Group
+from firsthand.processor import Prompt
 
 
 class Decoder:

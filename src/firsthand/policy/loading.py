@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from firsthand.dataset import family_of
 from firsthand.errors import DataError
+from firsthand.processor import family_of
 
 PROBE = 8
 """Tokens on which an unknown model is tried."""

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from firsthand.dataset import family_of, model_config, vision_ids
 from firsthand.policy.attention import ATTENTION, blocks
 from firsthand.policy.head import Entropy, Head
 from firsthand.policy.loading import freeze_tower, read_model
@@ -19,6 +18,7 @@ from firsthand.policy.lora import Lora, attach, load_adapter, merged, save_adapt
 from firsthand.policy.packing import Group, PackedRows, alone, pack, prompt_positions
 from firsthand.policy.sharing import sharing
 from firsthand.policy.vision import Tower
+from firsthand.processor import family_of, model_config, vision_ids
 
 COMPANIONS = (
     "tokenizer*.json",

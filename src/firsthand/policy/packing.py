@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from firsthand.dataset import Prompt
+from firsthand.processor import Prompt
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from firsthand.dataset import family_of
+from firsthand.processor import family_of
 
 _LOG = logging.getLogger(__name__)
 

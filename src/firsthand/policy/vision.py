@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firsthand.dataset import Prompt
+from firsthand.processor import Prompt
 
 FEATURE_CACHE_BYTES = 2**31
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from firsthand.dataset import Prompt, family_of, model_config, vision_ids
 from firsthand.policy import Group, Policy
 from firsthand.policy.attention import ATTENTION
 from firsthand.policy.decoding import Decoder, PlainDecoder
@@ -30,6 +29,7 @@ from firsthand.policy.lora import attach
 from firsthand.policy.packing import PackedRows, alone
 from firsthand.preflight.ledger import Kernel, Ledger
 from firsthand.preflight.workload import Grid, Row
+from firsthand.processor import Prompt, family_of, model_config, vision_ids
 from firsthand.recipe import Recipe
 from firsthand.rollout.local import inverse_cdf
 

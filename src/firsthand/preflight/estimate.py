@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 
-from firsthand.dataset import PIXEL_CACHE_BYTES
 from firsthand.policy.vision import FEATURE_CACHE_BYTES
 from firsthand.preflight.blueprint import Blueprint, Picture, Rollout, Size, Update
 from firsthand.preflight.ledger import Kernel
@@ -27,6 +26,7 @@ from firsthand.preflight.workload import (
     samples,
     worst_replies,
 )
+from firsthand.processor import PIXEL_CACHE_BYTES
 from firsthand.recipe import Recipe
 from firsthand.trainer.update import forward_budget
 

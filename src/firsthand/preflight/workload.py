@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firsthand.dataset import Encoder, family_of, model_config
 from firsthand.policy.head import Entropy
+from firsthand.processor import Encoder, family_of, model_config
 from firsthand.recipe import RENDERED, Recipe
 from firsthand.records import Example, Trace
-from firsthand.scorers import router_of
+from firsthand.reward.build import router_of
 from firsthand.trainer.gather import check
 
 SAMPLE = 32

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from firsthand.answers.ground_truth import typed_gold
 from firsthand.errors import DataError
-from firsthand.reward.golds import typed_gold
 from firsthand.reward.router import Router
 
 TrlReward = Callable[..., list[float | None]]

@@ -7,12 +7,11 @@ The answer block holds boxes as JSON or as text; words around them are ignored. 
 unless the gold box knows its picture's size: then normalised and absolute coordinates are told apart and converted.
 """
 
-import re
 from math import inf
 from typing import Literal
 
+from firsthand.answers.boxes import area, read_boxes
 from firsthand.records import Box, Corners, Status, Verdict
-from firsthand.reward.extract import plain
 from firsthand.reward.verdicts import failed, shown, unparsed
 
 BoxScore = Literal["iou", "stepped"]
@@ -20,15 +19,6 @@ STEPS = ((0.8, 1.0), (0.7, 0.7), (0.6, 0.6), (0.5, 0.5))
 """Above an IoU, what a box earns (ScoreRS: 0.5 above 0.5, and 0.1, 0.2 or 0.5 more above 0.6, 0.7 and 0.8)."""
 MOST_BOXES = 64
 """Boxes of one reply that are matched (ours)."""
-
-# At most 9 digits before the point: float() of 400 digits is infinite, and an IoU of infinities is not a number.
-_NUMBER = r"\s*(-?(?:[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}))\s*"
-_FOUR = ",".join([_NUMBER] * 4)
-_CORNERS = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"))
-_NAMED = "|".join(r"\s*,\s*".join(rf"[\"']?{name}[\"']?\s*[:=]?{_NUMBER}" for name in names) for names in _CORNERS)
-_PAIR = rf"[\[(]{_NUMBER},{_NUMBER}[\])]"
-BOX = re.compile(rf"\[{_FOUR}\]|\({_FOUR}\)|{_NAMED}|{_PAIR}\s*(?:,|to|and)?\s*{_PAIR}")
-BARE = re.compile(rf"{_FOUR}|" + r"\s+".join([_NUMBER] * 4))
 
 
 def judge_box(content: str, gold: Box, score: BoxScore = "iou") -> Verdict:
@@ -57,14 +47,6 @@ def earned(overlap: float, score: BoxScore) -> float:
     return next((worth for bound, worth in STEPS if overlap > bound), 0.0)
 
 
-def read_boxes(text: str) -> list[Corners]:
-    """Every box in the text, in order: `[..]`, `(..)`, `x1: .., y1: ..`, two corners, or nothing but four numbers."""
-    text = plain(text)
-    found = list(BOX.finditer(text)) or [m for m in [BARE.fullmatch(text)] if m]
-    numbers = [[float(group) for group in match.groups() if group is not None] for match in found]
-    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in numbers]
-
-
 def in_units_of(gold: Box, box: Corners) -> Corners:
     """The box in the gold's coordinates, where the picture's size is known and one of the two is normalised."""
     if gold.size is None or _is_normalised(box) == all(_is_normalised(b) for b in gold.boxes):
@@ -88,11 +70,6 @@ def matched(boxes: list[Corners], golds: tuple[Corners, ...]) -> list[float]:
             used_golds.add(j)
             overlaps.append(overlap)
     return overlaps
-
-
-def area(box: Corners) -> float:
-    """The box's area; 0 when its corners are in the wrong order."""
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
 def iou(a: Corners, b: Corners) -> float:

@@ -4,9 +4,9 @@ The answer must be one number, in any of the notations of numerals.py: `7`, `7.0
 Two numbers, a sum or a sentence are not read: in an answer block nobody should have to guess which number counts.
 """
 
+from firsthand.answers.numbers import read_number, same_number
+from firsthand.answers.stated import plain
 from firsthand.records import Digit, Verdict
-from firsthand.reward.extract import plain
-from firsthand.reward.numerals import read_number, same_number
 from firsthand.reward.verdicts import compared, failed, unparsed
 
 

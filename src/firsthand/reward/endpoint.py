@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 from firsthand.errors import RecipeError
 from firsthand.reward.open_ended import Context, ScoringFailed
-from firsthand.reward.pool import DeadlineExceeded
 from firsthand.reward.verdicts import shown
 from firsthand.teacher import Message
 from firsthand.teacher.endpoint import content_of, data_url
+from firsthand.workers.pool import DeadlineExceeded
 
 LONGEST_RESPONSE = 1 << 20
 """Bytes of a response that are read (ours)."""

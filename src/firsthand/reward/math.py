@@ -12,11 +12,11 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Any
 
+from firsthand.answers.numbers import Number, read_number, same_number
+from firsthand.answers.stated import plain
 from firsthand.records import Expression, Status, Verdict
-from firsthand.reward.extract import plain
-from firsthand.reward.numerals import Number, read_number, same_number
-from firsthand.reward.pool import DeadlineExceeded, WorkerDied
 from firsthand.reward.verdicts import compared, failed, shown, unparsed
+from firsthand.workers.pool import DeadlineExceeded, WorkerDied
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 """Send a request to a worker and wait for its answer; raises DeadlineExceeded and WorkerDied."""

@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 
 from firsthand.errors import DataError
 from firsthand.records import Example, OpenEnded, Picture, Record, Status, Verdict
-from firsthand.reward.pool import DeadlineExceeded
 from firsthand.reward.verdicts import failed, shown
+from firsthand.workers.pool import DeadlineExceeded
 
 REMEMBERED = 10_000
 """Scores that are kept (ours): those of references are needed for every reply."""

@@ -9,17 +9,17 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from firsthand.answers.stated import CLOSE, OPEN, extract
 from firsthand.errors import DataError
 from firsthand.records import Answer, Example, OpenEnded, Status, Verdict
 from firsthand.reward.box import BoxScore, judge_box
 from firsthand.reward.choice import judge_choice
 from firsthand.reward.digit import judge_digit
-from firsthand.reward.extract import CLOSE, OPEN, extract
 from firsthand.reward.math import judge_math
 from firsthand.reward.open_ended import Context, OpenVerifier
-from firsthand.reward.pool import WorkerPool
 from firsthand.reward.user import UserReward
 from firsthand.reward.verdicts import unparsed
+from firsthand.workers.pool import WorkerPool
 
 Verifier = Callable[[str, Any], Verdict]
 """(content of the answer block, gold answer of the verifier's kind) -> verdict."""

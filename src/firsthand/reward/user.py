@@ -13,10 +13,11 @@ from typing import Any, final
 from firsthand.errors import RecipeError
 from firsthand.records import Answer, Choice, Status, Verdict
 from firsthand.reward.open_ended import Context
-from firsthand.reward.pool import DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
 from firsthand.reward.verdicts import failed, shown
+from firsthand.workers import pool
+from firsthand.workers.pool import DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
 
-SCRIPT = Path(__file__).with_name("call.py")
+SCRIPT = Path(pool.__file__).with_name("user_function.py")
 FUNCTION_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 

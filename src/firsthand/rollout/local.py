@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firsthand.dataset import Encoder, Prompt
 from firsthand.policy import Policy
 from firsthand.policy.decoding import Decoder, PlainDecoder
+from firsthand.processor import Encoder, Prompt
 from firsthand.records import Reply, StopReason, content_id
 from firsthand.rollout.sampler import OnReply, Sampling, ignore
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from firsthand.dataset import Prompt
+from firsthand.processor import Prompt
 from firsthand.records import Record, Reply
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from firsthand.dataset import Encoder, Prompt
+from firsthand.processor import Encoder, Prompt
 from firsthand.records import Reply, StopReason
 from firsthand.rollout.sampler import OnReply, Sampling, ignore
 

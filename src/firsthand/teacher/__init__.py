@@ -11,12 +11,12 @@ desk.py         many requests at once: in order, in flat memory, nothing asked t
 batch.py        requests and answers as batch files, for servers that work offline
 """
 
-from firsthand.teacher.batch import read_batch, write_batch
+from firsthand.teacher.batch_client import Desk, Progress
+from firsthand.teacher.batch_files import read_batch, write_batch
 from firsthand.teacher.budget import Budget, BudgetSpent, Outage
-from firsthand.teacher.desk import Desk, Progress
 from firsthand.teacher.endpoint import Endpoint, InFlight
 from firsthand.teacher.log import AnswerLog, Spent
-from firsthand.teacher.nouns import Answer, Failure, Message, Outcome, Reason, Request, Scribe, Teacher
+from firsthand.teacher.types import Answer, Failure, Message, Outcome, Reason, Request, Scribe, Teacher
 
 __all__ = [
     "Answer",

@@ -8,7 +8,7 @@ from firsthand.errors import FirsthandError, RecipeError
 from firsthand.records import Record
 from firsthand.teacher.endpoint import Endpoint
 from firsthand.teacher.log import Spent
-from firsthand.teacher.nouns import Failure, Outcome
+from firsthand.teacher.types import Failure, Outcome
 
 IN_A_ROW = 20
 """Requests given up, one after the other and without an answer between, that are an outage (ours)."""

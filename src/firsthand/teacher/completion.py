@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, ValidationError
 
-from firsthand.teacher.nouns import Answer, Failure, Outcome, Reason
+from firsthand.teacher.types import Answer, Failure, Outcome, Reason
 
 TRANSIENT = {408, 409, 425, 429}
 """These pass, and all from 500 on do."""

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from firsthand.errors import RecipeError
 from firsthand.records import Picture, Record, png
-from firsthand.teacher.nouns import Message, Outcome, Request
+from firsthand.teacher.types import Message, Outcome, Request
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SENT = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self, TypeVar, final
 from pydantic import TypeAdapter
 
 from firsthand.errors import DataError
-from firsthand.teacher.nouns import Answer, Failure, Outcome
+from firsthand.teacher.types import Answer, Failure, Outcome
 
 T = TypeVar("T")
 

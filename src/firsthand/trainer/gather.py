@@ -6,9 +6,9 @@ import random
 import time
 from collections.abc import Sequence
 
-from firsthand.dataset import Encoder, Prompt
 from firsthand.errors import DataError, RecipeError
 from firsthand.objective import Mixed, Sampled, group_advantage
+from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Judged, Reply, StopReason, Trace
 from firsthand.reward import Router

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from firsthand.dataset import Encoder
 from firsthand.policy import AdapterOff, Policy
+from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
 from firsthand.run import Run, write_atomically
 

@@ -11,7 +11,7 @@ Facts are VLMEvalKit's of August 2026; benchmarks/vs_vlmevalkit.py compares both
 """
 
 from firsthand.evaluation.leaderboard.judging import NO_JUDGE, Judge, Pair, Scoring, Unmarked, mark_all
-from firsthand.evaluation.leaderboard.marking import ODDITIES, Marked, Question
 from firsthand.evaluation.leaderboard.prompts import VERSION
+from firsthand.evaluation.leaderboard.scorer import ODDITIES, Marked, Question
 
 __all__ = ["NO_JUDGE", "ODDITIES", "VERSION", "Judge", "Marked", "Pair", "Question", "Scoring", "Unmarked", "mark_all"]

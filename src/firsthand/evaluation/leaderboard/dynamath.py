@@ -4,8 +4,8 @@ import json
 import math
 from typing import NamedTuple
 
-from firsthand.evaluation.leaderboard.marking import Cells, Marked, Marking, Question, through_a_file
 from firsthand.evaluation.leaderboard.prompts import FORMS, SHORT, SHORT_SYSTEM, filled
+from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question, through_a_file
 
 CHOICE, FLOAT = "multiple choice", "float"
 KEY = "short answer"

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self, final
 
 from firsthand.evaluation.leaderboard import dynamath, logicvista, mathverse, mathvision, mathvista, wemath
-from firsthand.evaluation.leaderboard.marking import Cells, Marked, Marking, Question
 from firsthand.evaluation.leaderboard.prompts import VERSION
+from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question
 from firsthand.records import Record, content_id
-from firsthand.reward.pool import WorkerDied, WorkerPool
 from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Message, Outcome, Request
+from firsthand.workers.pool import WorkerDied, WorkerPool
 
 Scoring = Literal["mathvista", "mathvision", "mathverse", "dynamath", "wemath", "logicvista"]
 EQUAL = Path(__file__).with_name("equal.py")

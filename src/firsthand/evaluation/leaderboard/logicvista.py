@@ -1,7 +1,7 @@
 """LogicVista: a judge names the letters, one or several, and all of them must be right (arXiv:2407.04973)."""
 
-from firsthand.evaluation.leaderboard.marking import Cells, Marked, Marking, Question, through_a_file
 from firsthand.evaluation.leaderboard.prompts import LETTERS_OF, filled
+from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question, through_a_file
 
 ATTEMPTS = 5
 """How often the judge is asked until it writes capital letters alone, each time at a temperature that is 0.5 higher."""

@@ -1,7 +1,7 @@
 """MathVerse: one judge takes the answer from the reply, another compares it with the gold (arXiv:2403.14624)."""
 
-from firsthand.evaluation.leaderboard.marking import Cells, Marked, Marking, Question, through_a_file
 from firsthand.evaluation.leaderboard.prompts import CONSISTENT, EXTRACT, filled
+from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question, through_a_file
 
 ATTEMPTS = 5
 """How often the second judge is asked, each time at a temperature that is 0.5 higher."""

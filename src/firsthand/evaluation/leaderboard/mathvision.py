@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from firsthand.evaluation.leaderboard.marking import Cells, Marked, Marking, Question, through_a_file
 from firsthand.evaluation.leaderboard.matching import infer_option
 from firsthand.evaluation.leaderboard.mathvista import options_of
 from firsthand.evaluation.leaderboard.prompts import TAKE_ANSWER, filled
-from firsthand.reward.pool import DeadlineExceeded
+from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question, through_a_file
+from firsthand.workers.pool import DeadlineExceeded
 
 DEADLINE_S = 30.0
 """Of one comparison, as there."""

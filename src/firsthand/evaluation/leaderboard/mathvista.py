@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from firsthand.evaluation.leaderboard.marking import Cells, Marked, Marking, Question, through_a_file
+from firsthand.data.fields import literal
 from firsthand.evaluation.leaderboard.matching import by_letter, infer_option
 from firsthand.evaluation.leaderboard.prompts import TAKE_ANSWER, filled
-from firsthand.sources.fields import literal
+from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question, through_a_file
 
 
 def mark(cells: Cells, reply: str) -> Marking:

@@ -2,11 +2,11 @@
 
 import random
 
-from firsthand.evaluation.leaderboard.marking import MISSING, Cells, Marked, Marking, Question, through_a_file
+from firsthand.data.answers import LETTERS
 from firsthand.evaluation.leaderboard.matching import NONE_OF_THEM, infer_option
 from firsthand.evaluation.leaderboard.prompts import CHOOSE, filled
+from firsthand.evaluation.leaderboard.scorer import MISSING, Cells, Marked, Marking, Question, through_a_file
 from firsthand.records import content_id
-from firsthand.sources.answers import LETTERS
 
 ATTEMPTS = 3
 

@@ -1,0 +1,80 @@
+r"""Option letters as people write them: which option a text names, by its letter or by its full text.
+
+Read as option A: `A`, `a`, `A)`, `(A)`, `[A]`, `A.`, `A:`, `Option A`, `A is correct`, `\boxed{A}`, `选A`, `A. <text>`
+and, when the options are known, the text of option A alone. A reply that names two options, or whose letter and text
+disagree, is not read.
+"""
+
+import re
+from typing import NamedTuple
+
+from firsthand.answers.stated import plain
+
+_CALLED = r"(?:(?:option|choice|answer)\s+|选项?\s*|选择\s*)?"
+_IS_RIGHT = r"(?:\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?)?"
+# re.ASCII: without it, IGNORECASE lets the Kelvin sign pass for a K and the long s for an S.
+LETTER_ALONE = re.compile(
+    rf"{_CALLED}(?:\(([A-Z])\)|\[([A-Z])\]|\{{([A-Z])\}}|([A-Z])[.):,]?){_IS_RIGHT}[.!]?", re.IGNORECASE | re.ASCII
+)
+LETTER_AND_TEXT = re.compile(
+    rf"{_CALLED}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):]|\s+[-–—]\s))\s*(\S.*)", re.IGNORECASE | re.ASCII | re.DOTALL
+)
+LETTER_BEFORE_ITS_TEXT = re.compile(rf"{_CALLED}([A-Z])[,\s]\s*(\S.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+ANOTHER_LETTER = re.compile(
+    r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|(?:\b(?:or|and|not|nor|either|both|maybe|also)\b|[,/&;|或和])[\s(\[]*[A-Z](?![A-Za-z])",
+    re.ASCII,
+)
+
+
+class Reading(NamedTuple):
+    """The letter that was read, or None and the reason why there is none."""
+
+    letter: str | None
+    why: str = ""
+
+
+def read_letter(text: str, options: tuple[str, ...]) -> Reading:
+    """Which option the text names; `options` are the options' texts in letter order, empty when they are not known."""
+    text = plain(text.replace("**", ""))
+    if alone := LETTER_ALONE.fullmatch(text):
+        return _within(_first(alone), options)
+    named = [chr(ord("A") + i) for i, option in enumerate(options) if _same(text, option)]
+    if len(named) == 1:
+        return Reading(named[0])
+    if named:
+        return Reading(None, f"the text of {len(named)} options")
+    both = LETTER_AND_TEXT.fullmatch(text) or (LETTER_BEFORE_ITS_TEXT.fullmatch(text) if options else None)
+    return Reading(None, "expected one option letter") if both is None else _with_text(both, options)
+
+
+def _with_text(both: re.Match[str], options: tuple[str, ...]) -> Reading:
+    """A letter and a text: they must agree when the options are known, and else name no other letter."""
+    reading, text = _within(_first(both), options), both[both.re.groups]
+    if reading.letter is None:
+        return reading
+    if options and not _same(text, options[ord(reading.letter) - ord("A")]):
+        return Reading(None, f"the text beside {reading.letter} is not the text of option {reading.letter}")
+    if not options and ANOTHER_LETTER.search(text):
+        return Reading(None, "names more than one option")
+    return reading
+
+
+def _first(found: re.Match[str]) -> str:
+    """The letter, whichever brackets it stood in."""
+    return next(group for group in found.groups() if group)
+
+
+def _within(letter: str, options: tuple[str, ...]) -> Reading:
+    letter = letter.upper()
+    if options and ord(letter) - ord("A") >= len(options):
+        return Reading(None, f"there is no option {letter}, only {len(options)} options")
+    return Reading(letter)
+
+
+def _same(text: str, option: str) -> bool:
+    return _folded(text) == _folded(option)
+
+
+def _folded(text: str) -> str:
+    """Case, spacing, wrappers and a final full stop do not make another option."""
+    return " ".join(plain(text).casefold().split()).removesuffix(".").strip()

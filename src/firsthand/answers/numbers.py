@@ -1,0 +1,142 @@
+r"""Numbers as people write them, read exactly: `7`, `1,000`, `2 1/2`, `\frac{5}{2}`, `50%`, `12 cm`, `七`, `seven`.
+
+The text must be one number and, at most, its unit. Whatever could be two numbers, a range, a product or a variable is
+not read. ASCII digits only: Python's own int() also takes look-alikes of other scripts. No exponents: nobody counts to
+1e999999999.
+"""
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from firsthand.answers.stated import plain
+from firsthand.answers.units import KNOWN_UNITS, read_unit
+
+MINUS_SIGN = "\u2212"
+_GROUPS = r"[0-9]{1,3}(?:(?:,|\{,\}|\\,|\\!|[\u00a0\u2009\u202f'])[0-9]{3})+"
+_DECIMAL = rf"(?:(?:{_GROUPS}|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
+_MARKED = r"\\[dt]?frac\s*\{\s*[0-9]+\s*\}\s*\{\s*[0-9]+\s*\}|\\[dt]?frac\s*[0-9]\s*[0-9]|[½⅓⅔¼¾]"
+_RATIO = rf"[0-9]+\s*/\s*[0-9]+|{_MARKED}"
+NUMBER = re.compile(
+    rf"(?:[A-Za-z]\s*=\s*)?(?P<sign>[+-]?)\s*(?P<money>\\?\$|[€£¥])?\s*"
+    rf"(?:(?P<whole>[0-9]+)(?:\s+(?P<part>{_RATIO})|(?P<close>{_MARKED}))"
+    rf"|(?P<ratio>{_RATIO})|(?P<decimal>{_DECIMAL}))"
+)
+VULGAR = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4)}
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+WORDS = (
+    {word: value for value, word in enumerate(_ONES.split())}
+    | {ten: 10 * place for place, ten in enumerate(_TENS.split(), start=2)}
+    | {f"{t}-{o}": 10 * p + v for p, t in enumerate(_TENS.split(), 2) for v, o in enumerate(_ONES.split()[1:10], 1)}
+)
+"""English number words up to ninety-nine."""
+
+_HAN = "零一二三四五六七八九"
+_HAN_DIGITS = {digit: value for value, digit in enumerate(_HAN)} | {"〇": 0, "两": 2}
+_D = "[一二两三四五六七八九]"
+HAN_SECTION = re.compile(rf"(?:({_D})千)?(?:零?({_D})百)?(?:零?({_D}?)(十))?(?:零?({_D}))?")
+_ANY = "[零〇一二两三四五六七八九十百千]"
+HAN = re.compile(rf"(负?)(百分之)?(?:({_ANY}+)万)?({_ANY}*)(?:点([零〇一二三四五六七八九]+))?")
+
+PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent\b)", re.IGNORECASE)
+
+
+class Number(NamedTuple):
+    """One number as it was written."""
+
+    value: Fraction
+    """Exact; of `50%`, 50."""
+    percent: bool = False
+    unit: str = ""
+    """The canonical name of a known unit; empty without one."""
+    is_decimal: bool = False
+    """Written with a decimal point, so perhaps rounded."""
+
+
+def read_number(text: str) -> Number | None:
+    """The number that the text is, or None when it is anything but one number with, at most, its unit."""
+    text = plain(plain(text).removesuffix(".")).replace(MINUS_SIGN, "-")
+    if found := NUMBER.match(text):
+        return _with_unit(_number(found), text[found.end() :], (found["money"] or "").lstrip("\\"))
+    word = text.lower().split(" ")[0] if text[:1].isalpha() else ""
+    if word in WORDS:
+        return _with_unit(Number(Fraction(WORDS[word])), text[len(word) :], "")
+    return _chinese(text)
+
+
+def same_number(got: Number, gold: Number) -> bool:
+    """Equal values in units that do not contradict each other.
+
+    Where only one of the two has a percent sign, the number before it or its hundredth may be meant, as in math-verify.
+    """
+    if got.unit and gold.unit and got.unit != gold.unit:
+        return False
+    if got.value == gold.value:
+        return True
+    if got.percent == gold.percent:
+        return False
+    return (got.value / 100 == gold.value) if got.percent else (gold.value / 100 == got.value)
+
+
+def _number(found: re.Match[str]) -> Number | None:
+    sign = -1 if found["sign"] == "-" else 1
+    if found["decimal"]:
+        digits = re.sub(r"[^0-9.]", "", found["decimal"])
+        return Number(sign * Fraction(digits), is_decimal="." in digits)
+    part = _ratio(found["part"] or found["close"] or found["ratio"])
+    return None if part is None else Number(sign * (int(found["whole"] or 0) + part))
+
+
+def _ratio(text: str) -> Fraction | None:
+    above, below = VULGAR[text] if text in VULGAR else (int(n) for n in _two_numbers(text))
+    return Fraction(above, below) if below else None
+
+
+def _two_numbers(text: str) -> list[str]:
+    numbers = re.findall(r"[0-9]+", text)
+    return numbers if len(numbers) == 2 else list(numbers[0])  # \frac12
+
+
+def _with_unit(number: Number | None, rest: str, money: str) -> Number | None:
+    """The number with what follows it as percent sign or unit; None when what follows is neither."""
+    if number is None:
+        return None
+    if percent := PERCENT.match(rest):
+        number, rest = number._replace(percent=True), rest[percent.end() :]
+    unit = read_unit(rest)
+    if unit is None or (unit and number.percent) or (unit and money and unit != KNOWN_UNITS[money]):
+        return None
+    return number._replace(unit=unit or KNOWN_UNITS.get(money, ""))
+
+
+def _chinese(text: str) -> Number | None:
+    found = HAN.match(text)
+    if found is None or not (found[3] or found[4]):
+        return None
+    above, below = _section(found[3] or ""), _section(found[4])
+    if above is None or below is None or (found[3] and found[4] and len(found[4]) == 1 and found[4] != "零"):
+        return None  # 三万五 is short for 35,000 and looks like 30,005
+    value = Fraction(above * 10_000 + below)
+    if found[5]:
+        value += Fraction(int("".join(str(_HAN_DIGITS[d]) for d in found[5])), 10 ** len(found[5]))
+    number = Number(-value if found[1] else value, percent=bool(found[2]), is_decimal=bool(found[5]))
+    return _with_unit(number, text[found.end() :], "")
+
+
+def _section(text: str) -> int | None:
+    """Up to 9,999 in Chinese: with 十百千, or as a row of digits (二〇二六)."""
+    if text and all(digit in _HAN_DIGITS for digit in text):
+        return int("".join(str(_HAN_DIGITS[digit]) for digit in text))
+    found = HAN_SECTION.fullmatch(text)
+    if found is None:
+        return None
+    thousands, hundreds, tens, ten, ones = found.groups()
+    if ones and (thousands or hundreds) and not ten and "零" not in text:
+        return None  # 二百五 is short for 250 and looks like 205
+    value = 1000 * _HAN_DIGITS.get(thousands, 0) + 100 * _HAN_DIGITS.get(hundreds, 0) + _HAN_DIGITS.get(ones, 0)
+    return value + (10 * _HAN_DIGITS.get(tens or "一", 1) if ten else 0)

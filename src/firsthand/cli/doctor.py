@@ -1,0 +1,74 @@
+"""`firsthand doctor`: what this machine has, what works with it, and what to do about what does not."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from typing import NamedTuple
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "math-verify", "pillow", "pyarrow")
+OPTIONAL = {
+    "sklearn": "the digits world: pip install 'firsthand[demo]'",
+}
+
+
+class Finding(NamedTuple):
+    """One line of the examination; `ok` is None for what is merely absent and optional."""
+
+    ok: bool | None
+    what: str
+
+
+def examine() -> int:
+    """Print the findings; 1 when something that firsthand needs is broken, else 0."""
+    findings = list(_findings())
+    for ok, what in findings:
+        print({True: "  ok   ", False: "BROKEN ", None: "  --   "}[ok] + what)
+    return int(any(ok is False for ok, _ in findings))
+
+
+def _findings() -> Iterator[Finding]:
+    yield Finding(True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    disk = shutil.disk_usage(".").free >> 30
+    yield Finding(True, f"{os.cpu_count()} processors, {_memory_gib():.0f} GiB of memory, {disk} GiB of disk free")
+    for name in PACKAGES:
+        try:
+            yield Finding(True, f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(False, f"{name} is missing: pip install firsthand")
+    yield from _accelerator()
+    yield _small_model()
+    for module, use in OPTIONAL.items():
+        found = importlib.util.find_spec(module) is not None
+        yield Finding(True if found else None, module if found else f"{module} is not installed ({use})")
+
+
+def _accelerator() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            yield Finding(True, f"GPU {index}: {properties.name}, {properties.total_memory >> 30} GiB")
+    else:
+        yield Finding(None, f"no GPU: the demo runs on {torch.get_num_threads()} CPU threads")
+
+
+def _small_model() -> Finding:
+    """Load the shipped model and answer one question: the shortest proof that everything fits together."""
+    from firsthand.policy import Policy
+    from firsthand.processor import Encoder
+    from firsthand.rollout import LocalSampler, Sampling
+    from firsthand.worlds import SMALL, generate
+
+    encoder = Encoder.load(SMALL)
+    prompt = encoder.prompt(generate("count", "test", 1)[0])
+    sampler = LocalSampler(Policy.load(SMALL), encoder)
+    reply = sampler.sample([prompt], 1, Sampling(max_new_tokens=96, temperature=0))[0][0]
+    return Finding(True, f"the small model answers a question about a picture: {reply.text}")
+
+
+def _memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -1,0 +1,125 @@
+"""What a terminal shows of a summary."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from firsthand.config import read_yaml
+from firsthand.evaluation.benchmarks.spec import SHIPPED, names
+from firsthand.evaluation.leaderboard import ODDITIES
+from firsthand.evaluation.protocol import Protocol
+
+WIDTH = 120
+
+
+def show(summary: Path) -> None:
+    """The table of a summary, the protocol, and everything that a reader must know of its numbers."""
+    content: dict[str, Any] = json.loads(summary.read_text())
+    terminal = Console(highlight=False)
+    if not terminal.is_terminal:
+        terminal = Console(highlight=False, width=WIDTH)  # a pipe would have 80 columns, and cut numbers off
+    judged = any("leaderboard" in part for part in content["benchmarks"].values())
+    scorers = ("strict", "leaderboard") if judged else ("strict",)
+    table = Table("benchmark", *(f"{scorer} (95 %)" for scorer in scorers), "cut", "unread", "rows", box=box.SIMPLE)
+    for name, part in content["benchmarks"].items():
+        headline = part["strict"]["headline"]
+        title = name if headline == "accuracy" else f"{name}, {headline}"
+        rates = [_percent(part.get(key)) for key in ("truncated", "unparsed")]
+        table.add_row(title, *(_cell(part.get(s, {})) for s in scorers), *rates, f"{part['benchmark']['rows']:,}")
+        for k, value in part.get("pass_at", {}).items():
+            table.add_row(f"  pass@{k}", _percent(value), *[""] * (len(scorers) + 2))
+        for extra in ("average", "loose"):
+            if extra in part["strict"]:
+                table.add_row(f"  {extra}", *(_cell(part.get(s, {}).get(extra, {})) for s in scorers), "", "", "")
+    if "average" in content:
+        table.add_section()
+        table.add_row("average", *(_cell(content["average"][s]) for s in scorers), "", "", "")
+    terminal.print(f"{content['title']}: {content['model']}")
+    terminal.print(table)
+    for line in notes(content):
+        terminal.print(line, soft_wrap=True)
+    for part in content["benchmarks"].values():
+        for run in part["runs"]:
+            terminal.print(f"replies: {summary.parent / run}", soft_wrap=True)
+
+
+def notes(content: Mapping[str, Any]) -> list[str]:
+    """How the numbers were made, and what is behind them that a table does not show."""
+    lines: list[str] = []
+    for name, part in content["benchmarks"].items():
+        seeds = f"; seeds {', '.join(map(str, part['seeds']))}" if len(part["seeds"]) > 1 else ""
+        line = f"protocol: {Protocol.model_validate(part['protocol']).line()}{seeds}"
+        lines += [line] if line not in lines else []
+        board, file = part.get("leaderboard"), part["benchmark"]
+        if "published_rows" in file:
+            lines.append(f"{name}: {file['rows']:,} rows, where the published file has {file['published_rows']:,}")
+        if part["strict"]["unmeasured"]:
+            lines.append(f"{name}: {part['strict']['unmeasured']:,} replies could not be measured by strict rules")
+        if board is None:
+            continue
+        if "judge" in board:
+            line = f"judge: {board['judge']['model']}, version {board['judge']['prompts']} of the prompts"
+            lines += [line] if line not in lines else []
+        if "absent" in board:
+            lines.append(
+                f"{name}: no leaderboard number: {board['absent']} ({sum(board['undecided'].values()):,} replies)"
+            )
+        else:
+            lines += [f"{name}: {n:,} replies without a mark: {why}" for why, n in board["undecided"].items()]
+        lines += (
+            []
+            if "absent" in board
+            else [
+                f"{name}: {count['right']:,} right and {count['wrong']:,} wrong because {ODDITIES[key]}"
+                for key, count in board["oddities"].items()
+            ]
+        )
+        if board["disagreements"]:
+            lines.append(
+                f"{name}: strict and leaderboard differ on {board['disagreements']:,} replies, listed in the run"
+            )
+    for scorer, average in content.get("average", {}).items():
+        if "partial" in average:
+            lines.append(f"the {scorer} average is partial, because that of {', '.join(average['partial'])} is")
+        if "absent" in average:
+            lines.append(f"no {scorer} average: {average['absent']}")
+    return lines
+
+
+def show_benchmarks() -> None:
+    """What ships here, a line each."""
+    for name in names():
+        content = read_yaml(SHIPPED / f"{name}.yaml")
+        parts = content.get("benchmarks")
+        what = f"= {', '.join(parts)}" if parts else _places(content)
+        print(f"{name:<22} {content['title']:<62} {what}")
+
+
+def _places(content: Mapping[str, Any]) -> str:
+    if "worlds" in content:
+        return "rendered"
+    rows = f"{content['rows']:,} rows" if "rows" in content else ""
+    return ", ".join(part for part in (rows, content["files"][0], "hub" if "hub" in content else "") if part)
+
+
+def _cell(table: Mapping[str, Any]) -> str:
+    """An unmeasured value is a dash, never a 0. In percent, as leaderboards have it."""
+    if "value" not in table:
+        return "-"
+    low, high = table["ci95"]
+    part = f", of {table['replies'] - table['unmeasured']:,} replies in {table['replies']:,}" if is_part(table) else ""
+    return f"{100 * table['value']:.1f}" + ("" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})") + part
+
+
+def is_part(table: Mapping[str, Any]) -> bool:
+    """Whether replies were left out."""
+    return bool(table.get("unmeasured"))
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

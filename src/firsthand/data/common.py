@@ -1,0 +1,199 @@
+"""One row -> one Example: the part that all sources share. No filtering and no judgement, only what the row says.
+
+The columns are `question`, `answer`, `image` or `images`, and, where the data has them, `kind`, `choices` or
+`options`, `id`, `family`, `system`, `trace` or `solution`. All others go to `Example.meta`.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from firsthand.data.answers import LETTERS, plain_text, typed_answer
+from firsthand.data.images import PictureDoor
+from firsthand.data.rows import BadRow, Cells, Row, is_missing, shown
+from firsthand.data.text import check_cells
+from firsthand.records import Answer, Box, Example, Picture, Trace
+
+MARK = "<image>"
+"""Stands in a question where a picture belongs."""
+
+TRACE_STYLE = "plain"
+"""The style of a demonstration that a user brings: the one a recipe takes unless it says otherwise."""
+
+_PICTURES = ("image", "images")
+_KNOWN = {"question", "answer", *_PICTURES, "kind", "choices", "options", "id", "family", "system", "trace"}
+_LOOKALIKES = {"image_path", "image_paths", "image_file", "file_name", "img", "imgs", "picture", "pictures", "photo"}
+
+
+class RowReader:
+    """Turns rows into examples; remembers checked pictures and the columns that could not be kept."""
+
+    def __init__(self, door: PictureDoor, kind: str | None) -> None:
+        self._door = door
+        self._kind = kind
+        self.ignored: dict[str, str] = {}
+        """Column -> type of its first value that JSON cannot hold."""
+
+    def example(self, cells: Cells, row: Row) -> Example:
+        """The row as an Example. Raises BadRow on the first thing that is wrong with it."""
+        check_cells(cells)
+        _refuse_lookalikes(cells)
+        cells = {column: value for column, value in cells.items() if not is_missing(value)}
+        pictures = self._pictures(cells, row)
+        options = _options(cells)
+        answer = typed_answer(_needed(cells, "answer"), cells.get("kind", self._kind), options)
+        question = with_options(placed(_needed_text(cells, "question"), len(pictures)), options)
+        demonstration = "trace" if "trace" in cells else "solution"
+        return Example(
+            id=_identity(cells),
+            question=question,
+            images=pictures,
+            answer=_sized(answer, pictures),
+            family=_text(cells, "family"),
+            system=_text(cells, "system") or None,
+            traces=_traces(cells, demonstration, answer),
+            meta=self._meta({c: v for c, v in cells.items() if c not in _KNOWN and c != demonstration}),
+        )
+
+    def _pictures(self, cells: Cells, row: Row) -> tuple[Picture, ...]:
+        column = _one_of(cells, "image", "images")
+        value = cells.get(column)
+        if not isinstance(value, list | tuple):
+            return () if value is None else (self._door.admit(value, row.folder, column),)
+        return tuple(self._door.admit(v, row.folder, f"{column}[{i}]") for i, v in enumerate(value))
+
+    def _meta(self, rest: Cells) -> Cells:
+        kept = {column: value for column, value in rest.items() if is_json(value)}
+        for column in rest.keys() - kept.keys():
+            self.ignored.setdefault(column, type(rest[column]).__name__)
+        return kept
+
+
+def is_json(value: object) -> bool:
+    """Whether JSON can hold a value exactly; NaN and infinities are not JSON."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_json(v) for key, v in value.items())
+    if isinstance(value, list):
+        return all(is_json(v) for v in value)
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def placed(question: str, pictures: int) -> str:
+    """The question in normal form: pictures come first, or each stands where its `<image>` mark is.
+
+    A question without marks, and one that begins with all of them, mean the same, so the latter loses its marks.
+    Raises BadRow when there are marks, but not one per picture.
+    """
+    marks = question.count(MARK)
+    if marks not in (0, pictures):
+        got = f"{marks} {'mark' if marks == 1 else 'marks'} and {pictures} {'image' if pictures == 1 else 'images'}"
+        remedy = "add what is missing, or remove all marks to put the images first"
+        raise BadRow("question", f"one {MARK} mark per image, or none", got, remedy)
+    rest = re.sub(rf"^(\s*{MARK})+", "", question)
+    text = (question if MARK in rest else rest).strip()
+    if not text.replace(MARK, "").strip():
+        raise BadRow("question", "a question", shown(question), "fill it in")
+    return text
+
+
+def with_options(question: str, options: Sequence[str]) -> str:
+    """The question with its options as lines `A) text`, unless it shows them all in such a way already.
+
+    A choice whose options stand only in a column of their own could not be answered by anyone.
+    """
+    lettered = [*zip(LETTERS[: len(options)], options, strict=True)]
+    if all(re.search(rf"\b{letter}\s?[).:]\s*{re.escape(option)}", question) for letter, option in lettered):
+        return question
+    return "\n".join([question, *(f"{letter}) {option}" for letter, option in lettered)])
+
+
+def demonstration_text(text: str, answer: Answer) -> str:
+    """A demonstration that ends in its answer block; worked steps without one get the gold answer as theirs.
+
+    Raises BadRow when there is an `<answer>` block that is unfinished, not the only one, or not at the end.
+    """
+    text = text.strip()
+    if "<answer>" not in text and "</answer>" not in text:
+        steps = text if "<think>" in text else f"<think>\n{text}\n</think>"
+        return f"{steps}\n<answer>{answer.text}</answer>"
+    if text.count("<answer>") == text.count("</answer>") == 1 and re.search(r"<answer>.*</answer>$", text, re.DOTALL):
+        return text
+    remedy = "leave the tags out, and the gold answer is added as the last block"
+    raise BadRow("trace", "one <answer>...</answer> block, at the end", shown(text[-60:]), remedy)
+
+
+def _sized(answer: Answer, pictures: Sequence[Picture]) -> Answer:
+    """A box that knows the size of the one picture that it can be in, so that a reply in other units is converted."""
+    if not isinstance(answer, Box) or len(pictures) != 1:
+        return answer
+    return answer.model_copy(update={"size": (pictures[0].width, pictures[0].height)})
+
+
+def _traces(cells: Cells, column: str, answer: Answer) -> tuple[Trace, ...]:
+    text = _text(cells, column)
+    if not text:
+        return ()
+    try:
+        return (Trace(style=TRACE_STYLE, text=demonstration_text(text, answer)),)
+    except BadRow as bad:
+        raise bad.renamed({"trace": column}) from bad
+
+
+def _options(cells: Cells) -> tuple[str, ...]:
+    column = _one_of(cells, "choices", "options")
+    value = cells.get(column, [])
+    texts = [text for text in map(plain_text, value) if text] if isinstance(value, list) else []
+    expected = f"a list of at most {len(LETTERS)} different texts"
+    if not isinstance(value, list) or len(texts) != len(value):
+        raise BadRow(column, expected, shown(value), 'write a list such as ["red", "blue"]')
+    if len(texts) > len(LETTERS) or len(set(texts)) != len(texts):
+        raise BadRow(column, expected, f"{len(texts)} of which {len(set(texts))} differ", "correct the list")
+    return tuple(texts)
+
+
+def _identity(cells: Cells) -> str:
+    value = cells.get("id", "")
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    raise BadRow("id", "text or a whole number", shown(value), "correct it, or leave the column out")
+
+
+def _text(cells: Cells, column: str) -> str:
+    value = cells.get(column, "")
+    if not isinstance(value, str):
+        raise BadRow(column, "text", shown(value), "write it as a string")
+    return value.strip()
+
+
+def _needed(cells: Cells, column: str) -> object:
+    if column in cells:
+        return cells[column]
+    near = difflib.get_close_matches(column, cells.keys(), n=1)
+    remedy = f"rename the column `{near[0]}`" if near else "fill it in, or rename the column that holds it"
+    raise BadRow(column, "a value", f"nothing (the row has {', '.join(cells) or 'no values'})", remedy)
+
+
+def _needed_text(cells: Cells, column: str) -> str:
+    _needed(cells, column)
+    text = _text(cells, column)
+    if not text:
+        raise BadRow(column, "text", "empty text", "fill it in")
+    return text
+
+
+def _one_of(cells: Cells, first: str, second: str) -> str:
+    if first in cells and second in cells:
+        raise BadRow(first, f"either `{first}` or `{second}`", "both", "keep one of the two columns")
+    return second if second in cells else first
+
+
+def _refuse_lookalikes(cells: Mapping[str, object]) -> None:
+    """A misspelt picture column must not turn a visual question into a text-only one without a word."""
+    if any(column in cells for column in _PICTURES):
+        return
+    for column in cells:
+        word = column.lower()
+        if word in _LOOKALIKES or difflib.get_close_matches(word, _PICTURES, n=1, cutoff=0.8):
+            got = f"a column `{column}`"
+            raise BadRow(column, "pictures in `image` or `images`", got, "rename the column", "bad_image")

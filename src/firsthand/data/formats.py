@@ -1,0 +1,85 @@
+"""Which reader takes a file, and which format a row has: the one place that knows them all.
+
+A file is told by its ending, a row by its columns, so a folder may hold several formats of rows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from firsthand.data import chats, json_items, jsonl, parquet, trl, vlaa, vlmevalkit
+from firsthand.data.folder import data_files
+from firsthand.data.rows import Cells, Row
+from firsthand.data.text import check_cells
+from firsthand.errors import DataError
+
+Format = Literal["auto", "jsonl", "parquet", "folder", "vlmevalkit", "vlaa"]
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": jsonl.rows,
+    ".json": json_items.rows,
+    ".parquet": parquet.rows,
+    ".arrow": parquet.rows,
+    ".tsv": vlmevalkit.rows,
+}
+_BY_FORMAT: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "jsonl": jsonl.rows,
+    "vlmevalkit": vlmevalkit.rows,
+    "vlaa": json_items.rows,
+}
+"""How a file with another ending is read."""
+
+
+class Plain(NamedTuple):
+    """A row in the columns of `common`."""
+
+    cells: Cells
+    names: dict[str, str]
+    """Our columns -> the user's, for errors."""
+    folder: Path
+    """What its image paths start from."""
+
+
+def data_rows(spec: str, form: Format = "auto") -> Iterator[Row]:
+    """The rows of a file, a folder or FOLDER:SPLIT, as they are written. Raises DataError."""
+    files = _files(spec)
+    return chain.from_iterable(_rows(file, form) for file in files)
+
+
+def plain(cells: Cells, folder: Path, form: Format = "auto", kind: str | None = None) -> Plain:
+    """A row of any format in the plain columns. Raises BadRow.
+
+    `folder` is what image paths start from unless the format says otherwise; `kind` is for rows that name none.
+    """
+    check_cells(cells)  # before any pattern is searched in them
+    if form == "vlaa" or vlaa.is_vlaa(cells):
+        return Plain(*vlaa.plain_cells(cells, kind), vlaa.image_root(folder))
+    if chats.is_chat(cells):
+        return Plain(*chats.plain_cells(cells), folder)
+    if trl.is_conversational(cells):
+        return Plain(*trl.plain_cells(cells), folder)
+    return Plain(cells, {}, folder)
+
+
+def _files(spec: str) -> list[Path]:
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return data_files(path, None)
+    if path.is_file():
+        return [path]
+    head, _, split = spec.rpartition(":")
+    folder = Path(head).expanduser()
+    if head and folder.is_dir():
+        return data_files(folder, split)
+    raise DataError(
+        f"{spec}: expected a data file, a folder or FOLDER:SPLIT, got a path that does not exist; correct it"
+    )
+
+
+def _rows(file: Path, form: Format) -> Iterable[Row]:
+    reader = _READERS.get(file.suffix) or _BY_FORMAT.get(form)
+    if reader is not None:
+        return reader(file)
+    got, known = f"`{file.suffix or file.name}`", ", ".join(_READERS)
+    raise DataError(f"{file}: expected a file that ends in {known}, or a folder, got {got}; convert it to one of these")

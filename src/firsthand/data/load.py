@@ -1,0 +1,55 @@
+"""A user's file as examples, all of it or nothing."""
+
+import logging
+
+from firsthand.data import store
+from firsthand.data.answers import known_kind
+from firsthand.data.common import RowReader
+from firsthand.data.formats import data_rows, plain
+from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.rows import BadRow, Row, collect
+from firsthand.errors import DataError
+from firsthand.records import Example
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_examples(spec: str, *, kind: str | None = None, limits: Limits | None = None) -> list[Example]:
+    """The examples of a .jsonl or .parquet file, or of a folder in TRL's vision format, in order.
+
+    `spec` is a path, or `FOLDER:SPLIT` where a folder holds several splits. `kind` is for rows that name no kind of
+    their own. Columns that are not ours go to `Example.meta`; one that JSON cannot hold is left out, with a warning in
+    the log. Raises DataError naming file, row, column and remedy; then nothing was loaded.
+    """
+    if kind is not None:
+        _check_kind(kind)
+    rows = data_rows(spec)
+    door = PictureDoor(limits or Limits())
+    reader = RowReader(door, kind)
+    examples = collect(rows, spec, lambda row: _example(row, reader, door, kind))
+    if not examples:
+        raise DataError(f"{spec}: expected at least one row, got none; check that it is the right file")
+    if reader.ignored:
+        columns = ", ".join(f"{column} ({kind_of})" for column, kind_of in sorted(reader.ignored.items()))
+        _LOG.warning("%s: columns that JSON cannot hold are not kept in meta: %s", spec, columns)
+    return examples
+
+
+def _example(row: Row, reader: RowReader, door: PictureDoor, kind: str | None) -> Example:
+    """One row, read in the format that its columns show."""
+    if isinstance(row.cells, BadRow):
+        raise row.cells
+    if store.is_stored(row.cells):
+        return store.stored_example(row, door)
+    found = plain(row.cells, row.folder, kind=kind)
+    try:
+        return reader.example(found.cells, row._replace(folder=found.folder))
+    except BadRow as bad:
+        raise bad.renamed(found.names) from bad
+
+
+def _check_kind(kind: str) -> None:
+    try:
+        known_kind(kind)
+    except BadRow as bad:
+        raise DataError(f"kind: expected {bad.expected}, got {bad.got}; {bad.remedy}") from bad

@@ -1,0 +1,88 @@
+"""One source of a forge, as a YAML file names it: where its rows are, what they mean, what may be done with them.
+
+A preset is a set of values under the ones that are given: `preset: arxivqa` fills in the columns, the kind and the
+origin of that data set as VLAA-Thinking used it (arXiv:2504.11468, table 1 and figure 4).
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from firsthand.config import merge, nearest
+from firsthand.data.formats import Format
+from firsthand.data.presets import PRESETS
+from firsthand.records import Record
+
+TARGETS = (
+    "question",
+    "answer",
+    "image",
+    "images",
+    "kind",
+    "choices",
+    "options",
+    "id",
+    "family",
+    "system",
+    "trace",
+    "solution",
+)
+"""Our names of columns: what `fields` can fill."""
+
+
+class Source(Record):
+    """Rows of a user's, or of a published data set, on their way into the forge."""
+
+    path: str
+    """A .jsonl, .json, .parquet or .tsv file, a folder in the Hub's layout, or FOLDER:SPLIT."""
+    name: str = Field(default="", pattern=r"^[\w.+-]*$")
+    """In tables, quotas and provenance; empty takes the preset's, or else the file's."""
+    preset: str | None = None
+    """Values for a published data set; what is given beside it wins."""
+    format: Format = "auto"
+    """`auto` goes by the file's ending and each row's columns; another one is for files with another ending."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """Our column -> theirs; a dotted path reaches into lists, objects and text that holds one: `meta.rationale`."""
+    images: str | None = None
+    """The folder that image paths start from and must stay in; None is the data file's."""
+    kind: Literal["digit", "choice", "math", "box", "open"] | None = None
+    """Of rows that name no kind of their own; None infers it where one reading is possible."""
+    license: str = "unknown"
+    origin: str = ""
+    """Where the data comes from: a Hub name or an address."""
+    limit: int | None = Field(default=None, gt=0)
+    """Rows to read, counted before any is refused; None reads all."""
+    caption: bool | str = True
+    """True: a teacher captions the pictures. False: nobody does. A name: that column holds the caption."""
+    side: str = ""
+    """What the reasoner is told besides: a column, or a template such as `Objects: {meta.rationale}`."""
+    distill: bool = True
+    """False: the rows' own demonstrations are taken, and no reasoner is asked."""
+    part: Literal["both", "rl"] = "both"
+    """`rl` keeps the source out of the set that is imitated."""
+    only: dict[str, str] = Field(default_factory=dict)
+    """Column -> what its text must start with; other rows are not of this source."""
+    tidy: bool = False
+    """Take off what stands around the gold answer: `Answer:`, \\boxed{}, \\[ \\], `Output 4:`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, given: Any) -> Any:
+        """What a preset says, and a name, under what is given."""
+        if not isinstance(given, dict) or not isinstance(given.get("path"), str):
+            return given
+        preset = given.get("preset")
+        if preset is None:
+            return {"name": Path(given["path"].rpartition(":")[0] or given["path"]).stem, **given}
+        if preset not in PRESETS:
+            raise ValueError(f"preset: unknown preset {preset!r}; {nearest(str(preset), PRESETS)}")
+        return merge({"name": preset, **PRESETS[preset]}, given)
+
+    @field_validator("fields")
+    @classmethod
+    def _known_targets(cls, fields: dict[str, str]) -> dict[str, str]:
+        for name in fields:
+            if name not in TARGETS:
+                raise ValueError(f"unknown column {name!r}; {nearest(name, TARGETS)}")
+        return fields

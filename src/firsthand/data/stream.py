@@ -1,0 +1,136 @@
+"""The door of the forge: the rows of a source, one after the other, a bad one as a value with its reason."""
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from firsthand.data import store
+from firsthand.data.common import RowReader
+from firsthand.data.fields import filled, lookup, mapped
+from firsthand.data.formats import Plain, data_rows, plain
+from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.normalise import tidied
+from firsthand.data.rows import BadRow, Cells, Row, shown
+from firsthand.data.source import Source
+from firsthand.data.text import LONGEST, check_cells
+from firsthand.errors import DataError
+from firsthand.records import Example, Record
+
+_LOG = logging.getLogger(__name__)
+_GLANCE = 12
+"""Columns of a refused row that are shown."""
+_DETAIL = 1000
+"""Characters of a refusal's detail: a column's name can be as long as its maker likes."""
+_LONGEST = 10 * LONGEST
+"""Characters of a cell of our own Parquet: demonstrations of several styles stand in one."""
+_OURS = frozenset({"source", "caption", "side"})
+"""Keys of `Example.meta` that are filled here."""
+
+
+class Refused(Record):
+    """A row that cannot be used. Its place in the user's file, why, and a glance at what it holds."""
+
+    place: str
+    """`photos.jsonl line 4`"""
+    reason: str
+    """A row of a table: one of `rows.REASONS`."""
+    detail: str
+    """What was expected, what was got, what to do."""
+    cells: dict[str, str]
+    """Column -> the start of its value, at most about 80 characters; empty when the row could not be read."""
+    source: dict[str, Any]
+    """As `Example.meta["source"]`: name, file, row, license, origin."""
+
+
+def stream_rows(source: Source, limits: Limits | None = None) -> Iterator[Example | Refused]:
+    """The rows of a source in order, in flat memory: an Example, or why there is none.
+
+    An example has `meta["source"]`, and, where the source has them, `meta["caption"]` and `meta["side"]` (texts). Its
+    id is the hash of its content; an id of the data's own is in `meta["source"]["id"]`. Image paths must stay in the
+    source's folder of pictures, links followed. Raises DataError when the source as a whole cannot be read.
+    """
+    door = PictureDoor(limits or Limits(), is_rooted=True)
+    reader = RowReader(door, source.kind)
+    rows = (row for row in data_rows(source.path, source.format) if _is_of(source, row.cells))
+    row = None
+    for row in islice(rows, source.limit):
+        origin = _origin(source, row)
+        try:
+            yield _example(source, row, reader, door, origin)
+        except BadRow as bad:
+            yield Refused(
+                place=row.place, reason=bad.reason, detail=str(bad)[:_DETAIL], cells=_glance(row.cells), source=origin
+            )
+    if row is None:
+        remedy = "check the path, and `only` if it is given"
+        raise DataError(f"{source.path}: expected at least one row, got none; {remedy}")
+    if reader.ignored:
+        columns = ", ".join(f"{column} ({kind_of})" for column, kind_of in sorted(reader.ignored.items()))
+        _LOG.warning("%s: columns that JSON cannot hold are not kept in meta: %s", source.path, columns)
+
+
+def _example(source: Source, row: Row, reader: RowReader, door: PictureDoor, origin: Cells) -> Example:
+    if isinstance(row.cells, BadRow):
+        raise row.cells
+    root = Path(source.images).expanduser() if source.images is not None else row.folder
+    if store.is_stored(row.cells):
+        stored = store.stored_example(row._replace(folder=root), door)
+        check_cells(stored.model_dump(exclude={"images"}), _LONGEST)
+        return stored.model_copy(update={"meta": {**stored.meta, "source": origin}})
+    known, names = mapped(row.cells, source.fields)
+    try:
+        found = plain(known, root, source.format, source.kind)
+        names = {ours: names.get(theirs, theirs) for ours, theirs in {**names, **found.names}.items()}
+        cells = _own_columns(found, source)
+        folder = found.folder if source.images is None else root
+        own = {"id": str(cells["id"])} if cells.get("id") not in (None, "") else {}
+        example = reader.example({**cells, "id": None}, row._replace(folder=folder))
+    except BadRow as bad:
+        raise bad.renamed(names) from bad
+    extra = {**_told(source, row.cells), "source": {**origin, **own}}
+    return example.model_copy(update={"meta": {**example.meta, **extra}})
+
+
+def _own_columns(found: Plain, source: Source) -> Cells:
+    """The cells that the reader takes: gold tidied, and what would collide with our keys of `meta` renamed."""
+    cells = {f"original_{c}" if c in _OURS else c: value for c, value in found.cells.items()}
+    if isinstance(source.caption, str):
+        cells.pop("original_caption" if source.caption == "caption" else source.caption, None)
+    if source.tidy and "answer" in cells:
+        cells["answer"] = tidied(cells["answer"], str(cells.get("kind") or source.kind or "") or None)
+    return cells
+
+
+def _told(source: Source, cells: Cells) -> Cells:
+    """Caption and side information. Raises BadRow when the caption that the source promises is missing."""
+    told: Cells = {}
+    if isinstance(source.caption, str):
+        caption = lookup(cells, source.caption)
+        if not isinstance(caption, str) or not caption.strip():
+            remedy = "fill it in, or let the pictures be captioned with `caption: true`"
+            raise BadRow(source.caption, "a caption", shown(caption), remedy)
+        told["caption"] = caption.strip()
+    side = filled(source.side, cells) if source.side else None
+    told |= {"side": side} if side else {}
+    check_cells(told)
+    return told
+
+
+def _is_of(source: Source, cells: Cells | BadRow) -> bool:
+    """Whether a row is of this source; one that cannot be read may be, and is refused rather than passed over."""
+    if isinstance(cells, BadRow):
+        return True
+    return all(str(lookup(cells, column)).startswith(start) for column, start in source.only.items())
+
+
+def _origin(source: Source, row: Row) -> Cells:
+    where = {"name": source.name, "file": row.file, "row": row.number}
+    return {**where, "license": source.license, "origin": source.origin}
+
+
+def _glance(cells: Cells | BadRow) -> dict[str, str]:
+    if isinstance(cells, BadRow):
+        return {}
+    return {ascii(column)[1:-1][:80]: shown(value) for column, value in list(cells.items())[:_GLANCE]}

@@ -1,0 +1,261 @@
+"""A benchmark evaluated: every reply kept, judged by strict rules and, where there is one, as a leaderboard judges.
+
+    <benchmark>-<model>-s<seed>-<id>/
+        items.jsonl                  the benchmark's rows, without pictures
+        scores.jsonl                 replies with the strict verdict
+        leaderboard-<judge>.jsonl    the leaderboard's mark of each reply, or why there is none
+        disagreements-<judge>.jsonl  where the two differ
+        units-<scorer>.jsonl         what the headline number is the mean of
+        evaluation.json              both numbers, and all that belongs to them
+
+The replies are the run; who judges them may change later, and none is drawn again for it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from firsthand.evaluation.benchmarks import items
+from firsthand.evaluation.benchmarks.aggregate import Row, aggregate, check, cluster_of, units
+from firsthand.evaluation.benchmarks.files import locate, named
+from firsthand.evaluation.benchmarks.spec import Benchmark
+from firsthand.evaluation.benchmarks.strict import VERSION as STRICT_VERSION
+from firsthand.evaluation.benchmarks.strict import Strict
+from firsthand.evaluation.generator import identity, name_of, respondents
+from firsthand.evaluation.leaderboard import NO_JUDGE, VERSION, Judge, Marked, Pair, Unmarked, mark_all
+from firsthand.evaluation.protocol import Protocol
+from firsthand.evaluation.replies import OnProgress, read_journal, score_all
+from firsthand.evaluation.table import counting, tabulate
+from firsthand.processor import model_config
+from firsthand.records import Example, Judged, Record, Score, content_id
+from firsthand.reward import Reward
+from firsthand.reward.build import router_of
+from firsthand.run import Run
+from firsthand.teacher import AnswerLog, Endpoint, Outage
+
+RULES = "rules"
+"""Stands for the judge in names where nobody was asked."""
+_JUDGE_LOG = "judge.sqlite"
+"""What judges have said, for all runs of a folder: the same reply is judged once."""
+
+
+class Mark(Record):
+    """One line of leaderboard-<judge>.jsonl."""
+
+    example_id: str
+    draw: int
+    mark: Marked | None = None
+    why_not: str = ""
+
+
+class Item(Record):
+    """One line of items.jsonl: a row of the benchmark, without its pictures."""
+
+    id: str
+    cells: dict[str, Any]
+
+
+class Task(NamedTuple):
+    """A benchmark with its rows."""
+
+    benchmark: Benchmark
+    spec: str
+    examples: Sequence[Example]
+
+
+def prepare(benchmark: Benchmark, root: Path) -> Task:
+    """Find and read a benchmark's rows. Raises DataError naming file, row, column and remedy."""
+    if benchmark.worlds is not None:
+        rendered = {example.id: example for example in benchmark.worlds.load()}  # a world may draw one thing twice
+        return Task(benchmark, "rendered", list(rendered.values()))
+    files = locate(benchmark, root)
+    examples = items.load(benchmark, files)
+    check(benchmark, examples)
+    return Task(benchmark, named(files), examples)
+
+
+def evaluate_benchmark(
+    model: Path | Endpoint,
+    task: Task,
+    protocol: Protocol,
+    root: Path,
+    *,
+    name: str | None = None,
+    judge: Judge | None = None,
+    on_progress: OnProgress = lambda done, all: None,
+) -> Path:
+    """Draw replies, unless an earlier call has, and score them; the run directory.
+
+    Raises DataError before a directory is made when the model cannot be used, and Outage or RecipeError when a server
+    cannot be had; what was answered is kept, and the same call goes on from there.
+    """
+    if isinstance(model, Path):
+        model_config(model)
+    name = name or name_of(model)
+    recipe = {
+        "name": name,
+        **identity(model),
+        # What else a benchmark says is in the questions and golds themselves, or is worked out anew at every call.
+        "benchmark": task.benchmark.model_dump(mode="json", include={"name", "gold", "short_answer"}),
+        "strict": STRICT_VERSION,
+        "protocol": protocol.content,
+        "data_id": content_id(
+            *((e.id, e.question, [p.sha256 for p in e.images], e.answer.text) for e in task.examples)
+        ),
+    }
+    title = f"{task.benchmark.name}-{name.replace('/', '-')}"
+    with Run.open(root, title, protocol.seed, recipe) as run:
+        if not run.is_done:
+            _draw(model, task, protocol, run, on_progress)
+        scores = read_journal(run.folder / "scores.jsonl")
+        table = _strict_table(task, protocol, scores)
+        table["leaderboard"] = _earlier(run.folder)
+        run.write_json("evaluation.json", table)
+        run.write_records("units-strict.jsonl", units(task.benchmark, rows_of(task, scores)))
+        if task.benchmark.leaderboard is not None:
+            marks = _judged(task, protocol, scores, judge, root)
+            who = RULES if judge is None else judge.identity
+            run.write_records(f"leaderboard-{who}.jsonl", marks)
+            run.write_records(f"disagreements-{who}.jsonl", _disagreements(scores, marks))
+            table["leaderboard"].pop(RULES, None)
+            table["leaderboard"][who] = _leaderboard_table(task, scores, marks, judge)
+            run.write_records(f"units-{who}.jsonl", units(task.benchmark, mark_rows(task, marks)))
+            run.write_json("evaluation.json", table)
+        return run.folder
+
+
+def rows_of(task: Task, scores: Iterable[Score], seed: int = 0) -> list[Row]:
+    """The strict marks of replies."""
+    by_id = {example.id: example for example in task.examples}
+    return [
+        Row(by_id[s.example_id], seed * 1000 + draw, judged.verdict.score)
+        for s in scores
+        for draw, judged in enumerate(counting(s))
+    ]
+
+
+def mark_rows(task: Task, marks: Iterable[Mark], seed: int = 0) -> list[Row]:
+    """The leaderboard's marks of replies."""
+    by_id = {example.id: example for example in task.examples}
+    return [
+        Row(by_id[m.example_id], seed * 1000 + m.draw, None if m.mark is None else float(m.mark.right)) for m in marks
+    ]
+
+
+def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_progress: OnProgress) -> None:
+    journal = run.folder / "replies.jsonl"
+    with router_of(Reward(), workers=2) as router, respondents(model, protocol, run.folder) as respondent:
+        judge = Strict(task.benchmark, router).judge_many
+        scores = score_all(task.examples, respondent, judge, protocol, journal, on_progress)
+    run.keep_pictures(picture for example in task.examples for picture in example.images)
+    run.write_records("items.jsonl", (Item(id=e.id, cells=e.meta) for e in task.examples))
+    run.write_records("scores.jsonl", scores)
+    run.finish()
+    journal.unlink()  # last: a kill before it leaves everything, and one after it nothing to do
+
+
+def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> dict[str, Any]:
+    by_id = {example.id: example for example in task.examples}
+    benchmark = task.benchmark
+    table = tabulate(scores, protocol.samples, cluster=lambda s: cluster_of(benchmark, by_id[s.example_id]))
+    rows: dict[str, Any] = {"rows": len(task.examples)}
+    if benchmark.rows not in (None, len(task.examples)):
+        rows["published_rows"] = benchmark.rows
+    return {
+        "benchmark": {"name": benchmark.name, "title": benchmark.title, "file": task.spec, **rows},
+        "protocol": protocol.content,
+        **table,
+        "strict": aggregate(benchmark, rows_of(task, scores)),
+    }
+
+
+def _judged(task: Task, protocol: Protocol, scores: Sequence[Score], judge: Judge | None, root: Path) -> list[Mark]:
+    """The leaderboard's mark of every reply."""
+    assert task.benchmark.leaderboard is not None
+    cells = {example.id: example.meta for example in task.examples}
+    replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
+    pairs = [Pair(cells[s.example_id], protocol.predicted(j.reply.text)) for s, _, j in replies if _was_given(j)]
+    with nullcontext() if judge is None else AnswerLog(root / _JUDGE_LOG) as log:
+        found = mark_all(task.benchmark.leaderboard, pairs, judge, log)
+    silent = sum(isinstance(mark, Unmarked) and mark.is_passing for mark in found)
+    if judge is not None and silent:
+        raise Outage(
+            f"{judge.endpoint.base_url}: the judge did not answer for {silent} of {len(pairs)} replies; look at the "
+            "server. What it has said is kept: the same command goes on"
+        )
+    marks = iter(found)
+    return [_mark(s, draw, next(marks) if _was_given(j) else Unmarked(why=j.verdict.why)) for s, draw, j in replies]
+
+
+def _was_given(judged: Judged) -> bool:
+    """Whether there is a reply: an empty one is one, but a question that was never put to the model has none."""
+    return bool(judged.reply.text) or judged.verdict.score is not None
+
+
+def _mark(score: Score, draw: int, found: Marked | Unmarked) -> Mark:
+    if isinstance(found, Unmarked):
+        return Mark(example_id=score.example_id, draw=draw, why_not=found.why)
+    return Mark(example_id=score.example_id, draw=draw, mark=found)
+
+
+def _leaderboard_table(
+    task: Task, scores: Sequence[Score], marks: Sequence[Mark], judge: Judge | None
+) -> dict[str, Any]:
+    known = [m.mark for m in marks if m.mark is not None]
+    table: dict[str, Any] = {"undecided": dict(Counter(m.why_not for m in marks if m.mark is None).most_common(5))}
+    if judge is not None or len(known) == len(marks):  # rules alone decide the easy replies: no number of all
+        table |= aggregate(task.benchmark, mark_rows(task, marks))
+    else:
+        table["absent"] = NO_JUDGE
+    table["by"] = dict(Counter(mark.by for mark in known))
+    odd = Counter((mark.oddity, mark.right) for mark in known if mark.oddity)
+    table["oddities"] = {key: {"right": odd[key, True], "wrong": odd[key, False]} for key, _ in sorted(odd)}
+    table["disagreements"] = sum(1 for _ in _disagreements(scores, marks))
+    if judge is not None:
+        table["judge"] = {"model": judge.endpoint.model, "prompts": VERSION, "extra": judge.endpoint.extra}
+    return table
+
+
+def _disagreements(scores: Sequence[Score], marks: Sequence[Mark]) -> "Iterable[Disagreement]":
+    strict = {(s.example_id, draw): (s, j) for s in scores for draw, j in enumerate(counting(s))}
+    for m in marks:
+        score, judged = strict[m.example_id, m.draw]
+        verdict = judged.verdict
+        if m.mark is not None and verdict.score is not None and (verdict.score == 1) != m.mark.right:
+            yield Disagreement(
+                example_id=m.example_id,
+                draw=m.draw,
+                gold=score.gold,
+                reply=judged.reply.text,
+                strict=verdict.score,
+                strict_why=verdict.why,
+                leaderboard=float(m.mark.right),
+                extracted=m.mark.extracted,
+                by=m.mark.by,
+                oddity=m.mark.oddity,
+            )
+
+
+class Disagreement(Record):
+    """One line of disagreements-<judge>.jsonl: a reply on which the two scorers differ, and both reasons."""
+
+    example_id: str
+    draw: int
+    gold: str
+    reply: str
+    strict: float
+    strict_why: str
+    leaderboard: float
+    extracted: str | None
+    by: str
+    oddity: str
+
+
+def _earlier(folder: Path) -> dict[str, Any]:
+    """What other judges have found on these replies."""
+    path = folder / "evaluation.json"
+    found: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return dict(found.get("leaderboard", {}))

@@ -1,0 +1,246 @@
+"""A benchmark's files -> examples: every row checked, none left out, none twice.
+
+An example's `meta` holds the row's cells as text, for prompts, golds and scorers alike; its id is the row's index.
+"""
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from firsthand.answers.numbers import read_number
+from firsthand.data.answers import LETTERS, plain_text
+from firsthand.data.fields import literal, lookup
+from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.rows import BadRow, Cells, Row, collect, is_missing, shown
+from firsthand.errors import DataError
+from firsthand.evaluation.benchmarks.files import named, rows
+from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, Text, fits
+from firsthand.evaluation.benchmarks.strict import letters
+from firsthand.records import Answer, Choice, Digit, Example, Expression, OpenEnded, Picture, content_id
+
+LETTERED = "A-Z"
+"""In a benchmark's `options`: a column per letter."""
+_PICTURES = ("image", "images", "image_path")
+_LONGEST_PATH = 1024
+"""Characters; what is longer is no path on any system."""
+
+
+def load(benchmark: Benchmark, files: Sequence[Path]) -> list[Example]:
+    """The examples of a benchmark's files, in order. Raises DataError naming file, row, column and remedy."""
+    reader = _Reader(benchmark)
+    examples = collect(reader.chosen(rows(files)), named(files), reader.example)
+    if not examples:
+        raise DataError(f"{named(files)}: expected rows of {benchmark.title}, got none{_of(benchmark)}; check the file")
+    return examples
+
+
+@final
+class _Reader:
+    """Turns rows into examples; remembers indices, checked pictures and how often a cluster came."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self._door = PictureDoor(Limits())
+        self._places: dict[str, str] = {}
+        self._variants: Counter[str] = Counter()
+
+    def chosen(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows that the benchmark takes, in its columns; bad ones pass."""
+        for row in rows:
+            if isinstance(row.cells, BadRow):
+                yield row
+                continue
+            cells = self._renamed(row.cells)
+            if fits(self._benchmark.only, {c: v for c, v in cells.items() if isinstance(v, str)}):
+                yield row._replace(cells=cells)
+
+    def example(self, row: Row) -> Example:
+        """The row as an example. Raises BadRow on the first thing that is wrong with it."""
+        if isinstance(row.cells, BadRow):
+            raise row.cells
+        cells = {c: _as_text(v) for c, v in row.cells.items() if c not in _PICTURES}
+        index = self._index(cells, row)
+        for column in self._benchmark.required:
+            if column != "image":  # pictures are no text; _pictures looks for them
+                needed(cells, column)
+        cluster = self._benchmark.cluster
+        if cluster is not None:
+            self._variants[needed(cells, cluster)] += 1
+            cells.setdefault("varid", str(self._variants[cells[cluster]]))
+        options = {str(gold.options): _options(gold, cells) for gold in self._benchmark.gold}
+        gold = self._benchmark.gold_for(cells, options)
+        if gold is None:
+            conditions = sorted({column for gold in self._benchmark.gold for column in gold.when})
+            got = ", ".join(f"{column} {shown(cells.get(column))}" for column in conditions) or "no options"
+            raise BadRow(
+                conditions[0] if conditions else "answer",
+                f"a row that one of {self._benchmark.name}'s gold rules fits",
+                got,
+                "correct the cell, or add a rule",
+            )
+        answer, shown_options = self._answer(gold, cells, options[str(gold.options)], index)
+        cells[GOLD_RULE] = str(self._benchmark.gold.index(gold))
+        return Example(
+            id=f"{self._benchmark.name}/{index}",
+            question=prompt(self._benchmark, cells, shown_options),
+            images=self._pictures(row),
+            answer=answer,
+            family=cells.get(self._benchmark.groups[0], "") if self._benchmark.groups else "",
+            meta=cells,
+        )
+
+    def _renamed(self, cells: Cells) -> Cells:
+        """The row with our columns filled; empty cells are absent, as in a table. Pictures stand under ours only."""
+        cells = {column: v for column, v in cells.items() if not is_missing(v) and v != ""}
+        columns = self._benchmark.columns
+        found = {}
+        for ours, theirs in columns.items():
+            values = (lookup(cells, path) for path in (theirs if ours in theirs else (ours, *theirs)))
+            value = next((v for v in values if v is not None), None)
+            if value is not None:
+                found[ours] = value
+        moved = {path for ours in _PICTURES for path in columns.get(ours, ())}
+        return {**{column: v for column, v in cells.items() if column not in moved}, **found}
+
+    def _index(self, cells: Mapping[str, str], row: Row) -> str:
+        index = cells.get("index") or str(len(self._places) + 1)  # of all files: each shard counts its own rows from 1
+        earlier = self._places.setdefault(index, row.place)
+        if earlier != row.place:
+            raise BadRow(
+                "index", "an index that no other row has", f"{shown(index)}, which {earlier} has", "number anew"
+            )
+        return index
+
+    def _answer(
+        self, gold: Gold, cells: dict[str, str], options: tuple[str, ...], index: str
+    ) -> tuple[Answer, tuple[str, ...]]:
+        """The typed gold, and the options in the order that they are shown in."""
+        text = needed(cells, gold.answer)
+        if gold.kind == "choice":
+            choice = Choice(letter=_letter(_relabelled(text, gold, cells), options, gold), options=options)
+            if self._benchmark.shuffle:
+                choice = shuffled(choice, content_id(self._benchmark.name, index))
+            cells["answer_option"] = choice.letter
+            return choice, choice.options
+        if gold.kind == "letters" and letters(text.upper()) is None:
+            raise BadRow(gold.answer, "one or several letters such as `A` or `A, C`", shown(text), "correct it")
+        if gold.kind == "digit":
+            if read_number(text) is None:
+                raise BadRow(gold.answer, "a number", shown(text), "correct it, or give the row a rule of kind `math`")
+            return Digit(value=text), options
+        if gold.kind == "math":
+            return Expression(latex=text), options
+        return OpenEnded(reference=text.upper() if gold.kind == "letters" else text), options
+
+    def _pictures(self, row: Row) -> tuple[Picture, ...]:
+        assert isinstance(row.cells, dict)
+        column = next((c for c in _PICTURES if not is_missing(row.cells.get(c))), None)
+        if column is None:
+            if "image" in self._benchmark.required:
+                raise BadRow("image", "a picture", "none", "fill it in: without it the question is another one")
+            return ()
+        value = row.cells[column]
+        values = value if isinstance(value, list) else [value]
+        folder = row.folder
+        nested = folder / "images" / Path(row.file).stem  # where VLMEvalKit unpacks pictures
+        paths = [v for v in values if isinstance(v, str) and len(v) < _LONGEST_PATH]  # longer ones are base64
+        if paths and nested.is_dir() and not (folder / paths[0]).exists():
+            folder = nested
+        return tuple(self._door.admit(v, folder, column) for v in values)
+
+
+def prompt(benchmark: Benchmark, cells: Mapping[str, str], options: tuple[str, ...]) -> str:
+    """What the model is asked. Raises BadRow when a row lacks the column of a part that it needs."""
+    lines = [
+        benchmark.option_line.replace("{letter}", letter).replace("{text}", text)
+        for letter, text in zip(LETTERS[: len(options)], options, strict=True)
+    ]
+    values = {column: value for column, value in cells.items() if column != "options"}
+    values |= {"options": "\n".join(lines)} if lines else {}
+    said = []
+    for part in benchmark.prompt:
+        text = part if isinstance(part, Text) else Text(text=part)
+        names = re.findall(r"\{(\w+)\}", text.text)
+        if "question" in names:
+            needed(cells, "question")
+        if fits(text.when, cells) and all(name in values for name in names):
+            said.append(re.sub(r"\{(\w+)\}", lambda hole: values[hole[1]], text.text))
+    return "".join(said)
+
+
+def shuffled(choice: Choice, name: str) -> Choice:
+    """The options in an order drawn for that name, and the letter that the right one has there."""
+    order = list(range(len(choice.options)))
+    random.Random(name).shuffle(order)
+    right = order.index(LETTERS.index(choice.letter))
+    return Choice(letter=LETTERS[right], options=tuple(choice.options[i] for i in order))
+
+
+def needed(cells: Mapping[str, str], column: str) -> str:
+    """What stands in a column. Raises BadRow."""
+    if column not in cells:
+        got = f"nothing (the row has {', '.join(cells) or 'no values'})"
+        raise BadRow(
+            column, "a value", got, "fill it in, or name the column that holds it in the benchmark's `columns`"
+        )
+    return cells[column]
+
+
+def _relabelled(text: str, gold: Gold, cells: Mapping[str, str]) -> str:
+    """The letter of an answer that is given in the file's own labels."""
+    labels = literal(cells.get(gold.labels, "[]")) if gold.labels else []
+    places = [i for i, label in enumerate(labels if isinstance(labels, list) else []) if plain_text(label) == text]
+    return LETTERS[places[0]] if len(places) == 1 else text
+
+
+def _letter(text: str, options: tuple[str, ...], gold: Gold) -> str:
+    """The gold letter, given as one or as the text of one option; where options are columns, always as text."""
+    known = LETTERS[: len(options)] if options else LETTERS
+    if len(text) == 1 and text in known and not isinstance(gold.options, tuple):
+        return text
+    same = [letter for letter, option in zip(known[: len(options)], options, strict=True) if option == text]
+    if len(same) != 1:
+        expected = f"a letter from A to {known[-1]}, or the text of one option"
+        raise BadRow(gold.answer, expected, shown(text), "correct the answer or the options")
+    return same[0]
+
+
+def _options(gold: Gold, cells: Mapping[str, str]) -> tuple[str, ...]:
+    if gold.options is None:
+        return ()
+    if isinstance(gold.options, tuple):
+        there = [column for column in gold.options if column in cells]
+        if there and len(there) < len(gold.options):
+            absent = next(column for column in gold.options if column not in cells)
+            raise BadRow(absent, "an option, as in the other columns", "nothing", "fill it in")
+        return tuple(cells[column] for column in there)
+    if gold.options == LETTERED:
+        found = [letter for letter in LETTERS if letter in cells]
+        if found != list(LETTERS[: len(found)]):
+            raise BadRow("options", "options A, B, C ... without a gap", ", ".join(found), "fill them in")
+        return tuple(cells[letter] for letter in found)
+    value = literal(cells.get(gold.options, "[]"))
+    if not isinstance(value, list):
+        raise BadRow(gold.options, "a list of options", shown(value), 'write a list such as ["red", "blue"]')
+    texts = [plain_text(v) for v in value]
+    if None in texts:
+        got = f"{shown(value[texts.index(None)])} among them"
+        raise BadRow(gold.options, "options that are text or numbers", got, "correct them: none may be left out")
+    return tuple(text for text in texts if text is not None)
+
+
+def _as_text(value: Any) -> str:
+    """A cell as the TSV would have it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return plain_text(value) or str(value)
+
+
+def _of(benchmark: Benchmark) -> str:
+    return f" with {', '.join(f'{c} {v!r}' for c, v in benchmark.only.items())}" if benchmark.only else ""

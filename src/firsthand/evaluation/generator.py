@@ -1,0 +1,147 @@
+"""Who answers: the policy in this process, or a model behind an OpenAI-compatible server, such as vLLM's."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import torch
+
+from firsthand.evaluation.protocol import Protocol as Drawing
+from firsthand.policy import Policy
+from firsthand.processor import Encoder
+from firsthand.records import Example, Reply, StopReason, Verdict, content_id
+from firsthand.records import Status as VerdictStatus
+from firsthand.rollout import LocalSampler, Sampler, Sampling
+from firsthand.run import folder_id
+from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Message, Outage, Outcome, Request
+
+SPARE_TOKENS = 8192
+"""Of a prompt beside its pictures, where a protocol bounds those."""
+LARGEST_PICTURES = 16_384 * 28 * 28
+"""Pixels of a prompt's pictures where no protocol bounds them: the bound of Qwen's own folders."""
+PIXELS_PER_TOKEN = 28 * 28
+"""Of Qwen's towers, the smallest that are common."""
+
+
+Answered = Reply | Verdict
+"""A reply; or the verdict on a question that could not be put to the model, which measures nothing."""
+
+
+class Respondent(Protocol):
+    """Whoever answers examples."""
+
+    def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
+        """For each example its greedy reply, if the protocol wants one, and then its samples."""
+        ...
+
+
+@final
+class Local:
+    """A model folder in this process."""
+
+    def __init__(self, sampler: Sampler, encoder: Encoder) -> None:
+        self._sampler, self._encoder = sampler, encoder
+
+    @classmethod
+    def load(cls, folder: Path, drawing: Drawing) -> "Local":
+        """Raises DataError when the model cannot be used, or does not take the protocol's pixel bounds."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        most = (drawing.max_pixels or LARGEST_PICTURES) // PIXELS_PER_TOKEN + SPARE_TOKENS
+        encoder = Encoder.load(
+            folder, max_prompt_tokens=most, min_pixels=drawing.min_pixels, max_pixels=drawing.max_pixels
+        )
+        return cls(LocalSampler(Policy.load(folder, device=device), encoder), encoder)
+
+    def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
+        """See `Respondent`."""
+        prompts = [self._encoder.prompt(asked(example, drawing), drawing.system) for example in examples]
+        settings = Sampling(max_new_tokens=drawing.max_new_tokens, temperature=drawing.temperature, seed=drawing.seed)
+        return [*self._sampler.sample(prompts, drawing.samples, settings, greedy=drawing.greedy)]
+
+
+@final
+class Remote:
+    """A model behind a server. Every reply is in the log as soon as it is there, and is never asked for again."""
+
+    def __init__(self, endpoint: Endpoint, log: AnswerLog) -> None:
+        self._endpoint, self._log = endpoint, log
+
+    def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
+        """See `Respondent`. Raises Outage or RecipeError when nobody answers; what was answered is in the log."""
+        asked_for = [(i, request) for i, e in enumerate(examples) for request in self._requests(e, drawing)]
+        found: list[list[Answered]] = [[] for _ in examples]
+        silent = 0
+        for i, outcome in Desk(self._endpoint, self._log, step="replies").answers(asked_for):
+            assert outcome is not None
+            silent += isinstance(outcome, Failure) and outcome.reason == "unanswered"
+            found[i].append(answered(outcome))
+        if silent:
+            raise Outage(
+                f"{self._endpoint.base_url}: {silent} of {len(asked_for)} requests were not answered; look at the "
+                "server. The others are kept: the same command goes on"
+            )
+        return [tuple(replies) for replies in found]
+
+    def _requests(self, example: Example, drawing: Drawing) -> list[Request]:
+        system = example.system if example.system is not None else drawing.system
+        first = (Message(role="system", text=system),) if system else ()
+        messages = (*first, Message(role="user", text=asked(example, drawing).question, images=example.images))
+        draws = [(0.0, drawing.seed)] * drawing.greedy
+        draws += [(drawing.temperature, drawing.seed * 1000 + i + 1) for i in range(drawing.samples)]
+        return [
+            Request(
+                model=self._endpoint.model,
+                messages=messages,
+                temperature=temperature,
+                max_tokens=drawing.max_new_tokens,
+                seed=seed,
+                extra=self._endpoint.extra,
+            )
+            for temperature, seed in draws
+        ]
+
+
+@contextmanager
+def respondents(model: Path | Endpoint, drawing: Drawing, folder: Path) -> Iterator[Callable[[], Respondent]]:
+    """Who answers for that model; what a server has said is kept in the folder."""
+    if isinstance(model, Path):
+        yield lambda: Local.load(model, drawing)
+        return
+    with AnswerLog(folder / "server.sqlite") as log:
+        yield lambda: Remote(model, log)
+
+
+def asked(example: Example, drawing: Drawing) -> Example:
+    """The example with the protocol's suffix behind its question."""
+    return example.model_copy(update={"question": example.question + drawing.suffix}) if drawing.suffix else example
+
+
+def answered(outcome: Outcome) -> Answered:
+    """What a server sent, as a reply. An empty or refused one is an answer; one that was never given is none."""
+    if not isinstance(outcome, Failure):
+        text = f"<think>{outcome.thinking}</think>{outcome.text}" if outcome.thinking else outcome.text
+        return Reply(text=text, token_ids=(), tokens=outcome.completion_tokens)
+    if outcome.reason == "truncated":
+        return Reply(text=outcome.text, token_ids=(), tokens=outcome.completion_tokens, stop=StopReason.LENGTH)
+    if outcome.reason in ("empty", "refused"):
+        return Reply(text="", token_ids=(), tokens=outcome.completion_tokens)
+    return Verdict(score=None, status=VerdictStatus.FAILED, why=f"{outcome.reason}: {outcome.detail}")
+
+
+def name_of(model: Path | Endpoint) -> str:
+    """What a model is called where nobody says otherwise."""
+    return model.model if isinstance(model, Endpoint) else model.resolve().name
+
+
+def identity(model: Path | Endpoint) -> dict[str, Any]:
+    """What names a model in a run's id, wherever it lies: its folder's content, or what is asked of its server.
+
+    The tokenizer, the chat template and the picture processor are part of it: another one gives other replies.
+    """
+    if isinstance(model, Endpoint):
+        return {"endpoint": model.model_dump(mode="json", include={"base_url", "model", "extra"})}
+    aside = [p for p in sorted(model.iterdir()) if p.suffix in (".json", ".jinja", ".txt") and p.name != "config.json"]
+    files = content_id(*((p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in aside))
+    return {"model": model.resolve().name, "model_id": folder_id(model), "files_id": files}

@@ -1,0 +1,1 @@
+"""Examples as a task for lmms-eval."""

@@ -1,0 +1,126 @@
+"""Examples -> a task folder of lmms-eval, so that its users score a model on our data with our verifiers.
+
+The folder is self-contained: the task (`NAME.yaml`), its functions (`utils.py`) and the data with the pictures inside
+(`data/test.parquet`). lmms-eval reads it offline with `--include_path FOLDER --tasks NAME`. Prompts are laid out here,
+so that the functions only put pictures into them. Neither torch nor `datasets` is needed to write one.
+"""
+
+import io
+import json
+import os
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from PIL import ExifTags, Image
+
+from firsthand.data.common import MARK
+from firsthand.data.store import encoded_picture
+from firsthand.errors import RecipeError
+from firsthand.records import Choice, Example, Picture, png
+from firsthand.reward import Router
+
+_TEXT = ("id", "family", "kind", "question", "answer", "gold", "messages")
+_GROUP_ROWS = 200
+"""Rows per group of the Parquet file: their pictures are what is in memory at once."""
+
+
+def write_lmms_task(
+    examples: Sequence[Example], folder: Path, *, name: str, system: str | None = None, max_new_tokens: int = 256
+) -> Path:
+    """Write a task folder of lmms-eval; the path of its YAML file.
+
+    Decoding is greedy with at most `max_new_tokens` tokens. `system` is the prompt of examples that have none of their
+    own. The task scores with `firsthand.reward`, which must be installed where lmms-eval runs.
+    Raises RecipeError when `name` is no plain word or there are no examples, DataError when an answer cannot be scored
+    by rules (free text needs a scorer, which lmms-eval does not have) or a picture is no longer what was loaded.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise RecipeError(
+            f"a task's name: expected letters, digits, `_`, `.` and `-`, got {name!r}; choose another one"
+        )
+    if not examples or max_new_tokens < 1:
+        got = f"{len(examples)} examples and max_new_tokens {max_new_tokens}"
+        raise RecipeError(f"task {name}: expected examples, and at least one token for each reply, got {got}")
+    with Router() as router:
+        router.check(examples)
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    _write_data(examples, folder / "data" / "test.parquet", system)
+    templates = resources.files("firsthand.evaluation.lmms") / "template"
+    (folder / "utils.py").write_text((templates / "utils.py").read_text())
+    task = folder / f"{name}.yaml"
+    task.write_text(Template((templates / "task.yaml").read_text()).substitute(name=name, tokens=max_new_tokens))
+    return task
+
+
+def messages(example: Example, system: str | None = None) -> list[dict[str, Any]]:
+    """The chat messages of a question; pictures are parts without content, where their marks stand or in front.
+
+    The parts are those that `firsthand.processor.content_parts` makes for our own prompts; that room needs torch.
+    """
+    marked = bool(example.images) and MARK in example.question
+    pieces = re.split(f"({MARK})", example.question) if marked else [*[MARK] * len(example.images), example.question]
+    parts = [
+        {"type": "image"} if i < len(pieces) - 1 and piece == MARK else {"type": "text", "text": piece}
+        for i, piece in enumerate(pieces)
+        if piece
+    ]
+    told = example.system if example.system is not None else system
+    opening = [] if told is None else [{"role": "system", "content": [{"type": "text", "text": told}]}]
+    return [*opening, {"role": "user", "content": parts}]
+
+
+def _schema() -> pa.Schema:
+    """The columns, also in the words of the `datasets` library: it decodes the pictures."""
+    images = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    fields = [*(pa.field(name, pa.string()) for name in _TEXT), pa.field("options", pa.list_(pa.string()))]
+    features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in _TEXT}
+    features |= {"options": [{"dtype": "string", "_type": "Value"}], "images": [{"_type": "Image"}]}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema([*fields, pa.field("images", images)], metadata=metadata)
+
+
+def _write_data(examples: Sequence[Example], path: Path, system: str | None) -> None:
+    schema = _schema()
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with pa.parquet.ParquetWriter(partial, schema) as writer:
+            for first in range(0, len(examples), _GROUP_ROWS):
+                rows = [_row(example, system) for example in examples[first : first + _GROUP_ROWS]]
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _row(example: Example, system: str | None) -> dict[str, Any]:
+    answer = example.answer
+    return {
+        "id": example.id,
+        "family": example.family,
+        "kind": answer.kind,
+        "question": example.question,
+        "answer": answer.text,
+        "gold": answer.model_dump_json(),
+        "messages": json.dumps(messages(example, system), ensure_ascii=False),
+        "options": list(answer.options) if isinstance(answer, Choice) else [],
+        "images": [{"bytes": _plain(picture, example.id), "path": None} for picture in example.images],
+    }
+
+
+def _plain(picture: Picture, example_id: str) -> bytes:
+    """The picture's own bytes where every reader sees the same in them; otherwise a PNG of what our models see.
+
+    Readers differ in what they make of transparency, of palettes and of a camera's turn.
+    """
+    encoded = encoded_picture(picture, example_id)
+    with Image.open(io.BytesIO(encoded)) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        if image.mode == "RGB" and not image.has_transparency_data and not turned:
+            return encoded
+    return png(picture.open())

@@ -1,0 +1,150 @@
+"""Example -> prompt, text -> reply, and back, as one model folder wants them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoImageProcessor, AutoTokenizer
+
+from firsthand.errors import DataError
+from firsthand.processor.families import family_of, model_config, vision_ids
+from firsthand.processor.readers import GridReader, ProcessorReader, Prompt, Reader, TextReader, family_processor
+from firsthand.processor.template import Conversation
+from firsthand.records import Example
+
+MARK = "<image>"
+"""Where a picture stands inside a question; sources check that there is one mark per picture, or none."""
+
+
+class Encoder:
+    """Turns examples into prompts and texts into replies, as one model folder wants them. Build it with `load`."""
+
+    def __init__(self, conversation: Conversation, reader: Reader, config: Any, max_prompt_tokens: int) -> None:
+        self._conversation = conversation
+        self._reader = reader
+        self._image_token_id = getattr(config, "image_token_id", None)
+        self._max_prompt_tokens = max_prompt_tokens
+        self.stop_ids = conversation.stop_ids
+        """A reply ends with any of these; the first one ends the assistant's turn."""
+        self.banned_ids: tuple[int, ...] = vision_ids(config)
+        """Image, video and vision tokens: they stand for pixels, so a reply must never contain them."""
+        pad = conversation.tokenizer.pad_token_id
+        self.pad_id: int = self.stop_ids[0] if pad is None else pad
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        max_prompt_tokens: int = 8192,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+    ) -> "Encoder":
+        """Read the tokenizer, chat template and, of a model that reads pictures, image processor of a folder.
+
+        Pixel bounds are the folder's own (preprocessor_config.json) unless they are given; only Qwen's models have
+        them. `max_prompt_tokens` only guards memory: a longer prompt is an error, because a cut prompt is another
+        question.
+
+        Raises DataError when the folder's model is of a type that cannot work, has no chat template, or has an image
+        processor that does not fit its vision tower.
+        """
+        config = model_config(folder)
+        family = family_of(config)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        conversation = Conversation(folder, tokenizer, in_parts=family.reads == "processor")
+        reader: Reader = TextReader(folder, conversation)
+        given = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        bounds = {name: pixels for name, pixels in given.items() if pixels is not None}
+        if bounds and family.reads == "processor":
+            raise DataError(
+                f"{folder}: expected no {' and '.join(bounds)}, for a model of type {config.model_type} sizes pictures "
+                "in its own way; take them out of the protocol"
+            )
+        if family.reads != "text":
+            images = _image_processor(folder, config.model_type, bounds)
+            if family.reads == "grids":
+                _check_tokenizer(folder, tokenizer, config)
+                _check_geometry(folder, images, config.vision_config)
+                reader = GridReader(conversation, images, int(config.image_token_id))
+            else:
+                reader = ProcessorReader(conversation, family_processor(folder, family, tokenizer, images))
+        return cls(conversation, reader, config, max_prompt_tokens)
+
+    def prompt(self, example: Example, system: str | None = None) -> Prompt:
+        """Render a question: its images first, then its text, then the opening of the assistant's turn.
+
+        `system` is used when the example has no system prompt of its own; with neither, the template's default holds.
+
+        Raises DataError when an image cannot be processed, the texts contain special tokens, placeholders and image
+        features do not match, or the prompt is longer than `max_prompt_tokens`.
+        """
+        system = example.system if example.system is not None else system
+        text = self._conversation.render(content_parts(example), system, f"example {example.id}")
+        prompt = self._reader.read(example, text)
+        if len(prompt.token_ids) > self._max_prompt_tokens:
+            in_images = prompt.token_ids.count(self._image_token_id)
+            raise DataError(
+                f"example {example.id}: expected a prompt of at most {self._max_prompt_tokens} tokens, got "
+                f"{len(prompt.token_ids)} ({in_images} of them for {len(example.images)} images); shorten the question "
+                "or lower the pixel bound (`longest_edge` or `max_pixels`) in the model folder's "
+                "preprocessor_config.json"
+            )
+        return prompt
+
+    def reply(self, text: str) -> tuple[int, ...]:
+        """Token ids of a reply, end-of-turn token included. Raises DataError when the text has special tokens."""
+        self._conversation.refuse_structure(text, "reply")
+        return (*self._conversation.ids(text), self.stop_ids[0])
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Decode a reply: without what ends it, with everything else (`<think>` and `<answer>` tags too)."""
+        kept = list(token_ids)
+        while kept and (kept[-1] in self.stop_ids or kept[-1] == self.pad_id):
+            kept.pop()
+        tokenizer = self._conversation.tokenizer
+        return str(tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def content_parts(example: Example) -> list[dict[str, str]]:
+    """A question as the parts of a chat message: pictures where `<image>` marks stand, or first when there are none."""
+    if MARK not in example.question or not example.images:
+        return [*({"type": "image"} for _ in example.images), {"type": "text", "text": example.question}]
+    first, *others = example.question.split(MARK)
+    texts = [{"type": "text", "text": first}]
+    parts = texts + [part for text in others for part in ({"type": "image"}, {"type": "text", "text": text})]
+    return [part for part in parts if part.get("text") != ""]
+
+
+def _image_processor(folder: str | Path, model_type: str, bounds: Mapping[str, int]) -> Any:
+    """The folder's image processor, on Pillow."""
+    try:
+        return AutoImageProcessor.from_pretrained(str(folder), backend="pil", local_files_only=True, **bounds)
+    except (ImportError, OSError, ValueError) as error:
+        raise DataError(
+            f"{folder}: expected an image processor (preprocessor_config.json) that works on Pillow, got none for a "
+            f"model of type {model_type}; some types have only one on torchvision, which is not used here: take "
+            "another model. transformers says: "
+            f"{str(error)[:200]}"
+        ) from error
+
+
+def _check_tokenizer(folder: str | Path, tokenizer: Any, config: Any) -> None:
+    """The placeholder that the template writes must be the one that the model replaces."""
+    got = tokenizer.convert_ids_to_tokens(config.image_token_id)
+    if got != "<|image_pad|>":
+        raise DataError(
+            f"{folder}: expected <|image_pad|> to be token {config.image_token_id} of the tokenizer, got {got}; take "
+            "the tokenizer from the model that the weights come from"
+        )
+
+
+def _check_geometry(folder: str | Path, processor: Any, vision: Any) -> None:
+    """Placeholders are counted with the processor's sizes, features are made with the tower's: they must be equal."""
+    expected = {"patch_size": vision.patch_size, "merge_size": vision.spatial_merge_size}
+    got = {"patch_size": processor.patch_size, "merge_size": processor.merge_size}
+    if expected != got:
+        raise DataError(
+            f"{folder}: expected an image processor that fits the vision tower ({expected}), got {got}; take "
+            "preprocessor_config.json from the model that the weights come from"
+        )

@@ -1,0 +1,81 @@
+"""Carry out a recipe: step after step, each journalled, until the run is done."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firsthand.processor import model_config
+from firsthand.recipe import Recipe
+from firsthand.records import Example, Step, content_id
+from firsthand.reward import Router
+from firsthand.reward.build import router_of
+from firsthand.rollout import LocalSampler
+from firsthand.run import Run
+from firsthand.trainer.gather import Gatherer, check
+from firsthand.trainer.journal import rollouts, summary
+from firsthand.trainer.state import State
+from firsthand.trainer.update import next_kl_weight, optimise
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+OnStep = Callable[[Step], None]
+
+
+def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Path:
+    """Carry out a recipe, or what is left of it; the run directory, which then holds `model/` and DONE.
+
+    `on_step` is called after every journalled step, those before a resume excepted.
+    Raises DataError, RecipeError or ParityError; each says what to do.
+    """
+    examples = recipe.data.load()
+    with router_of(recipe.reward) as router:
+        # Before a directory is made: a mistake leaves nothing behind.
+        model_config(recipe.model_folder())
+        check(recipe, examples, router)
+        with open_run(recipe, examples, root) as run:
+            if not run.is_done:
+                _train(recipe, examples, run, router, on_step)
+            return run.folder
+
+
+def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
+    """The directory of this recipe on these very examples: other data under the same path is another run."""
+    content = {**recipe.identity(), "data_id": content_id(*(e.id for e in examples))}
+    return Run.open(root, recipe.name, recipe.seed, content)
+
+
+def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
+    state = State.load(recipe, run)
+    gatherer = Gatherer(recipe, examples, state.encoder, LocalSampler(state.policy, state.encoder), router)
+    run.rewind(state.step)
+    with _board(run, state.step) as board:
+        for step in range(state.step, recipe.steps):
+            began = time.perf_counter()
+            batch, timing = gatherer.gather(step)
+            gathered = time.perf_counter()
+            metrics = summary(batch, recipe.prompts) | optimise(state, batch, recipe, step)
+            state.kl_weight = next_kl_weight(state.kl_weight, recipe, step + 1, metrics, batch)
+            done = time.perf_counter()
+            record = Step(
+                step=step, metrics=metrics, seconds=done - began, timing={**timing, "update": done - gathered}
+            )
+            run.keep_pictures(picture for member in batch for picture in member.example.images)
+            run.append_step(record, rollouts(batch, step))
+            for name, value in metrics.items():
+                board.add_scalar(name, value, step)
+            on_step(record)
+            if (step + 1) % recipe.checkpoint_every == 0 and step + 1 < recipe.steps:
+                state.save(run, step + 1)
+    state.policy.save(run.model)
+    run.finish()
+    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+
+
+def _board(run: Run, step: int) -> "SummaryWriter":
+    """TensorBoard's journal; what it holds from `step` on is superseded."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run.folder / "tensorboard"), purge_step=step)

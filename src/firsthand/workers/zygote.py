@@ -1,0 +1,107 @@
+"""The parent of a reward worker: imports once, and forks the child that does the work. A script, not to import.
+
+    zygote.py TASK.py [ARGUMENT]
+
+A child that hangs is killed, and its successor is a fork away: milliseconds, not the second that importing sympy takes.
+TASK.py has `before_fork()`, called once, `prepare(argument)`, called in every child, and `answer(request)`.
+
+Protocol: one JSON object per line. Requests {"n", "deadline_s", ...} go to whichever child there is. Back come
+{"ready": pid} of a new child, {"n", ...} with its answer, {"broken": why} when `prepare` raises, and from the zygote
+{"died": exit status}. SIGUSR1 kills the child, SIGTERM the child and the zygote. When stdin ends, both do.
+It imports nothing of ours, so it starts in well under a second and never loads torch.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from types import FrameType, ModuleType
+
+GRACE_S = 0.5
+"""How much later than the parent's deadline a child ends itself."""
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+
+child = 0
+"""The process id of the child that has not been reaped."""
+
+
+def main(script: str, argument: str) -> None:
+    """Keep a child alive until one ends by itself, because its input has ended."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not write into the protocol
+    logging.disable(logging.CRITICAL)  # math-verify warns that its time-outs are off
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    task = load(script)
+    task.before_fork()
+    for number in SIGNALS:
+        signal.signal(number, on_signal)
+    while status := one_child(task, argument, out):
+        say(out, {"died": status})
+
+
+def one_child(task: ModuleType, argument: str, out: int) -> int:
+    """Fork a child and wait until it is gone; its exit status, negative for a signal."""
+    global child
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    child = os.fork()
+    if child == 0:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        work(task, argument, out)
+        os._exit(0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    # Not reaped yet: its number must not go to a stranger while a signal may still have us kill it.
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def work(task: ModuleType, argument: str, out: int) -> None:
+    """Answer requests until the input ends."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel's default action ends the process, even inside C code
+    try:
+        task.prepare(argument)
+    except Exception:
+        say(out, {"broken": traceback.format_exc(limit=-1)})
+        return
+    say(out, {"ready": os.getpid()})
+    for line in sys.stdin:
+        request = json.loads(line)
+        # Should the parent be gone when the deadline comes, nobody else would end a comparison that never ends.
+        signal.setitimer(signal.ITIMER_REAL, request["deadline_s"] + GRACE_S)
+        try:
+            answer = task.answer(request)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {str(error)[:200]}"}
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        say(out, {"n": request["n"], **answer})
+
+
+def say(out: int, message: dict[str, object]) -> None:
+    """One line, on a line of its own even if the child before was killed in the middle of one."""
+    os.write(out, b"\n" + json.dumps(message).encode("ascii") + b"\n")
+
+
+def on_signal(number: int, _: FrameType | None) -> None:
+    """Kill the child, and end with it when asked to."""
+    os.kill(child, signal.SIGKILL)
+    if number == signal.SIGTERM:
+        os.waitpid(child, 0)
+        os._exit(0)
+
+
+def load(script: str) -> ModuleType:
+    """A module from its file: its folder is not on sys.path, where our math.py would hide the standard library's."""
+    spec = importlib.util.spec_from_file_location("task", script)
+    assert spec is not None and spec.loader is not None
+    task = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(task)
+    return task
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], "".join(sys.argv[2:]))

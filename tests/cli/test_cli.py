@@ -1,0 +1,146 @@
+"""The command line as a user meets it: what it prints, what it writes, and how it answers mistakes.
+
+What `--help` costs is in test_package.py. Commands run in this process, so that torch is imported once.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from firsthand.cli.main import main
+from firsthand.worlds import generate
+
+RECIPE = """\
+name: mine
+data: {path: data.jsonl}
+objective: {kind: grpo, group_size: 2}
+sampling: {max_new_tokens: 8}
+steps: 1
+prompts: 1
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory of a user with two questions of their own, a recipe, and some broken files."""
+    rows = []
+    for number, example in enumerate(generate("count", "test", 2)):
+        (tmp_path / f"{number}.png").write_bytes(example.images[0].encoded())
+        rows.append({"question": example.question, "answer": example.answer.text, "image": f"{number}.png"})
+    (tmp_path / "torn.png").write_bytes((tmp_path / "0.png").read_bytes()[:300])
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "torn.jsonl").write_text(json.dumps({**rows[0], "image": "torn.png"}) + "\n")
+    (tmp_path / "free.jsonl").write_text(json.dumps({**rows[0], "answer": "a cat", "kind": "open"}) + "\n")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "misspelt.yaml").write_text(RECIPE.replace("group_size", "group_sise"))
+    (tmp_path / "broken.yaml").write_text("name: [mine\n")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train nothere.yaml", "nothere.yaml: no such file"),
+        ("train empty", "empty: not readable"),
+        ("train broken.yaml", "broken.yaml: not readable as YAML"),
+        ("train misspelt.yaml", "group_sise: unknown key; did you mean 'group_size'?"),
+        ("train recipe.yaml --set steps", "--set steps: expected KEY=VALUE"),
+        ("train recipe.yaml --set steps=[1", "--set steps=[1: not readable as YAML"),
+        ("train recipe.yaml --set stepz=1", "stepz: unknown key; did you mean 'steps'?"),
+        ("train recipe.yaml --set sampling.temperature=0", "sampling.temperature is 0"),
+        ("train recipe.yaml --set 'objective={kind: sft}'", "expected one demonstration each"),
+        ("train recipe.yaml --set model=nomodel", "nomodel: expected a local Hugging Face model folder"),
+        ("train recipe.yaml --set start=empty", "start: expected a finished run directory"),
+        ("train recipe.yaml --set data.path=free.jsonl", "no verifier scores the answers"),
+        ("train methods", "is a study, for it has arms: firsthand study methods"),
+        ("study recipe.yaml", "has no arms, so it is one recipe: firsthand train recipe"),
+        ("study methods --set shared.stepz=1", "stepz: unknown key; did you mean 'steps'?"),
+        ("study nothere.yaml", "nothere.yaml: no such file"),
+        ("evaluate nomodel --data data.jsonl", "nomodel: expected a local Hugging Face model folder"),
+        ("evaluate small --data nothere.jsonl", "nothere.jsonl: expected a data file"),
+        ("evaluate small --data torn.jsonl", "torn.jsonl line 1, column `image`: expected a complete image"),
+        ("evaluate small --data free.jsonl", "no verifier scores the answers"),
+        ("evaluate small --data worlds:cuont", "unknown worlds ['cuont']; known: count, digits"),
+        ("evaluate small --data worlds:count:test:many", "expected worlds:NAMES[:SPLIT[:NUMBER]]"),
+        ("evaluate small --data data.jsonl --samples -1", "samples: "),
+        ("evaluate small --data data.jsonl --temperature 0", "temperature: "),
+        ("report empty", "no run directory"),
+        ("report nothere", "no run directory"),
+    ],
+)
+def test_a_mistake_is_answered_with_one_message_and_leaves_nothing_behind(
+    desk: Path, capsys: pytest.CaptureFixture[str], command: str, message: str
+) -> None:
+    before = sorted(desk.rglob("*"))
+    assert main(shlex.split(command)) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("firsthand: ")
+    assert told.count("firsthand: ") == 1
+    assert message in told
+    assert "pydantic" not in told
+    assert [path for path in sorted(desk.rglob("*")) if path not in before and path.name != "runs"] == []
+
+
+def test_a_mistake_in_one_of_several_run_directories_is_not_passed_over(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / "empty" / "run").mkdir()
+    (desk / "empty" / "run" / "recipe.json").write_text("{}")
+    assert main(["report", "empty", "nothere"]) == 2
+    assert "nothere" in capsys.readouterr().err
+    assert not (desk / "report.html").exists()
+
+
+def test_the_exit_status_of_a_mistake_reaches_the_shell(desk: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "firsthand", "report", "empty"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == ["firsthand: no run directory (one that holds recipe.json) in: empty"]
+
+
+@pytest.mark.parametrize("command", ["trian recipe.yaml", "evaluate small", "train recipe.yaml --stes 3", ""])
+def test_a_command_line_that_does_not_exist_is_refused_with_what_does(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 2
+    assert "usage: firsthand" in capsys.readouterr().err
+
+
+def test_a_user_s_questions_are_trained_on_evaluated_and_reported(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "recipe.yaml"]) == 0
+    (run,) = (desk / "runs").glob("mine-s0-*")
+    assert f"model: {Path('runs') / run.name / 'model'}" in capsys.readouterr().out
+    assert main(["evaluate", str(run), "--data", "data.jsonl", "--samples", "1", "--max-new-tokens", "8"]) == 0
+    (evaluated,) = (desk / "runs").glob("evaluate-mine-s0-*")
+    assert json.loads((evaluated / "evaluation.json").read_text())["n"] == 2
+    assert main(["report", "runs", "--out", "page.html", "--title", "Mine"]) == 0
+    page = (desk / "page.html").read_text()
+    assert "Mine" in page
+    assert "evaluation.json cannot be read" not in page
+
+
+def test_a_finished_run_is_not_trained_again(desk: Path) -> None:
+    assert main(["train", "recipe.yaml"]) == 0
+    (run,) = (desk / "runs").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    assert main(["train", "recipe.yaml"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"} == before
+
+
+def test_the_doctor_names_this_machine_and_asks_the_small_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "BROKEN" not in told
+    assert "the small model answers a question about a picture" in told
+    assert "torch 2." in told

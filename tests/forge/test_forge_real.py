@@ -1,0 +1,136 @@
+"""The forge against a real model server: `transformers serve` with the small VLM, over HTTP.
+
+The server runs in a throw-away environment that sees this one's torch and transformers, and has what serving needs.
+"""
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import same_accuracy
+from forged import data_set
+from tiny_families import text_folder
+
+from firsthand.config import build
+from firsthand.data import load_examples
+from firsthand.forge import ForgeConfig, forge
+from firsthand.worlds import SMALL
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that can serve models. Skips where the package index cannot be reached."""
+    folder = tmp_path_factory.mktemp("serving")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "outside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    install = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for packages in (["fastapi", "uvicorn", "openai", "python-multipart"], ["--no-deps", "torchvision==0.28.0"]):
+        done = subprocess.run([*install, *packages], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"needs {packages[-1]} from a package index, to serve a model: {done.stderr[-300:]}")
+    (site / "sitecustomize.py").write_text(same_accuracy.SHIM)
+    return folder / "bin/python"
+
+
+@pytest.fixture(scope="module")
+def url(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve = "from transformers.cli.transformers import main; main()"
+    log = tmp_path_factory.mktemp("log") / "serve.log"
+    with log.open("w") as out:
+        command = [
+            str(environment),
+            "-c",
+            serve,
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--device",
+            "cpu",
+        ]
+        quiet = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=quiet)
+    try:
+        _await(port, process, log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _await(port: int, process: "subprocess.Popen[Any]", log: Path) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            pytest.fail(f"the server ended: {log.read_text()[-2000:]}")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            connection.getresponse().read()
+            return
+        except OSError:
+            time.sleep(0.5)
+        finally:
+            connection.close()
+    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
+
+
+def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> None:
+    model = shutil.copytree(SMALL, tmp_path / "small")
+    (tmp_path / "caption.txt").write_text("Describe the image.")
+    (tmp_path / "distill.txt").write_text("{{ question }} Think step by step.")
+    (tmp_path / "verify.txt").write_text("Is {{ answer }} {{ gold }}? Yes or No? {{ word }}")
+    teacher = {"base_url": url, "model": str(model), "max_tokens": 96, "in_flight": {"start": 2, "max": 4}}
+    chosen = build(
+        ForgeConfig,
+        {
+            "name": "real",
+            "sources": [{"worlds": ["count", "describe"], "number": 120}],
+            "teachers": {"default": teacher},
+            "prompts": {step: str(tmp_path / f"{step}.txt") for step in ("caption", "distill", "verify")},
+        },
+        "test",
+    )
+    funnel, costs = forge(chosen, tmp_path / "out")
+    for step in funnel["steps"]:
+        assert step["read"] == step["kept"] + sum(step["dropped"].values())
+    requests = {row["step"]: row["requests"] for row in costs}
+    assert requests["caption"] == 120 and 0 < requests["distill"] < 120  # equal questions make one request
+    assert all(row["prompt_tokens"] > 0 and row["completion_tokens"] > 0 for row in costs if row["step"] != "verify")
+    # The reasoner does not see the picture, and guesses: some guesses at a count are right.
+    parts = [part for part in ("sft", "rl") if funnel["parts"][part]]
+    kept = [example for part in parts for example in load_examples(str(tmp_path / "out" / part))]
+    assert kept and all(e.meta["forge"]["rules"] == "yes" or e.meta["forge"]["judge"] == "yes" for e in kept)
+    # The captions are the small VLM's own: they name what is drawn.
+    named = [e.meta["forge"]["caption"] for e in kept]
+    assert all(any(shape in caption for shape in ("circle", "square", "triangle")) for caption in named)
+    before = data_set(tmp_path / "out")
+    assert forge(chosen, tmp_path / "out")[1] == costs and data_set(tmp_path / "out") == before
+
+    # Another model for one step: it babbles, no row survives it, and the captions are not asked for again.
+    babbler = {**teacher, "model": str(text_folder(tmp_path / "babbler", "qwen2")), "max_tokens": 16}
+    other = build(
+        ForgeConfig,
+        {**chosen.model_dump(mode="json", exclude_none=True), "teachers": {"default": teacher, "distill": babbler}},
+        "test",
+    )
+    funnel, costs = forge(other, tmp_path / "out")
+    assert funnel["steps"][1]["kept"] == 120 and funnel["steps"][2]["kept"] == 0
+    assert {row["step"]: row["requests"] for row in costs}["caption"] == 120
+    assert set(funnel["steps"][2]["dropped"]) <= {"no_answer", "no_thinking", "teacher_empty", "teacher_truncated"}

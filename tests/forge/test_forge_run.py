@@ -1,0 +1,352 @@
+"""A forge as a whole: nothing is lost or asked twice, and it ends in the same bytes however often it was killed."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from forged import data_set
+from tiny import tiny_folder
+
+from firsthand.config import build
+from firsthand.data import load_examples
+from firsthand.errors import DataError, RecipeError
+from firsthand.forge import STEP_NAMES, ForgeConfig, Report, forge
+from firsthand.forge import run as forge_run
+from firsthand.records import Digit
+
+WORLDS: dict[str, Any] = {
+    "name": "small",
+    "sources": [{"worlds": ["count", "chart", "geometry", "locate", "describe"], "number": 60}],
+    "teachers": {"default": {"scenes": True}},
+}
+
+
+def config(**changes: Any) -> ForgeConfig:
+    return build(ForgeConfig, {**WORLDS, **changes}, "test")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("forge") / "small"
+    forge(config(), out)
+    return out
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forge_run, "PART", 7)
+
+
+# ---- what comes out
+
+
+def test_what_enters_a_step_is_kept_or_dropped_and_the_funnel_says_so(small: Path) -> None:
+    funnel = json.loads((small / "funnel.json").read_text())
+    assert [step["step"] for step in funnel["steps"]] == list(STEP_NAMES)
+    read = 60
+    for step in funnel["steps"]:
+        assert step["read"] == read == step["kept"] + sum(step["dropped"].values())
+        assert sum(source["read"] for source in step["sources"].values()) == read
+        dropped = pq.read_table(small / "dropped" / f"{step['step']}.parquet")
+        assert dropped.num_rows == sum(step["dropped"].values())
+        assert set(dropped.column("step").to_pylist()) <= {step["step"]}
+        read = step["kept"]
+    rows = {part: load_examples(str(small / part)) for part in ("sft", "rl")}
+    assert len(rows["sft"]) + len(rows["rl"]) == read and rows["sft"] and rows["rl"]
+    assert {part: sum(counts.values()) for part, counts in funnel["parts"].items()} == {
+        part: len(examples) for part, examples in rows.items()
+    }
+    assert set(funnel["steps"][4]["dropped"]) >= {"answer_disagrees"}  # the teacher inside errs on purpose
+
+
+def test_a_row_knows_where_it_comes_from_and_what_was_said_of_it(small: Path) -> None:
+    for example in load_examples(str(small / "sft")):
+        [trace] = example.traces
+        assert trace.style == "distilled" and trace.text.endswith(f"<answer>{example.meta['forge']['answer']}</answer>")
+        assert example.meta["source"]["license"] == "Apache-2.0" and example.meta["source"]["name"] == example.family
+        forged = example.meta["forge"]
+        assert forged["rules"] == "yes" or forged["judge"] == "yes"
+        assert forged["caption"] == example.scene and "looks" not in forged
+
+
+def test_datasets_opens_both_parts_with_their_pictures(small: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for part in ("sft", "rl"):
+        rows = datasets.load_dataset(str(small), part, split="train", cache_dir=str(tmp_path / "cache"))
+        assert rows.num_rows == len(load_examples(str(small / part)))
+        assert rows[0]["images"][0].size[0] > 0 and json.loads(rows[0]["answer"])["kind"]
+
+
+def test_the_card_counts_sources_and_steps(small: Path) -> None:
+    card = (small / "README.md").read_text()
+    assert card.startswith("---\npretty_name: small\nlicense: apache-2.0\n")
+    assert "| collect |" in card and "| geometry | firsthand worlds | Apache-2.0 |" in card
+
+
+# ---- again, and after a change
+
+
+class Counted:
+    """Reports of a forge; `asked` are requests that were made in this run."""
+
+    def __init__(self) -> None:
+        self.asked = dict.fromkeys(STEP_NAMES, 0)
+        self.steps: set[str] = set()
+
+    def __call__(self, report: Report) -> None:
+        self.steps.add(report.step)
+        if report.progress is not None:
+            self.asked[report.step] = max(self.asked[report.step], report.progress.asked)
+
+
+def test_the_same_forge_again_does_nothing_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    forge(config(), tmp_path)
+    before, seen = data_set(tmp_path), Counted()
+    written = (tmp_path / "funnel.json").stat().st_mtime_ns
+    forge(config(), tmp_path, on_report=seen)
+    assert data_set(tmp_path) == before and seen.steps == set()
+    assert (tmp_path / "funnel.json").stat().st_mtime_ns == written
+    shutil.rmtree(tmp_path / "sft")
+    forge(config(), tmp_path)
+    assert data_set(tmp_path) == before
+
+
+@pytest.mark.parametrize("step", ["caption", "distill", "rewrite", "verify"])
+def test_another_prompt_does_that_step_again_and_what_follows_and_nothing_before(step: str, tmp_path: Path) -> None:
+    first = Counted()
+    forge(config(), tmp_path / "out", on_report=first)
+    shipped = Path(forge_run.__file__).parent / "prompts" / f"{step}.txt"
+    own = tmp_path / "own.txt"
+    own.write_text(f"{shipped.read_text()}\nBe brief.\n")
+    seen = Counted()
+    forge(config(prompts={step: str(own)}), tmp_path / "out", on_report=seen)
+    place = STEP_NAMES.index(step)
+    assert seen.steps == set(STEP_NAMES[place:])
+    assert seen.asked[step] > 0 and all(seen.asked[name] == 0 for name in STEP_NAMES[:place])
+    # What follows asks again only about what has changed: here, what the teacher now answers otherwise.
+    back = Counted()
+    forge(config(), tmp_path / "out", on_report=back)
+    assert back.steps == set() and sum(back.asked.values()) == 0
+
+
+def test_other_settings_of_the_split_ask_nobody(tmp_path: Path) -> None:
+    forge(config(), tmp_path)
+    seen = Counted()
+    funnel, _ = forge(config(split={"quotas": {"count": {"sft": 1, "rl": 1}}}), tmp_path, on_report=seen)
+    assert seen.steps == {"split"} and sum(seen.asked.values()) == 0
+    assert funnel["parts"]["sft"].get("count", 0) <= 1 and funnel["steps"][5]["dropped"]["over_quota"] > 0
+
+
+# ---- stopped and started
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_forge_that_was_stopped_anywhere_ends_in_the_same_bytes_and_repeats_no_request(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = rows(
+        tmp_path, 40, lambda i: {"question": f"What is {i % 20} + 1?", "answer": str(i % 20 + 1), "id": str(i)}
+    )
+    chosen = config(sources=[{"path": str(twice)}, {"worlds": ["count", "describe"], "number": 20}])
+    whole, _ = forge(chosen, tmp_path / "whole")
+    assert whole["steps"][0]["dropped"] == {"duplicate": 20}
+    rng, answered = random.Random(seed), list[str]()
+    plain = forge_run.SceneTeacher.answer
+
+    def answer(self: Any, request: Any) -> Any:
+        if rng.random() < 0.02:
+            raise Killed
+        answered.append(request.key)
+        return plain(self, request)
+
+    def stop(report: Report) -> None:
+        if rng.random() < 0.05:
+            raise Killed
+
+    monkeypatch.setattr(forge_run.SceneTeacher, "answer", answer)
+    stops = 0
+    while stops < 200:
+        try:
+            forge(chosen, tmp_path / "stopped", on_report=stop)
+            break
+        except Killed:
+            stops += 1
+    assert 2 < stops < 200
+    assert data_set(tmp_path / "stopped") == data_set(tmp_path / "whole")
+    assert len(answered) == len(set(answered))
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_instants_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "forge.yaml").write_text(json.dumps({**WORLDS, "sources": [{**WORLDS["sources"][0], "number": 1500}]}))
+    command = [sys.executable, "-m", "firsthand", "forge", str(tmp_path / "forge.yaml"), "--out"]
+    began = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    whole = time.monotonic() - began
+    rng, quiet = random.Random(0), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for _ in range(8):
+        process = subprocess.Popen([*command, str(tmp_path / "killed")], **quiet, start_new_session=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.05, 0.35) * whole)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, **quiet)
+    assert data_set(tmp_path / "killed") == data_set(tmp_path / "whole")
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+    def again(report: Report) -> None:
+        with pytest.raises(RecipeError, match="another process works on this forge"):
+            forge(config(), tmp_path)
+
+    forge(config(), tmp_path, on_report=again)
+
+
+# ---- rows of one's own
+
+
+def rows(folder: Path, number: int, change: Callable[[int], dict[str, Any]] = lambda i: {}) -> Path:
+    path = folder / "rows.jsonl"
+    lines = [
+        {"question": f"What is {i} + 1?", "answer": str(i + 1), "kind": "digit", **change(i)} for i in range(number)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_bad_row_is_dropped_with_its_place_and_the_others_go_on(tmp_path: Path) -> None:
+    path = rows(tmp_path, 5, lambda i: {"image": "../secret.png"} if i == 2 else {})
+    funnel, _ = forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
+    assert funnel["steps"][0]["dropped"] == {"image_outside_root": 1}
+    [dropped] = pq.read_table(tmp_path / "out/dropped/collect.parquet").to_pylist()
+    assert dropped["id"] == "rows.jsonl line 3" and dropped["source"] == "rows" and "secret.png" in dropped["detail"]
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    path = rows(tmp_path, 3)
+    forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
+    rows(tmp_path, 5)
+    funnel, _ = forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
+    assert funnel["steps"][0]["read"] == 5
+
+
+def test_a_folder_in_which_a_file_changed_is_read_again(tmp_path: Path) -> None:
+    chosen = config(sources=[{"path": str(tmp_path / "data"), "name": "data"}])
+    (tmp_path / "data").mkdir()
+    for number in (3, 5):
+        numbers = [str(i) for i in range(number)]
+        table = pa.table({"question": [f"What is {i}?" for i in numbers], "answer": numbers})
+        pq.write_table(table, tmp_path / "data/train.parquet")
+        assert forge(chosen, tmp_path / "out")[0]["steps"][0]["read"] == number
+
+
+def test_a_key_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    teacher = {"base_url": "http://localhost:1/v1", "model": "m", "key_env": "A_KEY_THAT_NOBODY_HAS"}
+    with pytest.raises(RecipeError, match="A_KEY_THAT_NOBODY_HAS"):
+        forge(config(teachers={"default": {"scenes": True}, "verify": teacher}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_changed_under_way_is_not_written_as_another(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+    path = rows(tmp_path, 1, lambda i: {"image": "a.png"})
+
+    def repaint(report: Report) -> None:
+        if report.step == "split":
+            Image.new("RGB", (40, 40), "blue").save(tmp_path / "a.png")
+
+    chosen = config(sources=[{"path": str(path)}], verify={"judge": False}, rewrite={"words": 1000})
+    with pytest.raises(DataError, match="expected the picture that was loaded"):
+        for seed in range(20):  # the teacher inside drops some rows
+            rows(tmp_path, 1, lambda i, seed=seed: {"image": "a.png", "question": f"What is {seed}?"})  # type: ignore[misc]
+            Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+            forge(chosen, tmp_path / f"out{seed}", on_report=repaint)
+
+
+def test_a_dry_run_needs_no_server(tmp_path: Path) -> None:
+    path = rows(tmp_path, 30)
+    asked = config(
+        sources=[{"path": str(path)}], teachers={"default": {"base_url": "http://localhost:1/v1", "model": "nobody"}}
+    )
+    funnel, costs = forge(asked, tmp_path / "out", rehearsal=True)
+    assert funnel["steps"][0]["read"] == 30 and sum(funnel["parts"]["sft"].values()) > 0
+    assert "caption" not in [row["step"] for row in costs]  # there are no pictures
+    [first, *_] = load_examples(str(tmp_path / "out/sft"))
+    assert isinstance(first.answer, Digit)
+
+
+@pytest.mark.slow
+def test_ray_prepares_rows_on_two_workers_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install 'firsthand[ray]'")
+    sources = [{"worlds": ["count", "describe"], "number": 1200}]
+    (tmp_path / "forge.yaml").write_text(json.dumps({**WORLDS, "sources": sources}))
+    for engine in ("local", "ray"):
+        command = [sys.executable, "-m", "firsthand", "forge", str(tmp_path / "forge.yaml"), "--engine", engine]
+        two = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        done = subprocess.run([*command, "--out", str(tmp_path / engine)], capture_output=True, text=True, env=two)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert data_set(tmp_path / "ray") == data_set(tmp_path / "local")
+
+
+# ---- what it is for
+
+
+@pytest.mark.parametrize(("part", "objective"), [("sft", {"kind": "sft"}), ("rl", {"kind": "srft", "group_size": 2})])
+def test_forged_rows_train_through_an_ordinary_recipe(part: str, objective: dict[str, Any], tmp_path: Path) -> None:
+    from firsthand.recipe import Recipe
+    from firsthand.records import Step
+    from firsthand.trainer import train
+
+    forge(config(sources=[{"worlds": ["count", "chart", "geometry"], "number": 30}]), tmp_path / "forge")
+    recipe = {
+        "name": "forged",
+        "model": str(tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)),
+        "data": {"path": str(tmp_path / "forge" / part)},
+        "objective": objective,
+        "steps": 1,
+        "prompts": 2,
+        "sampling": {"max_new_tokens": 3},
+    }
+    steps: list[Step] = []
+    folder = train(Recipe.model_validate(recipe), tmp_path / "runs", steps.append)
+    assert (folder / "DONE").exists() and len(steps) == 1 and steps[0].metrics["loss/total"] != 0
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": []}, "sources"),
+        ({"teachers": {}}, "nobody is there for caption, distill, rewrite, verify"),
+        ({"teachers": {"default": {"scenes": True}, "destill": {"scenes": True}}}, "did you mean 'distill'"),
+        ({"prompts": {"collect": "x.txt"}}, "prompts.collect: unknown step"),
+        ({"split": {"quotas": {"cuont": {"sft": 1}}}}, "did you mean 'count'"),
+        ({"split": {"by": "pass_rate"}}, "give the scores.jsonl of an evaluation"),
+        ({"sources": [{"worlds": ["count"]}, {"worlds": ["count"]}]}, r"\['count'\] are there twice"),
+        ({"sources": [{"worlds": ["cuont"]}]}, "did you mean 'count'"),
+        ({"rewirte": {}}, "did you mean 'rewrite'"),
+        ({"name": "a/b"}, "becomes a folder"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_before_anything_is_made(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        config(**changes)

@@ -1,0 +1,106 @@
+"""The shared-prefix row is exact: its log-probs and gradients are those of one plain row per reply.
+
+Three wrong ways to share a prefix must fail the very same check (`equivalence`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from equivalence import assert_equivalent, picture_groups
+from tiny import FAMILIES, tiny_folder
+from torch import Tensor
+
+from firsthand.policy import Policy, attention, head, packing
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One model folder per family."""
+    root = tmp_path_factory.mktemp("models")
+    return {family: tiny_folder(root / family, family) for family in FAMILIES}
+
+
+@pytest.fixture(params=["square", "blocks"])
+def attention_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Compute attention in one masked square per row, or only its blocks that are not empty."""
+    monkeypatch.setattr(attention, "WORTHWHILE", {"square": torch.inf, "blocks": 0.0}[request.param])
+    return str(request.param)
+
+
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+@pytest.mark.parametrize("trainable", ["all", "language"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.usefixtures("attention_by")
+def test_packed_rows_equal_plain_rows_in_values_and_gradients(
+    folders: dict[str, Path], family: str, trainable: Any, gradient_checkpointing: bool
+) -> None:
+    policy = Policy.load(folders[family], trainable=trainable, gradient_checkpointing=gradient_checkpointing)
+    assert_equivalent(policy, picture_groups(folders[family]))
+
+
+def test_temperature_divides_the_logits_in_training_too(folders: dict[str, Path]) -> None:
+    policy = Policy.load(folders["qwen2_5_vl"])
+    assert_equivalent(policy, picture_groups(folders["qwen2_5_vl"]), temperature=0.6)
+
+
+def test_the_output_layer_may_work_in_chunks(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "LOGITS_PER_CHUNK", 2000)  # 7 tokens at a time
+    policy = Policy.load(folders["qwen2_5_vl"])
+    assert_equivalent(policy, picture_groups(folders["qwen2_5_vl"]))
+
+
+@pytest.mark.usefixtures("attention_by")
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_positions_that_run_on_across_replies_fail_the_check(
+    folders: dict[str, Path], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_on(prompt_3P: Tensor, lengths: Sequence[int]) -> Tensor:
+        start = int(prompt_3P.max()) + 1
+        return torch.cat([prompt_3P, torch.arange(start, start + sum(lengths)).expand(3, -1)], dim=1)
+
+    monkeypatch.setattr(packing, "row_positions", run_on)
+    with pytest.raises(AssertionError):
+        assert_equivalent(Policy.load(folders[family]), picture_groups(folders[family]))
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_replies_that_see_each_other_fail_the_check(
+    folders: dict[str, Path], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def causal(segments_MN: Tensor) -> Tensor:
+        M, N = segments_MN.shape
+        return torch.ones(N, N, dtype=torch.bool).tril().expand(M, 1, N, N)
+
+    monkeypatch.setattr(packing, "block_mask", causal)
+    monkeypatch.setattr(attention, "WORTHWHILE", torch.inf)
+    with pytest.raises(AssertionError):
+        assert_equivalent(Policy.load(folders[family]), picture_groups(folders[family]))
+
+
+@pytest.mark.usefixtures("attention_by")
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_prefix_without_gradient_changes_no_log_prob_and_fails_the_check(
+    folders: dict[str, Path], family: str
+) -> None:
+    groups = picture_groups(folders[family])
+    policy = Policy.load(folders[family])
+    before = policy.logprobs(groups).logp_BT
+    lengths = torch.tensor([len(group.prompt.token_ids) for group in groups])
+
+    def detach_prompts(module: Any, args: Any, output: Tensor) -> Tensor:
+        if len(output) != len(groups):
+            return output  # a plain row
+        is_prompt = torch.arange(output.shape[1]) < lengths[:, None]
+        return torch.where(is_prompt[..., None], output.detach(), output)
+
+    language = policy.model.model.language_model
+    for layer in language.layers:
+        layer.self_attn.k_proj.register_forward_hook(detach_prompts)
+        layer.self_attn.v_proj.register_forward_hook(detach_prompts)
+    language.norm.register_forward_hook(detach_prompts)
+    torch.testing.assert_close(policy.logprobs(groups).logp_BT, before, atol=0, rtol=0)
+    with pytest.raises(AssertionError, match="cosine"):
+        assert_equivalent(policy, groups)

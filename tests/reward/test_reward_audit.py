@@ -1,0 +1,213 @@
+"""`firsthand reward`: replies in, verdicts out, and every bad row named."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthand.cli.main import main
+from firsthand.reward import alarms
+
+PROBLEMS: list[dict[str, Any]] = [
+    {"id": "count", "question": "How many?", "answer": "7", "kind": "digit"},
+    {"id": 2, "question": "Which?", "answer": "['(b)']", "kind": "choice", "choices": "['red', 'dark blue']"},
+    {"id": "sum", "question": "y?", "answer": "Output 4: a = 2x+1", "kind": "math", "meta": "{'level': 3}"},
+    {"id": "cup", "question": "Where?", "answer": [0.1, 0.2, 0.7, 0.5], "kind": "box"},
+    {"id": "room", "question": "What?", "answer": "a cube", "kind": "open", "scene": "a red cube"},
+]
+REPLIES: list[dict[str, Any]] = [
+    {"id": "sum", "reply": "<answer>y=1+2x</answer>"},
+    {"id": "count", "reply": "<answer>七个</answer>"},
+    {"id": 2, "reply": "<answer>A</answer>"},
+    {"id": 2, "reply": "<answer>Dark blue.</answer>"},
+    {"id": "cup", "reply": "<answer>[0.1, 0.2, 0.7, 0.35]</answer>"},
+    {"id": "room", "reply": "<answer>a red cube</answer>"},
+    {"id": "sum", "reply": "<answer>10^{10^{10}}</answer>"},
+    {"id": "count", "reply": "seven, I think"},
+    {"id": "count", "reply": "<answer>six or seven \ud800</answer>"},
+]
+
+
+def write(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def judged(
+    folder: Path, problems: list[dict[str, Any]], replies: list[dict[str, Any]], *more: str
+) -> list[dict[str, Any]]:
+    """The verdicts of a run of the command, which must succeed."""
+    files = [
+        "--problems",
+        str(write(folder / "P.jsonl", problems)),
+        "--replies",
+        str(write(folder / "R.jsonl", replies)),
+    ]
+    assert main(["reward", *files, "--out", str(folder / "V.jsonl"), "--deadline", "1", *more]) == 0
+    return [json.loads(line) for line in (folder / "V.jsonl").read_text().splitlines()]
+
+
+def refusal(
+    capsys: pytest.CaptureFixture[str], folder: Path, problems: list[Any], replies: list[Any], *more: str
+) -> str:
+    """What the command says when it refuses; nothing must be written."""
+    files = [
+        "--problems",
+        str(write(folder / "P.jsonl", problems)),
+        "--replies",
+        str(write(folder / "R.jsonl", replies)),
+    ]
+    assert main(["reward", *files, "--out", str(folder / "V.jsonl"), *more]) == 2
+    assert not (folder / "V.jsonl").exists()
+    return capsys.readouterr().err
+
+
+def test_every_reply_gets_its_verdict_in_order_and_the_table_sums_them_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdicts = judged(tmp_path, PROBLEMS, REPLIES)
+    assert all(list(verdict) == ["id", "score", "status", "parsed", "why"] for verdict in verdicts)
+    assert [v["id"] for v in verdicts] == [r["id"] for r in REPLIES]
+    statuses = ["ok"] * 6 + ["timed_out", "wrong_format", "unparsed"]
+    assert [v["status"] for v in verdicts] == statuses
+    scores = [v["score"] for v in verdicts]
+    assert scores[:5] == [1.0, 1.0, 0.0, 1.0, pytest.approx(0.5)]
+    assert scores[5] > 0 and scores[6:] == [None, 0.0, 0.0]
+    shown = capsys.readouterr().out
+    assert [line.split("│")[2].strip() for line in shown.splitlines() if line.startswith("│")] == list("123219")
+    assert "ALARM: math: 50% of the replies are `timed_out`" in shown
+
+
+def test_verdicts_do_not_depend_on_the_number_of_workers_or_the_order(tmp_path: Path) -> None:
+    replies = [row for row in REPLIES if "10^" not in row["reply"]] * 40
+    one = judged(tmp_path, PROBLEMS, replies, "--workers", "1")
+    two = judged(tmp_path, PROBLEMS, replies[::-1], "--workers", "2")
+    assert one == two[::-1]
+
+
+def test_boxes_can_be_scored_in_steps(tmp_path: Path) -> None:
+    replies = [{"id": "cup", "reply": "<answer>[0.1, 0.2, 0.7, 0.4]</answer>"}]
+    assert judged(tmp_path, PROBLEMS, replies, "--set", "box=stepped")[0]["score"] == 0.6
+
+
+def test_bytes_that_are_no_utf8_are_judged_like_any_other_text(tmp_path: Path) -> None:
+    problems = write(tmp_path / "P.jsonl", PROBLEMS)
+    (tmp_path / "R.jsonl").write_bytes(b'{"id": "count", "reply": "<answer>\xff7\xfe</answer>"}\n')
+    out = tmp_path / "deep" / "V.jsonl"
+    assert main(["reward", "--problems", str(problems), "--replies", str(tmp_path / "R.jsonl"), "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["status"] == "unparsed"
+
+
+def test_free_text_without_a_scene_is_unmeasured_and_the_rest_is_judged(tmp_path: Path) -> None:
+    problems = [PROBLEMS[0], {"id": "room", "question": "What?", "answer": "a cube", "kind": "open"}]
+    replies = [{"id": "room", "reply": "<answer>a cube</answer>"}, {"id": "count", "reply": "<answer>7</answer>"}]
+    verdicts = judged(tmp_path, problems, replies)
+    assert [(v["status"], v["score"]) for v in verdicts] == [("failed", None), ("ok", 1.0)]
+    assert judged(tmp_path, problems, replies, "--set", "open=null")[0]["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"answer": "many"}, "P.jsonl line 2: answer: expected one number, got 'many'"),
+        ({"kind": "number"}, "line 2: kind: expected one of digit, choice, math, box, open, got 'number'"),
+        ({"question": None}, "line 2: expected id, question, answer, kind, got no 'question'"),
+        ({"id": "count"}, "line 2: id: expected one of its own, got 'count' again; P.jsonl line 1"),
+        ({"id": 1.5}, "line 2: id: expected text or a whole number"),
+        ({"kind": "math", "answer": r"\frac{1}{"}, "P.jsonl line 2: math"),
+        ({"kind": "choice", "answer": "E", "choices": ["a", "b"]}, "line 2: answer: expected an option letter"),
+        ({"kind": "choice", "answer": "A", "choices": 3}, "line 2: choices: expected a list"),
+        ({"choices": ["a", "b"]}, "line 2: choices: expected them only in rows of kind `choice`"),
+        ({"kind": "box", "answer": [1, 1, 0, 0]}, "line 2: answer: expected boxes"),
+        ({"kind": "box", "answer": [0, 0, 1, 1], "size": 3}, "line 2: size: expected [width, height]"),
+        ({"scene": 3}, "line 2: scene: expected text"),
+        ({"answer": True}, "line 2: answer: expected text or a number, got True"),
+        ({"image": "nowhere.png"}, "line 2: column `image`"),
+    ],
+)
+def test_a_problem_that_cannot_be_used_is_refused_with_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], said: str
+) -> None:
+    bad = {"id": "bad", "question": "How many?", "answer": "7", "kind": "digit", **change}
+    assert said in refusal(capsys, tmp_path, [PROBLEMS[0], bad], REPLIES[1:2])
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"id": "nobody", "reply": "7"}, "id: expected that of a problem, got 'nobody'"),
+        ({"id": "count"}, "R.jsonl line 2: reply: expected text, got None"),
+        ({"id": "count", "reply": 7}, "R.jsonl line 2: reply: expected text, got 7"),
+        ({"reply": "7"}, "R.jsonl line 2: id: expected text or a whole number, got None"),
+        (["count", "7"], "R.jsonl line 2: expected"),
+    ],
+)
+def test_a_reply_that_is_none_is_refused_with_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: Any, said: str
+) -> None:
+    assert said in refusal(capsys, tmp_path, PROBLEMS, [REPLIES[1], row])
+
+
+def test_a_broken_line_a_missing_file_and_no_replies_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems, out = write(tmp_path / "P.jsonl", PROBLEMS), str(tmp_path / "V.jsonl")
+    (tmp_path / "R.jsonl").write_text('{"id": "count", "reply"\n')
+    for replies, said in [("R.jsonl", "R.jsonl line 1: expected one JSON object"), ("S.jsonl", "No such file")]:
+        arguments = ["reward", "--problems", str(problems), "--replies", str(tmp_path / replies), "--out", out]
+        assert main(arguments) == 2
+        assert said in capsys.readouterr().err
+    assert main(["reward", "--problems", str(problems), "--out", out]) == 2
+    assert "expected --replies" in capsys.readouterr().err
+    assert "got none" in refusal(capsys, tmp_path, PROBLEMS, [])
+    assert "expected --workers >= 1" in refusal(capsys, tmp_path, PROBLEMS, REPLIES, "--workers", "0")
+
+
+def test_calibration_writes_the_beta_that_a_recipe_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**PROBLEMS[4], "id": i, "answer": said} for i, said in enumerate(("a cube", "a red cube", "a dog"))]
+    out = tmp_path / "beta.json"
+    problems = str(write(tmp_path / "P.jsonl", rows))
+    assert main(["reward", "--problems", problems, "--out", str(out), "--calibrate"]) == 0
+    found = json.loads(out.read_text())
+    assert f"beta: {found['beta']:.4g}" in capsys.readouterr().out
+    assert found["beta"] * found["spread"] == pytest.approx(0.693147, abs=1e-5)
+    blind = [{name: value for name, value in row.items() if name != "scene"} for row in rows]
+    problems = str(write(tmp_path / "Q.jsonl", blind))
+    assert main(["reward", "--problems", problems, "--out", str(tmp_path / "x.json"), "--calibrate"]) == 2
+    assert "needs the words of the scene" in capsys.readouterr().err
+
+
+def test_an_audit_needs_no_torch() -> None:
+    code = (
+        "import sys, firsthand.cli.terminal.rewards; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- alarms
+
+
+def steps(number: int, **metrics: float) -> list[dict[str, float]]:
+    return [{name.replace("__", "/"): value for name, value in metrics.items()}] * number
+
+
+def test_a_reward_that_never_changes_raises_an_alarm() -> None:
+    assert alarms(steps(10, reward__mean=0.0, reward__std=0.0)) == [
+        "every reply of the last 10 steps scored 0: there is nothing to learn from"
+    ]
+    assert alarms(steps(9, reward__mean=0.0, reward__std=0.0)) == []
+    assert alarms(steps(10, reward__mean=0.4, reward__std=0.5)) == []
+    assert alarms(steps(5, reward__mean=0.0, reward__std=0.0) + steps(5, reward__mean=1.0, reward__std=0.0)) == []
+    assert alarms(steps(30, reward__mean=0.5, reward__std=0.5) + steps(10, reward__mean=1.0, reward__std=0.0)) != []
+
+
+def test_a_status_above_five_percent_raises_an_alarm_and_unmeasured_keys_none() -> None:
+    assert alarms(steps(3, status__failed=0.06)) == ["6% of replies broke their verifier (failed)"]
+    assert alarms(steps(3, status__failed=0.05, status__ok=0.95, status__unscored=1.0)) == []
+    assert alarms(steps(9) + steps(1, status__timed_out=0.5)) == [
+        "50% of replies could not be compared in time (timed_out)"
+    ]
+    assert alarms([]) == alarms([{}]) == []

@@ -1,0 +1,275 @@
+"""Sampling: the same tokens as transformers' generate, the log-probs of training, each prompt and picture run once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import FAMILIES, picture, tiny_folder
+
+from firsthand.policy import Group, Policy
+from firsthand.processor import Encoder, Prompt
+from firsthand.records import Digit, Example, Reply, StopReason
+from firsthand.rollout import LocalSampler, Sampler, Sampling, ScriptedSampler
+from firsthand.rollout.local import inverse_cdf
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One model folder per family."""
+    root = tmp_path_factory.mktemp("models")
+    return {family: tiny_folder(root / family, family) for family in FAMILIES}
+
+
+def make(folder: Path, **policy: Any) -> tuple[Policy, Encoder, LocalSampler]:
+    loaded, encoder = Policy.load(folder, **policy), Encoder.load(folder)
+    return loaded, encoder, LocalSampler(loaded, encoder)
+
+
+def ragged_prompts(encoder: Encoder) -> list[Prompt]:
+    """Two images, one image, none; all of different length."""
+    first, second, third = picture(64, 64, 1), picture(56, 112, 2), picture(84, 56, 3)
+    examples = [
+        Example(question="Which is larger?", images=(first, second), answer=Digit(value="1")),
+        Example(question="How many are there?", images=(third,), answer=Digit(value="2")),
+        Example(question="What is 1 + 2?", images=(), answer=Digit(value="3")),
+    ]
+    return [encoder.prompt(example) for example in examples]
+
+
+def generated(policy: Policy, prompt: Prompt, new_tokens: int, stop_ids: Sequence[int]) -> list[int]:
+    """transformers' own greedy reply."""
+    row = torch.tensor([prompt.token_ids])
+    images: dict[str, Any] = {}
+    if prompt.pixels is not None:
+        is_image = (row == policy.model.config.image_token_id).int()
+        images = {"pixel_values": prompt.pixels, "image_grid_thw": prompt.grids, "mm_token_type_ids": is_image}
+    policy.model.eval()
+    out = policy.model.generate(
+        input_ids=row,
+        attention_mask=torch.ones_like(row),
+        **images,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        suppress_tokens=list(policy.banned_ids),
+        eos_token_id=list(stop_ids),
+        pad_token_id=stop_ids[-1],
+    )
+    return out[0, row.shape[1] :].tolist()
+
+
+def often_ends(policy: Policy, stop_id: int) -> None:
+    """Make the end of turn about as likely as all other tokens together, so that replies end at different times."""
+    head = policy.model.lm_head
+
+    def raised(module: Any, args: Any, logits: torch.Tensor) -> torch.Tensor:
+        logits[..., stop_id] = logits[..., :stop_id].logsumexp(-1) - 2.0
+        return logits
+
+    head.register_forward_hook(raised)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_replies_are_those_of_generate_token_for_token(folders: dict[str, Path], family: str) -> None:
+    policy, encoder, sampler = make(folders[family])
+    prompts = ragged_prompts(encoder)
+    groups = sampler.sample(prompts, 2, Sampling(max_new_tokens=24, temperature=0))
+    expected = [generated(policy, prompt, 24, encoder.stop_ids) for prompt in prompts]
+    assert [[list(reply.token_ids) for reply in group] for group in groups] == [[ids, ids] for ids in expected]
+    assert len({tuple(ids) for ids in expected}) == 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probs_of_sampling_are_those_of_training(folders: dict[str, Path], family: str) -> None:
+    policy, encoder, sampler = make(folders[family], gradient_checkpointing=True)
+    often_ends(policy, encoder.stop_ids[0])
+    prompts = ragged_prompts(encoder)
+    groups = sampler.sample(prompts, 8, Sampling(max_new_tokens=20, temperature=0.8, seed=3))
+    replies = [reply for group in groups for reply in group]
+    lengths = {len(reply.token_ids) for reply in replies}
+    assert len(lengths) > 5, "replies must end at different times, or nothing was retired"
+    packed = [Group(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
+    scored = policy.logprobs(packed, temperature=0.8)
+    stored = torch.zeros_like(scored.logp_BT)
+    for b, reply in enumerate(replies):
+        stored[b, : len(reply.logprobs)] = torch.tensor(reply.logprobs)
+    torch.testing.assert_close(stored, scored.logp_BT.detach(), atol=1e-4, rtol=0)
+
+
+def test_replies_stop_after_an_end_token_or_say_that_they_were_cut(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    (group,) = sampler.sample(ragged_prompts(encoder)[1:2], 32, Sampling(max_new_tokens=12))
+    assert {reply.stop for reply in group} == {StopReason.EOS, StopReason.LENGTH}
+    for reply in group:
+        ended = [token in encoder.stop_ids for token in reply.token_ids]
+        assert not any(ended[:-1])
+        assert ended[-1] == (reply.stop is StopReason.EOS)
+        assert reply.stop is StopReason.EOS or len(reply.token_ids) == 12
+        assert len(reply.logprobs) == len(reply.token_ids)
+        assert reply.text == encoder.text(reply.token_ids)
+
+
+def test_a_reply_does_not_depend_on_the_batch_it_is_written_in(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    prompts = ragged_prompts(encoder)
+    settings = Sampling(max_new_tokens=12, seed=5)
+    together = sampler.sample(prompts, 4, settings)
+    alone = [LocalSampler(policy, encoder, max_rows=1).sample([prompt], 4, settings)[0] for prompt in prompts]
+    fewer = sampler.sample(prompts[1:], 2, settings)
+    chunked = LocalSampler(policy, encoder, max_rows=8).sample(prompts, 4, settings)
+    assert token_ids(together) == token_ids(alone) == token_ids(chunked)
+    assert token_ids(fewer) == [group[:2] for group in token_ids(together)[1:]]
+
+
+def test_seeds_replies_and_repeated_prompts_draw_differently(folders: dict[str, Path]) -> None:
+    _, encoder, sampler = make(folders["qwen2_5_vl"])
+    prompt = ragged_prompts(encoder)[1]
+    once = token_ids(sampler.sample([prompt], 3, Sampling(max_new_tokens=12, seed=1)))
+    again = token_ids(sampler.sample([prompt], 3, Sampling(max_new_tokens=12, seed=2)))
+    twice = token_ids(sampler.sample([prompt, prompt], 3, Sampling(max_new_tokens=12, seed=1)))
+    assert len({*once[0], *again[0]}) == 6
+    assert len({*twice[0], *twice[1]}) == 6
+    assert twice[0] == once[0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_banned_tokens_are_never_said_even_when_they_are_the_likeliest(
+    folders: dict[str, Path], temperature: float
+) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+
+    def raised(module: Any, args: Any, logits: torch.Tensor) -> torch.Tensor:
+        logits[..., list(encoder.banned_ids)] += 50.0
+        return logits
+
+    policy.model.lm_head.register_forward_hook(raised)
+    groups = sampler.sample(ragged_prompts(encoder), 4, Sampling(max_new_tokens=16, temperature=temperature))
+    said = {token for group in groups for reply in group for token in reply.token_ids}
+    assert said
+    assert not said & set(encoder.banned_ids)
+    assert policy.banned_ids == encoder.banned_ids
+
+
+@pytest.mark.parametrize("trainable", ["all", "language"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_each_distinct_picture_goes_through_the_tower_once(
+    folders: dict[str, Path], family: str, trainable: Any
+) -> None:
+    policy, encoder, sampler = make(folders[family], trainable=trainable)
+    shared, other = picture(64, 64, 1), picture(56, 112, 2)
+    examples = [
+        Example(question="Which is larger?", images=(shared, other), answer=Digit(value="1")),
+        Example(question="How many?", images=(shared,), answer=Digit(value="2")),
+        Example(question="And here?", images=(shared, shared), answer=Digit(value="2")),
+    ]
+    prompts = [encoder.prompt(example) for example in examples]
+    seen: list[int] = []
+    tower = policy.model.model.visual
+    tower.register_forward_hook(
+        lambda module, args, kwargs, out: seen.append(len(kwargs["grid_thw"])), with_kwargs=True
+    )
+    groups = sampler.sample(prompts, 4, Sampling(max_new_tokens=6))
+    assert seen == [2]
+    packed = [Group(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
+    policy.logprobs(packed).logp_BT.sum().backward()
+    # A frozen tower's features outlive the forward; a trained tower runs again, with gradient.
+    assert seen == ([2] if trainable == "language" else [2, 2])
+
+
+def test_a_prompt_is_prefilled_once_whatever_the_number_of_replies(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    prompts = ragged_prompts(encoder)
+    shapes: list[tuple[int, ...]] = []
+    layer = policy.model.model.language_model.layers[0]
+    layer.register_forward_hook(lambda module, args, out: shapes.append(tuple(args[0].shape[:2])))
+    sampler.stop_ids = ()
+    sampler.sample(prompts, 8, Sampling(max_new_tokens=4))
+    assert shapes == [(3, max(len(p.token_ids) for p in prompts)), (24, 1), (24, 1), (24, 1)]
+
+
+def test_every_reply_is_handed_over_once_and_when_it_ends(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    ended: list[tuple[int, int, Reply]] = []
+    prompts = ragged_prompts(encoder)
+    groups = sampler.sample(prompts, 16, Sampling(max_new_tokens=30), lambda i, j, reply: ended.append((i, j, reply)))
+    assert {(i, j): reply for i, j, reply in ended} == {
+        (i, j): r for i, g in enumerate(groups) for j, r in enumerate(g)
+    }
+    lengths = [len(reply.token_ids) for _, _, reply in ended]
+    assert len(ended) == 16 * len(prompts) and lengths == sorted(lengths) and len(set(lengths)) > 1
+
+
+def test_finished_rows_leave_the_decoder(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    rows: list[int] = []
+    policy.model.model.language_model.layers[0].register_forward_hook(lambda m, args, out: rows.append(len(args[0])))
+    groups = sampler.sample(ragged_prompts(encoder), 16, Sampling(max_new_tokens=30))
+    written = sum(len(reply.token_ids) - 1 for group in groups for reply in group)
+    assert sum(rows[1:]) < 1.2 * written
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_sampling_leaves_the_model_as_it_was(folders: dict[str, Path], is_training: bool) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    policy.model.train(is_training)
+    sampler.sample(ragged_prompts(encoder), 2, Sampling(max_new_tokens=3))
+    assert policy.model.training is is_training
+    assert all(p.grad is None and not p.is_inference() for p in policy.model.parameters())
+
+
+def test_tokens_are_drawn_with_their_probabilities() -> None:
+    prob = torch.tensor([0.0, 0.2, 0.0, 0.5, 0.3, 0.0])
+    uniform = (torch.arange(1000) + 0.5) / 1000
+    drawn = inverse_cdf(prob.expand(1000, -1), uniform)
+    torch.testing.assert_close(torch.bincount(drawn, minlength=6) / 1000, prob, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.2, 1.0])
+def test_a_token_of_probability_zero_is_never_drawn(uniform: float) -> None:
+    prob = torch.tensor([[0.0, 0.2, 0.0, 0.8, 0.0]])
+    assert inverse_cdf(prob, torch.tensor([uniform])).item() in (1, 3)
+
+
+def test_a_script_answers_and_its_faults_are_not_hidden(folders: dict[str, Path]) -> None:
+    encoder = Encoder.load(folders["qwen2_5_vl"])
+    prompts = ragged_prompts(encoder)[:2]
+    sampler: Sampler = ScriptedSampler(encoder, lambda prompt, i: f"<answer>{i}</answer>" if i < 2 else 1 / 0)
+    groups = sampler.sample(prompts, 2, Sampling())
+    assert [[reply.text for reply in group] for group in groups] == [["<answer>0</answer>", "<answer>1</answer>"]] * 2
+    assert all(reply.stop is StopReason.EOS and reply.logprobs == () for group in groups for reply in group)
+    (cut,) = sampler.sample(prompts[:1], 1, Sampling(max_new_tokens=2))
+    assert (cut[0].stop, cut[0].text) == (StopReason.LENGTH, "<answer>0")
+    with pytest.raises(ZeroDivisionError):
+        sampler.sample(prompts, 3, Sampling())
+
+
+def token_ids(groups: Sequence[Sequence[Reply]]) -> list[list[tuple[int, ...]]]:
+    return [[reply.token_ids for reply in group] for group in groups]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_greedy_reply_beside_samples_changes_neither(folders: dict[str, Path], family: str) -> None:
+    policy, encoder, sampler = make(folders[family])
+    prompts = ragged_prompts(encoder)
+    settings = Sampling(max_new_tokens=12, temperature=0.7, seed=3)
+    calls = 0
+
+    def counted(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    policy.model.get_decoder().layers[0].register_forward_pre_hook(counted)
+    together = sampler.sample(prompts, 3, settings, greedy=True)
+    in_one, calls = calls, 0
+    greedy = sampler.sample(prompts, 1, settings.model_copy(update={"temperature": 0}))
+    samples = sampler.sample(prompts, 3, settings)
+    assert in_one < calls
+    for group, (first,), others in zip(together, greedy, samples, strict=True):
+        assert [reply.token_ids for reply in group] == [first.token_ids, *(reply.token_ids for reply in others)]
+        for reply, alone in zip(group, (first, *others), strict=True):
+            assert reply.logprobs == pytest.approx(alone.logprobs, abs=1e-4)

@@ -1,0 +1,280 @@
+"""What a step learns from: groups with signal, demonstrations beside sampled replies, and what is refused at load."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from firsthand.errors import DataError, RecipeError
+from firsthand.processor import Encoder, Prompt
+from firsthand.recipe import Recipe
+from firsthand.records import Digit, Example, Reply, Status, StopReason, Trace, Verdict
+from firsthand.reward import Reward, Router
+from firsthand.rollout import OnReply, Sampling, ignore
+from firsthand.rollout.scripted import ScriptedSampler
+from firsthand.trainer import gather
+from firsthand.trainer.gather import Gatherer, Member, check
+from firsthand.trainer.journal import summary
+from firsthand.worlds import SMALL
+
+RIGHT, WRONG = "<think>so</think><answer>7</answer>", "<answer>8</answer>"
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder.load(SMALL)
+
+
+@pytest.fixture(scope="module")
+def router() -> Iterator[Router]:
+    with Router() as router:
+        yield router
+
+
+def example(name: str, trace: str | None = RIGHT) -> Example:
+    traces = () if trace is None else (Trace(style="plain", text=trace),)
+    return Example(
+        id=name, question=f"How many are there in {name}?", images=(), answer=Digit(value="7"), traces=traces
+    )
+
+
+def recipe(kind: str = "grpo", prompts: int = 2, **fields: Any) -> Recipe:
+    objective = {"kind": kind, **fields.pop("objective", {})}
+    return Recipe.model_validate(
+        {"name": "a", "data": {"worlds": ["count"]}, "objective": objective, "prompts": prompts, **fields}
+    )
+
+
+def gathered(
+    wanted: Recipe,
+    names: str,
+    encoder: Encoder,
+    router: Router,
+    script: Callable[[Prompt, int], str],
+    step: int = 0,
+) -> list[Member]:
+    """A batch of the examples named by letters; an upper-case letter has a group with signal."""
+    examples = [example(name) for name in names]
+    batch, _ = Gatherer(wanted, examples, encoder, ScriptedSampler(encoder, script), router).gather(step)
+    return batch
+
+
+def by_case(prompt: Prompt, i: int) -> str:
+    """Every other reply is right where the example's letter is a capital; elsewhere all are wrong."""
+    return RIGHT if prompt.example_id.isupper() and i % 2 else WRONG
+
+
+# ---- groups without signal
+
+
+def test_silent_groups_are_kept_unless_the_recipe_says_otherwise(encoder: Encoder, router: Router) -> None:
+    batch = gathered(recipe(prompts=4), "Abcd", encoder, router, by_case)
+    assert sorted(m.example.id for m in batch) == ["A", "b", "c", "d"]
+    metrics = summary(batch, 4)
+    assert (metrics["groups/silent"], metrics["groups/kept"]) == (0.75, 1.0)
+
+
+def test_filter_leaves_silent_groups_out_of_the_batch(encoder: Encoder, router: Router) -> None:
+    wanted = recipe(prompts=4, objective={"silent": "filter"})
+    batch = gathered(wanted, "Abcd", encoder, router, by_case)
+    assert [m.example.id for m in batch] == ["A"]
+    assert summary(batch, 4)["groups/kept"] == 0.25
+    assert gathered(wanted, "abcd", encoder, router, by_case) == []
+    assert summary([], 4) == {"groups/kept": 0.0}
+
+
+def test_resample_draws_other_prompts_until_the_batch_is_full(encoder: Encoder, router: Router) -> None:
+    wanted = recipe(prompts=3, objective={"silent": "resample"})
+    for step in range(3):
+        batch = gathered(wanted, "ABCdefghijkl", encoder, router, by_case, step)
+        assert sorted(m.example.id for m in batch) == ["A", "B", "C"]
+    assert gathered(wanted, "ABCdefghijkl", encoder, router, by_case, 2) == batch  # a function of the step
+
+
+def test_resample_keeps_no_more_than_the_recipe_wants(encoder: Encoder, router: Router) -> None:
+    wanted = recipe(prompts=3, objective={"silent": "resample"})
+    for step in range(3):  # together the steps draw every example, the silent one too
+        batch = gathered(wanted, "aBCDEFGHI", encoder, router, by_case, step)
+        assert len(batch) == 3 and not any(m.is_silent for m in batch)
+
+
+def test_resample_goes_on_with_what_there_is(encoder: Encoder, router: Router) -> None:
+    batch = gathered(recipe(prompts=3, objective={"silent": "resample"}), "Abcdef", encoder, router, by_case)
+    assert [m.example.id for m in batch] == ["A"]
+
+
+def test_resample_asks_no_prompt_twice_and_stops_at_its_cap(encoder: Encoder, router: Router) -> None:
+    asked: list[str] = []
+
+    def silent(prompt: Prompt, i: int) -> str:
+        asked.append(prompt.example_id)
+        return WRONG
+
+    wanted = recipe(prompts=1, objective={"silent": "resample", "group_size": 2})
+    with pytest.raises(RecipeError, match=r"step 0: expected at least one group .* got none from 9 prompts of 26"):
+        gathered(wanted, "abcdefghijklmnopqrstuvwxyz", encoder, router, silent)
+    assert len(asked) == 2 * (1 + gather.RESAMPLES) and len(set(asked)) == 1 + gather.RESAMPLES
+
+
+def test_a_data_set_without_signal_stops_when_all_of_it_was_asked(encoder: Encoder, router: Router) -> None:
+    with pytest.raises(RecipeError, match=r"got none from 3 prompts of 3; the data is too hard or too easy"):
+        gathered(recipe(prompts=2, objective={"silent": "resample"}), "abc", encoder, router, by_case)
+
+
+# ---- demonstrations in the group
+
+
+def test_a_demonstration_is_the_last_of_its_group_and_judged_like_the_others(encoder: Encoder, router: Router) -> None:
+    (member,) = gathered(recipe("luffy", 1, objective={"group_size": 3}), "a", encoder, router, by_case)
+    assert [j.reply.is_demo for j in member.group] == [False, False, False, True]
+    demo = member.group[-1]
+    assert (demo.reply.text, demo.verdict.score, demo.reply.stop) == (RIGHT, 1.0, StopReason.GIVEN)
+    # Mean over the mixed group, without its deviation.
+    assert [j.advantage for j in member.group] == pytest.approx([-0.25, -0.25, -0.25, 0.75])
+
+
+def test_a_demonstration_may_stand_outside_the_baseline(encoder: Encoder, router: Router) -> None:
+    chord = recipe("chord", 1, objective={"group_size": 2, "scale": "none"})
+    (member,) = gathered(chord, "A", encoder, router, by_case)
+    assert [j.advantage for j in member.group] == [-0.5, 0.5, 0.0]
+
+
+def test_metrics_speak_of_sampled_replies_alone(encoder: Encoder, router: Router) -> None:
+    batch = gathered(recipe("srft", 1, objective={"group_size": 2}), "a", encoder, router, by_case)
+    metrics = summary(batch, 1)
+    assert metrics["score/mean"] == 0.0
+    assert metrics["reply/tokens"] == len(encoder.reply(WRONG))
+
+
+def test_score_and_trained_reward_are_logged_apart(encoder: Encoder, router: Router) -> None:
+    with_format = recipe("grpo", 1, objective={"group_size": 2}, reward={"format": 1.0})
+    batch = gathered(with_format, "A", encoder, router, by_case)
+    metrics = summary(batch, 1)
+    assert (metrics["score/mean"], metrics["score/std"]) == (0.5, pytest.approx(0.5**0.5))
+    rewards = [j.reward for j in batch[0].group]
+    assert metrics["reward/mean"] == pytest.approx(sum(rewards) / 2) == 1.0
+    assert metrics["reward/mean"] != metrics["score/mean"]
+
+
+def test_a_demonstration_that_its_verifier_rejects_is_refused_at_load(router: Router) -> None:
+    examples = [example("a"), example("b", WRONG), example("c", "no answer")]
+    message = r"got 2 of 3 that do not \(first: b \(ok: expected 7\)\); correct them"
+    with pytest.raises(DataError, match=message):
+        check(recipe("srft"), examples, router)
+    check(recipe("sft"), examples, router)  # plain imitation asks for no score
+    check(recipe("grpo"), examples, router)
+
+
+@pytest.mark.parametrize("kind", ["sft", "srft"])
+def test_a_style_is_asked_for_where_there_is_a_choice(kind: str, router: Router) -> None:
+    several = example("a").model_copy(
+        update={"traces": (Trace(style="plain", text=RIGHT), Trace(style="expert", text=RIGHT))}
+    )
+    with pytest.raises(DataError, match=r"one demonstration each.*set objective.trace to one of \['expert', 'plain'\]"):
+        check(recipe(kind), [several], router)
+    check(recipe(kind, objective={"trace": "expert"}), [several], router)
+    with pytest.raises(DataError, match="add a column `trace`"):
+        check(recipe(kind), [example("a", None)], router)
+
+
+# ---- rewards
+
+
+def reply(text: str, tokens: int = 3, stop: StopReason = StopReason.EOS) -> Reply:
+    return Reply(text=text, token_ids=(1,) * tokens, stop=stop)
+
+
+RATED = Verdict(score=0.5, status=Status.OK)
+
+
+def test_the_format_earns_alpha_beside_the_score() -> None:
+    assert Reward(format=0.25).of(reply(RIGHT), RATED, 100) == 0.75
+    assert Reward(format=0.25).of(reply(WRONG), RATED, 100) == 0.5
+    assert Reward().of(reply(RIGHT), RATED, 100) == 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>7</answer>",
+        "<think>a</think> so <answer>7</answer>",
+        "so <think>a</think><answer>7</answer>",
+        "<think>a</think><answer>7</answer> done",
+        "<think>a</think><answer>7</answer><answer>7</answer>",
+        "<think>a</think><think>b</think><answer>7</answer>",
+        "<answer>7</answer><think>a</think>",
+    ],
+)
+def test_anything_beside_the_two_blocks_is_not_the_format(text: str) -> None:
+    assert Reward(format=1.0).of(reply(text), RATED, 100) == 0.5
+
+
+@pytest.mark.parametrize(("tokens", "penalty"), [(1, 0.0), (80, 0.0), (90, 0.5), (100, 1.0)])
+def test_a_long_reply_is_punished_softly(tokens: int, penalty: float) -> None:
+    assert Reward(overlong=0.2).of(reply(WRONG, tokens), RATED, 100) == pytest.approx(0.5 - penalty)
+    assert Reward().of(reply(WRONG, tokens), RATED, 100) == 0.5
+
+
+def test_a_demonstration_is_never_too_long() -> None:
+    assert Reward(overlong=0.2).of(reply(RIGHT, 100, StopReason.GIVEN), RATED, 100) == 0.5
+
+
+def test_a_cut_reply_may_be_masked_and_an_unmeasured_one_always_is() -> None:
+    cut = reply(WRONG, stop=StopReason.LENGTH)
+    assert Reward().of(cut, RATED, 100) == 0.5
+    assert Reward(truncated="mask").of(cut, RATED, 100) is None
+    assert Reward(truncated="mask").of(reply(WRONG), RATED, 100) == 0.5
+    assert Reward(format=1.0).of(reply(RIGHT), Verdict(score=None, status=Status.FAILED), 100) is None
+
+
+def test_a_masked_reply_is_neither_in_the_group_nor_in_the_loss(encoder: Encoder, router: Router) -> None:
+    def long(prompt: Prompt, i: int) -> str:
+        return RIGHT if i else "<think>" + "and so on " * 40
+
+    wanted = recipe(
+        prompts=1, objective={"group_size": 3}, reward={"truncated": "mask"}, sampling={"max_new_tokens": 24}
+    )
+    (member,) = gathered(wanted, "a", encoder, router, long)
+    assert [j.reward for j in member.group] == [None, 1.0, 1.0]
+    assert member.is_silent and len(member.learnt) == 2
+
+
+# ---- judging while sampling
+
+
+def test_a_reply_is_judged_while_the_others_are_still_being_written(encoder: Encoder) -> None:
+    judged = threading.Event()
+
+    class Watched(Router):
+        def submit(self, reply: str, gold: Any) -> Future[Verdict]:
+            future = super().submit(reply, gold)
+            future.add_done_callback(lambda _: judged.set())
+            return future
+
+    class Patient(ScriptedSampler):
+        """Writes its second reply only when there is a verdict on the first."""
+
+        def sample(
+            self,
+            prompts: Sequence[Prompt],
+            n: int,
+            settings: Sampling,
+            on_reply: OnReply = ignore,
+            *,
+            greedy: bool = False,
+        ) -> list[tuple[Reply, ...]]:
+            groups = super().sample(prompts, n, settings, greedy=greedy)
+            for i, group in enumerate(groups):
+                for j, reply in enumerate(group):
+                    on_reply(i, j, reply)
+                    assert judged.wait(timeout=60), "the first reply waits for the last"
+            return groups
+
+    with Watched() as router:
+        sampler = Patient(encoder, lambda prompt, i: RIGHT if i else WRONG)
+        gatherer = Gatherer(recipe(prompts=1), [example("a")], encoder, sampler, router)
+        (member,), timing = gatherer.gather(0)
+    assert [j.verdict.score for j in member.group] == [0.0, *[1.0] * 7]
+    assert 0 <= timing["judged_from"] < timing["rollout"] <= timing["judged_until"] + timing["rollout"]
