@@ -1,5 +1,6 @@
 """The worlds: exact answers, splits that never meet, and demonstrations that end in the right answer."""
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -133,6 +134,18 @@ def test_unseen_pairs_are_only_in_the_shifted_set():
 
     assert not pairs(shifted=False) & UNSEEN
     assert pairs(shifted=True) >= UNSEEN
+
+
+@pytest.mark.parametrize(
+    ("family", "pixels"),
+    [
+        ("chart", "6ae705bd74fd52f58b8943cbb8ccfee8ad0c02c35f155d08182b158c8c9d18a2"),
+        ("geometry", "99afc1b12c14fa40651ca4e14583c6f3f6623a8f6887088f27fd120f5ace2e18"),
+    ],
+)
+def test_shifted_pictures_are_those_that_published_numbers_were_measured_on(family, pixels):
+    drawn = [example.images[0].open().tobytes() for example in generate(family, "test", 6, shifted=True)]
+    assert hashlib.sha256(b"".join(drawn)).hexdigest() == pixels
 
 
 def test_expert_demonstrations_are_longer_and_hesitate():

@@ -6,6 +6,7 @@ C * R tokens. Everything here is a pure function of its arguments.
 
 import math
 from functools import cache
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,6 +26,7 @@ SHAPES = ("circle", "square", "triangle", "star")
 BACKGROUND = (246, 246, 242)
 INK = (34, 34, 38)
 GREY = (168, 168, 172)
+_SHIFTED_FONT = Path(__file__).parent / "fonts" / "DejaVuSerif-Bold.ttf"
 
 Colour = tuple[int, int, int]
 
@@ -109,8 +111,4 @@ def outline_points(name: str, centre: tuple[float, float], radius: float) -> lis
 
 @cache
 def _font(size: int, shifted: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    if not shifted:
-        return ImageFont.load_default(size)
-    import matplotlib
-
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif-Bold.ttf", size)
+    return ImageFont.truetype(_SHIFTED_FONT, size) if shifted else ImageFont.load_default(size)
