@@ -5,11 +5,9 @@ import importlib.metadata
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from PIL import Image
 
 from firsthand.errors import RecipeError
 from firsthand.records import Picture, Rollout, Step, png
-from firsthand.run import Run, folder_id, write_atomically
+from firsthand.run import Run, folder_id
 
 RECIPE = {"name": "grpo", "steps": 60, "objective": {"kind": "grpo"}}
 
@@ -50,17 +48,6 @@ def steps_in(run: Run, name: str) -> list[int]:
 
 def as_picture(data: bytes) -> Picture:
     return Picture(sha256=hashlib.sha256(data).hexdigest(), width=8, height=6, data=data)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Every write beyond so many bytes of a file fails, as on a full disk: the beginning is written."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_same_recipe_has_the_same_directory_and_another_one_another(tmp_path: Path) -> None:
@@ -154,18 +141,6 @@ def test_records_and_json_are_replaced_whole(tmp_path: Path) -> None:
         assert steps_in(run, "scores.jsonl") == [2]
         run.write_json("evaluation.json", {"a": "×"})
         assert (run.folder / "evaluation.json").read_text() == '{\n  "a": "×"\n}\n'
-
-
-@pytest.mark.parametrize("content", ["neu und länger als vorher", b"\x00\xff" * 40])
-def test_a_write_that_fails_halfway_leaves_the_old_content(tmp_path: Path, content: str | bytes) -> None:
-    path = tmp_path / "state.json"
-    write_atomically(path, "old content")
-    with files_of_at_most(10), pytest.raises(OSError, match="File too large"):
-        write_atomically(path, content)
-    assert path.read_text() == "old content"
-    write_atomically(path, content)
-    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_pictures_are_kept_as_png_under_the_hash_of_what_was_found(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from firsthand.errors import RecipeError
+from firsthand.files import write_atomically
 from firsthand.records import Picture, Record, Rollout, Step, content_id, png
 
 ENDS = 2**20
@@ -169,17 +170,6 @@ def environment() -> dict[str, Any]:
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "packages": versions,
     }
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a kill at any moment leaves either the old content or the new."""
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def folder_id(folder: Path) -> str:

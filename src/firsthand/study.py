@@ -23,10 +23,11 @@ from pydantic import Field, model_validator
 from firsthand.config import build, merge, override, read_yaml
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol, evaluate, settings
+from firsthand.files import write_atomically
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step, content_id
 from firsthand.reward import Reward
-from firsthand.run import Run, write_atomically
+from firsthand.run import Run
 from firsthand.stats import student95
 from firsthand.trainer import open_run, train
 

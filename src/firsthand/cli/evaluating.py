@@ -120,7 +120,7 @@ def compare(args: argparse.Namespace) -> int:
     content = compare_runs(args.runs, args.scorer)
     show_comparison(content)
     if args.out:
-        from firsthand.run import write_atomically
+        from firsthand.files import write_atomically
 
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out, json.dumps(content, indent=2) + "\n")

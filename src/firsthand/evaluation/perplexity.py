@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from firsthand.errors import DataError
+from firsthand.files import write_atomically
 from firsthand.policy import Group, Policy
 from firsthand.processor import Encoder, model_config
 from firsthand.recipe import Data
 from firsthand.records import Example
-from firsthand.run import write_atomically
 
 BATCH = 8
 """Demonstrations per forward."""

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from firsthand.files import write_atomically
 from firsthand.forge.config import ASKING, ForgeConfig
 from firsthand.forge.engine import Engine
 from firsthand.forge.exports import write_views
 from firsthand.forge.output import is_whole, write_data_set
 from firsthand.forge.run import Forge, Report, work_of
 from firsthand.records import content_id
-from firsthand.run import write_atomically
 from firsthand.teacher import AnswerLog, Endpoint
 from firsthand.teacher.batch_files import read_batch
 

@@ -21,13 +21,13 @@ import pyarrow.parquet
 
 from firsthand.data import write_examples
 from firsthand.data.stream import Refused
+from firsthand.files import write_atomically
 from firsthand.forge.card import card
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.intake import batches
 from firsthand.forge.shards import Parts, flat
 from firsthand.forge.step import STEP_NAMES, Dropped, notes, source_of
 from firsthand.records import Example
-from firsthand.run import write_atomically
 
 SHARD = 4_000
 """Rows of one file."""

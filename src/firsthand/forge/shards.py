@@ -14,9 +14,9 @@ import pyarrow.parquet
 
 from firsthand.data.stream import Refused
 from firsthand.errors import DataError
+from firsthand.files import write_atomically
 from firsthand.forge.step import Decision, Dropped, Kept, source_of
 from firsthand.records import Example
-from firsthand.run import write_atomically
 
 _SCHEMA = pa.schema(
     [

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from firsthand.files import write_atomically
 from firsthand.policy import AdapterOff, Policy
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
-from firsthand.run import Run, write_atomically
+from firsthand.run import Run
 
 
 @dataclasses.dataclass

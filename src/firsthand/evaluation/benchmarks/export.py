@@ -14,7 +14,7 @@ from firsthand.evaluation.leaderboard.scorer import LONGEST_CELL
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import read_journal
 from firsthand.evaluation.table import counting
-from firsthand.run import write_atomically
+from firsthand.files import replacing, write_atomically
 
 _ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Control characters, and what is none, which no workbook may hold."""
@@ -94,9 +94,8 @@ def _workbook(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
             else:
                 cells.append(value)
         sheet.append(cells)
-    draft = out.with_name(f".{out.name}.tmp")
-    book.save(draft)
-    draft.rename(out)
+    with replacing(out) as draft:
+        book.save(draft)
 
 
 def _refuse_longer(rows: Sequence[Mapping[str, Any]]) -> None:

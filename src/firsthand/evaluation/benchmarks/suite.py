@@ -17,8 +17,8 @@ from firsthand.evaluation.generator import name_of
 from firsthand.evaluation.leaderboard import Judge
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal
+from firsthand.files import write_atomically
 from firsthand.records import content_id
-from firsthand.run import write_atomically
 from firsthand.stats import Estimate, mean_of
 from firsthand.teacher import Endpoint
 

@@ -7,7 +7,6 @@ so that the functions only put pictures into them. Neither torch nor `datasets` 
 
 import io
 import json
-import os
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -22,6 +21,7 @@ from PIL import ExifTags, Image
 from firsthand.data.common import MARK
 from firsthand.data.store import encoded_picture
 from firsthand.errors import RecipeError
+from firsthand.files import replacing
 from firsthand.records import Choice, Example, Picture, png
 from firsthand.reward import Router
 
@@ -87,15 +87,10 @@ def _schema() -> pa.Schema:
 
 def _write_data(examples: Sequence[Example], path: Path, system: str | None) -> None:
     schema = _schema()
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with pa.parquet.ParquetWriter(partial, schema) as writer:
-            for first in range(0, len(examples), _GROUP_ROWS):
-                rows = [_row(example, system) for example in examples[first : first + _GROUP_ROWS]]
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as draft, pa.parquet.ParquetWriter(draft, schema) as writer:
+        for first in range(0, len(examples), _GROUP_ROWS):
+            rows = [_row(example, system) for example in examples[first : first + _GROUP_ROWS]]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def _row(example: Example, system: str | None) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""Files and folders that appear whole: written beside their place, and renamed when they are complete."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file or a folder to; it takes the place of `path` when the block ends.
+
+    A kill at any moment leaves either what was there before or the new content, and so does an error in the block. A
+    folder takes the place of an empty one only.
+    """
+    draft = path.with_name(f".{path.name}.tmp")
+    _remove(draft)
+    try:
+        yield draft
+        _sync(draft)
+        draft.replace(path)
+        _sync(path.parent)
+    finally:
+        _remove(draft)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a kill at any moment leaves either the old content or the new."""
+    with replacing(path) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _remove(draft: Path) -> None:
+    """What an earlier kill, or an error, left half written."""
+    if draft.is_dir():
+        shutil.rmtree(draft)
+    else:
+        draft.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's content, or a folder's entries, to the disk before the name says that they are there."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,54 @@
+"""Files and folders that appear whole, or not at all."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from firsthand.files import replacing, write_atomically
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Every write beyond so many bytes of a file fails, as on a full disk: the beginning is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("content", ["neu und länger als vorher", b"\x00\xff" * 40])
+def test_a_write_that_fails_halfway_leaves_the_old_content(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "state.json"
+    write_atomically(path, "old content")
+    with files_of_at_most(10), pytest.raises(OSError, match="File too large"):
+        write_atomically(path, content)
+    assert path.read_text() == "old content"
+    write_atomically(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_with_all_that_is_in_it_and_what_a_kill_left_is_gone(tmp_path: Path) -> None:
+    (tmp_path / ".judged.tmp").mkdir()
+    (tmp_path / ".judged.tmp" / "torn.jsonl").touch()
+    with replacing(tmp_path / "judged") as draft:
+        draft.mkdir()
+        (draft / "marks.jsonl").write_text("1")
+        assert not (tmp_path / "judged").exists()
+        (draft / "units.jsonl").write_text("2")
+    assert sorted(path.name for path in (tmp_path / "judged").iterdir()) == ["marks.jsonl", "units.jsonl"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "judged"]
+
+
+def test_an_error_in_the_middle_leaves_what_was_there_before(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="half"), replacing(path) as draft:
+        draft.write_text("ne")
+        raise ValueError("half a table")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
