@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from firsthand.answers.ground_truth import literal, typed_gold
 from firsthand.data import jsonl
 from firsthand.data.images import Limits, PictureDoor
-from firsthand.data.rows import BadRow, shown
-from firsthand.errors import DataError
+from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example, Picture
 
 REPORTED = 5

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TypeGuard
 
-from firsthand.data.rows import BadRow, shown
+from firsthand.errors import BadRow, shown
 from firsthand.records import KINDS, Answer, Box, Choice, Digit, Expression, OpenEnded
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -8,7 +8,8 @@ import re
 from typing import Any
 
 from firsthand.data.normalise import split_block
-from firsthand.data.rows import BadRow, Cells, shown
+from firsthand.data.rows import Cells
+from firsthand.errors import BadRow, shown
 
 _ASKS = ("human", "user")
 _REPLIES = ("gpt", "assistant")

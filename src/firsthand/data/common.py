@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from firsthand.data.answers import LETTERS, plain_text, typed_answer
 from firsthand.data.images import PictureDoor
-from firsthand.data.rows import BadRow, Cells, Row, is_missing, shown
+from firsthand.data.rows import Cells, Row, is_missing
 from firsthand.data.text import check_cells
+from firsthand.errors import BadRow, shown
 from firsthand.records import Answer, Box, Example, Picture, Trace
 
 MARK = "<image>"

@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from firsthand.data.rows import BadRow, shown
+from firsthand.errors import BadRow, shown
 from firsthand.records import Picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.data import jsonl
-from firsthand.data.rows import BadRow, Cells, Row, shown
-from firsthand.errors import DataError
+from firsthand.data.rows import Cells, Row
+from firsthand.errors import BadRow, DataError, shown
 
 _CHUNK = 2**20
 _START = 2**16

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from firsthand.data.rows import BadRow, Cells, Row, shown
-from firsthand.errors import DataError
+from firsthand.data.rows import Cells, Row
+from firsthand.errors import BadRow, DataError, shown
 
 LONGEST = 128 * 2**20
 """Bytes of a line, ours: a picture of the largest size that `images.Limits` allows as base64, and text."""

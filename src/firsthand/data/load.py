@@ -7,8 +7,8 @@ from firsthand.data.answers import known_kind
 from firsthand.data.common import RowReader
 from firsthand.data.formats import data_rows, plain
 from firsthand.data.images import Limits, PictureDoor
-from firsthand.data.rows import BadRow, Row, collect
-from firsthand.errors import DataError
+from firsthand.data.rows import Row, collect
+from firsthand.errors import BadRow, DataError
 from firsthand.records import Example
 
 _LOG = logging.getLogger(__name__)

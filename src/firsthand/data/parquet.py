@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from firsthand.data.rows import BadRow, Cells, Row, shown
-from firsthand.errors import DataError
+from firsthand.data.rows import Cells, Row
+from firsthand.errors import BadRow, DataError, shown
 
 _BATCH = 32
 """Rows held as Python objects at a time; each may carry several pictures."""

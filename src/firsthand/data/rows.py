@@ -5,12 +5,11 @@ gathers the examples and reports all bad rows in one `DataError`; `stream_rows` 
 """
 
 import math
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from firsthand.errors import DataError
+from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example
 
 Cells = dict[str, Any]
@@ -36,38 +35,6 @@ REASONS = {
 }
 """Why a row is refused, in words that stay the same: a row of the funnel's table each."""
 
-_BY_COLUMN = {
-    **dict.fromkeys(("image", "images"), "bad_image"),
-    **dict.fromkeys(("question", "prompt"), "bad_question"),
-    **dict.fromkeys(("answer", "kind", "choices", "options", "ground_truth", "gt"), "bad_answer"),
-    **dict.fromkeys(("trace", "solution", "completion"), "bad_trace"),
-}
-"""The reason that a column stands for, where a complaint names none."""
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
-
-
-class BadRow(Exception):
-    """Why one row cannot be used. It never leaves this room: it becomes part of a DataError, or a `Refused`.
-
-    `column` is None when the row as a whole could not be read; `reason` is one of `REASONS`, by default the column's.
-    """
-
-    def __init__(self, column: str | None, expected: str, got: str, remedy: str, reason: str | None = None) -> None:
-        super().__init__(column, expected, got, remedy)
-        self.column, self.expected, self.got, self.remedy = column, expected, got, remedy
-        self.reason = reason or _BY_COLUMN.get((column or "").partition("[")[0], "bad_row")
-
-    def __str__(self) -> str:
-        where = "" if self.column is None else f"column `{self.column}`: "
-        return f"{where}expected {self.expected}, got {self.got}; {self.remedy}"
-
-    def renamed(self, names: Mapping[str, str]) -> "BadRow":
-        """The same complaint in the words of the user's file; `names` maps our column names to theirs."""
-        column = None if self.column is None else names.get(self.column, self.column)
-        return BadRow(column, self.expected, self.got, self.remedy, self.reason)
-
 
 class Row(NamedTuple):
     """One row of a user's data, or the reason why it could not even be read."""
@@ -81,11 +48,6 @@ class Row(NamedTuple):
     """The data file's name."""
     number: int = 0
     """The line, row or item of `place`."""
-
-
-def shown(value: object) -> str:
-    """A value as an error quotes it, at most about 80 characters long."""
-    return f"{len(value):,} bytes" if isinstance(value, bytes) else _SHORT.repr(value)
 
 
 def is_missing(value: object) -> bool:

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from firsthand.data import parquet
 from firsthand.data.images import Limits, PictureDoor
-from firsthand.data.rows import BadRow, Cells, Row, collect, shown
-from firsthand.errors import DataError
+from firsthand.data.rows import Cells, Row, collect
+from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Answer, Example, Picture, Trace
 
 _TEXT = ("id", "question", "answer", "family", "traces", "system", "scene", "meta")

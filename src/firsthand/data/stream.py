@@ -12,10 +12,10 @@ from firsthand.data.fields import filled, lookup, mapped
 from firsthand.data.formats import Plain, data_rows, plain
 from firsthand.data.images import Limits, PictureDoor
 from firsthand.data.normalise import tidied
-from firsthand.data.rows import BadRow, Cells, Row, shown
+from firsthand.data.rows import Cells, Row
 from firsthand.data.source import Source
 from firsthand.data.text import LONGEST, check_cells
-from firsthand.errors import DataError
+from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example, Record
 
 _LOG = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ A control character is refused rather than removed, for it mostly shows that som
 import re
 from collections.abc import Iterable, Iterator
 
-from firsthand.data.rows import BadRow, Cells, shown
+from firsthand.data.rows import Cells
+from firsthand.errors import BadRow, shown
 
 LONGEST = 200_000
 """Characters of a cell, in all its parts (ours): more than any model's context holds."""

@@ -14,7 +14,8 @@ from typing import Any
 
 from firsthand.data.common import MARK
 from firsthand.data.normalise import split_block
-from firsthand.data.rows import BadRow, Cells, is_missing, shown
+from firsthand.data.rows import Cells, is_missing
+from firsthand.errors import BadRow, shown
 
 _GOLD = ("answer", "ground_truth", "solution")
 

@@ -17,9 +17,9 @@ from typing import Literal
 
 from firsthand.data.fields import literal
 from firsthand.data.normalise import split_block, tidied, unwrapped
-from firsthand.data.rows import BadRow, Cells, shown
+from firsthand.data.rows import Cells
 from firsthand.data.store import encoded_picture
-from firsthand.errors import DataError
+from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example, Picture
 
 KIND_OF = {"digit": "digit", "mcq": "choice", "math": "math", "iou": "box", "open": "open"}

@@ -17,8 +17,8 @@ from typing import BinaryIO
 
 from firsthand.data.answers import LETTERS
 from firsthand.data.fields import literal
-from firsthand.data.rows import BadRow, Cells, Row, shown
-from firsthand.errors import DataError
+from firsthand.data.rows import Cells, Row
+from firsthand.errors import BadRow, DataError, shown
 
 LONGEST = 64 * 2**20
 """Bytes of a row (ours): csv holds a cell in four bytes per character, so this is a quarter of a gigabyte at worst."""

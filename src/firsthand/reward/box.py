@@ -11,8 +11,9 @@ from math import inf
 from typing import Literal
 
 from firsthand.answers.boxes import area, read_boxes
+from firsthand.errors import excerpt
 from firsthand.records import Box, Corners, Status, Verdict
-from firsthand.reward.verdicts import failed, shown, unparsed
+from firsthand.reward.verdicts import failed, unparsed
 
 BoxScore = Literal["iou", "stepped"]
 STEPS = ((0.8, 1.0), (0.7, 0.7), (0.6, 0.6), (0.5, 0.5))
@@ -29,14 +30,14 @@ def judge_box(content: str, gold: Box, score: BoxScore = "iou") -> Verdict:
     if not boxes or len(boxes) > MOST_BOXES or (len(gold.boxes) == 1 and len(boxes) != 1):
         wanted = "one" if len(gold.boxes) == 1 else f"{len(gold.boxes)}"
         return unparsed(content, f"{len(boxes)} boxes [x1, y1, x2, y2] instead of {wanted}")
-    parsed = shown(", ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in boxes))
+    parsed = excerpt(", ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in boxes))
     if not any(area(box) > 0 for box in boxes):
         return Verdict(score=0.0, status=Status.OK, parsed=parsed, why="no area: expected x1 < x2 and y1 < y2")
     overlaps = matched([in_units_of(gold, box) for box in boxes], gold.boxes)
     missed = max(len(boxes), len(gold.boxes)) - len(overlaps)
     worth = [earned(overlap, score) for overlap in overlaps] + [0.0] * missed
     told = ", ".join(f"{overlap:.2f}" for overlap in overlaps)
-    why = f"IoU {told} with {shown(gold.text)}" + (f", {missed} missed or too many" if missed else "")
+    why = f"IoU {told} with {excerpt(gold.text)}" + (f", {missed} missed or too many" if missed else "")
     return Verdict(score=sum(worth) / len(worth), status=Status.OK, parsed=parsed, why=why)
 
 

@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from typing import Any, final
 from urllib.parse import urlsplit
 
-from firsthand.errors import RecipeError
+from firsthand.errors import RecipeError, excerpt
 from firsthand.reward.open_ended import Context, ScoringFailed
-from firsthand.reward.verdicts import shown
 from firsthand.teacher import Message
 from firsthand.teacher.endpoint import content_of, data_url
 from firsthand.workers.pool import DeadlineExceeded
@@ -54,9 +53,9 @@ class ChatEndpoint:
         try:
             text = answer["choices"][0]["message"]["content"]
         except (KeyError, IndexError, TypeError) as error:
-            raise ScoringFailed(f"expected a chat completion, got {shown(json.dumps(answer))}") from error
+            raise ScoringFailed(f"expected a chat completion, got {excerpt(json.dumps(answer))}") from error
         if not isinstance(text, str):
-            raise ScoringFailed(f"expected a text, got {shown(json.dumps(text))}")
+            raise ScoringFailed(f"expected a text, got {excerpt(json.dumps(text))}")
         return text
 
 
@@ -75,7 +74,7 @@ class ScoreService:
         reply = post_json(self._url, body, {}, self._deadline_s)
         score = reply.get("score") if isinstance(reply, dict) else None
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise ScoringFailed(f'expected {{"score": <number>}}, got {shown(json.dumps(reply))}')
+            raise ScoringFailed(f'expected {{"score": <number>}}, got {excerpt(json.dumps(reply))}')
         return float(score)
 
 
@@ -112,7 +111,7 @@ def post_json(url: str, body: object, headers: dict[str, str], deadline_s: float
 
 
 def _json(status: int, text: bytes, server: str) -> Any:
-    told = shown(text[:1000].decode("utf-8", "replace"))
+    told = excerpt(text[:1000].decode("utf-8", "replace"))
     if status != http.client.OK or len(text) > LONGEST_RESPONSE:
         raise ScoringFailed(f"{server} answered {status} with {len(text)} bytes: {told}")
     try:

@@ -10,8 +10,8 @@ import math
 import secrets
 from typing import final
 
+from firsthand.errors import excerpt
 from firsthand.reward.open_ended import Context, ScoringFailed
-from firsthand.reward.verdicts import shown
 from firsthand.teacher import Message, Teacher
 
 BEST = 10
@@ -51,16 +51,16 @@ def read_grade(text: str, word: str) -> float:
     try:
         verdict = json.loads(text.strip().removeprefix("```json").removeprefix("```").removesuffix("```"))
     except (ValueError, RecursionError) as error:
-        raise ScoringFailed(f"the judge returned no JSON: {shown(text)}") from error
+        raise ScoringFailed(f"the judge returned no JSON: {excerpt(text)}") from error
     if not isinstance(verdict, dict) or set(verdict) != {"word", "score"} or verdict["word"] != word:
-        raise ScoringFailed(f"the judge returned no verdict of this request: {shown(text)}")
+        raise ScoringFailed(f"the judge returned no verdict of this request: {excerpt(text)}")
     score = verdict["score"]
     if (
         isinstance(score, bool)
         or not isinstance(score, int | float)
         or not (math.isfinite(score) and 0 <= score <= BEST)
     ):
-        raise ScoringFailed(f"the judge's score is no number from 0 to {BEST}: {shown(text)}")
+        raise ScoringFailed(f"the judge's score is no number from 0 to {BEST}: {excerpt(text)}")
     return float(score)
 
 

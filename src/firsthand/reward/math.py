@@ -14,8 +14,9 @@ from typing import Any
 
 from firsthand.answers.numbers import Number, read_number, same_number
 from firsthand.answers.stated import plain
+from firsthand.errors import excerpt
 from firsthand.records import Expression, Status, Verdict
-from firsthand.reward.verdicts import compared, failed, shown, unparsed
+from firsthand.reward.verdicts import compared, failed, unparsed
 from firsthand.workers.pool import DeadlineExceeded, WorkerDied
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
@@ -69,7 +70,7 @@ def judge_math(content: str, gold: Expression, ask: Ask) -> Verdict:
     try:
         answer = ask({"prediction": as_latex(got), "gold": as_latex(expected)})
     except DeadlineExceeded as error:
-        return Verdict(score=None, status=Status.TIMED_OUT, parsed=shown(got), why=str(error))
+        return Verdict(score=None, status=Status.TIMED_OUT, parsed=excerpt(got), why=str(error))
     except WorkerDied as error:
         return failed(str(error), got)
     return _verdict(answer, got, gold.latex)
@@ -140,7 +141,7 @@ def _verdict(answer: dict[str, Any], got: str, gold: str) -> Verdict:
     if "error" in answer:
         return failed(f"the comparison broke: {answer['error']}", got)
     if answer.get("unread") == "gold":
-        return failed(f"math-verify cannot read the gold answer {shown(gold)}", got)
+        return failed(f"math-verify cannot read the gold answer {excerpt(gold)}", got)
     if "unread" in answer:
         return unparsed(got, "math-verify reads no expression")
     return compared(answer["equal"], got, gold)

@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple, Protocol, final
 
 from pydantic import Field, model_validator
 
-from firsthand.errors import DataError
+from firsthand.errors import DataError, excerpt
 from firsthand.records import Example, OpenEnded, Picture, Record, Status, Verdict
-from firsthand.reward.verdicts import failed, shown
+from firsthand.reward.verdicts import failed
 from firsthand.workers.pool import DeadlineExceeded
 
 REMEMBERED = 10_000
@@ -151,12 +151,12 @@ class OpenVerifier:
         try:
             gap = self._score(context, content) - (reference := self._score(context, gold.reference))
         except DeadlineExceeded as error:
-            return Verdict(score=None, status=Status.TIMED_OUT, parsed=shown(content), why=str(error))
+            return Verdict(score=None, status=Status.TIMED_OUT, parsed=excerpt(content), why=str(error))
         except ScoringFailed as error:
             return failed(str(error), content)
         reward = surplus(gap, self._beta)
         why = f"S = {reference + gap:.3g} against {reference:.3g} of the reference"
-        return Verdict(score=reward, status=Status.OK, parsed=shown(content), why=why)
+        return Verdict(score=reward, status=Status.OK, parsed=excerpt(content), why=why)
 
     def _score(self, context: Context, answer: str) -> float:
         key = (context.question, tuple(p.sha256 for p in context.images), context.scene, answer)

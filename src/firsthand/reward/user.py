@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from firsthand.errors import RecipeError
+from firsthand.errors import RecipeError, excerpt
 from firsthand.records import Answer, Choice, Status, Verdict
 from firsthand.reward.open_ended import Context
-from firsthand.reward.verdicts import failed, shown
+from firsthand.reward.verdicts import failed
 from firsthand.workers import pool
 from firsthand.workers.pool import DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
 
@@ -47,7 +47,7 @@ class UserReward:
         try:
             answer = self.pool.ask({"reply": reply, "columns": {**columns, **row}})
         except DeadlineExceeded as error:
-            return Verdict(score=None, status=Status.TIMED_OUT, parsed=shown(reply), why=str(error))
+            return Verdict(score=None, status=Status.TIMED_OUT, parsed=excerpt(reply), why=str(error))
         except WorkerDied as error:
             return failed(str(error), reply)
         except WorkerBroken as error:
@@ -60,7 +60,7 @@ def _verdict(answer: dict[str, Any], reply: str, path: str) -> Verdict:
         return failed(f"{path} raised {answer['error']}", reply)
     score = answer["score"]
     if score is None:
-        return Verdict(score=None, status=Status.UNSCORED, parsed=shown(reply), why=f"{path} does not apply")
+        return Verdict(score=None, status=Status.UNSCORED, parsed=excerpt(reply), why=f"{path} does not apply")
     if not math.isfinite(score):
         return failed(f"{path} returned {score}", reply)
-    return Verdict(score=score, status=Status.OK, parsed=shown(reply), why=f"{path} says {score:g}")
+    return Verdict(score=score, status=Status.OK, parsed=excerpt(reply), why=f"{path} says {score:g}")

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from firsthand.errors import DataError
-from firsthand.teacher.completion import SETTING, Garbled, is_transient, read_completion, read_json, rejection, shown
+from firsthand.errors import DataError, excerpt
+from firsthand.teacher.completion import SETTING, Garbled, is_transient, read_completion, read_json, rejection
 from firsthand.teacher.endpoint import Endpoint, body
 from firsthand.teacher.log import AnswerLog, batched
 from firsthand.teacher.types import Failure, Outcome, Request
@@ -106,15 +106,15 @@ def _read_line(line: bytes) -> _Line:
     """Raises Garbled."""
     content = read_json(line)
     if not isinstance(content, dict) or not isinstance(content.get("custom_id"), str):
-        raise Garbled(f"expected a custom_id, got {shown(line)}")
+        raise Garbled(f"expected a custom_id, got {excerpt(line)}")
     response = content.get("response")
     if not isinstance(response, dict):  # the batch ended before this request's turn
-        return _Line(content["custom_id"], Failure(reason="unanswered", detail=shown(line)))
+        return _Line(content["custom_id"], Failure(reason="unanswered", detail=excerpt(line)))
     status, raw = response.get("status_code"), json.dumps(response.get("body")).encode()
     if status == 200:
         return _Line(content["custom_id"], read_completion(raw))
     if not isinstance(status, int) or is_transient(status) or status in SETTING:
-        return _Line(content["custom_id"], Failure(reason="unanswered", detail=shown(line)))
+        return _Line(content["custom_id"], Failure(reason="unanswered", detail=excerpt(line)))
     return _Line(content["custom_id"], rejection(status, raw))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, ValidationError
 
+from firsthand.errors import excerpt
 from firsthand.teacher.types import Answer, Failure, Outcome, Reason
 
 TRANSIENT = {408, 409, 425, 429}
@@ -13,8 +14,6 @@ OVERLOAD = {408, 429, 503, 504, 529}
 """The server has too much to do; 529 is what some hosted ones say."""
 SETTING = {401, 402, 403, 404, 405}
 """Wrong for every request alike: the key, the account, the URL or the model's name. Redirects are, too."""
-SHOWN = 200
-"""Characters of a server's words that go into a message."""
 
 
 class Garbled(ValueError):
@@ -58,7 +57,7 @@ def read_completion(raw: bytes) -> Outcome:
     try:
         completion = _Completion.model_validate(content)
     except ValidationError as error:
-        raise Garbled(f"expected a chat completion, got {shown(raw)}") from error
+        raise Garbled(f"expected a chat completion, got {excerpt(raw)}") from error
     choice, usage = completion.choices[0], completion.usage or _Usage()
     thinking, text = _apart(choice.message)
     trouble = _trouble(choice, text)
@@ -76,7 +75,7 @@ def is_transient(status: int) -> bool:
 
 def rejection(status: int, raw: bytes) -> Failure:
     """What a status means that will stay, with its response's body."""
-    return Failure(reason="filtered" if b'"content_filter"' in raw else "rejected", detail=f"{status}: {shown(raw)}")
+    return Failure(reason="filtered" if b'"content_filter"' in raw else "rejected", detail=f"{status}: {excerpt(raw)}")
 
 
 def read_json(raw: bytes) -> Any:
@@ -84,13 +83,7 @@ def read_json(raw: bytes) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise Garbled(f"expected JSON, got {len(raw)} bytes: {shown(raw)}") from error
-
-
-def shown(raw: bytes) -> str:
-    """The beginning of what a server said, on one line."""
-    text = " ".join(raw[: 4 * SHOWN].decode("utf-8", "replace").split())
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+        raise Garbled(f"expected JSON, got {len(raw)} bytes: {excerpt(raw)}") from error
 
 
 def _apart(message: _Message) -> tuple[str, str]:
@@ -115,11 +108,11 @@ def _together(thinking: str, text: str) -> str:
 
 def _trouble(choice: _Choice, text: str) -> tuple[Reason, str] | None:
     if choice.message.refusal:
-        return "refused", shown(choice.message.refusal.encode())
+        return "refused", excerpt(choice.message.refusal.encode())
     if choice.finish_reason == "content_filter":
         return "filtered", "the server's content filter ended the answer"
     if choice.finish_reason == "length":
-        return "truncated", f"cut at max_tokens after {shown(text.encode())!r}"
+        return "truncated", f"cut at max_tokens after {excerpt(text.encode())!r}"
     if not text:
         return "empty", "the answer has no text"
     return None

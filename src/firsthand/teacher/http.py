@@ -13,9 +13,9 @@ from typing import final
 
 import aiohttp
 
-from firsthand.errors import DataError, FirsthandError, RecipeError
+from firsthand.errors import DataError, FirsthandError, RecipeError, excerpt
 from firsthand.teacher.budget import Breaker, Budget, Outage
-from firsthand.teacher.completion import OVERLOAD, SETTING, Garbled, is_transient, read_completion, rejection, shown
+from firsthand.teacher.completion import OVERLOAD, SETTING, Garbled, is_transient, read_completion, rejection
 from firsthand.teacher.endpoint import Endpoint, body
 from firsthand.teacher.limiter import Gate, Limiter
 from firsthand.teacher.log import AnswerLog
@@ -155,10 +155,10 @@ class Client:
         """What a status other than 200 means. Raises _Again, and RecipeError for a wrong setting."""
         if is_transient(status):
             pause = retry_after(headers.get("Retry-After"), datetime.now(UTC))
-            raise _Again(f"{status}: {shown(raw)}", overload=status in OVERLOAD, pause=pause)
+            raise _Again(f"{status}: {excerpt(raw)}", overload=status in OVERLOAD, pause=pause)
         if status in SETTING or status < 400:
             raise RecipeError(
-                f"{self._endpoint.url} answered {status}: {shown(raw)}; look at base_url, model "
+                f"{self._endpoint.url} answered {status}: {excerpt(raw)}; look at base_url, model "
                 f"({self._endpoint.model}) and key_env ({self._endpoint.key_env}). What was answered is kept"
             )
         return rejection(status, raw)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from firsthand.data.folder import data_files, refuse_gaps
 from firsthand.data.formats import data_rows
-from firsthand.data.rows import BadRow, Cells, Row
+from firsthand.data.rows import Cells, Row
 from firsthand.data.vlmevalkit import LONGEST, rows_as_they_are
-from firsthand.errors import DataError
+from firsthand.errors import BadRow, DataError
 from firsthand.evaluation.benchmarks.spec import Benchmark, Hub
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".json", ".parquet")

@@ -15,8 +15,8 @@ from firsthand.answers.numbers import read_number
 from firsthand.data.answers import LETTERS, plain_text
 from firsthand.data.fields import literal, lookup
 from firsthand.data.images import Limits, PictureDoor
-from firsthand.data.rows import BadRow, Cells, Row, collect, is_missing, shown
-from firsthand.errors import DataError
+from firsthand.data.rows import Cells, Row, collect, is_missing
+from firsthand.errors import BadRow, DataError, shown
 from firsthand.evaluation.benchmarks.files import named, rows
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, Text, fits
 from firsthand.evaluation.benchmarks.strict import letters
