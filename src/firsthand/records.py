@@ -119,6 +119,9 @@ class OpenEnded(Record):
         return self.reference
 
 
+IMAGE_MARK = "<image>"
+"""Stands in a question where a picture belongs."""
+
 Answer = Annotated[Digit | Choice | Expression | Box | OpenEnded, Field(discriminator="kind")]
 
 

@@ -1,4 +1,4 @@
-"""The door for a user's data: what gets in arrives whole, and what does not is told with file, row and remedy."""
+"""A user's data: what gets in arrives whole, and what does not is told with file, row and remedy."""
 
 import base64
 import hashlib
@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from userdata import BAD_ROWS, BAD_TRL_ROWS, SYSTEM, USER, encoded, fill, noise, row, write_lines, write_parquet
 
-from firsthand.data import Limits, load_examples, read_examples, write_examples
-from firsthand.data.common import placed, with_options
+from firsthand.data import PictureLimits, load_examples, read_examples, write_examples
+from firsthand.data.plain_columns import placed, with_options
 from firsthand.errors import DataError, FirsthandError, ParityError, RecipeError
 from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Trace, content_id
 
@@ -298,9 +298,9 @@ def test_a_file_that_is_refused_as_a_whole_says_why(folder: Path) -> None:
 
 def test_the_limits_of_pictures_can_be_set(folder: Path) -> None:
     spec = write_lines(folder, row())
-    assert "at most 23 pixels, got 'red.png', which has 6 x 4 = 24" in complaint(spec, limits=Limits(pixels=23))
-    assert load_examples(spec, limits=Limits(pixels=24))
-    too_small = Limits(file_bytes=(folder / "red.png").stat().st_size - 1)
+    assert "at most 23 pixels, got 'red.png', which has 6 x 4 = 24" in complaint(spec, limits=PictureLimits(pixels=23))
+    assert load_examples(spec, limits=PictureLimits(pixels=24))
+    too_small = PictureLimits(file_bytes=(folder / "red.png").stat().st_size - 1)
     assert "expected an image file of at most 0 MiB" in complaint(spec, limits=too_small)
     by_value = write_parquet(folder / "a.parquet", [row(image=encoded())])
     assert "expected an image file of at most 0 MiB, got bytes, which has" in complaint(by_value, limits=too_small)

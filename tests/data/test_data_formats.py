@@ -1,10 +1,11 @@
-"""The formats of published data, and the streaming door: every row becomes an example or a refusal, in order."""
+"""The formats of published data, and reading them in a stream: every row becomes an example or a refusal, in order."""
 
 import ast
 import base64
 import csv
 import io
 import json
+import logging
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from firsthand.data import (
 )
 from firsthand.data.fields import literal, lookup
 from firsthand.data.normalise import tidied
-from firsthand.data.presets import PRESETS
+from firsthand.data.presets import SOURCE_PRESETS
 from firsthand.errors import DataError, RecipeError
 from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Trace
 
@@ -57,7 +58,7 @@ def refusal(path: Path | str, **options: Any) -> Refused:
     return found
 
 
-# The streaming door
+# Reading in a stream
 
 
 def test_bad_rows_are_values_in_their_place(folder: Path) -> None:
@@ -209,11 +210,26 @@ def test_a_caption_that_the_source_promises_is_there_or_the_row_is_refused(folde
     assert bad.detail.startswith("column `said`: expected a caption, got None; fill it in")
 
 
+def test_the_old_name_of_normalise_is_read_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="firsthand"):
+        source = build(Source, {"path": "x.jsonl", "preset": "arxivqa", "tidy": False}, "s")
+    assert source.normalise is False
+    assert [r.getMessage() for r in caplog.records] == [
+        "x.jsonl: tidy is now normalise; the old name is read for one more version"
+    ]
+    with pytest.raises(RecipeError, match="tidy is now normalise, and both are given; leave tidy out"):
+        build(Source, {"path": "x.jsonl", "tidy": True, "normalise": True}, "s")
+
+
+def test_folders_of_a_forge_s_steps_are_hashed_over_the_old_name_of_normalise() -> None:
+    assert Source(path="x", normalise=True).model_dump(by_alias=True)["tidy"] is True
+
+
 # Presets
 
 
 def test_presets_are_those_of_the_paper() -> None:
-    assert {name: build(Source, {"path": "x", "preset": name}, "s").kind for name in PRESETS} == {
+    assert {name: build(Source, {"path": "x", "preset": name}, "s").kind for name in SOURCE_PRESETS} == {
         "clevr_math": "digit",
         "geoqa170k": "choice",
         "math_puma_synthesis": "math",
@@ -224,7 +240,7 @@ def test_presets_are_those_of_the_paper() -> None:
         "llava_cot_coco": "box",
         "llava_cot_vg": "box",
     }
-    of = {name: build(Source, {"path": "x", "preset": name}, "s") for name in PRESETS}
+    of = {name: build(Source, {"path": "x", "preset": name}, "s") for name in SOURCE_PRESETS}
     assert [name for name in of if of[name].part == "rl"] == ["geoqa170k"]
     assert {name: of[name].caption for name in of if of[name].caption is not True} == {
         "math_puma_synthesis": False,
@@ -432,7 +448,7 @@ def test_a_huge_cell_is_read_and_a_larger_row_is_refused(folder: Path, monkeypat
     rows = [{"index": i, "image": image, "question": "Q?", "answer": i} for i in range(2)]
     assert len(image) > 131_072  # csv's own limit
     assert len(examples(table(folder, *rows))) == 2
-    monkeypatch.setattr(vlmevalkit, "LONGEST", 10_000)
+    monkeypatch.setattr(vlmevalkit, "LONGEST_ROW", 10_000)
     assert [f.reason for f in streamed(table(folder, *rows)) if isinstance(f, Refused)] == ["bad_row", "bad_row"]
 
 
@@ -701,7 +717,7 @@ def test_ids_of_older_data_stay_the_same() -> None:
 
 def test_every_field_reason_and_preset_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
-    for name in (*Source.model_fields, *REASONS, *PRESETS):
+    for name in (*Source.model_fields, *REASONS, *SOURCE_PRESETS):
         assert f"| `{name}` |" in page, name
 
 

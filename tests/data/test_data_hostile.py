@@ -4,6 +4,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import socket
 import struct
 import time
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from userdata import animation, deep, encoded, fill, nested, noise, promising, row, write_lines, write_parquet
 
-from firsthand.data import REASONS, Limits, Refused, Source, jsonl, load_examples, stream_rows, write_examples
+from firsthand.data import REASONS, PictureLimits, Refused, Source, jsonl, load_examples, stream_rows, write_examples
 from firsthand.data.text import check_cells
 from firsthand.errors import DataError
 from firsthand.records import Example
@@ -38,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     return inside
 
 
-def streamed(path: Path | str, limits: Limits | None = None, **options: Any) -> list[Example | Refused]:
+def streamed(path: Path | str, limits: PictureLimits | None = None, **options: Any) -> list[Example | Refused]:
     return list(stream_rows(Source(path=str(path), **options), limits))
 
 
@@ -289,8 +290,23 @@ def test_no_text_takes_long(folder: Path, text: str) -> None:
         {"prompt": text, "solution": text},
     ]
     before = time.process_time()
-    assert len(streamed(write_lines(folder, *shapes), tidy=True, side="{meta.a}")) == len(shapes)
+    assert len(streamed(write_lines(folder, *shapes), normalise=True, side="{meta.a}")) == len(shapes)
     assert time.process_time() - before < 5  # what takes the square of the length takes minutes
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"meta": "{'a': '\\x00'}", "image": "red.png"}, "bad_text"),  # an escape in a text that holds an object
+        ({"image": "\x1b/red.png"}, "bad_text"),  # a folder that would become the row's family
+    ],
+    ids=["meta", "family"],
+)
+def test_what_is_found_inside_a_cell_is_checked_like_a_cell(folder: Path, cells: dict[str, Any], reason: str) -> None:
+    (folder / "\x1b").mkdir()
+    shutil.copy(folder / "red.png", folder / "\x1b" / "red.png")
+    vlaa = {"question": "How many?", "gt": "3", "verifier_type": "digit"}
+    assert reasons(write_lines(folder, {**vlaa, **cells})) == [reason]
 
 
 def test_numbers_and_lists_that_python_cannot_take_are_refused(folder: Path) -> None:
@@ -308,7 +324,7 @@ def test_text_in_parquet_that_is_no_utf_8_costs_one_row(folder: Path) -> None:
 
 
 def test_a_line_without_an_end_costs_one_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonl, "LONGEST", 1000)
+    monkeypatch.setattr(jsonl, "LONGEST_LINE", 1000)
     spec = write_lines(folder, row(), json.dumps(row(question="x" * 5000)), row(question="And?"), "x" * 5000)
     assert reasons(spec) == ["ok", "text_too_large", "ok", "text_too_large"]
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from firsthand.answers.ground_truth import literal, typed_gold
 from firsthand.data import jsonl
-from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example, Picture
 
@@ -38,14 +38,14 @@ class ReplyRow(NamedTuple):
 
 def read_problems(file: Path) -> dict[str, Problem]:
     """Every problem by its id. Raises DataError that names the file and its bad rows."""
-    door = PictureDoor(Limits())
+    loader = PictureLoader(PictureLimits())
     problems: dict[str, Problem] = {}
     bad: list[str] = []
     for row in jsonl.rows(file):
         try:
             if isinstance(row.cells, BadRow):
                 raise row.cells
-            example = _example(row.cells, row.folder, door)
+            example = _example(row.cells, row.folder, loader)
             if example.id in problems:
                 raise DataError(f"id: expected one of its own, got {example.id!r} again; {problems[example.id].place}")
         except (BadRow, DataError) as error:
@@ -82,7 +82,7 @@ def read_replies(file: Path) -> Iterator[ReplyRow]:
         yield found
 
 
-def _example(cells: dict[str, Any], folder: Path, door: PictureDoor) -> Example:
+def _example(cells: dict[str, Any], folder: Path, loader: PictureLoader) -> Example:
     missing = [name for name in ("id", "question", "answer", "kind") if cells.get(name) is None]
     if missing:
         raise DataError(f"expected {', '.join(COLUMNS[:4])}, got no {missing[0]!r}; fill it in")
@@ -95,16 +95,16 @@ def _example(cells: dict[str, Any], folder: Path, door: PictureDoor) -> Example:
         id=str(cells["id"]),
         question=cells["question"],
         answer=typed_gold(cells["answer"], cells["kind"], cells.get("choices"), cells.get("size")),
-        images=_pictures(cells, folder, door),
+        images=_pictures(cells, folder, loader),
         scene=cells.get("scene"),
         meta={name: literal(value) for name, value in cells.items() if name not in COLUMNS},
     )
 
 
-def _pictures(cells: dict[str, Any], folder: Path, door: PictureDoor) -> tuple[Picture, ...]:
+def _pictures(cells: dict[str, Any], folder: Path, loader: PictureLoader) -> tuple[Picture, ...]:
     values = cells.get("images") or cells.get("image") or []
     values = values if isinstance(values, list) else [values]
-    return tuple(door.admit(value, folder, "image") for value in values)
+    return tuple(loader.load(value, folder, "image") for value in values)
 
 
 def _rows(file: Path) -> Iterator[ReplyRow | str]:

@@ -1,16 +1,16 @@
-"""The door through which a user's own data enters: files -> Example, every row checked, nothing dropped or cut.
+"""A user's own data: files -> Example, every row checked, nothing dropped or cut.
 
-Two doors: `load_examples` refuses a file that has one bad row; `stream_rows` gives every row of a `Source`, a bad one
-as a value, in flat memory.
+`load_examples` refuses a file that has one bad row; `stream_rows` gives every row of a `Source`, a bad one as a value,
+in flat memory.
 
     source.py, presets.py   what a source is; the published ones
     stream.py    a source -> examples and refused rows
     rows.py      a row, what is wrong with it, and the one error that tells
     images.py    pictures: bounded, decoded once, by reference or by value
     text.py      text: bounded, without control characters
-    answers.py   gold answers and their kinds; tidy.py: what stands around them in published data
+    answers.py   gold answers and their kinds; normalise.py: what stands around them in published data
     fields.py    a map from our columns to others, and values inside values
-    common.py    a row in the plain columns -> Example
+    plain_columns.py   a row in the plain columns -> Example
     trl.py, chats.py, vlaa.py   a row in TRL's, LLaVA's or VLAA-Thinking's format -> the plain columns
     formats.py   which of these a file and a row have
     jsonl.py, json_items.py, parquet.py, vlmevalkit.py, folder.py   where rows come from
@@ -19,7 +19,7 @@ as a value, in flat memory.
 No pickle is ever read, nothing is fetched, and no torch is imported. docs/data.md has the formats with examples.
 """
 
-from firsthand.data.images import Limits
+from firsthand.data.images import PictureLimits
 from firsthand.data.load import load_examples
 from firsthand.data.rows import REASONS
 from firsthand.data.source import Source
@@ -29,7 +29,7 @@ from firsthand.data.vlaa import write_vlaa
 
 __all__ = [
     "REASONS",
-    "Limits",
+    "PictureLimits",
     "Refused",
     "Source",
     "load_examples",

@@ -22,7 +22,7 @@ def is_chat(cells: Cells) -> bool:
 
 
 def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
-    """The row in the columns of `common`, and a map from those columns to the user's, for errors. Raises BadRow."""
+    """The row in the plain columns, and a map from those columns to the user's, for errors. Raises BadRow."""
     asked, replied = _exchange(cells["conversations"])
     rest = {column: value for column, value in cells.items() if column != "conversations"}
     names = dict.fromkeys(("question", "answer", "trace"), "conversations")

@@ -31,8 +31,8 @@ _BY_FORMAT: dict[str, Callable[[Path], Iterator[Row]]] = {
 """How a file with another ending is read."""
 
 
-class Plain(NamedTuple):
-    """A row in the columns of `common`."""
+class PlainRow(NamedTuple):
+    """A row in the plain columns."""
 
     cells: Cells
     names: dict[str, str]
@@ -47,19 +47,19 @@ def data_rows(spec: str, form: Format = "auto") -> Iterator[Row]:
     return chain.from_iterable(_rows(file, form) for file in files)
 
 
-def plain(cells: Cells, folder: Path, form: Format = "auto", kind: str | None = None) -> Plain:
+def plain_row(cells: Cells, folder: Path, form: Format = "auto", kind: str | None = None) -> PlainRow:
     """A row of any format in the plain columns. Raises BadRow.
 
     `folder` is what image paths start from unless the format says otherwise; `kind` is for rows that name none.
     """
     check_cells(cells)  # before any pattern is searched in them
     if form == "vlaa" or vlaa.is_vlaa(cells):
-        return Plain(*vlaa.plain_cells(cells, kind), vlaa.image_root(folder))
+        return PlainRow(*vlaa.plain_cells(cells, kind), vlaa.image_root(folder))
     if chats.is_chat(cells):
-        return Plain(*chats.plain_cells(cells), folder)
+        return PlainRow(*chats.plain_cells(cells), folder)
     if trl.is_conversational(cells):
-        return Plain(*trl.plain_cells(cells), folder)
-    return Plain(cells, {}, folder)
+        return PlainRow(*trl.plain_cells(cells), folder)
+    return PlainRow(cells, {}, folder)
 
 
 def _files(spec: str) -> list[Path]:

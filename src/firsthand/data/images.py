@@ -1,7 +1,7 @@
-"""The door for pictures: bounded before they are decoded, decoded once to prove that they can be, never kept decoded.
+"""Pictures on their way in: bounded before they are decoded, decoded once as a proof that they can be, thrown away.
 
 What is checked, in this order, and why so:
-0. where the door is rooted: that the path, links followed, stays in the folder of pictures;
+0. where the loader is rooted: that the path, links followed, stays in the folder of pictures;
 1. that it is a file and no pipe or device, which could hang or never end, and its size, before it is read;
 2. the format, from a short list: Pillow's rarer readers start other programs (EPS) or are large and brittle (TIFF);
 3. the pixels that the header promises, before any is decoded: a 50 kB PNG can unfold to gigabytes;
@@ -10,8 +10,8 @@ What is checked, in this order, and why so:
    byte and costs a third of the time; the pixels are thrown away;
 5. that it means one thing: one frame, eight bits per channel, and a turn in its EXIF data that can be carried out.
 
-A picture that several rows share is checked once, and held once for as long as anybody holds it: the door itself keeps
-nothing but sizes, so that a long stream of pictures takes no memory.
+A picture that several rows share is checked once, and held once for as long as anybody holds it: the loader itself
+keeps nothing but sizes, so that a long stream of pictures takes no memory.
 """
 
 import base64
@@ -32,7 +32,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from firsthand.errors import BadRow, shown
 from firsthand.records import Picture
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _ON_ITS_SIDE = range(5, 9)
 """Orientations that swap width and height."""
@@ -42,7 +42,7 @@ _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True)
-class Limits:
+class PictureLimits:
     """What a picture may cost. The defaults are ours: above any common camera, far below what hurts a machine."""
 
     pixels: int = 40_000_000
@@ -62,20 +62,20 @@ class _Found(NamedTuple):
         raise BadRow(self.column, expected, f"{self.name}, {got}", remedy, reason)
 
 
-class PictureDoor:
-    """Admits pictures and remembers which it has checked, for as long as one load lasts.
+class PictureLoader:
+    """Checks pictures, and remembers which it has checked, for as long as one load lasts.
 
-    A rooted door is for paths that others wrote: none may lead out of the folder that it starts from.
+    A rooted loader is for paths that others wrote: none may lead out of the folder that it starts from.
     """
 
-    def __init__(self, limits: Limits, *, is_rooted: bool = False) -> None:
+    def __init__(self, limits: PictureLimits, *, is_rooted: bool = False) -> None:
         self._limits = limits
         self._is_rooted = is_rooted
         self._sizes: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._by_path: WeakValueDictionary[Path, Picture] = WeakValueDictionary()
         self._by_content: WeakValueDictionary[str, Picture] = WeakValueDictionary()
 
-    def admit(self, value: object, folder: Path, column: str) -> Picture:
+    def load(self, value: object, folder: Path, column: str) -> Picture:
         """A Picture from a path (relative to `folder`), bytes, a `data:` URI or a Hugging Face `{bytes, path}`.
 
         A path stays a reference (made absolute); everything else is carried by value, in its encoded form.
@@ -145,7 +145,7 @@ def _inside(folder: Path, value: str, found: _Found) -> Path:
     return path
 
 
-def _read(path: Path, where: str, limits: Limits, found: _Found) -> bytes:
+def _read(path: Path, where: str, limits: PictureLimits, found: _Found) -> bytes:
     """The bytes of a regular file; a pipe is never waited for. Raises BadRow."""
     remedy = "correct it: paths start from the folder of the data file"
     try:
@@ -171,7 +171,7 @@ def _refuse_other(mode: int, found: _Found, remedy: str) -> NoReturn:
     found.refuse("the path of an image file", got, remedy, "image_missing")
 
 
-def _bound_bytes(count: int, limits: Limits, found: _Found) -> None:
+def _bound_bytes(count: int, limits: PictureLimits, found: _Found) -> None:
     if count == 0:
         found.refuse("an image", "which is empty", "fetch or export it again")
     if count > limits.file_bytes:
@@ -180,13 +180,13 @@ def _bound_bytes(count: int, limits: Limits, found: _Found) -> None:
         found.refuse(expected, got, remedy, "image_too_large")
 
 
-def _measure(encoded: bytes, limits: Limits, found: _Found) -> tuple[int, int]:
+def _measure(encoded: bytes, limits: PictureLimits, found: _Found) -> tuple[int, int]:
     """(width, height), upright, of a picture that has passed every check. Raises BadRow."""
     try:
         with warnings.catch_warnings():
             # Our own limit comes next, with a better message than Pillow's warning.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+            image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
         _bound_pixels(image.size, limits, found)
         width, height = image.size
         _refuse_ambiguous(image, found)
@@ -198,7 +198,7 @@ def _measure(encoded: bytes, limits: Limits, found: _Found) -> tuple[int, int]:
         raise
     except UnidentifiedImageError:
         got = f"which is none of these (it starts with {encoded[:8]!r})"
-        found.refuse(f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image", got, "convert it to PNG or JPEG")
+        found.refuse(f"a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} image", got, "convert it to PNG or JPEG")
     except Image.DecompressionBombError as bomb:
         got = f"which promises more than Pillow opens at all ({bomb})"
         found.refuse(_at_most(limits), got, "shrink it", "image_too_large")
@@ -208,11 +208,11 @@ def _measure(encoded: bytes, limits: Limits, found: _Found) -> tuple[int, int]:
     return (height, width) if turned in _ON_ITS_SIDE else (width, height)
 
 
-def _at_most(limits: Limits) -> str:
+def _at_most(limits: PictureLimits) -> str:
     return f"an image of at most {limits.pixels:,} pixels"
 
 
-def _bound_pixels(size: tuple[int, int], limits: Limits, found: _Found) -> None:
+def _bound_pixels(size: tuple[int, int], limits: PictureLimits, found: _Found) -> None:
     shape = f"which has {size[0]} x {size[1]}"
     if size[0] * size[1] > limits.pixels:
         found.refuse(_at_most(limits), f"{shape} = {size[0] * size[1]:,}", "shrink it", "image_too_large")

@@ -15,7 +15,7 @@ _START = 2**16
 """Bytes that are searched for the first sign: white space may stand before it."""
 # Python refuses to read longer numbers. That would end the file here, so they stay text until `_CHECKED` refuses them.
 _PLAIN = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) < 4000 else digits)
-_CHECKED = json.JSONDecoder(object_pairs_hook=jsonl.once)
+_CHECKED = json.JSONDecoder(object_pairs_hook=jsonl.unique_keys)
 
 
 def rows(path: Path) -> Iterator[Row]:
@@ -67,7 +67,7 @@ class _Array:
             try:
                 value, end = _PLAIN.raw_decode(self._text, self._at)
             except json.JSONDecodeError:
-                if len(self._text) - self._at > jsonl.LONGEST or not self._more():
+                if len(self._text) - self._at > jsonl.LONGEST_LINE or not self._more():
                     raise
                 continue
             if end < len(self._text):

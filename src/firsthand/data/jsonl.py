@@ -1,6 +1,6 @@
 """JSON Lines: one object per line, UTF-8. Blank lines hold nothing and are passed over, but they count as lines.
 
-Memory is bounded: a line that is longer than `LONGEST` is a bad row, and never held whole.
+Memory is bounded: a line that is longer than `LONGEST_LINE` is a bad row, and never held whole.
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 from firsthand.data.rows import Cells, Row
 from firsthand.errors import BadRow, DataError, shown
 
-LONGEST = 128 * 2**20
-"""Bytes of a line, ours: a picture of the largest size that `images.Limits` allows as base64, and text."""
+LONGEST_LINE = 128 * 2**20
+"""Bytes of a line, ours: a picture of the largest size that `images.PictureLimits` allows as base64, and text."""
 
 
 def rows(path: Path) -> Iterator[Row]:
@@ -29,24 +29,24 @@ def rows(path: Path) -> Iterator[Row]:
 
 
 def bounded_lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """The lines of a file; None for one that is longer than `LONGEST`."""
-    while line := file.readline(LONGEST + 1):
-        if len(line) <= LONGEST:
+    """The lines of a file; None for one that is longer than `LONGEST_LINE`."""
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) <= LONGEST_LINE:
             yield line
             continue
-        while not line.endswith(b"\n") and (line := file.readline(LONGEST)):
+        while not line.endswith(b"\n") and (line := file.readline(LONGEST_LINE)):
             pass
         yield None
 
 
 def _too_long() -> BadRow:
-    expected, got = f"one JSON object of at most {LONGEST // 2**20} MiB per line", "a longer line"
+    expected, got = f"one JSON object of at most {LONGEST_LINE // 2**20} MiB per line", "a longer line"
     return BadRow(None, expected, got, "keep pictures in files, and give their paths", "text_too_large")
 
 
 def _cells(line: bytes, *, is_first: bool) -> Cells | BadRow:
     try:
-        value = json.loads(line.decode("utf-8-sig" if is_first else "utf-8"), object_pairs_hook=once)
+        value = json.loads(line.decode("utf-8-sig" if is_first else "utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as broken:
         return BadRow(
             None, "one JSON object per line", f"{shown(line[:60].decode(errors='replace'))} ({broken})", "repair it"
@@ -56,7 +56,7 @@ def _cells(line: bytes, *, is_first: bool) -> Cells | BadRow:
     return BadRow(None, "one JSON object per line", f"a {type(value).__name__}", 'write {"question": ..., ...}')
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; JSON would let the last of two equal keys win without a word."""
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):

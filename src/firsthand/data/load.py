@@ -4,9 +4,9 @@ import logging
 
 from firsthand.data import store
 from firsthand.data.answers import known_kind
-from firsthand.data.common import RowReader
-from firsthand.data.formats import data_rows, plain
-from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.formats import data_rows, plain_row
+from firsthand.data.images import PictureLimits, PictureLoader
+from firsthand.data.plain_columns import RowReader
 from firsthand.data.rows import Row, collect
 from firsthand.errors import BadRow, DataError
 from firsthand.records import Example
@@ -14,7 +14,7 @@ from firsthand.records import Example
 _LOG = logging.getLogger(__name__)
 
 
-def load_examples(spec: str, *, kind: str | None = None, limits: Limits | None = None) -> list[Example]:
+def load_examples(spec: str, *, kind: str | None = None, limits: PictureLimits | None = None) -> list[Example]:
     """The examples of a .jsonl or .parquet file, or of a folder in TRL's vision format, in order.
 
     `spec` is a path, or `FOLDER:SPLIT` where a folder holds several splits. `kind` is for rows that name no kind of
@@ -24,9 +24,9 @@ def load_examples(spec: str, *, kind: str | None = None, limits: Limits | None =
     if kind is not None:
         _check_kind(kind)
     rows = data_rows(spec)
-    door = PictureDoor(limits or Limits())
-    reader = RowReader(door, kind)
-    examples = collect(rows, spec, lambda row: _example(row, reader, door, kind))
+    loader = PictureLoader(limits or PictureLimits())
+    reader = RowReader(loader, kind)
+    examples = collect(rows, spec, lambda row: _example(row, reader, loader, kind))
     if not examples:
         raise DataError(f"{spec}: expected at least one row, got none; check that it is the right file")
     if reader.ignored:
@@ -35,13 +35,13 @@ def load_examples(spec: str, *, kind: str | None = None, limits: Limits | None =
     return examples
 
 
-def _example(row: Row, reader: RowReader, door: PictureDoor, kind: str | None) -> Example:
+def _example(row: Row, reader: RowReader, loader: PictureLoader, kind: str | None) -> Example:
     """One row, read in the format that its columns show."""
     if isinstance(row.cells, BadRow):
         raise row.cells
     if store.is_stored(row.cells):
-        return store.stored_example(row, door)
-    found = plain(row.cells, row.folder, kind=kind)
+        return store.stored_example(row, loader)
+    found = plain_row(row.cells, row.folder, kind=kind)
     try:
         return reader.example(found.cells, row._replace(folder=found.folder))
     except BadRow as bad:

@@ -12,18 +12,18 @@ _LLAVA_COT: dict[str, Any] = {
     "kind": "box",
     "license": "apache-2.0",
     "origin": "Xkev/LLaVA-CoT-100k",
-    "tidy": True,
+    "normalise": True,
     # Its own reasoning is the demonstration: these rows were neither captioned nor distilled again.
     "caption": False,
     "distill": False,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
+SOURCE_PRESETS: dict[str, dict[str, Any]] = {
     "clevr_math": {
         "kind": "digit",
         "license": "apache-2.0",
         "origin": f"{_ONEVISION}, CLEVR-Math(MathV360K)",
-        "tidy": True,
+        "normalise": True,
         # The list of objects that CLEVR's scenes were made from, in words.
         "side": "meta.rationale",
     },
@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kind": "choice",
         "license": "apache-2.0",
         "origin": f"{_ONEVISION}, geo170k(qa)",
-        "tidy": True,
+        "normalise": True,
         # Its captions kept inventing things, so its traces are not imitated.
         "part": "rl",
     },
@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kind": "math",
         "license": "gpl-3.0",
         "origin": "Math-PUMA/Math-PUMA_Data_Stage2, Synthesis",
-        "tidy": True,
+        "normalise": True,
         # The question in words says all that the picture does.
         "caption": False,
         "side": "meta.text_question",
@@ -49,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kind": "choice",
         "license": "cc-by-sa-4.0",
         "origin": "MMInstruction/ArxivQA",
-        "tidy": True,
+        "normalise": True,
     },
     "docvqa": {
         "fields": {"answer": "answers.*", "id": "questionId"},

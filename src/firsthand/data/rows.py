@@ -15,7 +15,7 @@ from firsthand.records import Example
 Cells = dict[str, Any]
 """One row as it was read: column -> value."""
 
-REPORTED = 5
+_REPORTED = 5
 """How many bad rows one error spells out; it always gives the total."""
 
 REASONS = {
@@ -67,13 +67,13 @@ def collect(rows: Iterable[Row], spec: str, to_example: Callable[[Row], Example]
             _refuse_copy(row, example, places)
         except BadRow as bad:
             bad_rows += 1
-            if bad_rows <= REPORTED:
+            if bad_rows <= _REPORTED:
                 problems.append(f"  {row.place}, {bad}")
             continue
         places[example.id] = row.place
         examples.append(example)
     if problems:
-        which = "" if bad_rows <= REPORTED else f" The first {REPORTED}:"
+        which = "" if bad_rows <= _REPORTED else f" The first {_REPORTED}:"
         headline = (
             f"{spec}: {bad_rows:,} of {bad_rows + len(examples):,} rows cannot be used, so nothing was loaded.{which}"
         )

@@ -4,6 +4,7 @@ A preset is a set of values under the ones that are given: `preset: arxivqa` fil
 origin of that data set as VLAA-Thinking used it (arXiv:2504.11468, table 1 and figure 4).
 """
 
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,24 +12,11 @@ from pydantic import Field, field_validator, model_validator
 
 from firsthand.config import merge, nearest
 from firsthand.data.formats import Format
-from firsthand.data.presets import PRESETS
+from firsthand.data.plain_columns import PLAIN_COLUMNS
+from firsthand.data.presets import SOURCE_PRESETS
 from firsthand.records import Record
 
-TARGETS = (
-    "question",
-    "answer",
-    "image",
-    "images",
-    "kind",
-    "choices",
-    "options",
-    "id",
-    "family",
-    "system",
-    "trace",
-    "solution",
-)
-"""Our names of columns: what `fields` can fill."""
+_LOG = logging.getLogger(__name__)
 
 
 class Source(Record):
@@ -63,8 +51,11 @@ class Source(Record):
     """`rl` keeps the source out of the set that is imitated."""
     only: dict[str, str] = Field(default_factory=dict)
     """Column -> what its text must start with; other rows are not of this source."""
-    tidy: bool = False
-    """Take off what stands around the gold answer: `Answer:`, \\boxed{}, \\[ \\], `Output 4:`."""
+    normalise: bool = Field(default=False, serialization_alias="tidy")
+    """Take off what stands around the gold answer: `Answer:`, \\boxed{}, \\[ \\], `Output 4:`.
+
+    The alias is its first name, over which the folders of a forge's steps are hashed.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -72,17 +63,28 @@ class Source(Record):
         """What a preset says, and a name, under what is given."""
         if not isinstance(given, dict) or not isinstance(given.get("path"), str):
             return given
+        given = _with_new_names(given)
         preset = given.get("preset")
         if preset is None:
             return {"name": Path(given["path"].rpartition(":")[0] or given["path"]).stem, **given}
-        if preset not in PRESETS:
-            raise ValueError(f"preset: unknown preset {preset!r}; {nearest(str(preset), PRESETS)}")
-        return merge({"name": preset, **PRESETS[preset]}, given)
+        if preset not in SOURCE_PRESETS:
+            raise ValueError(f"preset: unknown preset {preset!r}; {nearest(str(preset), SOURCE_PRESETS)}")
+        return merge({"name": preset, **SOURCE_PRESETS[preset]}, given)
 
     @field_validator("fields")
     @classmethod
     def _known_targets(cls, fields: dict[str, str]) -> dict[str, str]:
         for name in fields:
-            if name not in TARGETS:
-                raise ValueError(f"unknown column {name!r}; {nearest(name, TARGETS)}")
+            if name not in PLAIN_COLUMNS:
+                raise ValueError(f"unknown column {name!r}; {nearest(name, PLAIN_COLUMNS)}")
         return fields
+
+
+def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:
+    """The keys under today's names. Raises ValueError when one is given under both."""
+    if "tidy" not in given:
+        return given
+    if "normalise" in given:
+        raise ValueError("tidy is now normalise, and both are given; leave tidy out")
+    _LOG.warning("%s: tidy is now normalise; the old name is read for one more version", given["path"])
+    return {"normalise" if key == "tidy" else key: value for key, value in given.items()}

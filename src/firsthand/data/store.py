@@ -15,13 +15,13 @@ import pyarrow.parquet
 from pydantic import TypeAdapter, ValidationError
 
 from firsthand.data import parquet
-from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.rows import Cells, Row, collect
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Answer, Example, Picture, Trace
 
 _TEXT = ("id", "question", "answer", "family", "traces", "system", "scene", "meta")
-COLUMNS = frozenset({*_TEXT, "images"})
+_COLUMNS = frozenset({*_TEXT, "images"})
 _GROUP_BYTES = 64 * 2**20
 """Pictures buffered before they are written; a Parquet column chunk must stay far below 2 GiB."""
 _GROUP_ROWS = 1000
@@ -55,27 +55,27 @@ def write_examples(examples: Iterable[Example], path: Path | str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_examples(path: Path | str, limits: Limits | None = None) -> list[Example]:
+def read_examples(path: Path | str, limits: PictureLimits | None = None) -> list[Example]:
     """The examples that `write_examples` wrote, pictures by value and checked again. Raises DataError."""
     path = Path(path)
-    if set(parquet.columns(path)) != COLUMNS:
+    if set(parquet.columns(path)) != _COLUMNS:
         remedy = "read other files with load_examples"
         raise DataError(f"{path}: expected a file of write_examples, got columns {parquet.columns(path)}; {remedy}")
-    door = PictureDoor(limits or Limits())
-    return collect(parquet.rows(path), str(path), lambda row: stored_example(row, door))
+    loader = PictureLoader(limits or PictureLimits())
+    return collect(parquet.rows(path), str(path), lambda row: stored_example(row, loader))
 
 
 def is_stored(cells: Cells) -> bool:
     """Whether a row comes from `write_examples`."""
-    return cells.keys() == COLUMNS
+    return cells.keys() == _COLUMNS
 
 
-def stored_example(row: Row, door: PictureDoor) -> Example:
+def stored_example(row: Row, loader: PictureLoader) -> Example:
     """One row of `write_examples` as an Example. Raises BadRow when it was changed into something else."""
     if isinstance(row.cells, BadRow):
         raise row.cells
     cells = row.cells
-    images = tuple(door.admit(v, row.folder, f"images[{i}]") for i, v in enumerate(cells["images"]))
+    images = tuple(loader.load(v, row.folder, f"images[{i}]") for i, v in enumerate(cells["images"]))
     try:
         return Example(
             **{name: cells[name] for name in ("id", "question", "family", "system", "scene")},

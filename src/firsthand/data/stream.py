@@ -1,4 +1,4 @@
-"""The door of the forge: the rows of a source, one after the other, a bad one as a value with its reason."""
+"""The rows of a source, one after the other, a bad one as a value with its reason: what the forge reads."""
 
 import logging
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.data import store
-from firsthand.data.common import RowReader
 from firsthand.data.fields import filled, lookup, mapped
-from firsthand.data.formats import Plain, data_rows, plain
-from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.formats import PlainRow, data_rows, plain_row
+from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.normalise import tidied
+from firsthand.data.plain_columns import RowReader
 from firsthand.data.rows import Cells, Row
 from firsthand.data.source import Source
-from firsthand.data.text import LONGEST, check_cells
+from firsthand.data.text import LONGEST_CELL, check_cells
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example, Record
 
@@ -23,7 +23,7 @@ _GLANCE = 12
 """Columns of a refused row that are shown."""
 _DETAIL = 1000
 """Characters of a refusal's detail: a column's name can be as long as its maker likes."""
-_LONGEST = 10 * LONGEST
+_LONGEST_STORED = 10 * LONGEST_CELL
 """Characters of a cell of our own Parquet: demonstrations of several styles stand in one."""
 _OURS = frozenset({"source", "caption", "side"})
 """Keys of `Example.meta` that are filled here."""
@@ -44,21 +44,21 @@ class Refused(Record):
     """As `Example.meta["source"]`: name, file, row, license, origin."""
 
 
-def stream_rows(source: Source, limits: Limits | None = None) -> Iterator[Example | Refused]:
+def stream_rows(source: Source, limits: PictureLimits | None = None) -> Iterator[Example | Refused]:
     """The rows of a source in order, in flat memory: an Example, or why there is none.
 
     An example has `meta["source"]`, and, where the source has them, `meta["caption"]` and `meta["side"]` (texts). Its
     id is the hash of its content; an id of the data's own is in `meta["source"]["id"]`. Image paths must stay in the
     source's folder of pictures, links followed. Raises DataError when the source as a whole cannot be read.
     """
-    door = PictureDoor(limits or Limits(), is_rooted=True)
-    reader = RowReader(door, source.kind)
+    loader = PictureLoader(limits or PictureLimits(), is_rooted=True)
+    reader = RowReader(loader, source.kind)
     rows = (row for row in data_rows(source.path, source.format) if _is_of(source, row.cells))
     row = None
     for row in islice(rows, source.limit):
         origin = _origin(source, row)
         try:
-            yield _example(source, row, reader, door, origin)
+            yield _example(source, row, reader, loader, origin)
         except BadRow as bad:
             yield Refused(
                 place=row.place, reason=bad.reason, detail=str(bad)[:_DETAIL], cells=_glance(row.cells), source=origin
@@ -71,17 +71,17 @@ def stream_rows(source: Source, limits: Limits | None = None) -> Iterator[Exampl
         _LOG.warning("%s: columns that JSON cannot hold are not kept in meta: %s", source.path, columns)
 
 
-def _example(source: Source, row: Row, reader: RowReader, door: PictureDoor, origin: Cells) -> Example:
+def _example(source: Source, row: Row, reader: RowReader, loader: PictureLoader, origin: Cells) -> Example:
     if isinstance(row.cells, BadRow):
         raise row.cells
     root = Path(source.images).expanduser() if source.images is not None else row.folder
     if store.is_stored(row.cells):
-        stored = store.stored_example(row._replace(folder=root), door)
-        check_cells(stored.model_dump(exclude={"images"}), _LONGEST)
+        stored = store.stored_example(row._replace(folder=root), loader)
+        check_cells(stored.model_dump(exclude={"images"}), _LONGEST_STORED)
         return stored.model_copy(update={"meta": {**stored.meta, "source": origin}})
     known, names = mapped(row.cells, source.fields)
     try:
-        found = plain(known, root, source.format, source.kind)
+        found = plain_row(known, root, source.format, source.kind)
         names = {ours: names.get(theirs, theirs) for ours, theirs in {**names, **found.names}.items()}
         cells = _own_columns(found, source)
         folder = found.folder if source.images is None else root
@@ -93,12 +93,12 @@ def _example(source: Source, row: Row, reader: RowReader, door: PictureDoor, ori
     return example.model_copy(update={"meta": {**example.meta, **extra}})
 
 
-def _own_columns(found: Plain, source: Source) -> Cells:
-    """The cells that the reader takes: gold tidied, and what would collide with our keys of `meta` renamed."""
+def _own_columns(found: PlainRow, source: Source) -> Cells:
+    """The cells that the reader takes: gold normalised, and what would collide with our keys of `meta` renamed."""
     cells = {f"original_{c}" if c in _OURS else c: value for c, value in found.cells.items()}
     if isinstance(source.caption, str):
         cells.pop("original_caption" if source.caption == "caption" else source.caption, None)
-    if source.tidy and "answer" in cells:
+    if source.normalise and "answer" in cells:
         cells["answer"] = tidied(cells["answer"], str(cells.get("kind") or source.kind or "") or None)
     return cells
 

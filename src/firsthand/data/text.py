@@ -10,22 +10,22 @@ from collections.abc import Iterable, Iterator
 from firsthand.data.rows import Cells
 from firsthand.errors import BadRow, shown
 
-LONGEST = 200_000
+LONGEST_CELL = 200_000
 """Characters of a cell, in all its parts (ours): more than any model's context holds."""
-DEEPEST = 32
+_DEEPEST = 32
 """Lists and objects inside each other (ours)."""
-PICTURES = frozenset({"image", "images"})
-"""Columns whose text may be a picture; `images.Limits` bounds them."""
+PICTURE_COLUMNS = ("image", "images")
+"""Columns whose text may be a picture; `images.PictureLimits` bounds them."""
 
 # NEL (0x85) is a line end of mainframes and harmless; halves of characters (surrogates) cannot be written as UTF-8.
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 
-def check_cells(cells: Cells, longest: int = LONGEST) -> None:
+def check_cells(cells: Cells, longest: int = LONGEST_CELL) -> None:
     """Raises BadRow for the first cell that is too large or too deep, or holds a character that is no text."""
     for column, value in cells.items():
         _check_characters(column, None)
-        if column in PICTURES:
+        if column in PICTURE_COLUMNS:
             continue
         size = 0
         for part in _parts(value, column):
@@ -53,9 +53,9 @@ def _parts(value: object, column: str) -> Iterator[object]:
         if part is waiting:
             waiting.pop()
         elif isinstance(part, dict | list | tuple):
-            if len(waiting) > DEEPEST:
+            if len(waiting) > _DEEPEST:
                 got, remedy = "more levels", "flatten it, or leave the column out"
-                raise BadRow(column, f"at most {DEEPEST} levels of lists and objects", got, remedy, "text_too_large")
+                raise BadRow(column, f"at most {_DEEPEST} levels of lists and objects", got, remedy, "text_too_large")
             yield None
             waiting.append(iter(_children(part)))
         elif not isinstance(part, bytes):  # bytes are no text, and no column of text keeps them

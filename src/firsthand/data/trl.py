@@ -1,4 +1,4 @@
-"""TRL's conversational vision format: a row with `prompt` (messages) and `images` -> the cells that `common` reads.
+"""TRL's conversational vision format: a row with `prompt` (messages) and `images` -> the plain columns.
 
     prompt      at most one system message, then one user message, whose content is text or a list of parts
                 {"type": "image"} and {"type": "text", "text": ...}; or the user's text alone
@@ -12,10 +12,10 @@ Source: trl 1.16, `data_utils.prepare_multimodal_messages`.
 
 from typing import Any
 
-from firsthand.data.common import MARK
 from firsthand.data.normalise import split_block
 from firsthand.data.rows import Cells, is_missing
 from firsthand.errors import BadRow, shown
+from firsthand.records import IMAGE_MARK
 
 _GOLD = ("answer", "ground_truth", "solution")
 
@@ -26,7 +26,7 @@ def is_conversational(cells: Cells) -> bool:
 
 
 def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
-    """The row in the columns of `common`, and a map from those columns to the user's, for errors. Raises BadRow."""
+    """The row in the plain columns, and a map from those columns to the user's, for errors. Raises BadRow."""
     prompt, completion = cells["prompt"], cells.get("completion")
     rest = {column: value for column, value in cells.items() if column not in ("prompt", "completion")}
     names = {"question": "prompt"}
@@ -77,8 +77,8 @@ def _conversation(prompt: object, pictures: int) -> tuple[str | None, str]:
     if isinstance(content, str):
         return system, content
     question = "".join(_part(part, "prompt") for part in _list(content, "prompt"))
-    if question.count(MARK) != pictures:
-        got = f"{question.count(MARK)} image parts and {pictures} images"
+    if question.count(IMAGE_MARK) != pictures:
+        got = f"{question.count(IMAGE_MARK)} image parts and {pictures} images"
         raise BadRow("prompt", "one {type: image} part per image", got, "add the missing parts or images")
     return system, question
 
@@ -108,7 +108,7 @@ def _list(value: object, column: str) -> list[Any]:
 
 def _text_of(content: object, column: str) -> str:
     text = content if isinstance(content, str) else "".join(_part(part, column) for part in _list(content, column))
-    if MARK in text:
+    if IMAGE_MARK in text:
         raise BadRow(column, "images in the user's message only", "one in another message", "move it to the user's")
     return text
 
@@ -117,7 +117,7 @@ def _part(part: object, column: str) -> str:
     """A part of a message as text. Arrow gives every part all keys, so those without a value do not count."""
     given = {key: value for key, value in part.items() if value is not None} if isinstance(part, dict) else {}
     if given == {"type": "image"}:
-        return MARK
+        return IMAGE_MARK
     if given.keys() == {"type", "text"} and given["type"] == "text" and isinstance(given["text"], str):
         return str(given["text"])
     remedy = "keep pictures in the column `images`, and nothing else in the parts"

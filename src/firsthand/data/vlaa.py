@@ -19,19 +19,20 @@ from firsthand.data.fields import literal
 from firsthand.data.normalise import split_block, tidied, unwrapped
 from firsthand.data.rows import Cells
 from firsthand.data.store import encoded_picture
+from firsthand.data.text import check_cells
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example, Picture
 
-KIND_OF = {"digit": "digit", "mcq": "choice", "math": "math", "iou": "box", "open": "open"}
+_KIND_OF = {"digit": "digit", "mcq": "choice", "math": "math", "iou": "box", "open": "open"}
 """`verifier_type` -> our kind. `iou` and `open` are our names: nobody has written down what the release says there."""
 _VERIFIERS = {
-    **KIND_OF,
+    **_KIND_OF,
     **dict.fromkeys(("choice", "multiple_choice", "option"), "choice"),
     **dict.fromkeys(("bbox", "box", "grounding"), "box"),
     **dict.fromkeys(("general", "open_ended", "open-ended", "rm", "reward_model"), "open"),
     "number": "digit",
 }
-KIND_OF_FOLDER = {
+_KIND_OF_FOLDER = {
     "clevr_math": "digit",
     "geoqa170k": "choice",
     "arxivqa": "choice",
@@ -68,7 +69,7 @@ def image_root(folder: Path) -> Path:
 
 
 def plain_cells(cells: Cells, kind: str | None) -> tuple[Cells, dict[str, str]]:
-    """The row in the columns of `common`, and a map from those columns to the user's, for errors. Raises BadRow.
+    """The row in the plain columns, and a map from those columns to the user's, for errors. Raises BadRow.
 
     `kind` is for rows without a `verifier_type`; None takes that of the upstream set.
     """
@@ -77,8 +78,9 @@ def plain_cells(cells: Cells, kind: str | None) -> tuple[Cells, dict[str, str]]:
     image, folder = _image(cells.get("image"))
     meta = literal(cells.get("meta"))
     options = meta.get("options") if isinstance(meta, dict) else None
-    kind, gold = _typed(gold, _verified(cells) or cells.get("kind") or kind, KIND_OF_FOLDER.get(folder))
+    kind, gold = _typed(gold, _verified(cells) or cells.get("kind") or kind, _KIND_OF_FOLDER.get(folder))
     given: Cells = {"answer": gold, "trace": trace, "image": image, "kind": kind, "meta": meta, "options": options}
+    check_cells({"meta": meta, "family": folder})  # what was text in text, or a part of a path, when cells were checked
     known = {"family": folder, **rest, **{column: value for column, value in given.items() if value is not None}}
     return known, names
 
@@ -103,7 +105,7 @@ def _verified(cells: Cells) -> str | None:
         return None
     kind = _VERIFIERS.get(word.strip().lower()) if isinstance(word, str) else None
     if kind is None:
-        expected, remedy = f"one of {', '.join(KIND_OF)}", "correct it, or leave it out and give a kind"
+        expected, remedy = f"one of {', '.join(_KIND_OF)}", "correct it, or leave it out and give a kind"
         raise BadRow("verifier_type", expected, shown(word), remedy, "bad_answer")
     return kind
 
@@ -155,7 +157,7 @@ def _sft_row(example: Example) -> Cells:
 
 def _rl_row(example: Example) -> Cells:
     meta = {**example.meta, **({"options": list(example.answer.options)} if example.answer.kind == "choice" else {})}
-    verifier = next(word for word, kind in KIND_OF.items() if kind == example.answer.kind)
+    verifier = next(word for word, kind in _KIND_OF.items() if kind == example.answer.kind)
     gold = {"gt": example.answer.text, "verifier_type": verifier}
     return {"id": _own_id(example), "question": example.question, **gold, "meta": meta}
 

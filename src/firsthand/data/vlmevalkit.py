@@ -20,9 +20,9 @@ from firsthand.data.fields import literal
 from firsthand.data.rows import Cells, Row
 from firsthand.errors import BadRow, DataError, shown
 
-LONGEST = 64 * 2**20
+LONGEST_ROW = 64 * 2**20
 """Bytes of a row (ours): csv holds a cell in four bytes per character, so this is a quarter of a gigabyte at worst."""
-MOST_LINES = 100_000
+_MOST_LINES = 100_000
 """Line ends within a row (ours)."""
 _REFERENCE = 64
 """An image cell up to this length is another row's index: VLMEvalKit's own rule."""
@@ -44,7 +44,7 @@ def rows_as_they_are(path: Path) -> Iterator[Row]:
 
 
 def _rows(path: Path, to_cells: Callable[[Cells], Cells]) -> Iterator[Row]:
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
     try:
         with path.open("rb") as file:
             table = _Table(path, file, to_cells)
@@ -134,13 +134,13 @@ def _records(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
     """(offset, a line, or several that a quoted cell joins); None where a quote is not closed within the bounds."""
     while True:
         start = file.tell()
-        first = file.readline(LONGEST + 1)
+        first = file.readline(LONGEST_ROW + 1)
         if not first:
             return
         record = _joined(first, file)
         if record is None:
             file.seek(start + len(first))
-            while not first.endswith(b"\n") and (first := file.readline(LONGEST)):
+            while not first.endswith(b"\n") and (first := file.readline(LONGEST_ROW)):
                 pass
         yield start, record
 
@@ -148,14 +148,14 @@ def _records(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
 def _joined(first: bytes, file: BinaryIO) -> bytes | None:
     """A line with those that its quoted cells go on in; None where a quote is not closed within the bounds."""
     parts, size, is_open = [first], len(first), _ends_inside(first, inside=False)
-    while is_open and size <= LONGEST and len(parts) <= MOST_LINES and (line := file.readline(LONGEST + 1)):
+    while is_open and size <= LONGEST_ROW and len(parts) <= _MOST_LINES and (line := file.readline(LONGEST_ROW + 1)):
         parts.append(line)
         size += len(line)
         try:
             is_open = _ends_inside(line, inside=True)
         except _Broken:
             return None
-    return None if is_open or size > LONGEST else b"".join(parts)
+    return None if is_open or size > LONGEST_ROW else b"".join(parts)
 
 
 def _ends_inside(line: bytes, *, inside: bool) -> bool:
@@ -180,7 +180,7 @@ def _ends_inside(line: bytes, *, inside: bool) -> bool:
 
 def _cells_of(record: bytes | None) -> list[str] | BadRow:
     if record is None:
-        expected = f"a row of at most {LONGEST // 2**20} MiB and {MOST_LINES:,} lines, its quotes closed"
+        expected = f"a row of at most {LONGEST_ROW // 2**20} MiB and {_MOST_LINES:,} lines, its quotes closed"
         return BadRow(None, expected, "none", "double the quotes within cells, as pandas does", "bad_row")
     try:
         return next(csv.reader([record.decode().rstrip("\r\n")], delimiter="\t"), [])
@@ -190,7 +190,7 @@ def _cells_of(record: bytes | None) -> list[str] | BadRow:
 
 
 def _plain_cells(cells: Cells) -> Cells:
-    """The row in the columns of `common`. Raises BadRow."""
+    """The row in the plain columns. Raises BadRow."""
     letters = [column for column in cells if len(column) == 1 and column in LETTERS]
     if sorted(letters) != list(LETTERS[: len(letters)]):
         raise BadRow("options", "options A, B, C ... without a gap", ", ".join(sorted(letters)), "fill them in")

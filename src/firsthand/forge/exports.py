@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from firsthand.data import load_examples
-from firsthand.data.common import MARK
 from firsthand.data.vlaa import write_vlaa
 from firsthand.forge.config import View
 from firsthand.forge.intake import batches
-from firsthand.records import Example
+from firsthand.records import IMAGE_MARK, Example
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(_PART))]))
@@ -78,10 +77,10 @@ def _trl_row(example: Example, part: str) -> dict[str, Any]:
 
 def _parts(example: Example) -> list[dict[str, str]]:
     """The question as message parts; pictures stand where it marks them, or else in front."""
-    if MARK not in example.question:
+    if IMAGE_MARK not in example.question:
         return [*({"type": "image"} for _ in example.images), {"type": "text", "text": example.question}]
     parts: list[dict[str, str]] = []
-    for i, text in enumerate(example.question.split(MARK)):
+    for i, text in enumerate(example.question.split(IMAGE_MARK)):
         parts += [{"type": "image"}] if i else []
         parts += [{"type": "text", "text": text}] if text else []
     return parts

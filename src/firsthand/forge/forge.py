@@ -35,7 +35,7 @@ def forge(
     run = Forge(config, out, rehearsal, batch_out, engine, give_up, on_report)
     found = run.run()
     stamp = run.work / "data_set"
-    identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
+    identity = content_id(found["split"].folder.name, config.model_dump(mode="json", by_alias=True))
     if not (stamp.exists() and stamp.read_text() == identity and is_whole(out)):
         stamp.unlink(missing_ok=True)
         write_data_set(config, found, out)

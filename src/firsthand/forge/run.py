@@ -222,7 +222,9 @@ class Forge:
 
     def _sources(self) -> str:
         """What the rows are, as far as that can be known without reading them: settings, and files' sizes and times."""
-        return content_id([source.model_dump(mode="json") for source in self.config.sources], _files(self.config))
+        return content_id(
+            [source.model_dump(mode="json", by_alias=True) for source in self.config.sources], _files(self.config)
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -4,14 +4,13 @@ torchvision is not needed: the tokenizer and the Pillow image processor of the m
 here. For Qwen's models image placeholders are expanded here too, so that they can be checked against the vision tower.
 """
 
-from firsthand.processor.encoder import MARK, Encoder, content_parts
+from firsthand.processor.encoder import Encoder, content_parts
 from firsthand.processor.families import FAMILIES, Family, family_of, model_config, vision_ids
 from firsthand.processor.pixels import PIXEL_CACHE_BYTES, PixelCache
 from firsthand.processor.readers import Prompt
 
 __all__ = [
     "FAMILIES",
-    "MARK",
     "PIXEL_CACHE_BYTES",
     "Encoder",
     "Family",

@@ -10,10 +10,7 @@ from firsthand.errors import DataError
 from firsthand.processor.families import family_of, model_config, vision_ids
 from firsthand.processor.readers import GridReader, ProcessorReader, Prompt, Reader, TextReader, family_processor
 from firsthand.processor.template import Conversation
-from firsthand.records import Example
-
-MARK = "<image>"
-"""Where a picture stands inside a question; sources check that there is one mark per picture, or none."""
+from firsthand.records import IMAGE_MARK, Example
 
 
 class Encoder:
@@ -108,9 +105,9 @@ class Encoder:
 
 def content_parts(example: Example) -> list[dict[str, str]]:
     """A question as the parts of a chat message: pictures where `<image>` marks stand, or first when there are none."""
-    if MARK not in example.question or not example.images:
+    if IMAGE_MARK not in example.question or not example.images:
         return [*({"type": "image"} for _ in example.images), {"type": "text", "text": example.question}]
-    first, *others = example.question.split(MARK)
+    first, *others = example.question.split(IMAGE_MARK)
     texts = [{"type": "text", "text": first}]
     parts = texts + [part for text in others for part in ({"type": "image"}, {"type": "text", "text": text})]
     return [part for part in parts if part.get("text") != ""]

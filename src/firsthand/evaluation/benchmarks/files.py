@@ -10,7 +10,7 @@ from pathlib import Path
 from firsthand.data.folder import data_files, refuse_gaps
 from firsthand.data.formats import data_rows
 from firsthand.data.rows import Cells, Row
-from firsthand.data.vlmevalkit import LONGEST, rows_as_they_are
+from firsthand.data.vlmevalkit import LONGEST_ROW, rows_as_they_are
 from firsthand.errors import BadRow, DataError
 from firsthand.evaluation.benchmarks.spec import Benchmark, Hub
 
@@ -111,7 +111,7 @@ def _not_there(benchmark: Benchmark, root: Path) -> str:
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     """The rows of a CSV file, counted from 1 below the header."""
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)

@@ -14,7 +14,7 @@ from typing import Any, final
 from firsthand.answers.numbers import read_number
 from firsthand.data.answers import LETTERS, plain_text
 from firsthand.data.fields import literal, lookup
-from firsthand.data.images import Limits, PictureDoor
+from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.rows import Cells, Row, collect, is_missing
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.evaluation.benchmarks.files import named, rows
@@ -44,7 +44,7 @@ class _Reader:
 
     def __init__(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
-        self._door = PictureDoor(Limits())
+        self._loader = PictureLoader(PictureLimits())
         self._places: dict[str, str] = {}
         self._variants: Counter[str] = Counter()
 
@@ -150,7 +150,7 @@ class _Reader:
         paths = [v for v in values if isinstance(v, str) and len(v) < _LONGEST_PATH]  # longer ones are base64
         if paths and nested.is_dir() and not (folder / paths[0]).exists():
             folder = nested
-        return tuple(self._door.admit(v, folder, column) for v in values)
+        return tuple(self._loader.load(v, folder, column) for v in values)
 
 
 def prompt(benchmark: Benchmark, cells: Mapping[str, str], options: tuple[str, ...]) -> str:

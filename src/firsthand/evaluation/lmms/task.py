@@ -18,11 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL import ExifTags, Image
 
-from firsthand.data.common import MARK
 from firsthand.data.store import encoded_picture
 from firsthand.errors import RecipeError
 from firsthand.files import replacing
-from firsthand.records import Choice, Example, Picture, png
+from firsthand.records import IMAGE_MARK, Choice, Example, Picture, png
 from firsthand.reward import Router
 
 _TEXT = ("id", "family", "kind", "question", "answer", "gold", "messages")
@@ -63,10 +62,14 @@ def messages(example: Example, system: str | None = None) -> list[dict[str, Any]
 
     The parts are those that `firsthand.processor.content_parts` makes for our own prompts; that room needs torch.
     """
-    marked = bool(example.images) and MARK in example.question
-    pieces = re.split(f"({MARK})", example.question) if marked else [*[MARK] * len(example.images), example.question]
+    marked = bool(example.images) and IMAGE_MARK in example.question
+    pieces = (
+        re.split(f"({IMAGE_MARK})", example.question)
+        if marked
+        else [*[IMAGE_MARK] * len(example.images), example.question]
+    )
     parts = [
-        {"type": "image"} if i < len(pieces) - 1 and piece == MARK else {"type": "text", "text": piece}
+        {"type": "image"} if i < len(pieces) - 1 and piece == IMAGE_MARK else {"type": "text", "text": piece}
         for i, piece in enumerate(pieces)
         if piece
     ]

@@ -10,42 +10,50 @@ import re
 from collections.abc import Mapping, Sequence
 
 from firsthand.data.answers import LETTERS, plain_text, typed_answer
-from firsthand.data.images import PictureDoor
+from firsthand.data.images import PictureLoader
 from firsthand.data.rows import Cells, Row, is_missing
-from firsthand.data.text import check_cells
+from firsthand.data.text import PICTURE_COLUMNS
 from firsthand.errors import BadRow, shown
-from firsthand.records import Answer, Box, Example, Picture, Trace
-
-MARK = "<image>"
-"""Stands in a question where a picture belongs."""
+from firsthand.records import IMAGE_MARK, Answer, Box, Example, Picture, Trace
 
 TRACE_STYLE = "plain"
 """The style of a demonstration that a user brings: the one a recipe takes unless it says otherwise."""
 
-_PICTURES = ("image", "images")
-_KNOWN = {"question", "answer", *_PICTURES, "kind", "choices", "options", "id", "family", "system", "trace"}
+PLAIN_COLUMNS = (
+    "question",
+    "answer",
+    *PICTURE_COLUMNS,
+    "kind",
+    "choices",
+    "options",
+    "id",
+    "family",
+    "system",
+    "trace",
+    "solution",
+)
+"""Our names of columns: all others go to `Example.meta`."""
 _LOOKALIKES = {"image_path", "image_paths", "image_file", "file_name", "img", "imgs", "picture", "pictures", "photo"}
 
 
 class RowReader:
     """Turns rows into examples; remembers checked pictures and the columns that could not be kept."""
 
-    def __init__(self, door: PictureDoor, kind: str | None) -> None:
-        self._door = door
+    def __init__(self, loader: PictureLoader, kind: str | None) -> None:
+        self._loader = loader
         self._kind = kind
         self.ignored: dict[str, str] = {}
         """Column -> type of its first value that JSON cannot hold."""
 
     def example(self, cells: Cells, row: Row) -> Example:
-        """The row as an Example. Raises BadRow on the first thing that is wrong with it."""
-        check_cells(cells)
+        """The row as an Example; its cells were checked. Raises BadRow on the first thing that is wrong with it."""
         _refuse_lookalikes(cells)
         cells = {column: value for column, value in cells.items() if not is_missing(value)}
         pictures = self._pictures(cells, row)
         options = _options(cells)
         answer = typed_answer(_needed(cells, "answer"), cells.get("kind", self._kind), options)
         question = with_options(placed(_needed_text(cells, "question"), len(pictures)), options)
-        demonstration = "trace" if "trace" in cells else "solution"
+        demonstration, other = ("trace", "solution") if "trace" in cells else ("solution", "trace")
         return Example(
             id=_identity(cells),
             question=question,
@@ -54,15 +62,15 @@ class RowReader:
             family=_text(cells, "family"),
             system=_text(cells, "system") or None,
             traces=_traces(cells, demonstration, answer),
-            meta=self._meta({c: v for c, v in cells.items() if c not in _KNOWN and c != demonstration}),
+            meta=self._meta({c: v for c, v in cells.items() if c not in PLAIN_COLUMNS or c == other}),
         )
 
     def _pictures(self, cells: Cells, row: Row) -> tuple[Picture, ...]:
         column = _one_of(cells, "image", "images")
         value = cells.get(column)
         if not isinstance(value, list | tuple):
-            return () if value is None else (self._door.admit(value, row.folder, column),)
-        return tuple(self._door.admit(v, row.folder, f"{column}[{i}]") for i, v in enumerate(value))
+            return () if value is None else (self._loader.load(value, row.folder, column),)
+        return tuple(self._loader.load(v, row.folder, f"{column}[{i}]") for i, v in enumerate(value))
 
     def _meta(self, rest: Cells) -> Cells:
         kept = {column: value for column, value in rest.items() if is_json(value)}
@@ -86,14 +94,14 @@ def placed(question: str, pictures: int) -> str:
     A question without marks, and one that begins with all of them, mean the same, so the latter loses its marks.
     Raises BadRow when there are marks, but not one per picture.
     """
-    marks = question.count(MARK)
+    marks = question.count(IMAGE_MARK)
     if marks not in (0, pictures):
         got = f"{marks} {'mark' if marks == 1 else 'marks'} and {pictures} {'image' if pictures == 1 else 'images'}"
         remedy = "add what is missing, or remove all marks to put the images first"
-        raise BadRow("question", f"one {MARK} mark per image, or none", got, remedy)
-    rest = re.sub(rf"^(\s*{MARK})+", "", question)
-    text = (question if MARK in rest else rest).strip()
-    if not text.replace(MARK, "").strip():
+        raise BadRow("question", f"one {IMAGE_MARK} mark per image, or none", got, remedy)
+    rest = re.sub(rf"^(\s*{IMAGE_MARK})+", "", question)
+    text = (question if IMAGE_MARK in rest else rest).strip()
+    if not text.replace(IMAGE_MARK, "").strip():
         raise BadRow("question", "a question", shown(question), "fill it in")
     return text
 
@@ -191,10 +199,10 @@ def _one_of(cells: Cells, first: str, second: str) -> str:
 
 def _refuse_lookalikes(cells: Mapping[str, object]) -> None:
     """A misspelt picture column must not turn a visual question into a text-only one without a word."""
-    if any(column in cells for column in _PICTURES):
+    if any(column in cells for column in PICTURE_COLUMNS):
         return
     for column in cells:
         word = column.lower()
-        if word in _LOOKALIKES or difflib.get_close_matches(word, _PICTURES, n=1, cutoff=0.8):
+        if word in _LOOKALIKES or difflib.get_close_matches(word, PICTURE_COLUMNS, n=1, cutoff=0.8):
             got = f"a column `{column}`"
             raise BadRow(column, "pictures in `image` or `images`", got, "rename the column", "bad_image")
