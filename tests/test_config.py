@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from firsthand.config import build, override, read_yaml
+from firsthand.config import build, in_first_names, in_todays_names, override, read_recipe, read_yaml
 from firsthand.errors import RecipeError
 from firsthand.recipe import Recipe
 from firsthand.records import Record
@@ -64,9 +64,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_name_beside_it(content: dict
     ("objective", "line"),
     [
         ({"kind": "grpo", "group_sise": 4}, "objective.group_sise: unknown key; did you mean 'group_size'?"),
-        ({"kind": "sft", "tracr": "plain"}, "objective.tracr: unknown key; did you mean 'trace'?"),
+        ({"kind": "sft", "styel": "plain"}, "objective.styel: unknown key; did you mean 'style'?"),
         # `group_size` belongs to another method, so it is no suggestion here.
-        ({"kind": "sft", "group_size": 4}, "objective.group_size: unknown key; known: dft, kind, kl, trace"),
+        ({"kind": "sft", "group_size": 4}, "objective.group_size: unknown key; known: dft, kind, kl, style"),
         (
             {"kind": "grpo-d", "kl": {"low": 0.1, "hgih": 0.2}},
             "objective.kl.grpo-d.hgih: unknown key; did you mean 'high'?",
@@ -130,11 +130,11 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_assignments_reach_any_depth_and_leave_the_rest_and_the_original_alone() -> None:
     content = {"steps": 1, "optimizer": {"lr": 1.0, "floor": 0.5}}
-    changed = override(content, ["steps=2", "optimizer.lr=1e-5", "sampling.seed=3", "a.b.c=deep"])
+    changed = override(content, ["steps=2", "optimizer.lr=1e-5", "reward.format=1", "a.b.c=deep"])
     assert changed == {
         "steps": 2,
         "optimizer": {"lr": 1e-5, "floor": 0.5},
-        "sampling": {"seed": 3},
+        "reward": {"format": 1},
         "a": {"b": {"c": "deep"}},
     }
     assert content == {"steps": 1, "optimizer": {"lr": 1.0, "floor": 0.5}}
@@ -183,3 +183,76 @@ def test_a_study_file_takes_assignments_too(tmp_path: Path) -> None:
     assert study.evaluation.protocol.samples == 0
     with pytest.raises(RecipeError, match=r"evaluation\.protocol\.sample: unknown key; did you mean 'samples'\?"):
         Study.read(path, ["evaluation.protocol.sample=0"])
+
+
+# ---- renamed keys
+
+OLD = """
+name: a
+data: {worlds: [count]}
+objective: {kind: grpo, per: token, silent: filter}
+sampling: {temperature: 0.8, seed: 3}
+prompts: 4
+updates: 2
+"""
+TODAY = {
+    "name": "a",
+    "data": {"worlds": ["count"]},
+    "objective": {"kind": "grpo", "loss_agg_mode": "token-mean", "zero_variance": "filter"},
+    "sampling": {"temperature": 0.8},
+    "prompts": 4,
+    "minibatches": 2,
+}
+
+
+def test_a_recipe_in_old_names_is_read_with_one_warning_that_has_the_new_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path, OLD)
+    content = read_recipe(path, ["objective.silent=keep", "steps=3"])
+    assert content == {**TODAY, "objective": {**TODAY["objective"], "zero_variance": "keep"}, "steps": 3}
+    assert build(Recipe, content, str(path)).minibatches == 2
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{path}: keys have new names")
+    told = ("zero_variance", "objective.loss_agg_mode", "updates is now minibatches", "sampling.seed is ignored")
+    assert all(words in warning for words in told)
+
+
+def test_todays_names_are_left_alone_and_warn_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    assert in_todays_names(TODAY, where="recipe a") == TODAY
+    assert Recipe.model_validate(TODAY).objective.model_dump()["loss_agg_mode"] == "token-mean"
+    assert caplog.messages == []
+
+
+def test_an_assignment_in_an_old_name_goes_over_the_file_s_new_one(tmp_path: Path) -> None:
+    path = written(tmp_path, "minibatches: 2\nobjective: {kind: sft, style: plain}\n")
+    assert read_recipe(path, ["updates=4", "objective.trace=expert"]) == {
+        "minibatches": 4,
+        "objective": {"kind": "sft", "style": "expert"},
+    }
+
+
+def test_both_names_of_one_key_in_a_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="updates is now minibatches, and both are given; leave updates out"):
+        read_recipe(written(tmp_path, "minibatches: 2\nupdates: 4\n"))
+
+
+def test_a_study_in_old_names_is_read_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(
+        tmp_path,
+        "shared: {data: {worlds: [count]}, updates: 2}\n"
+        "arms: {a: {objective: {kind: sft, trace: plain}}, b: {objective: {kind: sft, trace: expert}, updates: 1}}\n"
+        "evaluation: {data: {worlds: [count]}}",
+    )
+    study = Study.read(path, ["arms.a.updates=4"])
+    recipes = [study.recipe(arm, 0, {}) for arm in study.arms]
+    assert [(r.minibatches, r.objective.model_dump()["style"]) for r in recipes] == [(4, "plain"), (1, "expert")]
+    (warning,) = caplog.messages
+    assert warning.count("objective.trace is now objective.style") == 1
+
+
+def test_content_survives_the_first_version_s_names() -> None:
+    first = in_first_names(TODAY)
+    assert first["objective"] == {"kind": "grpo", "per": "token", "silent": "filter"}
+    assert (first["updates"], first["sampling"]) == (2, {"temperature": 0.8, "seed": 0})
+    assert in_todays_names(first) == TODAY

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from firsthand.config import in_first_names
 from firsthand.errors import DataError, RecipeError
 from firsthand.objective import GRPO, PRESETS, SFT
 from firsthand.recipe import Data, Recipe
+from firsthand.records import content_id
 from firsthand.worlds import SMALL
 
 COUNT = Data(worlds=("count",), number=4)
@@ -157,7 +159,27 @@ def test_every_method_survives_json_with_all_that_it_set() -> None:
         assert again == one and type(again.objective) is type(one.objective) and again.objective.kind == kind
 
 
-def test_an_update_needs_a_prompt_of_its_own() -> None:
-    assert recipe(prompts=4, updates=4).updates == 4
-    with pytest.raises(ValidationError, match="updates must not exceed prompts: got 5 and 4"):
-        recipe(prompts=4, updates=5)
+def test_a_minibatch_needs_a_prompt_of_its_own() -> None:
+    assert recipe(prompts=4, minibatches=4).minibatches == 4
+    with pytest.raises(ValidationError, match="minibatches must not exceed prompts: got 5 and 4"):
+        recipe(prompts=4, minibatches=5)
+
+
+IDS = {
+    "sft": "0919c85294f53e87",
+    "grpo": "14f6ccae93fc1d4a",
+    "dapo": "65b6107ded5cbf61",
+    "dr-grpo": "82135262b06891c0",
+    "srft": "d4a8aa745bab3ad5",
+}
+"""Method -> the hash that the first version made of its recipe."""
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_a_run_s_id_is_that_of_the_first_version_whatever_its_keys_are_called(kind: str) -> None:
+    content = {
+        key: value
+        for key, value in recipe(data=Data(worlds=("count",)), objective=kind).identity().items()
+        if key != "model_id"
+    }
+    assert content_id(in_first_names(content)) == IDS[kind]

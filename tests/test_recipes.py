@@ -17,7 +17,7 @@ from PIL import Image
 from firsthand.cli.main import main
 from firsthand.cli.parser import parser as _parser
 from firsthand.cli.training import RECIPES, recipe_file
-from firsthand.config import build, override, read_yaml
+from firsthand.config import build, read_recipe, read_yaml
 from firsthand.data import load_examples
 from firsthand.recipe import Recipe
 from firsthand.study import Study, run_study
@@ -42,7 +42,7 @@ PUBLISHED: list[tuple[str, str, str, object]] = [
     (VLAA, "", "sampling.temperature", 0.8),
     (VLAA, "", "steps", 49),
     (VLAA, "", "prompts", 512),
-    (VLAA, "", "updates", 512 * 4 // 256),
+    (VLAA, "", "minibatches", 512 * 4 // 256),
     (VLAA, "", "optimizer.warmup", 0.03),
     (VLAA, "", "optimizer.floor", 5e-7 / 1e-6),
     (VLAA, "", "objective.kl.init", 1e-3),
@@ -72,7 +72,7 @@ PUBLISHED: list[tuple[str, str, str, object]] = [
     # R1-V, whose settings OThink-MR1 takes: GRPO on 8 GPUs x 1 prompt x 2 accumulated, 2 epochs of 8K; SFT.
     (GEOMETRY, "grpo-d", "objective.group_size", 8),
     (GEOMETRY, "grpo-d", "sampling.temperature", 1.0),
-    (GEOMETRY, "grpo-d", "updates", 1),
+    (GEOMETRY, "grpo-d", "minibatches", 1),
     (GEOMETRY, "grpo-d", "prompts", 8 * 2),
     (GEOMETRY, "grpo-d", "steps", 2 * 8000 // 16),
     (GEOMETRY, "sft", "optimizer.lr", 2e-5),
@@ -102,7 +102,7 @@ PUBLISHED: list[tuple[str, str, str, object]] = [
     (LUFFY, "luffy", "objective.entropy_bonus", 0.01),
     (LUFFY, "luffy", "objective.kl.beta", 0.0),
     (LUFFY, "luffy", "prompts", 128),
-    (LUFFY, "luffy", "updates", 128 // 64),
+    (LUFFY, "luffy", "minibatches", 128 // 64),
     (LUFFY, "luffy", "steps", 500),
     (LUFFY, "luffy", "optimizer.lr", 1e-6),
     (LUFFY, "luffy", "optimizer.floor", 1.0),
@@ -153,7 +153,7 @@ def commands(path: Path) -> list[list[str]]:
 @functools.cache
 def recipes(path: Path, assignments: tuple[str, ...] = ()) -> dict[str, Recipe]:
     """Arm -> recipe of a file; the name "" where it is a single recipe."""
-    content = override(read_yaml(path), assignments)
+    content = read_recipe(path, assignments)
     if "arms" not in content:
         return {"": build(Recipe, content, path.name)}
     study = build(Study, content, path.name)

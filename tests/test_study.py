@@ -40,8 +40,8 @@ def test_an_arm_changes_what_it_says_and_shares_the_rest() -> None:
     [
         ({"kind": "grpo", "group_size": 4}, {"kl": 0.1}, GRPO(group_size=4, kl=0.1)),
         ({"kind": "grpo", "group_size": 4}, {"kind": "grpo", "kl": 0.1}, GRPO(group_size=4, kl=0.1)),
-        ({"kind": "grpo", "group_size": 4}, {"kind": "sft", "trace": "plain"}, SFT(trace="plain")),
-        ({"kind": "sft", "trace": "plain"}, {"kind": "grpo"}, GRPO()),
+        ({"kind": "grpo", "group_size": 4}, {"kind": "sft", "style": "plain"}, SFT(style="plain")),
+        ({"kind": "sft", "style": "plain"}, {"kind": "grpo"}, GRPO()),
         ({"group_size": 4}, {"kind": "grpo", "kl": 0.1}, GRPO(group_size=4, kl=0.1)),
     ],
 )
@@ -114,8 +114,8 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     one = study(
         {"model": str(model), "prompts": 1, "steps": 1, "sampling": {"max_new_tokens": 2}},
         base={"steps": 0},
-        sft={"objective": {"kind": "sft", "trace": "plain"}},
-        more={"start": "sft", "objective": {"kind": "sft", "trace": "plain"}},
+        sft={"objective": {"kind": "sft", "style": "plain"}},
+        more={"start": "sft", "objective": {"kind": "sft", "style": "plain"}},
     )
     root = tmp_path / "runs"
     steps: list[tuple[str, int]] = []
@@ -181,7 +181,7 @@ def test_the_interval_over_many_seeds_is_as_wide_as_students_t_says() -> None:
 def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path) -> None:
     model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
     small = {"model": str(model), "prompts": 1, "steps": 1, "sampling": {"max_new_tokens": 2}}
-    one = study(small, base={"steps": 0}, sft={"objective": {"kind": "sft", "trace": "plain"}})
+    one = study(small, base={"steps": 0}, sft={"objective": {"kind": "sft", "style": "plain"}})
     folders = run_seeds(one, tmp_path / "runs", [0, 3])
     assert [f.name.rpartition("-")[0] for f in folders] == ["base-s0", "sft-s0", "base-s3", "sft-s3"]
     arms = json.loads((tmp_path / "runs" / "results.json").read_text())["arms"]

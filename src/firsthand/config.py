@@ -1,12 +1,14 @@
 """YAML into frozen pydantic models, with errors that say what to do.
 
-Unknown keys are refused with the nearest name, `--set a.b=c` overrides reach any depth, and YAML is safe-loaded.
+Unknown keys are refused with the nearest name, `--set a.b=c` overrides reach any depth, and YAML is safe-loaded. Keys
+of recipes that have been renamed are read under both names.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,6 +16,43 @@ from pydantic import BaseModel, ValidationError
 from firsthand.errors import RecipeError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_LOG = logging.getLogger(__name__)
+
+
+class Renamed(NamedTuple):
+    """A key of a recipe that the first version (0.1.0) called something else."""
+
+    section: str
+    """The mapping that holds it; empty for the recipe itself."""
+    old: str
+    new: str | None
+    """None: the key is gone, and a value that is still given is ignored."""
+    values: Mapping[str, str] = {}
+    """Old values -> new ones, where they were renamed with the key."""
+    default: Any = None
+    """What the first version recorded for a key that is gone."""
+
+    @property
+    def line(self) -> str:
+        """The change in words."""
+        old, new = (".".join(filter(None, (self.section, name))) for name in (self.old, self.new))
+        return f"{old} is now {new}" if self.new else f"{old} is ignored"
+
+
+RENAMED = (
+    Renamed("objective", "trace", "style"),
+    Renamed("objective", "silent", "zero_variance"),
+    Renamed(
+        "objective",
+        "per",
+        "loss_agg_mode",
+        {"sequence": "seq-mean-token-mean", "token": "token-mean", "budget": "seq-mean-token-sum-norm"},
+    ),
+    Renamed("", "updates", "minibatches"),
+    Renamed("sampling", "seed", None, default=0),
+)
+"""Every renamed key of a recipe: read here, and nowhere else."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -29,6 +68,50 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected `key: value` lines, got {type(content).__name__}")
     return content
+
+
+def read_recipe(path: Path, assignments: Iterable[str] = ()) -> dict[str, Any]:
+    """A recipe's or a study's file with `--set` assignments over it, in today's names.
+
+    Old names are told of in one warning. Raises RecipeError on a file or an assignment that cannot be read.
+    """
+    content = read_yaml(path)
+    found = dict.fromkeys(_to_todays_names(content))
+    for assignment in assignments:
+        content = override(content, [assignment])
+        found |= dict.fromkeys(_to_todays_names(content, is_override=True))
+    _warn(str(path), found)
+    return content
+
+
+def in_todays_names(content: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """A recipe's or a study's content (also of an old recipe.json) in today's names, without keys that are gone.
+
+    Warns of old names when `where` says what was read. Raises RecipeError when a key has both of its names.
+    """
+    result = _copied(content)
+    found = dict.fromkeys(_to_todays_names(result))
+    if where:
+        _warn(where, found)
+    return result
+
+
+def in_first_names(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's content in the names of the first version: what a run's id is the hash of.
+
+    Ids are hashed over these names for good, so that a renaming disowns no run that is there.
+    """
+    result = _copied(content)
+    for renamed in RENAMED:
+        holder = result.get(renamed.section) if renamed.section else result
+        if not isinstance(holder, dict):
+            continue
+        if renamed.new is None:
+            holder[renamed.old] = renamed.default
+        elif renamed.new in holder:
+            value = holder.pop(renamed.new)
+            holder[renamed.old] = {new: old for old, new in renamed.values.items()}.get(value, value)
+    return result
 
 
 def build(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
@@ -78,6 +161,31 @@ def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str
         except yaml.YAMLError as error:
             raise RecipeError(f"--set {assignment}: not readable as YAML: {error}") from error
     return result
+
+
+def _to_todays_names(content: dict[str, Any], *, is_override: bool = False) -> Iterator[str]:
+    """Rename the keys of a recipe or a study in place; a line for each that had its old name.
+
+    `is_override`: the old names were set last, so they win. Otherwise a key with both names raises RecipeError.
+    """
+    arms = content.get("arms")
+    inner = [content.get("shared"), *arms.values()] if isinstance(arms, dict) else [content]
+    for recipe in inner:
+        for renamed in RENAMED:
+            holder = recipe.get(renamed.section) if renamed.section and isinstance(recipe, dict) else recipe
+            if not isinstance(holder, dict) or renamed.old not in holder:
+                continue
+            value = holder.pop(renamed.old)
+            if renamed.new is not None:
+                if renamed.new in holder and not is_override:
+                    raise RecipeError(f"{renamed.line}, and both are given; leave {renamed.old} out")
+                holder[renamed.new] = renamed.values.get(value, value) if isinstance(value, str) else value
+            yield renamed.line
+
+
+def _warn(where: str, lines: Iterable[str]) -> None:
+    if told := ", ".join(lines):
+        _LOG.warning("%s: keys have new names, and the old ones are read for one more version: %s", where, told)
 
 
 def _differ(under: object, over: object) -> bool:

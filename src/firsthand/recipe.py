@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from firsthand.config import build, merge
+from firsthand.config import build, in_todays_names, merge
 from firsthand.data import load_examples
 from firsthand.errors import RecipeError
 from firsthand.objective import PRESETS, Objective, parse
@@ -119,11 +119,11 @@ class Recipe(Record):
     objective: Objective = Field(default_factory=lambda: parse("grpo"))
     reward: Reward = Field(default_factory=Reward)
     steps: int = Field(default=60, ge=0)
-    """Batches that are gathered and learnt from. 0 only copies the model: a baseline."""
+    """Batches that are sampled and learnt from. 0 only copies the model: a baseline."""
     prompts: int = Field(default=16, gt=0)
     """Prompts per batch."""
-    updates: int = Field(default=1, gt=0)
-    """Optimizer updates per batch, each on its own share of the prompts: from the second on, ratios leave 1."""
+    minibatches: int = Field(default=1, gt=0)
+    """Parts of a batch, with an optimizer step on each: from the second on, ratios leave 1."""
     sampling: Sampling = Field(default_factory=Sampling)
     optimizer: Optimizer = Field(default_factory=Optimizer)
     trainable: Literal["all", "language"] = "language"
@@ -143,6 +143,7 @@ class Recipe(Record):
         """A method may have defaults for the rest of the recipe, such as VLAA-Thinking's temperature."""
         if not isinstance(content, dict):
             return content
+        content = in_todays_names(content, where=f"recipe {content.get('name')}")
         said = content.get("objective", "grpo")
         kind = said.get("kind", "grpo") if isinstance(said, dict) else getattr(said, "kind", said)
         preset = PRESETS.get(kind) if isinstance(kind, str) else None
@@ -152,8 +153,8 @@ class Recipe(Record):
     def _fits_together(self) -> "Recipe":
         if self.objective.samples and self.sampling.temperature == 0:
             raise ValueError("sampling.temperature is 0, so all replies of a group agree and teach nothing; use 1.0")
-        if self.updates > self.prompts:
-            raise ValueError(f"updates must not exceed prompts: got {self.updates} and {self.prompts}")
+        if self.minibatches > self.prompts:
+            raise ValueError(f"minibatches must not exceed prompts: got {self.minibatches} and {self.prompts}")
         if re.search(r"[^\w.+-]", self.name):
             raise ValueError(f"name {self.name!r} becomes a folder: use letters, digits, '.', '+', '-' and '_'")
         return self

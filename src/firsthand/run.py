@@ -47,12 +47,15 @@ class Run:
         self._lock = lock
 
     @classmethod
-    def open(cls, root: Path, name: str, seed: int, recipe: Mapping[str, Any]) -> "Run":
+    def open(
+        cls, root: Path, name: str, seed: int, recipe: Mapping[str, Any], hashed: Mapping[str, Any] | None = None
+    ) -> "Run":
         """Open the directory that belongs to `recipe` (JSON-serialisable), making it if it is new.
 
-        Raises RecipeError when another process has it open.
+        Its id is the hash of `hashed`, or without that of the recipe. Raises RecipeError when another process has it
+        open.
         """
-        identity = content_id(recipe)
+        identity = content_id(recipe if hashed is None else hashed)
         folder = root / f"{name}-s{seed}-{identity[:8]}"
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")

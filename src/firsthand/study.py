@@ -5,7 +5,7 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
     shared: {data: {...}, steps: 60}
     arms:
       base: {steps: 0}
-      sft: {objective: {kind: sft, trace: expert}}
+      sft: {objective: {kind: sft, style: expert}}
       grpo: {objective: {kind: grpo}}
       sft+grpo: {start: sft, objective: {kind: grpo}}
     evaluation: {data: {...}, protocol: {...}}
@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from firsthand.config import build, merge, override, read_yaml
+from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol, evaluate, settings
 from firsthand.files import write_atomically
@@ -49,6 +49,11 @@ class Study(Record):
     """Name -> what the arm changes; `start` may name another arm. Arms run in this order."""
     evaluation: Test
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_todays_names(cls, content: Any) -> Any:
+        return in_todays_names(content, where="study") if isinstance(content, dict) else content
+
     @model_validator(mode="after")
     def _arms_start_from_earlier_ones(self) -> "Study":
         known: list[str] = []
@@ -64,7 +69,7 @@ class Study(Record):
     @classmethod
     def read(cls, path: Path, assignments: Sequence[str] = ()) -> "Study":
         """Read a study file. Raises RecipeError."""
-        return build(cls, override(read_yaml(path), assignments), str(path))
+        return build(cls, read_recipe(path, assignments), str(path))
 
     def recipe(self, arm: str, seed: int, folders: Mapping[str, Path]) -> Recipe:
         """The recipe of an arm; `folders` holds the finished runs of the arms above it."""

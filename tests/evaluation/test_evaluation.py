@@ -100,10 +100,11 @@ class Spy(ScriptedSampler):
 
     asked: list[tuple[int, bool, float, int, int]]
 
-    def sample(self, prompts: Any, n: int, settings: Any, on_reply: Any = ignore, *, greedy: bool = False) -> Any:
-        how = (n, greedy, settings.temperature, settings.seed, settings.max_new_tokens)
-        self.asked = [*getattr(self, "asked", []), how]
-        return super().sample(prompts, n, settings, on_reply, greedy=greedy)
+    def sample(
+        self, prompts: Any, n: int, settings: Any, on_reply: Any = ignore, *, seed: int = 0, greedy: bool = False
+    ) -> Any:
+        self.asked = [*getattr(self, "asked", []), (n, greedy, settings.temperature, seed, settings.max_new_tokens)]
+        return super().sample(prompts, n, settings, on_reply, seed=seed, greedy=greedy)
 
 
 def test_each_reply_is_judged_against_its_own_example(folder: Path) -> None:

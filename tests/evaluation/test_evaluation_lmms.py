@@ -242,7 +242,7 @@ def test_the_folder_of_a_trained_run_is_served_and_loaded_as_it_is(python: Path,
         "data": {"worlds": ["count", "chart"], "number": 16},
         "steps": 2,
         "prompts": 4,
-        "objective": {"kind": "sft", "trace": "plain"},
+        "objective": {"kind": "sft", "style": "plain"},
         "optimizer": {"lr": 1e-3, "warmup": 0},
     }
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(recipe))

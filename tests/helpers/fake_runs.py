@@ -188,7 +188,7 @@ def _grpo_metrics(arm: FakeArm, progress: float, rng: random.Random) -> dict[str
         "loss/total": policy + 0.02 * kl,
         "policy/kl": kl,
         "policy/entropy": 0.9 - 0.5 * progress + rng.gauss(0, 0.03),
-        "groups/silent": min(1, max(0, 0.2 + 0.3 * progress + rng.gauss(0, 0.06))),
+        "groups/zero_variance": min(1, max(0, 0.2 + 0.3 * progress + rng.gauss(0, 0.06))),
         "reply/tokens": (64 if arm.thinks else 12 + 40 * progress) + rng.gauss(0, 3),
         "reply/truncated": max(0, 0.02 + rng.gauss(0, 0.01)),
         "status/ok": 0.9 + 0.08 * progress,

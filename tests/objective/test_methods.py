@@ -104,8 +104,8 @@ ONLY = Totals(sampled=Count(2, 3), max_tokens=4)
     ("settings", "policy"),
     [
         (GRPO(), -(0.5 + -1.0) / 2),  # on policy every ratio is 1: the mean over replies of -A
-        (GRPO(per="token"), -(0.5 + 0.5 - 1.0) / 3),
-        (GRPO(per="budget"), -(0.5 + 0.5 - 1.0) / (2 * 4)),
+        (GRPO(loss_agg_mode="token-mean"), -(0.5 + 0.5 - 1.0) / 3),
+        (GRPO(loss_agg_mode="seq-mean-token-sum-norm"), -(0.5 + 0.5 - 1.0) / (2 * 4)),
         (GRPO(ratio="sequence"), -(0.5 - 1.0) / 2),
         (GRPO(clip_low=None, clip_high=None), -(0.5 - 1.0) / 2),
     ],
@@ -348,10 +348,10 @@ def test_the_published_values_stand_in_the_presets() -> None:
     def settings(kind: str) -> dict[str, Any]:
         return parse(kind).model_dump()
 
-    assert {k: settings("dapo")[k] for k in ("clip_low", "clip_high", "per", "silent")} == {
-        "clip_low": 0.2, "clip_high": 0.28, "per": "token", "silent": "resample",
+    assert {k: settings("dapo")[k] for k in ("clip_low", "clip_high", "loss_agg_mode", "zero_variance")} == {
+        "clip_low": 0.2, "clip_high": 0.28, "loss_agg_mode": "token-mean", "zero_variance": "resample",
     }  # fmt: skip
-    assert (settings("dr-grpo")["scale"], settings("dr-grpo")["per"]) == ("none", "budget")
+    assert (settings("dr-grpo")["scale"], settings("dr-grpo")["loss_agg_mode"]) == ("none", "seq-mean-token-sum-norm")
     assert (settings("gspo")["ratio"], settings("gspo")["clip_low"], settings("gspo")["clip_high"]) == (
         "sequence",
         3e-4,

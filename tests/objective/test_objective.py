@@ -134,26 +134,26 @@ def test_k3_by_hand(policy: float, reference: float, kl: float) -> None:
 
 def test_weights_give_every_reply_or_every_token_the_same_say() -> None:
     mask_BT = mask_of(2, 1)
-    assert token_weights(mask_BT, Count(2, 3), per="sequence").tolist() == [[0.25, 0.25], [0.5, 0.0]]
+    assert token_weights(mask_BT, Count(2, 3), mode="seq-mean-token-mean").tolist() == [[0.25, 0.25], [0.5, 0.0]]
     torch.testing.assert_close(
-        token_weights(mask_BT, Count(2, 3), per="token"), torch.tensor([[1 / 3, 1 / 3], [1 / 3, 0.0]])
+        token_weights(mask_BT, Count(2, 3), mode="token-mean"), torch.tensor([[1 / 3, 1 / 3], [1 / 3, 0.0]])
     )
 
 
 def test_a_budget_divides_every_token_by_the_same_constant() -> None:
-    weight_BT = token_weights(mask_of(2, 1), Count(2, 3), per="budget", max_tokens=4)
+    weight_BT = token_weights(mask_of(2, 1), Count(2, 3), mode="seq-mean-token-sum-norm", max_tokens=4)
     assert weight_BT.tolist() == [[0.125, 0.125], [0.125, 0.0]]
 
 
-@pytest.mark.parametrize("per", ["sequence", "token", "budget"])
-def test_a_step_without_such_tokens_has_weights_of_zero_and_not_nan(per: Any) -> None:
+@pytest.mark.parametrize("mode", ["seq-mean-token-mean", "token-mean", "seq-mean-token-sum-norm"])
+def test_a_step_without_such_tokens_has_weights_of_zero_and_not_nan(mode: Any) -> None:
     nothing_BT = torch.zeros(2, 3, dtype=torch.bool)
-    assert (token_weights(nothing_BT, Count(), per=per, max_tokens=4) == 0).all()
+    assert (token_weights(nothing_BT, Count(), mode=mode, max_tokens=4) == 0).all()
 
 
 def test_a_reply_without_tokens_has_no_weight_and_is_not_nan() -> None:
     mask_BT = torch.tensor([[True, True], [False, False]])
-    assert token_weights(mask_BT, Count(2, 2), per="sequence").tolist() == [[0.25, 0.25], [0.0, 0.0]]
+    assert token_weights(mask_BT, Count(2, 2), mode="seq-mean-token-mean").tolist() == [[0.25, 0.25], [0.0, 0.0]]
 
 
 def test_sft_is_the_mean_negative_log_likelihood_per_token() -> None:
@@ -229,23 +229,23 @@ def test_the_expectation_of_k3_is_the_kl() -> None:
     torch.testing.assert_close((logp_BT.exp() * k3(logp_BT, ref_logp_BT)).sum(-1), expected_B)
 
 
-@pytest.mark.parametrize("per", ["sequence", "token"])
-def test_weights_sum_to_one_over_a_step_however_it_is_split(per: Any) -> None:
+@pytest.mark.parametrize("mode", ["seq-mean-token-mean", "token-mean"])
+def test_weights_sum_to_one_over_a_step_however_it_is_split(mode: Any) -> None:
     whole_BT = mask_of(*LENGTHS)
     count = count_of(whole_BT)
     for cut in range(1, len(LENGTHS)):
         # Each micro-batch is as long as its own longest reply.
         parts = [mask_of(*LENGTHS[:cut]), mask_of(*LENGTHS[cut:])]
-        weights = [token_weights(part, count, per=per) for part in parts]
+        weights = [token_weights(part, count, mode=mode) for part in parts]
         assert sum(w.sum().item() for w in weights) == pytest.approx(1.0)
         assert all((w[~part] == 0).all() for w, part in zip(weights, parts, strict=True))
         flat = torch.cat([w[part] for w, part in zip(weights, parts, strict=True)])
-        torch.testing.assert_close(flat, token_weights(whole_BT, count, per=per)[whole_BT])
+        torch.testing.assert_close(flat, token_weights(whole_BT, count, mode=mode)[whole_BT])
 
 
 def test_per_sequence_every_reply_weighs_the_same() -> None:
     mask_BT = mask_of(*LENGTHS)
-    per_reply_B = token_weights(mask_BT, count_of(mask_BT), per="sequence").sum(1)
+    per_reply_B = token_weights(mask_BT, count_of(mask_BT), mode="seq-mean-token-mean").sum(1)
     torch.testing.assert_close(per_reply_B, torch.full((4,), 0.25))
 
 
@@ -253,14 +253,14 @@ def test_per_sequence_every_reply_weighs_the_same() -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.04])
-@pytest.mark.parametrize("per", ["sequence", "token"])
-def test_grpo_equals_a_recomputation_in_float64(per: Any, beta: float) -> None:
+@pytest.mark.parametrize("mode", ["seq-mean-token-mean", "token-mean"])
+def test_grpo_equals_a_recomputation_in_float64(mode: Any, beta: float) -> None:
     table = a_step()
     assert table.ref_logp_BT is not None
-    terms = grpo(table, totals_of(table.mask_BT, beta), GRPO(per=per))
+    terms = grpo(table, totals_of(table.mask_BT, beta), GRPO(loss_agg_mode=mode))
     policy, kl, slopes = 0.0, 0.0, torch.zeros(len(LENGTHS), max(LENGTHS), dtype=torch.float64)
     for b, length in enumerate(LENGTHS):
-        weight = 1 / (length * len(LENGTHS)) if per == "sequence" else 1 / sum(LENGTHS)
+        weight = 1 / (length * len(LENGTHS)) if mode == "seq-mean-token-mean" else 1 / sum(LENGTHS)
         credit = table.advantage_B[b].item()
         for t in range(length):
             gap = table.ref_logp_BT[b, t].item() - table.logp_BT[b, t].item()
@@ -355,7 +355,7 @@ def test_presets_equal_trl_on_the_same_tensors(kind: str, width: float, beta: fl
 def test_the_clips_of_the_oracle_act() -> None:
     open_ended: dict[str, Method] = {
         "grpo": GRPO(clip_low=None, clip_high=None),
-        "dapo": GRPO(clip_low=None, clip_high=None, per="token"),
+        "dapo": GRPO(clip_low=None, clip_high=None, loss_agg_mode="token-mean"),
         "gspo": GRPO(clip_low=None, clip_high=None, ratio="sequence"),
         "cispo": CISPO(cap=1e9),
     }

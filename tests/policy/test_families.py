@@ -161,7 +161,7 @@ def test_log_probs_of_sampling_are_those_of_training(folders: dict[str, Path], f
     policy, encoder = Policy.load(folders[family], gradient_checkpointing=True), Encoder.load(folders[family])
     often_ends(policy, encoder.stop_ids[0])
     prompts = [encoder.prompt(example) for example in examples(family)]
-    sampled = LocalSampler(policy, encoder).sample(prompts, 6, Sampling(max_new_tokens=16, temperature=0.8, seed=3))
+    sampled = LocalSampler(policy, encoder).sample(prompts, 6, Sampling(max_new_tokens=16, temperature=0.8), seed=3)
     replies = [reply for group in sampled for reply in group]
     assert len({len(reply.token_ids) for reply in replies}) > 4, "no row left the decoder early"
     packed = [Group(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, sampled, strict=True)]

@@ -111,7 +111,7 @@ def test_a_saved_policy_is_a_plain_model_with_the_adapter_beside_it(tmp_path: Pa
 def test_rollout_and_training_agree_with_the_adapter_on() -> None:
     policy, encoder = moved(Policy.load(SMALL, adapter=LORA)), Encoder.load(SMALL)
     prompts = [encoder.prompt(e) for e in generate("count", "test", 2)]
-    groups = LocalSampler(policy, encoder).sample(prompts, 3, Sampling(max_new_tokens=24, seed=1))
+    groups = LocalSampler(policy, encoder).sample(prompts, 3, Sampling(max_new_tokens=24), seed=1)
     packed = [Group(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
     with torch.no_grad():
         found = policy.logprobs(packed)

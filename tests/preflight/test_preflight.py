@@ -196,7 +196,7 @@ def test_memory_has_the_parts_that_the_recipe_asks_for(folder: Path, workload: W
 
 
 def test_imitation_writes_no_replies(folder: Path, workload: Workload) -> None:
-    estimator, sft = Estimator(folder, workload, HERE), recipe(objective={"kind": "sft", "trace": "plain"})
+    estimator, sft = Estimator(folder, workload, HERE), recipe(objective={"kind": "sft", "style": "plain"})
     assert "rollout" not in estimator.memory(sft).phases
     assert set(estimator.work(sft, [(20, 8)] * 4, Rates(1, 1, 1), Rates(1, 1, 1))) == {
         "pictures",
@@ -219,7 +219,7 @@ def test_work_grows_with_the_replies_and_halves_with_the_rates(folder: Path, wor
 
 
 def test_lengths_are_those_of_the_encoder_where_the_folder_has_one(folder: Path) -> None:
-    chosen = recipe(objective={"kind": "sft", "trace": "plain"})
+    chosen = recipe(objective={"kind": "sft", "style": "plain"})
     found = examine_data(chosen, folder)
     encoder, examples = Encoder.load(folder), chosen.data.load()
     prompts = [encoder.prompt(example) for example in examples[:32]]
@@ -314,7 +314,7 @@ def test_a_recipe_that_does_not_fit_is_refused_with_what_to_change(
     [
         ("model=nothere", "nothere: expected a local Hugging Face model folder"),
         ("data={path: nothere.jsonl}", "nothere.jsonl: expected a data file"),
-        ("objective={kind: sft, trace: nobody}", "a demonstration of style 'nobody'"),
+        ("objective={kind: sft, style: nobody}", "a demonstration of style 'nobody'"),
         ("start=nothere", "start: expected a finished run directory"),
     ],
 )

@@ -85,7 +85,7 @@ def test_log_probs_of_sampling_are_those_of_training(folders: dict[str, Path], f
     policy, encoder, sampler = make(folders[family], gradient_checkpointing=True)
     often_ends(policy, encoder.stop_ids[0])
     prompts = ragged_prompts(encoder)
-    groups = sampler.sample(prompts, 8, Sampling(max_new_tokens=20, temperature=0.8, seed=3))
+    groups = sampler.sample(prompts, 8, Sampling(max_new_tokens=20, temperature=0.8), seed=3)
     replies = [reply for group in groups for reply in group]
     lengths = {len(reply.token_ids) for reply in replies}
     assert len(lengths) > 5, "replies must end at different times, or nothing was retired"
@@ -115,11 +115,11 @@ def test_a_reply_does_not_depend_on_the_batch_it_is_written_in(folders: dict[str
     policy, encoder, sampler = make(folders["qwen2_5_vl"])
     often_ends(policy, encoder.stop_ids[0])
     prompts = ragged_prompts(encoder)
-    settings = Sampling(max_new_tokens=12, seed=5)
-    together = sampler.sample(prompts, 4, settings)
-    alone = [LocalSampler(policy, encoder, max_rows=1).sample([prompt], 4, settings)[0] for prompt in prompts]
-    fewer = sampler.sample(prompts[1:], 2, settings)
-    chunked = LocalSampler(policy, encoder, max_rows=8).sample(prompts, 4, settings)
+    settings = Sampling(max_new_tokens=12)
+    together = sampler.sample(prompts, 4, settings, seed=5)
+    alone = [LocalSampler(policy, encoder, max_rows=1).sample([prompt], 4, settings, seed=5)[0] for prompt in prompts]
+    fewer = sampler.sample(prompts[1:], 2, settings, seed=5)
+    chunked = LocalSampler(policy, encoder, max_rows=8).sample(prompts, 4, settings, seed=5)
     assert token_ids(together) == token_ids(alone) == token_ids(chunked)
     assert token_ids(fewer) == [group[:2] for group in token_ids(together)[1:]]
 
@@ -127,9 +127,9 @@ def test_a_reply_does_not_depend_on_the_batch_it_is_written_in(folders: dict[str
 def test_seeds_replies_and_repeated_prompts_draw_differently(folders: dict[str, Path]) -> None:
     _, encoder, sampler = make(folders["qwen2_5_vl"])
     prompt = ragged_prompts(encoder)[1]
-    once = token_ids(sampler.sample([prompt], 3, Sampling(max_new_tokens=12, seed=1)))
-    again = token_ids(sampler.sample([prompt], 3, Sampling(max_new_tokens=12, seed=2)))
-    twice = token_ids(sampler.sample([prompt, prompt], 3, Sampling(max_new_tokens=12, seed=1)))
+    once = token_ids(sampler.sample([prompt], 3, Sampling(max_new_tokens=12), seed=1))
+    again = token_ids(sampler.sample([prompt], 3, Sampling(max_new_tokens=12), seed=2))
+    twice = token_ids(sampler.sample([prompt, prompt], 3, Sampling(max_new_tokens=12), seed=1))
     assert len({*once[0], *again[0]}) == 6
     assert len({*twice[0], *twice[1]}) == 6
     assert twice[0] == once[0]
@@ -256,7 +256,7 @@ def token_ids(groups: Sequence[Sequence[Reply]]) -> list[list[tuple[int, ...]]]:
 def test_a_greedy_reply_beside_samples_changes_neither(folders: dict[str, Path], family: str) -> None:
     policy, encoder, sampler = make(folders[family])
     prompts = ragged_prompts(encoder)
-    settings = Sampling(max_new_tokens=12, temperature=0.7, seed=3)
+    settings = Sampling(max_new_tokens=12, temperature=0.7)
     calls = 0
 
     def counted(*_: Any) -> None:
@@ -264,10 +264,10 @@ def test_a_greedy_reply_beside_samples_changes_neither(folders: dict[str, Path],
         calls += 1
 
     policy.model.get_decoder().layers[0].register_forward_pre_hook(counted)
-    together = sampler.sample(prompts, 3, settings, greedy=True)
+    together = sampler.sample(prompts, 3, settings, seed=3, greedy=True)
     in_one, calls = calls, 0
     greedy = sampler.sample(prompts, 1, settings.model_copy(update={"temperature": 0}))
-    samples = sampler.sample(prompts, 3, settings)
+    samples = sampler.sample(prompts, 3, settings, seed=3)
     assert in_one < calls
     for group, (first,), others in zip(together, greedy, samples, strict=True):
         assert [reply.token_ids for reply in group] == [first.token_ids, *(reply.token_ids for reply in others)]

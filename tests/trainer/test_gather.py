@@ -73,11 +73,11 @@ def test_silent_groups_are_kept_unless_the_recipe_says_otherwise(encoder: Encode
     batch = gathered(recipe(prompts=4), "Abcd", encoder, router, by_case)
     assert sorted(m.example.id for m in batch) == ["A", "b", "c", "d"]
     metrics = summary(batch, 4)
-    assert (metrics["groups/silent"], metrics["groups/kept"]) == (0.75, 1.0)
+    assert (metrics["groups/zero_variance"], metrics["groups/kept"]) == (0.75, 1.0)
 
 
 def test_filter_leaves_silent_groups_out_of_the_batch(encoder: Encoder, router: Router) -> None:
-    wanted = recipe(prompts=4, objective={"silent": "filter"})
+    wanted = recipe(prompts=4, objective={"zero_variance": "filter"})
     batch = gathered(wanted, "Abcd", encoder, router, by_case)
     assert [m.example.id for m in batch] == ["A"]
     assert summary(batch, 4)["groups/kept"] == 0.25
@@ -86,7 +86,7 @@ def test_filter_leaves_silent_groups_out_of_the_batch(encoder: Encoder, router: 
 
 
 def test_resample_draws_other_prompts_until_the_batch_is_full(encoder: Encoder, router: Router) -> None:
-    wanted = recipe(prompts=3, objective={"silent": "resample"})
+    wanted = recipe(prompts=3, objective={"zero_variance": "resample"})
     for step in range(3):
         batch = gathered(wanted, "ABCdefghijkl", encoder, router, by_case, step)
         assert sorted(m.example.id for m in batch) == ["A", "B", "C"]
@@ -94,14 +94,14 @@ def test_resample_draws_other_prompts_until_the_batch_is_full(encoder: Encoder, 
 
 
 def test_resample_keeps_no_more_than_the_recipe_wants(encoder: Encoder, router: Router) -> None:
-    wanted = recipe(prompts=3, objective={"silent": "resample"})
+    wanted = recipe(prompts=3, objective={"zero_variance": "resample"})
     for step in range(3):  # together the steps draw every example, the silent one too
         batch = gathered(wanted, "aBCDEFGHI", encoder, router, by_case, step)
         assert len(batch) == 3 and not any(m.is_silent for m in batch)
 
 
 def test_resample_goes_on_with_what_there_is(encoder: Encoder, router: Router) -> None:
-    batch = gathered(recipe(prompts=3, objective={"silent": "resample"}), "Abcdef", encoder, router, by_case)
+    batch = gathered(recipe(prompts=3, objective={"zero_variance": "resample"}), "Abcdef", encoder, router, by_case)
     assert [m.example.id for m in batch] == ["A"]
 
 
@@ -112,7 +112,7 @@ def test_resample_asks_no_prompt_twice_and_stops_at_its_cap(encoder: Encoder, ro
         asked.append(prompt.example_id)
         return WRONG
 
-    wanted = recipe(prompts=1, objective={"silent": "resample", "group_size": 2})
+    wanted = recipe(prompts=1, objective={"zero_variance": "resample", "group_size": 2})
     with pytest.raises(RecipeError, match=r"step 0: expected at least one group .* got none from 9 prompts of 26"):
         gathered(wanted, "abcdefghijklmnopqrstuvwxyz", encoder, router, silent)
     assert len(asked) == 2 * (1 + gather.RESAMPLES) and len(set(asked)) == 1 + gather.RESAMPLES
@@ -120,7 +120,7 @@ def test_resample_asks_no_prompt_twice_and_stops_at_its_cap(encoder: Encoder, ro
 
 def test_a_data_set_without_signal_stops_when_all_of_it_was_asked(encoder: Encoder, router: Router) -> None:
     with pytest.raises(RecipeError, match=r"got none from 3 prompts of 3; the data is too hard or too easy"):
-        gathered(recipe(prompts=2, objective={"silent": "resample"}), "abc", encoder, router, by_case)
+        gathered(recipe(prompts=2, objective={"zero_variance": "resample"}), "abc", encoder, router, by_case)
 
 
 # ---- demonstrations in the group
@@ -172,9 +172,9 @@ def test_a_style_is_asked_for_where_there_is_a_choice(kind: str, router: Router)
     several = example("a").model_copy(
         update={"traces": (Trace(style="plain", text=RIGHT), Trace(style="expert", text=RIGHT))}
     )
-    with pytest.raises(DataError, match=r"one demonstration each.*set objective.trace to one of \['expert', 'plain'\]"):
+    with pytest.raises(DataError, match=r"one demonstration each.*set objective.style to one of \['expert', 'plain'\]"):
         check(recipe(kind), [several], router)
-    check(recipe(kind, objective={"trace": "expert"}), [several], router)
+    check(recipe(kind, objective={"style": "expert"}), [several], router)
     with pytest.raises(DataError, match="add a column `trace`"):
         check(recipe(kind), [example("a", None)], router)
 
@@ -263,6 +263,7 @@ def test_a_reply_is_judged_while_the_others_are_still_being_written(encoder: Enc
             settings: Sampling,
             on_reply: OnReply = ignore,
             *,
+            seed: int = 0,
             greedy: bool = False,
         ) -> list[tuple[Reply, ...]]:
             groups = super().sample(prompts, n, settings, greedy=greedy)

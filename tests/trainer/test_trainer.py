@@ -22,7 +22,7 @@ DATA = {"worlds": ["count", "chart"], "number": 24, "level": "easy"}
 SFT = {
     "name": "sft",
     "data": DATA,
-    "objective": {"kind": "sft", "trace": "plain"},
+    "objective": {"kind": "sft", "style": "plain"},
     "steps": 5,
     "prompts": 4,
     "checkpoint_every": 2,
@@ -131,7 +131,7 @@ def test_every_epoch_shows_every_example_once_in_another_order():
 
 
 def test_sft_without_demonstrations_names_the_styles_that_there_are(tmp_path):
-    recipe = Recipe.model_validate(SFT | {"objective": {"kind": "sft", "trace": "given"}})
+    recipe = Recipe.model_validate(SFT | {"objective": {"kind": "sft", "style": "given"}})
     with pytest.raises(DataError, match=r"style 'given', which 24 of 24 examples lack.*\['expert', 'plain'\]"):
         train(recipe, tmp_path)
 
@@ -147,8 +147,8 @@ def test_a_sampler_that_reports_wrong_log_probs_stops_the_first_step(tmp_path, m
 
     sample = LocalSampler.sample
 
-    def lying(self, prompts, n, settings, on_reply):
-        groups = sample(self, prompts, n, settings, on_reply)
+    def lying(self, prompts, n, settings, on_reply, seed):
+        groups = sample(self, prompts, n, settings, on_reply, seed=seed)
         return [
             tuple(r.model_copy(update={"logprobs": tuple(p - 0.01 for p in r.logprobs)}) for r in g) for g in groups
         ]

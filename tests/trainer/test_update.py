@@ -152,8 +152,8 @@ def batch_for(objective: Method, folder: Path) -> list[Member]:
 
 METHODS = {
     "grpo": GRPO(),
-    "token": GRPO(per="token", scale="none"),
-    "budget": GRPO(per="budget"),
+    "token": GRPO(loss_agg_mode="token-mean", scale="none"),
+    "budget": GRPO(loss_agg_mode="seq-mean-token-sum-norm"),
     "kl": GRPO(kl=0.5),
     "gspo": GRPO(ratio="sequence"),
     "cispo": CISPO(),
@@ -327,7 +327,7 @@ def scored_names(number: int) -> list[Member]:
 
 
 def test_each_update_is_a_step_on_its_own_share_and_only_the_first_is_on_policy(folder: Path) -> None:
-    batch, wanted = scored(folder)[:2], recipe(GRPO(), prompts=2, updates=2)
+    batch, wanted = scored(folder)[:2], recipe(GRPO(), prompts=2, minibatches=2)
     state, by_hand = state_of(folder), state_of(folder)
     steps = []
     state.optimizer.register_step_post_hook(lambda *_: steps.append(1))

@@ -106,7 +106,7 @@ class Console:
 def _note(step: Step) -> list[str]:
     metrics = step.metrics
     parts = []
-    if "score/mean" in metrics and "groups/silent" in metrics:
+    if "score/mean" in metrics and "groups/zero_variance" in metrics:
         parts.append(f"score {metrics['score/mean']:.2f}")
         if metrics.get("reward/mean", metrics["score/mean"]) != metrics["score/mean"]:
             parts.append(f"reward {metrics['reward/mean']:.2f}")

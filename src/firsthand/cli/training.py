@@ -50,14 +50,14 @@ def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Pat
 def train(args: argparse.Namespace) -> int:
     """One recipe."""
     from firsthand.cli.console import Console
-    from firsthand.config import build, override, read_yaml
+    from firsthand.config import build, read_recipe
     from firsthand.recipe import Recipe
     from firsthand.trainer import train
 
-    content = read_yaml(args.recipe)
+    content = read_recipe(args.recipe, args.set)
     if "arms" in content:
         raise FirsthandError(f"{args.recipe} is a study, for it has arms: firsthand study {args.recipe.stem}")
-    recipe = build(Recipe, override(content, args.set), str(args.recipe))
+    recipe = build(Recipe, content, str(args.recipe))
     if args.preflight:
         return _preflight(recipe)
     with Console() as console:

@@ -57,8 +57,9 @@ class Local:
     def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
         """See `Respondent`."""
         prompts = [self._encoder.prompt(asked(example, drawing), drawing.system) for example in examples]
-        settings = Sampling(max_new_tokens=drawing.max_new_tokens, temperature=drawing.temperature, seed=drawing.seed)
-        return [*self._sampler.sample(prompts, drawing.samples, settings, greedy=drawing.greedy)]
+        settings = Sampling(max_new_tokens=drawing.max_new_tokens, temperature=drawing.temperature)
+        found = self._sampler.sample(prompts, drawing.samples, settings, seed=drawing.seed, greedy=drawing.greedy)
+        return [*found]
 
 
 @final

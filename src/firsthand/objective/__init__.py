@@ -8,7 +8,7 @@ presets.py   method names and their papers' values
 """
 
 from firsthand.objective.kl import Controller, Seen
-from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Method, Mixed, Sampled
+from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Imitating, Method, Mixed, Sampled
 from firsthand.objective.pieces import group_advantage
 from firsthand.objective.presets import PRESETS, Objective, Preset, parse, register
 from firsthand.objective.table import Count, Table, Totals
@@ -23,6 +23,7 @@ __all__ = [
     "SRFT",
     "Controller",
     "Count",
+    "Imitating",
     "Method",
     "Mixed",
     "Objective",

@@ -51,15 +51,12 @@ class Constant(Record):
 
     @property
     def is_off(self) -> bool:
-        """See `Controller`."""
         return self.beta == 0
 
     def first(self, steps: int) -> float:
-        """See `Controller`."""
         return self.beta
 
     def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
-        """See `Controller`."""
         return self.beta
 
 
@@ -72,15 +69,12 @@ class Linear(Record):
 
     @property
     def is_off(self) -> bool:
-        """See `Controller`."""
         return self.start == self.end == 0
 
     def first(self, steps: int) -> float:
-        """See `Controller`."""
         return self.start
 
     def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
-        """See `Controller`."""
         return self.start + (self.end - self.start) * step / max(1, steps - 1)
 
 
@@ -109,7 +103,6 @@ class GRPOD(Record):
 
     @property
     def is_off(self) -> bool:
-        """See `Controller`."""
         return self.high == 0
 
     def at(self, s: float, t: float) -> float:
@@ -123,11 +116,9 @@ class GRPOD(Record):
         return self.low + (self.high - self.low) * (s - w) / (t - w)
 
     def first(self, steps: int) -> float:
-        """See `Controller`."""
         return self.at(0, max(1, steps))
 
     def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
-        """See `Controller`."""
         return self.at(step, steps)
 
 
@@ -146,15 +137,12 @@ class Adaptive(Record):
 
     @property
     def is_off(self) -> bool:
-        """See `Controller`."""
         return False
 
     def first(self, steps: int) -> float:
-        """See `Controller`."""
         return self.init
 
     def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
-        """See `Controller`."""
         if seen.kl is None or not math.isfinite(seen.kl):
             return weight
         error = min(0.2, max(-0.2, seen.kl / self.target - 1))
@@ -173,15 +161,12 @@ class ByAccuracy(Record):
 
     @property
     def is_off(self) -> bool:
-        """See `Controller`."""
         return self.low == self.high == 0
 
     def first(self, steps: int) -> float:
-        """See `Controller`."""
         return self.low
 
     def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
-        """See `Controller`."""
         return weight if seen.accuracy is None else self.low + (self.high - self.low) * seen.accuracy
 
 

@@ -15,17 +15,16 @@ from torch import Tensor
 
 from firsthand.objective.kl import KL, Constant
 from firsthand.objective.pieces import clipped_surrogate, k3, sequence_mean, shaped_probability
-from firsthand.objective.table import Per, Table, Totals, token_weights
+from firsthand.objective.table import LossAggMode, Table, Totals, token_weights
+from firsthand.policy.head import Entropy
 from firsthand.records import Record
-
-Entropy = Literal["none", "value", "gradient"]
 
 
 class Method(Record):
     """What the trainer asks of every method."""
 
     imitates: ClassVar[bool] = False
-    """Whether a demonstration of the prompt joins each group."""
+    """Whether a demonstration of the prompt joins each group; see `Imitating`."""
     kind: str
     kl: KL = Constant()
     """Weight of the KL to the policy at the start of training; a number, or a schedule with its `kind`."""
@@ -36,35 +35,30 @@ class Method(Record):
         return 0
 
     @property
-    def style(self) -> str | None:
-        """Which style of demonstration to imitate; None: the only one that an example has."""
-        return None
-
-    @property
     def entropy(self) -> Entropy:
         """Whether the terms need the entropy of each token's distribution, and with its gradient."""
         return "none"
 
     @property
-    def needs_credit(self) -> bool:
+    def needs_advantage(self) -> bool:
         """Whether a group without any advantage changes nothing (but for its KL): it may then be left out."""
         return not self.imitates
 
 
-class SFT(Method):
-    """Supervised fine-tuning: imitate a demonstration of each prompt."""
+class Imitating(Method):
+    """What all methods share that learn from a demonstration of each prompt."""
 
     imitates: ClassVar[bool] = True
-    kind: str = "sft"
-    trace: str | None = None
+    style: str | None = None
     """Which style of demonstration, such as `plain` or `expert`; None: the only one that the data has."""
+
+
+class SFT(Imitating):
+    """Supervised fine-tuning: imitate a demonstration of each prompt."""
+
+    kind: str = "sft"
     dft: bool = False
     """Weigh each token's loss by its own probability, without gradient (DFT, arXiv:2508.05629)."""
-
-    @property
-    def style(self) -> str | None:
-        """See `Method`."""
-        return self.trace
 
 
 class Sampled(Method):
@@ -73,14 +67,13 @@ class Sampled(Method):
     group_size: int = Field(default=8, ge=2)
     scale: Literal["std", "none"] = "std"
     """Divide the advantage by the group's standard deviation (GRPO), or not (Dr. GRPO)."""
-    per: Per = "sequence"
+    loss_agg_mode: LossAggMode = "seq-mean-token-mean"
     """Every reply weighs the same (GRPO), every token does (DAPO), or a constant divides the sum (Dr. GRPO)."""
-    silent: Literal["keep", "filter", "resample"] = "keep"
+    zero_variance: Literal["keep", "filter", "resample"] = "keep"
     """Groups whose rewards agree: count them in the denominators, leave them out, or draw others for them (DAPO)."""
 
     @property
     def samples(self) -> int:
-        """See `Method`."""
         return self.group_size
 
 
@@ -99,24 +92,16 @@ class CISPO(Sampled):
     """Clipped importance weights: every token keeps its gradient (MiniMax-M1, arXiv:2506.13585, eq. 4)."""
 
     kind: str = "cispo"
-    per: Per = "token"
+    loss_agg_mode: LossAggMode = "token-mean"
     cap: float = Field(default=5.0, gt=0)
     """The ratio is cut at this value, without gradient (ScaleRL, arXiv:2510.13786)."""
 
 
-class Mixed(Sampled):
+class Mixed(Sampled, Imitating):
     """What methods share whose groups hold a demonstration beside the sampled replies."""
 
-    imitates: ClassVar[bool] = True
-    trace: str | None = None
-    """Which style of demonstration, such as `plain` or `expert`; None: the only one that the data has."""
     baseline: Literal["mixed", "sampled"] = "mixed"
     """Whether the demonstration's reward counts in the group's mean and standard deviation."""
-
-    @property
-    def style(self) -> str | None:
-        """See `Method`."""
-        return self.trace
 
 
 class LUFFY(Mixed):
@@ -125,13 +110,12 @@ class LUFFY(Mixed):
     kind: str = "luffy"
     group_size: int = Field(default=7, ge=2)
     scale: Literal["std", "none"] = "none"
-    per: Per = "token"
+    loss_agg_mode: LossAggMode = "token-mean"
     gamma: float = Field(default=0.1, gt=0)
     entropy_bonus: float = Field(default=0.01, ge=0)
 
     @property
     def entropy(self) -> Entropy:
-        """See `Method`."""
         return "gradient" if self.entropy_bonus else "none"
 
 
@@ -139,7 +123,7 @@ class SRFT(Mixed):
     """Single-stage supervised and reinforcement fine-tuning (arXiv:2506.19767, eq. 8 to 13)."""
 
     kind: str = "srft"
-    per: Per = "token"
+    loss_agg_mode: LossAggMode = "token-mean"
     entropy_of: Literal["sequence", "token", "batch"] = "sequence"
     """Over what the entropy H in the two weights is taken."""
     sft_scale: float = Field(default=0.5, ge=0)
@@ -149,7 +133,6 @@ class SRFT(Mixed):
 
     @property
     def entropy(self) -> Entropy:
-        """See `Method`."""
         return "none" if self.entropy_of == "batch" else "value"
 
 
@@ -170,10 +153,10 @@ class CHORD(Mixed, GRPO):
 
 def sft(table: Table, totals: Totals, settings: SFT) -> dict[str, Tensor]:
     """`nll`: the mean negative log-likelihood per demonstration token; `kl`: see `kl_term`."""
-    weight_BT = token_weights(table.mask_BT, totals.demos, per="token", dtype=table.logp_BT.dtype)
+    weight_BT = token_weights(table.mask_BT, totals.demos, mode="token-mean", dtype=table.logp_BT.dtype)
     if settings.dft:
         weight_BT = weight_BT * table.logp_BT.detach().exp()
-    return {"nll": -(weight_BT * table.logp_BT).sum(), **kl_term(table, totals, "token")}
+    return {"nll": -(weight_BT * table.logp_BT).sum(), **kl_term(table, totals, "token-mean")}
 
 
 def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
@@ -185,19 +168,19 @@ def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
         log_ratio_BT, table.advantage_B, clip_low=settings.clip_low, clip_high=settings.clip_high
     )
     return {
-        "policy": (_sampled_weights(table, totals, settings.per) * surrogate_BT).sum(),
-        **kl_term(table, totals, settings.per),
+        "policy": (_sampled_weights(table, totals, settings.loss_agg_mode) * surrogate_BT).sum(),
+        **kl_term(table, totals, settings.loss_agg_mode),
     }
 
 
 def cispo(table: Table, totals: Totals, settings: CISPO) -> dict[str, Tensor]:
     """`policy`: -min(ratio, cap) * advantage * log-prob, the first factor without gradient; `kl`: see `kl_term`."""
-    weight_BT = _sampled_weights(table, totals, settings.per) * table.log_ratio_BT.detach().exp().clamp(
+    weight_BT = _sampled_weights(table, totals, settings.loss_agg_mode) * table.log_ratio_BT.detach().exp().clamp(
         max=settings.cap
     )
     return {
         "policy": -(weight_BT * table.advantage_B[:, None] * table.logp_BT).sum(),
-        **kl_term(table, totals, settings.per),
+        **kl_term(table, totals, settings.loss_agg_mode),
     }
 
 
@@ -208,7 +191,7 @@ def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
     The demonstration's behaviour probability is taken as 1, and neither part is clipped (the paper's "NoClip").
     """
     weight_BT = token_weights(
-        table.mask_BT, totals.all, per=settings.per, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
+        table.mask_BT, totals.all, mode=settings.loss_agg_mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
     )
     credit_BT = weight_BT * table.advantage_B[:, None]
     terms = {
@@ -216,9 +199,9 @@ def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
         "on_policy": -(credit_BT * table.sampled_BT * table.log_ratio_BT.exp()).sum(),
     }
     if settings.entropy_bonus:
-        bonus_BT = _sampled_weights(table, totals, "token") * required(table.entropy_BT, "entropies")
+        bonus_BT = _sampled_weights(table, totals, "token-mean") * required(table.entropy_BT, "entropies")
         terms["entropy"] = -settings.entropy_bonus * bonus_BT.sum()
-    return terms | kl_term(table, totals, settings.per)
+    return terms | kl_term(table, totals, settings.loss_agg_mode)
 
 
 def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
@@ -228,9 +211,13 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
     """
     entropy_BT = _entropy(table, totals, settings)
     demo_BT = token_weights(
-        table.demo_BT, totals.demos, per=settings.per, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
+        table.demo_BT,
+        totals.demos,
+        mode=settings.loss_agg_mode,
+        max_tokens=totals.max_tokens,
+        dtype=table.logp_BT.dtype,
     )
-    self_BT = _sampled_weights(table, totals, settings.per)
+    self_BT = _sampled_weights(table, totals, settings.loss_agg_mode)
     sft_weight_BT = settings.sft_scale * (-entropy_BT).exp()
     is_right_B1 = table.score_B[:, None] >= 0.5
     self_weight_BT = torch.where(is_right_B1, settings.rl_scale * entropy_BT.exp(), -1.0)
@@ -238,14 +225,14 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
         "sft_demo": -(demo_BT * sft_weight_BT * table.logp_BT).sum(),
         "rl_demo": -(demo_BT * table.advantage_B[:, None] * table.logp_BT.exp()).sum(),
         "rl_self": -(self_BT * self_weight_BT * table.logp_BT).sum(),
-        **kl_term(table, totals, settings.per),
+        **kl_term(table, totals, settings.loss_agg_mode),
     }
 
 
 def chord(table: Table, totals: Totals, settings: CHORD) -> dict[str, Tensor]:
     """`policy` and `kl`: (1 - mu) times GRPO's; `sft`: mu times the (weighted) mean NLL of demonstration tokens."""
     mu = chord_mu(totals.step, totals.steps, settings)
-    weight_BT = token_weights(table.demo_BT, totals.demos, per="token", dtype=table.logp_BT.dtype)
+    weight_BT = token_weights(table.demo_BT, totals.demos, mode="token-mean", dtype=table.logp_BT.dtype)
     if settings.phi:
         prob_BT = table.logp_BT.detach().exp()
         weight_BT = weight_BT * prob_BT * (1 - prob_BT)
@@ -262,7 +249,7 @@ def chord_mu(step: int, steps: int, settings: CHORD) -> float:
     return settings.mu_valley + (settings.mu_peak - settings.mu_valley) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def kl_term(table: Table, totals: Totals, per: Per) -> dict[str, Tensor]:
+def kl_term(table: Table, totals: Totals, mode: LossAggMode) -> dict[str, Tensor]:
     """`kl`: the step's weight times the k3 estimate, over sampled tokens, or over demonstrations where that is all.
 
     Empty when the step's weight is 0. Raises ValueError when it is not, and the table has no reference log-probs.
@@ -271,9 +258,9 @@ def kl_term(table: Table, totals: Totals, per: Per) -> dict[str, Tensor]:
         return {}
     ref_logp_BT = required(table.ref_logp_BT, f"reference log-probs (the KL weight is {totals.kl_weight})")
     if totals.sampled.replies:
-        weight_BT = _sampled_weights(table, totals, per)
+        weight_BT = _sampled_weights(table, totals, mode)
     else:
-        weight_BT = token_weights(table.mask_BT, totals.demos, per="token", dtype=table.logp_BT.dtype)
+        weight_BT = token_weights(table.mask_BT, totals.demos, mode="token-mean", dtype=table.logp_BT.dtype)
     return {"kl": totals.kl_weight * (weight_BT * k3(table.logp_BT, ref_logp_BT)).sum()}
 
 
@@ -284,10 +271,10 @@ def required(column: Tensor | None, what: str) -> Tensor:
     return column
 
 
-def _sampled_weights(table: Table, totals: Totals, per: Per) -> Tensor:
+def _sampled_weights(table: Table, totals: Totals, mode: LossAggMode) -> Tensor:
     """Weights [B, T] of a mean over the step's sampled replies."""
     return token_weights(
-        table.sampled_BT, totals.sampled, per=per, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
+        table.sampled_BT, totals.sampled, mode=mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
     )
 
 

@@ -94,10 +94,12 @@ register(
     "dapo",  # arXiv:2503.14476; the interval is a fifth of the longest reply there (4,096 of 20,480)
     methods.grpo,
     GRPO,
-    {"clip_high": 0.28, "per": "token", "silent": "resample"},
+    {"clip_high": 0.28, "loss_agg_mode": "token-mean", "zero_variance": "resample"},
     {"reward": {"overlong": 0.2}},
 )
-register("dr-grpo", methods.grpo, GRPO, {"scale": "none", "per": "budget"})  # arXiv:2503.20783
+register(
+    "dr-grpo", methods.grpo, GRPO, {"scale": "none", "loss_agg_mode": "seq-mean-token-sum-norm"}
+)  # arXiv:2503.20783
 register(
     "gspo",  # arXiv:2507.18071
     methods.grpo,

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Per = Literal["sequence", "token", "budget"]
-"""Over what a mean is taken; see `token_weights`."""
+LossAggMode = Literal["seq-mean-token-mean", "token-mean", "seq-mean-token-sum-norm"]
+"""Over what a loss is averaged, in verl's names; see `token_weights`."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +99,18 @@ class Totals:
 
 
 def token_weights(
-    mask_BT: Tensor, count: Count, *, per: Per, max_tokens: int = 1, dtype: torch.dtype = torch.float32
+    mask_BT: Tensor, count: Count, *, mode: LossAggMode, max_tokens: int = 1, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Weights [B, T] such that `(weights * loss).sum()`, added up over micro-batches, is a mean over the whole step.
 
-    `sequence`: each reply counts once, whatever its length (GRPO). `token`: each token counts once (SFT, DAPO).
-    `budget`: tokens are summed and divided by replies * max_tokens, a constant (Dr. GRPO). A step that holds none of
-    the masked tokens has weights 0, not nan.
+    `seq-mean-token-mean`: each reply counts once, whatever its length (GRPO). `token-mean`: each token counts once
+    (SFT, DAPO). `seq-mean-token-sum-norm`: tokens are summed and divided by replies * max_tokens, a constant (Dr.
+    GRPO). A step that holds none of the masked tokens has weights 0, not nan.
     """
     mask_BT_ = mask_BT.to(dtype)
-    if per == "token":
+    if mode == "token-mean":
         return mask_BT_ / max(1, count.tokens)
-    if per == "budget":
+    if mode == "seq-mean-token-sum-norm":
         return mask_BT_ / max(1, count.replies * max_tokens)
     length_B1 = mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
     return mask_BT_ / (length_B1 * max(1, count.replies))

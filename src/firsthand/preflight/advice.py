@@ -51,7 +51,7 @@ def changes(recipe: Recipe, workload: Workload, machine: Machine) -> dict[str, s
     admitted = {
         "gradient_checkpointing": (not recipe.gradient_checkpointing, "true"),
         "tokens_per_forward": (forward_budget(recipe, torch.device(machine.device)) > row, row),
-        "prompts": (recipe.prompts // 2 >= recipe.updates, recipe.prompts // 2),
+        "prompts": (recipe.prompts // 2 >= recipe.minibatches, recipe.prompts // 2),
         "objective.group_size": (group > 2, max(2, group // 2)),
         "sampling.max_new_tokens": (bool(group) and longest > 1, longest // 2),
         "adapter": (recipe.adapter is None, f"{{rank: {RANK}}}"),

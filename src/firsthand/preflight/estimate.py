@@ -100,7 +100,7 @@ class Estimator:
         trained, everything = (sum(s.trained for s in sizes), sum(s.trained + s.frozen for s in sizes))
         row = (self._workload.longest_prompt, *worst_replies(recipe, self._workload))
         budget = forward_budget(recipe, torch.device(self._machine.device))
-        rows = batches([row] * math.ceil(recipe.prompts / recipe.updates), budget)[0]
+        rows = batches([row] * math.ceil(recipe.prompts / recipe.minibatches), budget)[0]
         update = self._update(recipe, rows)
         picture = self._picture(recipe)
         tower = picture.kept * len(rows) * self._workload.most_pictures if picture and picture.backward else 0
@@ -147,7 +147,7 @@ class Estimator:
         parts["forward and backward"] = _cost(found.kernels, update, times)
         if needs_reference(recipe):
             parts["reference"] = _cost(found.reference, update, times)
-        parts["AdamW"] = _cost([self._descent(recipe)], update, recipe.updates)
+        parts["AdamW"] = _cost([self._descent(recipe)], update, recipe.minibatches)
         return parts
 
     def _writing(self, recipe: Recipe, rows: Sequence[Row], rates: Rates) -> dict[str, Cost]:

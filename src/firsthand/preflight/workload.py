@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firsthand.objective import Imitating
 from firsthand.policy.head import Entropy
 from firsthand.processor import Encoder, family_of, model_config
 from firsthand.recipe import RENDERED, Recipe
@@ -223,9 +224,8 @@ def _assumed(example: Example, recipe: Recipe, config: Any) -> Lengths:
 
 def _demonstration(example: Example, recipe: Recipe) -> Trace | None:
     """The demonstration that the recipe imitates; for one that imitates none, any that says how long answers are."""
-    style = recipe.objective.style
-    if style is not None:
-        return example.trace(style)
+    if isinstance(recipe.objective, Imitating) and recipe.objective.style is not None:
+        return example.trace(recipe.objective.style)
     return max(example.traces, key=lambda trace: len(trace.text), default=None)
 
 

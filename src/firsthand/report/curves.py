@@ -20,7 +20,11 @@ PANELS: dict[str, tuple[str, str, str]] = {
     "reply/tokens": ("Reply length", "tokens", "Mean length of a reply; of an SFT arm, of a demonstration"),
     "policy/entropy": ("Entropy", "nats per token", "How undecided the policy is at each token it writes"),
     "policy/kl": ("KL", "nats per token", "How far the policy has moved from its reference"),
-    "groups/silent": ("Silent groups", "fraction", "Groups whose replies all scored the same: they teach nothing"),
+    "groups/zero_variance": (
+        "Zero-variance groups",
+        "fraction",
+        "Groups whose replies all scored the same: they teach nothing",
+    ),
     "optim/grad_norm": ("Gradient norm", "norm", "Before clipping"),
     "loss/total": ("Loss", "loss", "The sum of the terms that are optimised"),
 }

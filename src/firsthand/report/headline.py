@@ -49,7 +49,7 @@ def doubts(run: Run) -> list[str]:
 
 def _alarms(run: Run) -> list[str]:
     """What the progress line would warn of as training ended. A run that samples nothing has no rewards to watch."""
-    sampled = [step.metrics for step in run.steps if "groups/silent" in step.metrics]
+    sampled = [step.metrics for step in run.steps if "groups/zero_variance" in step.metrics]
     return [f"ALARM in the last steps of training: {line}; the gallery shows such replies" for line in alarms(sampled)]
 
 

@@ -166,10 +166,10 @@ def _steps(folder: Path, recipe: dict[str, Any] | None, notices: list[str]) -> t
 
 
 def _renamed(step: Step) -> Step:
-    """A step of an earlier version, which called the score `reward` and did not log the reward, in today's names."""
-    if "score/mean" in step.metrics or not any(name.startswith("reward/") for name in step.metrics):
-        return step
-    names = {name: name.replace("reward/", "score/", 1) for name in step.metrics if name.startswith("reward/")}
+    """A step of an earlier version in today's names: it called the score `reward`, and did not log the reward."""
+    names = {"groups/silent": "groups/zero_variance"}
+    if "score/mean" not in step.metrics:
+        names |= {name: name.replace("reward/", "score/", 1) for name in step.metrics if name.startswith("reward/")}
     return step.model_copy(update={"metrics": {names.get(name, name): v for name, v in step.metrics.items()}})
 
 

@@ -40,6 +40,7 @@ class LocalSampler:
         settings: Sampling,
         on_reply: OnReply = ignore,
         *,
+        seed: int = 0,
         greedy: bool = False,
     ) -> list[tuple[Reply, ...]]:
         """n replies to each prompt, in the order of the prompts; each was given to `on_reply` when it ended.
@@ -63,7 +64,7 @@ class LocalSampler:
                     decoder = Decoder(self._policy, chosen, rows, settings.max_new_tokens)
                 else:
                     decoder = PlainDecoder(self._policy, chosen, rows)
-                for row, reply in self._write(decoder, settings, names, is_greedy):
+                for row, reply in self._write(decoder, settings, seed, names, is_greedy):
                     place, number = chunk[row // rows], row % rows
                     found[place, number] = reply
                     on_reply(place, number, reply)
@@ -73,13 +74,14 @@ class LocalSampler:
         self,
         decoder: Decoder | PlainDecoder,
         settings: Sampling,
+        seed: int,
         names: Sequence[tuple[str, int]],
         is_greedy: Sequence[bool],
     ) -> Iterator[tuple[int, Reply]]:
         """The rows with their replies, each as soon as it has ended; the longest come last."""
         device = decoder.hidden_BD.device
         B, T = len(names), settings.max_new_tokens
-        uniform_BT = _uniforms(settings, names).to(device)
+        uniform_BT = _uniforms(seed, names, T).to(device)
         token_BT = torch.zeros(B, T, dtype=torch.long, device=device)
         logp_BT = torch.zeros(B, T, device=device)
         stop = torch.tensor(self.stop_ids, dtype=torch.long, device=device)
@@ -143,10 +145,10 @@ def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
     return torch.where(is_possible_A, token_A1[:, 0], prob_AV.argmax(-1))
 
 
-def _uniforms(settings: Sampling, names: Sequence[tuple[str, int]]) -> Tensor:
+def _uniforms(seed: int, names: Sequence[tuple[str, int]], tokens: int) -> Tensor:
     """float32 [B, T] in [0, 1), row b a function of the seed and its name alone (Philox, a counter-based generator)."""
-    keys = [int(content_id(settings.seed, *name), 16) for name in names]
-    rows = [np.random.Generator(np.random.Philox(key=k)).random(settings.max_new_tokens, np.float32) for k in keys]
+    keys = [int(content_id(seed, *name), 16) for name in names]
+    rows = [np.random.Generator(np.random.Philox(key=k)).random(tokens, np.float32) for k in keys]
     return torch.from_numpy(np.stack(rows))
 
 

@@ -16,8 +16,6 @@ class Sampling(Record):
     """A reply that has not ended by then is cut, and says so (`StopReason.LENGTH`)."""
     temperature: float = Field(default=1.0, ge=0.0)
     """Divides the logits; 0 takes the likeliest token. 1.0 is GRPO's (DeepSeekMath, arXiv:2402.03300)."""
-    seed: int = 0
-    """Names the draw: reply i to an example is the same function of (seed, example, i) in every batch."""
 
 
 OnReply = Callable[[int, int, Reply], None]
@@ -38,10 +36,12 @@ class Sampler(Protocol):
         settings: Sampling,
         on_reply: OnReply = ignore,
         *,
+        seed: int = 0,
         greedy: bool = False,
     ) -> list[tuple[Reply, ...]]:
         """n replies to each prompt, in the order of the prompts; each was given to `on_reply` when it ended.
 
+        `seed` names the draw: reply i to an example is the same function of (seed, example, i) in every batch.
         `greedy` puts one of the likeliest tokens before them: the prompt is run once for all.
         """
         ...

@@ -24,6 +24,7 @@ class ScriptedSampler:
         settings: Sampling,
         on_reply: OnReply = ignore,
         *,
+        seed: int = 0,
         greedy: bool = False,
     ) -> list[tuple[Reply, ...]]:
         """n scripted replies to each prompt, cut at `max_new_tokens` as sampled ones would be.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from firsthand.errors import DataError, RecipeError
-from firsthand.objective import Mixed, Sampled, group_advantage
+from firsthand.objective import Imitating, Mixed, Sampled, group_advantage
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Judged, Reply, StopReason, Trace
@@ -61,8 +61,8 @@ class Gatherer:
         self._seconds = {"rollout": 0.0, "reward": 0.0}
         wanted = self._recipe.prompts
         batch = self._members(draw(len(self._examples), wanted, step, self._recipe.seed), step)
-        if isinstance(self._method, Sampled) and self._method.silent != "keep":
-            batch = self._with_signal(batch, step, RESAMPLES if self._method.silent == "resample" else 0)
+        if isinstance(self._method, Sampled) and self._method.zero_variance != "keep":
+            batch = self._with_signal(batch, step, RESAMPLES if self._method.zero_variance == "resample" else 0)
         return batch, self._seconds if self._method.samples else {}
 
     def _with_signal(self, batch: list[Member], step: int, rounds: int) -> list[Member]:
@@ -91,8 +91,9 @@ class Gatherer:
         prompts = [self._encoder.prompt(example, self._recipe.system) for example in examples]
         scoring = Scoring(self._router)
         groups = self._sampled(prompts, step, lambda i, j, reply: scoring.add((i, j), reply.text, examples[i]))
-        if self._method.imitates:
-            groups = [(*group, self._demonstration(e)) for group, e in zip(groups, examples, strict=True)]
+        if isinstance(self._method, Imitating):
+            style = self._method.style
+            groups = [(*group, self._demonstration(e, style)) for group, e in zip(groups, examples, strict=True)]
             for i, group in enumerate(groups):
                 scoring.add((i, len(group) - 1), group[-1].text, examples[i])
         judged = self._judged(groups, scoring)
@@ -102,14 +103,14 @@ class Gatherer:
         if not self._method.samples:
             return [()] * len(prompts)
         began = time.perf_counter()
-        settings = self._recipe.sampling.model_copy(update={"seed": self._recipe.seed * 1_000_003 + step})
-        groups = self._sampler.sample(prompts, self._method.samples, settings, on_reply)
+        seed = self._recipe.seed * 1_000_003 + step
+        groups = self._sampler.sample(prompts, self._method.samples, self._recipe.sampling, on_reply, seed=seed)
         _check_finite([reply for group in groups for reply in group], step)
         self._seconds["rollout"] += time.perf_counter() - began
         return groups
 
-    def _demonstration(self, example: Example) -> Reply:
-        text = _text(example, self._method.style)
+    def _demonstration(self, example: Example, style: str | None) -> Reply:
+        text = _text(example, style)
         return Reply(text=text, token_ids=self._encoder.reply(text), stop=StopReason.GIVEN)
 
     def _judged(self, groups: Sequence[tuple[Reply, ...]], scoring: Scoring) -> list[tuple[Judged, ...]]:
@@ -148,9 +149,9 @@ def check(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
     method = recipe.objective
     if method.samples:
         router.check(examples)
-    if method.imitates:
+    if isinstance(method, Imitating):
         _check_traces(examples, method.style)
-    if method.samples and method.imitates:
+    if isinstance(method, Mixed):
         _check_demonstrations(examples, method.style, router)
 
 
@@ -174,7 +175,7 @@ def _check_traces(examples: Sequence[Example], style: str | None) -> None:
         wanted = "one demonstration each" if style is None else f"a demonstration of style {style!r}"
         raise DataError(
             f"expected {wanted}, which {len(missing)} of {len(examples)} examples lack (first: {missing[0].id}); "
-            + (f"set objective.trace to one of {styles}" if styles else "add a column `trace`")
+            + (f"set objective.style to one of {styles}" if styles else "add a column `trace`")
         )
 
 

@@ -38,7 +38,7 @@ def summary(batch: Sequence[Member], drawn: int) -> dict[str, float]:
     metrics |= {f"status/{s}": sum(j.verdict.status is s for j in judged) / len(judged) for s in Status}
     if sampled:
         metrics["reply/truncated"] = sum(j.reply.stop is StopReason.LENGTH for j in sampled) / len(sampled)
-        metrics["groups/silent"] = sum(member.is_silent for member in batch) / len(batch)
+        metrics["groups/zero_variance"] = sum(member.is_silent for member in batch) / len(batch)
         metrics["groups/kept"] = len(batch) / drawn
     if (entropy := sampled_entropy(batch)) is not None:
         metrics["policy/entropy"] = entropy

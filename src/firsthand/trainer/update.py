@@ -34,14 +34,14 @@ PARITY = 1e-3
 
 
 def optimise(state: "State", batch: Sequence[Member], recipe: Recipe, step: int) -> dict[str, float]:
-    """Learn from a gathered batch, in `recipe.updates` optimizer updates on as many shares of it.
+    """Learn from a gathered batch, in `recipe.minibatches` optimizer updates on as many shares of it.
 
     For each: accumulate the gradient of the sum of all terms, clip it, and step. Returns what was measured, losses and
     norms averaged over the updates. Raises ParityError in a run's first step when rollout and training disagree about
     a sampled token.
     """
     measured: dict[str, list[float]] = {}
-    for number, share in enumerate(shares(batch, recipe.updates)):
+    for number, share in enumerate(shares(batch, recipe.minibatches)):
         for name, value in _update(state, share, recipe, step, is_on_policy=number == 0).items():
             measured.setdefault(name, []).append(value)
     metrics = {name: max(v) if name in MAXIMA else math.fsum(v) / len(v) for name, v in measured.items()}
@@ -111,7 +111,7 @@ def is_taught(member: Member, recipe: Recipe, totals: Totals) -> bool:
 
     Leaving it out of the forward is exact, because the denominators count it all the same.
     """
-    return bool(member.learnt) and not (recipe.objective.needs_credit and totals.kl_weight == 0 and member.is_silent)
+    return bool(member.learnt) and not (recipe.objective.needs_advantage and totals.kl_weight == 0 and member.is_silent)
 
 
 def forward_budget(recipe: Recipe, device: torch.device) -> int:
@@ -172,7 +172,7 @@ def _forward(
     terms = PRESETS[method.kind].terms(table, totals, method)
     facts = {}
     if reference_BT is not None:
-        weight_BT = token_weights(table.mask_BT, totals.all, per="token")
+        weight_BT = token_weights(table.mask_BT, totals.all, mode="token-mean")
         facts["policy/kl"] = (weight_BT * k3(table.logp_BT.detach(), reference_BT)).sum().cpu()
     gaps = [_gap(found.logp_BT[b], j.reply.logprobs) for b, j in enumerate(rows) if j.reply.logprobs]
     if gaps and is_on_policy:
