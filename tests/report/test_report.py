@@ -368,7 +368,7 @@ def test_the_ninth_arm_has_the_first_colour_dashed() -> None:
 def test_every_metric_has_one_chart_with_one_line_per_arm_that_measured_it(runs: list[Path]) -> None:
     opened, folded = curves.panels(make_arms(read_runs(runs)))
     titles = [panel.title for panel in opened]
-    assert titles == ["Score", "Reply length", "Entropy", "KL", "Silent groups", "Gradient norm", "Loss",
+    assert titles == ["Score", "Reply length", "Entropy", "KL", "Zero-variance groups", "Gradient norm", "Loss",
                       "loss/kl", "loss/nll", "loss/policy"]  # fmt: skip
     lines = {panel.title: [one.name for one in panel.curves] for panel in (*opened, *folded)}
     assert lines["Score"] == ["grpo", "sft+grpo"]
