@@ -1,4 +1,4 @@
-"""Rows per second and processor time per row of a desk, of distilabel and of curator, at one server, in one run.
+"""Rows per second and processor time per row of `BatchClient`, of distilabel and of curator, at one server, in one run.
 
     python -m venv peers && peers/bin/pip install distilabel bespokelabs-curator
     python benchmarks/teacher_peers.py --peers peers/bin/python --json teacher_peers.json
@@ -25,7 +25,7 @@ SERVER = Path(__file__).parents[1] / "tests" / "helpers" / "teacher_server.py"
 OURS = """
 import json, resource, sys, time
 from pathlib import Path
-from firsthand.teacher import Answer, AnswerLog, Desk, Endpoint, InFlight, Message
+from firsthand.teacher import Completion, AnswerLog, BatchClient, Endpoint, InFlight, Message
 url, rows, most, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 texts = [f"{i} {sys.argv[5]}" for i in range(rows)]
 def used():
@@ -35,7 +35,8 @@ began, before = time.monotonic(), used()
 endpoint = Endpoint(base_url=url, model="fixed", in_flight=InFlight(start=most, max=most))
 with AnswerLog(folder / "answers.sqlite") as log:
     asked = ((text, endpoint.request(Message(role="user", text=text))) for text in texts)
-    answered = sum(isinstance(outcome, Answer) for _, outcome in Desk(endpoint, log, step="s").answers(asked))
+    outcomes = BatchClient(endpoint, log, step="s").answers(asked)
+    answered = sum(isinstance(outcome, Completion) for _, outcome in outcomes)
 print(json.dumps({"seconds": time.monotonic() - began, "cpu": used() - before, "answered": answered}))
 """
 

@@ -1,4 +1,4 @@
-"""Answers per second that a desk holds against a server of fixed latency, as share of the ideal.
+"""Answers per second that `BatchClient` holds against a server of fixed latency, as share of the ideal.
 
     python benchmarks/teacher_rate.py --json teacher_rate.json
 
@@ -17,18 +17,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from firsthand.teacher import Answer, AnswerLog, Desk, Endpoint, InFlight, Message, Request
+from firsthand.teacher import AnswerLog, BatchClient, Completion, Endpoint, InFlight, Message, Request
 
 SERVER = Path(__file__).parents[1] / "tests" / "helpers" / "teacher_server.py"
 QUESTION = "Describe what the picture shows, in full sentences. " * 40
 
 
 class Echo:
-    """A teacher inside the process, which costs nothing: what is left is the desk and its log."""
+    """A teacher inside the process, which costs nothing: what is left is `BatchClient` and its log."""
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Completion:
         """A few hundred characters, whatever is asked."""
-        return Answer(text="There are three squares and a circle. " * 10)
+        return Completion(text="There are three squares and a circle. " * 10)
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def over_http(most: int, latency_s: float, rounds: int) -> dict[str, float]:
         with AnswerLog(Path(folder) / "answers.db") as log:
             began, used = time.monotonic(), time.process_time()
             answered = sum(
-                isinstance(outcome, Answer) for _, outcome in Desk(endpoint, log, step="rate").answers(asked)
+                isinstance(outcome, Completion) for _, outcome in BatchClient(endpoint, log, step="rate").answers(asked)
             )
             seconds, used = time.monotonic() - began, time.process_time() - used
         server.kill()
@@ -83,11 +83,11 @@ def over_http(most: int, latency_s: float, rounds: int) -> dict[str, float]:
 
 
 def in_process(number: int) -> float:
-    """Rows per second through a desk whose teacher answers at once; each row is on the disk before it is handed on."""
+    """Rows per second from a teacher that answers at once; each row is on the disk before it is handed on."""
     asked = ((i, Request(model="echo", messages=(Message(role="user", text=f"question {i}"),))) for i in range(number))
     with tempfile.TemporaryDirectory() as folder, AnswerLog(Path(folder) / "answers.db") as log:
         began = time.monotonic()
-        answered = sum(1 for _ in Desk(Echo(), log, step="rate").answers(asked))
+        answered = sum(1 for _ in BatchClient(Echo(), log, step="rate").answers(asked))
         return answered / (time.monotonic() - began)
 
 

@@ -42,7 +42,7 @@ ROWS = [logicvista_row(i, "AB"[i % 2]) for i in range(8)]
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     """Answers A to everything."""
-    monkeypatch.setattr("firsthand.teacher.http.FIRST_NAP_S", 0.005)
+    monkeypatch.setattr("firsthand.teacher.client.FIRST_NAP_S", 0.005)
     started = ChatServer(tmp_path / "server")
     yield started
     started.stop()

@@ -25,7 +25,7 @@ from firsthand.forge.teaching import Voice
 from firsthand.forge.verify import Verify, VerifyConfig, yes_or_no
 from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Trace, png
 from firsthand.reward import Router
-from firsthand.teacher import Answer, Failure, Outcome
+from firsthand.teacher import Completion, Failure, Outcome
 from firsthand.worlds import generate
 
 VOICE = Voice("a-model", temperature=0.5, max_tokens=100)
@@ -150,7 +150,7 @@ def test_a_caption_is_asked_for_without_the_question_and_kept() -> None:
     [asked] = step.ask([seen])
     assert asked.request is not None and asked.request.messages[0].images == seen.images
     assert seen.question not in asked.request.messages[0].text
-    [kept] = decided(step, [seen], Answer(text=" Three cubes. ", model="sees"))
+    [kept] = decided(step, [seen], Completion(text=" Three cubes. ", model="sees"))
     assert isinstance(kept, Kept) and notes(kept.example) == {"caption": "Three cubes.", "captioned_by": "sees"}
 
 
@@ -229,17 +229,17 @@ def test_a_source_may_bring_its_own_demonstrations() -> None:
     ],
 )
 def test_thinking_and_answer_are_told_apart(thinking: str, text: str, found: tuple[str, str]) -> None:
-    assert thought_and_answer(Answer(text=text, thinking=thinking)) == found
+    assert thought_and_answer(Completion(text=text, thinking=thinking)) == found
 
 
 def test_a_demonstration_needs_thinking_and_one_answer() -> None:
     step = Distill(VOICE, None, ())
-    ok = decided(step, [example()], Answer(text="<answer>7</answer>", thinking="One </think><answer>two"))
+    ok = decided(step, [example()], Completion(text="<answer>7</answer>", thinking="One </think><answer>two"))
     assert isinstance(ok[0], Kept)
     [trace] = ok[0].example.traces
     assert trace.text == "<think>\nOne two\n</think>\n<answer>7</answer>" and trace.style == "distilled"
-    assert reasons(decided(step, [example()], Answer(text="<answer>7</answer>"))) == ["no_thinking"]
-    assert reasons(decided(step, [example()], Answer(text="I think."))) == ["no_answer"]
+    assert reasons(decided(step, [example()], Completion(text="<answer>7</answer>"))) == ["no_thinking"]
+    assert reasons(decided(step, [example()], Completion(text="I think."))) == ["no_answer"]
 
 
 # ---- rewrite
@@ -253,7 +253,7 @@ def test_only_thinking_that_gives_itself_away_is_rewritten_and_the_answer_is_not
     assert asked[0].request is not None and "918273645" not in asked[0].request.messages[0].text
     always = Rewrite(VOICE, None, RewriteConfig(always=True))
     assert all(a.request is not None for a in always.ask(rows))
-    kept = decided(step, rows, Answer(text="The picture shows 7."))
+    kept = decided(step, rows, Completion(text="The picture shows 7."))
     assert [thinking_of(d.example) for d in kept if isinstance(d, Kept)] == ["The picture shows 7.", "I see 7."]
     assert isinstance(kept[0], Kept) and kept[0].example.traces[0].text.endswith("<answer>918273645</answer>")
 
@@ -261,7 +261,7 @@ def test_only_thinking_that_gives_itself_away_is_rewritten_and_the_answer_is_not
 @pytest.mark.parametrize(("words", "reason"), [(6, "kept"), (19, "kept"), (20, "rewrite_drifted"), (4, "kept")])
 def test_a_thinking_that_changed_by_more_than_fifteen_words_is_dropped(words: int, reason: str) -> None:
     step = Rewrite(VOICE, None, RewriteConfig())
-    [decision] = decided(step, [traced("The caption says 7.")], Answer(text=" ".join(["word"] * words)))
+    [decision] = decided(step, [traced("The caption says 7.")], Completion(text=" ".join(["word"] * words)))
     assert reasons([decision]) == [reason]
 
 
@@ -286,10 +286,10 @@ def test_rules_decide_what_they_can_and_only_the_rest_is_asked(router: Router) -
     asked = list(step.ask(rows))
     assert [a.request is not None for a in asked] == [False, False, True, True, False]
     assert [notes(a.example)["rules"] for a in asked] == ["yes", "no", "undecided", "undecided", "yes"]
-    assert reasons(decided(step, rows, Answer(text="Yes."))) == ["kept", "answer_disagrees", "kept", "kept", "kept"]
-    assert reasons(decided(step, rows, Answer(text="no")))[2:4] == ["judge_disagrees"] * 2
-    assert reasons(decided(step, rows, Answer(text="Yes, because")))[2:4] == ["judge_unclear"] * 2
-    [kept] = decided(step, rows[2:3], Answer(text="Yes", model="judges"))
+    assert reasons(decided(step, rows, Completion(text="Yes."))) == ["kept", "answer_disagrees", "kept", "kept", "kept"]
+    assert reasons(decided(step, rows, Completion(text="no")))[2:4] == ["judge_disagrees"] * 2
+    assert reasons(decided(step, rows, Completion(text="Yes, because")))[2:4] == ["judge_unclear"] * 2
+    [kept] = decided(step, rows[2:3], Completion(text="Yes", model="judges"))
     assert isinstance(kept, Kept)
     assert {key: notes(kept.example)[key] for key in ("rules", "judge", "judged_by")} == {
         "rules": "undecided",
@@ -331,7 +331,7 @@ class _NoRouter:
 
 def test_an_answer_that_would_drown_the_judge_is_not_shown_to_it(router: Router) -> None:
     row = traced(answer="Yes " * 1000, gold=OpenEnded(reference="a cat"))
-    assert reasons(decided(Verify(VOICE, None, VerifyConfig(), router), [row], Answer(text="Yes"))) == ["undecided"]
+    assert reasons(decided(Verify(VOICE, None, VerifyConfig(), router), [row], Completion(text="Yes"))) == ["undecided"]
 
 
 @pytest.mark.parametrize(("text", "word"), [("Yes", "yes"), (" no.\n", "no"), ("**Yes**", "yes"), ("Yes!", "yes")])

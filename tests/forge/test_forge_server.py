@@ -13,8 +13,7 @@ from forged import data_set
 from firsthand.config import build
 from firsthand.data import load_examples
 from firsthand.forge import ForgeConfig, Unanswered, Waiting, forge, read_answers
-from firsthand.teacher import BudgetSpent, Outage
-from firsthand.teacher import http as client
+from firsthand.teacher import BudgetSpent, Outage, client
 
 PLANS = [
     ("429 429/0 think <answer>7</answer>", "kept"),
@@ -47,7 +46,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def short_naps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_NAP_S", 0.02, raising=False)
+    monkeypatch.setattr(client, "FIRST_NAP_S", 0.02)
 
 
 def config(server: Server, folder: Path, copies: int = 1, **changes: Any) -> ForgeConfig:

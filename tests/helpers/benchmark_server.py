@@ -7,6 +7,7 @@ RULES.json holds a list of rules; the first whose `when` stands in the last mess
     {"when": "Question 3", "text": "B"}                  an answer; of a list of texts that of the request's seed
     {..., "finish": "length"}, {..., "reasoning": "hm"}  how it ends, and the thinking beside it
     {..., "status": 500}, {..., "usage": false}          trouble, and no token counts
+    {..., "grades": true}                                a reward's judge: a verdict on the quoted answer
     {"die_after": 5}                                     anywhere: the process ends with its sixth request
 
 The file is read anew for every request. A line of LOG.jsonl is a request's body.
@@ -89,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             with self.log.open("a") as file:
                 file.write(json.dumps(body) + "\n")
         rule = next(rule for rule in rules if "when" in rule and rule["when"] in text)
+        rule = {**rule, "text": _verdict(body, text)} if rule.get("grades") else rule
         self._send(rule.get("status", 200), _completion(rule, body))
 
     def _send(self, status: int, content: Mapping[str, Any]) -> None:
@@ -115,6 +117,13 @@ def _completion(rule: Rule, body: Mapping[str, Any]) -> dict[str, Any]:
         "choices": [{"index": 0, "message": message, "finish_reason": rule.get("finish", "stop")}],
         **({"usage": usage} if rule.get("usage", True) else {}),
     }
+
+
+def _verdict(body: Mapping[str, Any], asked: str) -> str:
+    """From 0 to 10 by the answer's letters, with the word that the judge must return."""
+    word = body["messages"][0]["content"].partition("[")[2].partition("]")[0]
+    answer = asked.split(f"[{word}]")[1]
+    return json.dumps({"word": word, "score": sum(map(ord, answer)) % 11})
 
 
 if __name__ == "__main__":

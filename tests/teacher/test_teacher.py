@@ -20,11 +20,11 @@ from pydantic import ValidationError
 from firsthand.errors import DataError, RecipeError
 from firsthand.records import Picture, Record, png
 from firsthand.teacher import (
-    Answer,
     AnswerLog,
+    BatchClient,
     Budget,
     BudgetSpent,
-    Desk,
+    Completion,
     Endpoint,
     Failure,
     InFlight,
@@ -37,15 +37,15 @@ from firsthand.teacher import (
     write_batch,
 )
 from firsthand.teacher.budget import IN_A_ROW, Breaker
+from firsthand.teacher.client import retry_after
 from firsthand.teacher.completion import Garbled, read_completion
 from firsthand.teacher.endpoint import body, data_url
-from firsthand.teacher.http import retry_after
 from firsthand.teacher.limiter import SAMPLE, Limiter
 
 PNG = png(Image.new("RGB", (1, 1)))
 SEEN = Picture(sha256="ab" * 32, width=1, height=1, data=PNG)
 ENDPOINT = Endpoint(base_url="http://localhost:8000/v1", model="small")
-GOOD = Answer(text="three", thinking="one, two", prompt_tokens=10, completion_tokens=5, model="small-01")
+GOOD = Completion(text="three", thinking="one, two", prompt_tokens=10, completion_tokens=5, model="small-01")
 CUT = Failure(reason="truncated", detail="cut", prompt_tokens=10, completion_tokens=4096)
 LOST = Failure(reason="unanswered", detail="8 attempts; the last: 500")
 REJECTED = Failure(reason="rejected", detail="400: too long")
@@ -166,7 +166,7 @@ def completion(message: dict[str, Any], finish: str | None = "stop", **fields: A
 )
 def test_thinking_is_kept_apart_from_the_answer(message: dict[str, Any], thinking: str, text: str) -> None:
     outcome = read_completion(completion(message))
-    assert outcome == Answer(text=text, thinking=thinking)
+    assert outcome == Completion(text=text, thinking=thinking)
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,12 @@ def test_what_nobody_answered_is_not_kept(log: AnswerLog) -> None:
 
 def test_of_two_answers_to_one_question_the_first_stays(log: AnswerLog) -> None:
     log.put("a", GOOD, step="caption").result()
-    log.put("a", Answer(text="four"), step="caption").result()
+    log.put("a", Completion(text="four"), step="caption").result()
     assert log.get("a") == GOOD
 
 
 def test_more_keys_than_one_query_takes_are_found(log: AnswerLog) -> None:
-    written = [log.put(str(i), Answer(text=str(i)), step="caption") for i in range(2000)]
+    written = [log.put(str(i), Completion(text=str(i)), step="caption") for i in range(2000)]
     assert all(durable.result(timeout=30) is None for durable in written)
     assert {key: outcome.text for key, outcome in log.get_many(map(str, range(3000))).items()} == {
         str(i): str(i) for i in range(2000)
@@ -363,9 +363,9 @@ def test_a_budget_ends_with_what_was_spent_and_how_to_go_on() -> None:
 
 def test_a_budget_in_dollars_needs_prices(log: AnswerLog) -> None:
     with pytest.raises(RecipeError, match="prompt_price"):
-        Desk(ENDPOINT, log, Budget(dollars=1), step="caption")
+        BatchClient(ENDPOINT, log, Budget(dollars=1), step="caption")
     priced = ENDPOINT.model_copy(update={"prompt_price": 2.0, "completion_price": 8.0})
-    Desk(priced, log, Budget(dollars=1), step="caption")
+    BatchClient(priced, log, Budget(dollars=1), step="caption")
     assert priced.dollars(GOOD) == pytest.approx(60e-6)
 
 
@@ -400,22 +400,22 @@ class Script:
 
     def answer(self, request: Request) -> Outcome:
         self.asked.append(request.messages[-1].text)
-        return CUT if self.asked[-1].endswith("7") else Answer(text=f"answer to {self.asked[-1]}")
+        return CUT if self.asked[-1].endswith("7") else Completion(text=f"answer to {self.asked[-1]}")
 
 
 def test_a_scripted_teacher_is_asked_each_thing_once_in_order_and_never_again(log: AnswerLog) -> None:
     script = Script()
     rows = [(i, None if i % 10 == 5 else ask(str(i % 400))) for i in range(1000)]
-    first = list(Desk(script, log, step="caption").answers(rows))
+    first = list(BatchClient(script, log, step="caption").answers(rows))
     assert [tag for tag, _ in first] == list(range(1000))
     assert first[405] == (405, None)
     assert first[407] == (407, CUT)
-    assert first[408] == (408, Answer(text="answer to 8"))
+    assert first[408] == (408, Completion(text="answer to 8"))
     assert script.asked == [str(i) for i in range(400) if i % 10 != 5]
-    desk = Desk(script, log, step="caption")
-    assert list(desk.answers(rows)) == first
+    client = BatchClient(script, log, step="caption")
+    assert list(client.answers(rows)) == first
     assert len(script.asked) == 360
-    assert (desk.progress.asked, desk.progress.from_log) == (0, 900)
+    assert (client.progress.asked, client.progress.from_log) == (0, 900)
 
 
 def answer_line(key: str, **response: Any) -> str:
@@ -443,7 +443,7 @@ def test_a_batch_file_asks_what_is_not_known_and_its_answers_are_found(log: Answ
     back.write_text("\n".join([busy, answer_line(requests[3].key), expired, too_long]) + "\n")
     assert read_batch(back, log) == 2
     known = log.get_many(request.key for request in requests)
-    assert known[requests[3].key] == Answer(text="three")
+    assert known[requests[3].key] == Completion(text="three")
     rejected = known[requests[1].key]
     assert isinstance(rejected, Failure)
     assert rejected.reason == "rejected"

@@ -1,4 +1,4 @@
-"""A desk against a real server that misbehaves: every row one outcome, in order; what is paid for is kept."""
+"""A client against a real server that misbehaves: every row one outcome, in order; what is paid for is kept."""
 
 import itertools
 import logging
@@ -18,11 +18,11 @@ from chat_server import Server
 from firsthand.errors import DataError, RecipeError
 from firsthand.records import Picture
 from firsthand.teacher import (
-    Answer,
     AnswerLog,
+    BatchClient,
     Budget,
     BudgetSpent,
-    Desk,
+    Completion,
     Endpoint,
     Failure,
     Message,
@@ -50,16 +50,16 @@ def log(tmp_path: Path) -> Iterator[AnswerLog]:
 
 @pytest.fixture(autouse=True)
 def short_naps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firsthand.teacher.http.FIRST_NAP_S", 0.005)
+    monkeypatch.setattr("firsthand.teacher.client.FIRST_NAP_S", 0.005)
 
 
 def ask(endpoint: Endpoint, text: str) -> Request:
     return endpoint.request(Message(role="user", text=text))
 
 
-def outcomes(desk: Desk, endpoint: Endpoint, texts: list[str]) -> list[Outcome]:
-    """What a desk makes of these prompts, after a look at the order."""
-    pairs = list(desk.answers((i, ask(endpoint, text)) for i, text in enumerate(texts)))
+def outcomes(client: BatchClient, endpoint: Endpoint, texts: list[str]) -> list[Outcome]:
+    """What a client makes of these prompts, after a look at the order."""
+    pairs = list(client.answers((i, ask(endpoint, text)) for i, text in enumerate(texts)))
     assert [i for i, _ in pairs] == list(range(len(texts)))
     return [outcome for _, outcome in pairs if outcome is not None]
 
@@ -67,11 +67,11 @@ def outcomes(desk: Desk, endpoint: Endpoint, texts: list[str]) -> list[Outcome]:
 @pytest.mark.parametrize("trouble", ["408 409 425", "429 429/0", "500 502 503 529", "reset", "cut", "half", "error200"])
 def test_trouble_that_passes_is_sat_out(server: Server, log: AnswerLog, trouble: str) -> None:
     endpoint = server.endpoint()
-    desk = Desk(endpoint, log, step="caption")
+    client = BatchClient(endpoint, log, step="caption")
     text = f"x: {trouble} ok"
-    answer = Answer(text=f"answer to {text}", prompt_tokens=10, completion_tokens=5, model="m-01")
-    assert outcomes(desk, endpoint, [text]) == [answer]
-    assert desk.progress.retried == len(trouble.split())
+    answer = Completion(text=f"answer to {text}", prompt_tokens=10, completion_tokens=5, model="m-01")
+    assert outcomes(client, endpoint, [text]) == [answer]
+    assert client.progress.retried == len(trouble.split())
     assert server.seen["answered"] == {text: 1}
 
 
@@ -79,8 +79,8 @@ def test_trouble_that_passes_is_sat_out(server: Server, log: AnswerLog, trouble:
 def test_an_attempt_ends_at_its_deadline_whatever_the_server_does(server: Server, log: AnswerLog, trouble: str) -> None:
     endpoint = server.endpoint(timeout_s=0.3)
     began = time.monotonic()
-    (outcome,) = outcomes(Desk(endpoint, log, step="caption"), endpoint, [f"x: {trouble} ok"])
-    assert isinstance(outcome, Answer)
+    (outcome,) = outcomes(BatchClient(endpoint, log, step="caption"), endpoint, [f"x: {trouble} ok"])
+    assert isinstance(outcome, Completion)
     assert 0.3 <= time.monotonic() - began < 5
 
 
@@ -102,7 +102,7 @@ def test_a_failure_that_would_stay_is_asked_once_and_kept(
     endpoint = server.endpoint(most=1)
     texts = ["fine", f"x: {what}"]
     for _ in range(2):
-        _, failure = outcomes(Desk(endpoint, log, step="caption"), endpoint, texts)
+        _, failure = outcomes(BatchClient(endpoint, log, step="caption"), endpoint, texts)
         assert isinstance(failure, Failure)
         assert failure.reason == reason
     assert server.seen["attempts"] == {"fine": 1, f"x: {what}": 1}
@@ -111,7 +111,7 @@ def test_a_failure_that_would_stay_is_asked_once_and_kept(
 @pytest.mark.parametrize("header", ["429/1", "503/1", "429@2"])
 def test_a_retry_after_holds_back_everybody(server: Server, log: AnswerLog, header: str) -> None:
     endpoint = server.endpoint(most=1)
-    outcomes(Desk(endpoint, log, step="caption"), endpoint, [f"x: {header} ok", "y", "z"])
+    outcomes(BatchClient(endpoint, log, step="caption"), endpoint, [f"x: {header} ok", "y", "z"])
     at = server.seen["at"]
     first, second = at[f"x: {header} ok"]
     assert min(second, *at["y"], *at["z"]) - first >= 0.95  # a date has whole seconds: 2 may be 1 and a bit
@@ -120,7 +120,7 @@ def test_a_retry_after_holds_back_everybody(server: Server, log: AnswerLog, head
 def test_a_server_that_wants_to_be_left_alone_for_a_day_ends_the_run(server: Server, log: AnswerLog) -> None:
     endpoint = server.endpoint(most=1)
     with pytest.raises(Outage, match="left alone for 86,400 s: 429"):
-        outcomes(Desk(endpoint, log, step="caption"), endpoint, ["fine", "x: 429/86400", "later"])
+        outcomes(BatchClient(endpoint, log, step="caption"), endpoint, ["fine", "x: 429/86400", "later"])
     assert server.seen["attempts"] == {"fine": 1, "x: 429/86400": 1}
     assert log.get(ask(endpoint, "fine").key) is not None
 
@@ -132,13 +132,13 @@ def test_under_any_mix_of_troubles_every_row_has_one_outcome_and_is_answered_onc
     troubles = ["429", "429/0", "500", "503", "reset", "cut", "half", "error200", "hang"]
     texts = [f"{i}: {' '.join(rng.choices(troubles, k=rng.choice([0, 0, 1, 2])))} ok" for i in range(300)]
     endpoint = server.endpoint(most=64, timeout_s=0.3)
-    first = outcomes(Desk(endpoint, log, step="caption"), endpoint, texts)
-    assert [outcome.text for outcome in first if isinstance(outcome, Answer)] == [f"answer to {t}" for t in texts]
+    first = outcomes(BatchClient(endpoint, log, step="caption"), endpoint, texts)
+    assert [outcome.text for outcome in first if isinstance(outcome, Completion)] == [f"answer to {t}" for t in texts]
     seen = server.seen
     assert seen["answered"] == dict.fromkeys(texts, 1)
     assert seen["most"] <= 64
 
-    again = Desk(endpoint, log, step="caption")
+    again = BatchClient(endpoint, log, step="caption")
     assert outcomes(again, endpoint, texts) == first
     assert server.seen["attempts"] == seen["attempts"]
     assert (again.progress.asked, again.progress.from_log, again.progress.tokens) == (0, 300, 0)
@@ -147,12 +147,12 @@ def test_under_any_mix_of_troubles_every_row_has_one_outcome_and_is_answered_onc
 def test_what_nobody_answers_is_given_up_and_asked_again_by_the_next_run(server: Server, log: AnswerLog) -> None:
     endpoint = server.endpoint(attempts=3)
     texts = ["x: 500 500 reset ok", "y"]
-    lost, fine = outcomes(Desk(endpoint, log, step="caption"), endpoint, texts)
-    assert isinstance(fine, Answer)
+    lost, fine = outcomes(BatchClient(endpoint, log, step="caption"), endpoint, texts)
+    assert isinstance(fine, Completion)
     assert isinstance(lost, Failure)
     assert lost.reason == "unanswered"
     assert "3 attempts" in lost.detail
-    assert all(isinstance(o, Answer) for o in outcomes(Desk(endpoint, log, step="caption"), endpoint, texts))
+    assert all(isinstance(o, Completion) for o in outcomes(BatchClient(endpoint, log, step="caption"), endpoint, texts))
     assert server.seen["attempts"] == {texts[0]: 4, "y": 1}
 
 
@@ -165,7 +165,7 @@ def test_a_wrong_setting_stops_the_run_and_what_was_answered_is_kept(
     texts = ["a", "b", f"x: {status}", *(f"later {i}" for i in range(100))]
     told: list[str] = []
     with pytest.raises(RecipeError, match=f"answered {status}.*TEACHER_KEY") as caught:
-        for text, _ in Desk(endpoint, log, step="caption").answers((t, ask(endpoint, t)) for t in texts):
+        for text, _ in BatchClient(endpoint, log, step="caption").answers((t, ask(endpoint, t)) for t in texts):
             told.append(text)
     assert told == ["a", "b"]
     assert KEY not in str(caught.value)
@@ -179,7 +179,7 @@ def test_a_key_that_is_not_in_the_environment_is_missed_before_anything_is_asked
 ) -> None:
     monkeypatch.delenv("TEACHER_KEY", raising=False)
     with pytest.raises(RecipeError, match="environment variable TEACHER_KEY"):
-        Desk(server.endpoint(key_env="TEACHER_KEY"), log, step="caption")
+        BatchClient(server.endpoint(key_env="TEACHER_KEY"), log, step="caption")
 
 
 def test_the_key_is_sent_and_is_nowhere_else(
@@ -190,11 +190,11 @@ def test_the_key_is_sent_and_is_nowhere_else(
     endpoint = server.endpoint(key_env="TEACHER_KEY", attempts=2)
     shown = [repr(endpoint), endpoint.model_dump_json()]
     with AnswerLog(tmp_path / "answers.db") as log:
-        desk = Desk(endpoint, log, step="caption")
+        client = BatchClient(endpoint, log, step="caption")
         # The server quotes the key in every refusal; the rejected one is written to the log.
-        shown += map(repr, outcomes(desk, endpoint, ["fine", "x: 400", "y: 500", "z: reset"]))
+        shown += map(repr, outcomes(client, endpoint, ["fine", "x: 400", "y: 500", "z: reset"]))
         assert server.get("/last")["headers"]["authorization"] == f"bearer {KEY}"
-        shown += [repr(desk), repr(vars(desk)), caplog.text]
+        shown += [repr(client), repr(vars(client)), caplog.text]
         assert sum("[key]" in text for text in shown) == 2  # or nothing would have been tested
         shown += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*")]
     shown += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*")]
@@ -205,27 +205,27 @@ def test_a_budget_ends_a_run_cleanly_and_a_larger_one_goes_on(server: Server, tm
     endpoint = server.endpoint(most=4, prompt_price=1.0, completion_price=1.0)
     texts = [f"row {i}" for i in range(100)]
     with AnswerLog(tmp_path / "answers.db") as log:
-        outcomes(Desk(endpoint, log, Budget(tokens=600), step="caption"), endpoint, texts[:20])
-        desk = Desk(endpoint, log, Budget(tokens=600), step="distill")
+        outcomes(BatchClient(endpoint, log, Budget(tokens=600), step="caption"), endpoint, texts[:20])
+        client = BatchClient(endpoint, log, Budget(tokens=600), step="distill")
         with pytest.raises(BudgetSpent, match="of 600 tokens"):
-            outcomes(desk, endpoint, texts)
+            outcomes(client, endpoint, texts)
         answered = server.seen["answered"]
         assert 40 <= len(answered) <= 40 + 4  # 15 tokens each, and four may be in flight when the last one is paid
         assert set(log.get_many(ask(endpoint, t).key for t in texts)) == {ask(endpoint, t).key for t in answered}
-        assert desk.progress.dollars == pytest.approx((len(answered) - 20) * 15e-6)
+        assert client.progress.dollars == pytest.approx((len(answered) - 20) * 15e-6)
     with AnswerLog(tmp_path / "answers.db") as log:
         with pytest.raises(BudgetSpent):
-            outcomes(Desk(endpoint, log, Budget(tokens=600), step="distill"), endpoint, texts)
+            outcomes(BatchClient(endpoint, log, Budget(tokens=600), step="distill"), endpoint, texts)
         assert server.seen["answered"] == answered
-        outcomes(Desk(endpoint, log, Budget(tokens=1600), step="distill"), endpoint, texts)
+        outcomes(BatchClient(endpoint, log, Budget(tokens=1600), step="distill"), endpoint, texts)
     assert server.seen["answered"] == dict.fromkeys(texts, 1)
 
 
 def test_a_budget_that_nobody_counts_is_refused(server: Server, log: AnswerLog) -> None:
     endpoint = server.endpoint()
     with pytest.raises(RecipeError, match="no token counts"):
-        outcomes(Desk(endpoint, log, Budget(tokens=600), step="caption"), endpoint, ["x: unpriced"])
-    assert len(outcomes(Desk(endpoint, log, step="caption"), endpoint, ["x: unpriced"])) == 1
+        outcomes(BatchClient(endpoint, log, Budget(tokens=600), step="caption"), endpoint, ["x: unpriced"])
+    assert len(outcomes(BatchClient(endpoint, log, step="caption"), endpoint, ["x: unpriced"])) == 1
     assert server.seen["answered"] == {"x: unpriced": 1}
 
 
@@ -234,28 +234,28 @@ def test_an_outage_stops_the_run_before_it_turns_the_rows_into_failures(server: 
     texts = [*(f"fine {i}" for i in range(10)), *(f"row {i}: 500" for i in range(500))]
     told: list[Outcome | None] = []
     with pytest.raises(Outage, match="the last: 2 attempts; the last: 500"):
-        for _, outcome in Desk(endpoint, log, step="caption").answers((t, ask(endpoint, t)) for t in texts):
+        for _, outcome in BatchClient(endpoint, log, step="caption").answers((t, ask(endpoint, t)) for t in texts):
             told.append(outcome)
-    assert sum(isinstance(outcome, Answer) for outcome in told) == 10
+    assert sum(isinstance(outcome, Completion) for outcome in told) == 10
     assert len(told) <= 10 + 20
     assert len(server.seen["attempts"]) < 10 + 40
 
 
 def test_what_is_rejected_before_anything_was_answered_is_not_kept(server: Server, log: AnswerLog) -> None:
     endpoint = server.endpoint(most=1)
-    (first,) = outcomes(Desk(endpoint, log, step="caption"), endpoint, ["x: 400 ok"])
+    (first,) = outcomes(BatchClient(endpoint, log, step="caption"), endpoint, ["x: 400 ok"])
     assert isinstance(first, Failure)
-    (second,) = outcomes(Desk(endpoint, log, step="caption"), endpoint, ["x: 400 ok"])
-    assert isinstance(second, Answer)
+    (second,) = outcomes(BatchClient(endpoint, log, step="caption"), endpoint, ["x: 400 ok"])
+    assert isinstance(second, Completion)
     with pytest.raises(Outage):
-        outcomes(Desk(endpoint, log, step="caption"), endpoint, [f"{i}: 400" for i in range(100)])
+        outcomes(BatchClient(endpoint, log, step="caption"), endpoint, [f"{i}: 400" for i in range(100)])
 
 
 def test_equal_requests_that_are_under_way_are_asked_once(log: AnswerLog) -> None:
     server = Server(latency_s=0.1)
     try:
         endpoint = server.endpoint(most=2)
-        told = outcomes(Desk(endpoint, log, step="caption"), endpoint, ["a", "b", "a"] * 10)
+        told = outcomes(BatchClient(endpoint, log, step="caption"), endpoint, ["a", "b", "a"] * 10)
         assert len(told) == 30
         assert server.seen["attempts"] == {"a": 1, "b": 1}
     finally:
@@ -272,7 +272,7 @@ def test_a_slow_row_lets_others_pass_but_only_so_many(server: Server, log: Answe
         for latest in pulled:
             yield latest, ask(endpoint, "0: hang ok" if latest == 0 else str(latest))
 
-    answers = Desk(endpoint, log, step="caption").answers(rows())
+    answers = BatchClient(endpoint, log, step="caption").answers(rows())
     next(answers)
     assert 4 < latest <= 2 * WINDOW * 4
     ahead = latest
@@ -285,7 +285,7 @@ def test_a_slow_row_lets_others_pass_but_only_so_many(server: Server, log: Answe
 def test_closing_early_leaves_no_thread_and_no_socket(server: Server, log: AnswerLog) -> None:
     endpoint = server.endpoint()
     before = set(threading.enumerate())
-    answers = Desk(endpoint, log, step="caption").answers(
+    answers = BatchClient(endpoint, log, step="caption").answers(
         (i, ask(endpoint, f"{i}: hang" if i > 3 else "fine")) for i in range(100)
     )
     for _ in range(3):
@@ -311,7 +311,7 @@ def test_rows_that_end_in_an_error_leave_what_was_asked_in_the_log(log: AnswerLo
     try:
         endpoint = server.endpoint(most=2)
         with pytest.raises(DataError, match="row 8 is torn"):
-            list(Desk(endpoint, log, step="caption").answers(rows()))
+            list(BatchClient(endpoint, log, step="caption").answers(rows()))
         assert log.spent().requests == len(server.seen["attempts"]) == 2
     finally:
         server.stop()
@@ -322,19 +322,19 @@ def test_a_picture_that_has_gone_is_named(server: Server, log: AnswerLog, tmp_pa
     gone = Picture(sha256="ab" * 32, width=1, height=1, path=str(tmp_path / "gone.png"))
     request = endpoint.request(Message(role="user", text="?", images=(gone,)))
     with pytest.raises(DataError, match=r"gone\.png"):
-        list(Desk(endpoint, log, step="caption").answers([(0, request)]))
+        list(BatchClient(endpoint, log, step="caption").answers([(0, request)]))
 
 
 CLIENT = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would this
-from firsthand.teacher import AnswerLog, Desk, Endpoint, InFlight, Message
+from firsthand.teacher import AnswerLog, BatchClient, Endpoint, InFlight, Message
 endpoint = Endpoint(base_url=sys.argv[1], model="m", in_flight=InFlight(start=8, max=8))
 with AnswerLog(Path(sys.argv[2])) as log:
     rows = ((i, endpoint.request(Message(role="user", text=f"row {i}"))) for i in range(int(sys.argv[3])))
     print("asking", flush=True)
-    for i, outcome in Desk(endpoint, log, step="caption").answers(rows):
+    for i, outcome in BatchClient(endpoint, log, step="caption").answers(rows):
         print(i, outcome.text, flush=True)
 """
 

@@ -5,12 +5,12 @@ problems.jsonl, replies.jsonl -> verdicts.jsonl, one line per reply in the order
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from firsthand.audit.files import ReplyRow, count_replies, read_problems, read_replies
+from firsthand.batched import batched
 from firsthand.errors import DataError
 from firsthand.records import Example, Status, Verdict
 from firsthand.reward import Reward, Router
@@ -67,10 +67,10 @@ def audit(
     tallies: dict[str, Tally] = {}
     part = out.with_name(out.name + ".part")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with router_of(reward, workers, deadline_s) as router, part.open("w", encoding="ascii") as lines:
+    with router_of(reward, workers, deadline_s, folder=out.parent) as router, part.open("w", encoding="ascii") as lines:
         _check_golds(problems, [(row.place, row.example) for row in examples.values()], router)
         done = 0
-        for batch in _batches(read_replies(replies)):
+        for batch in batched(read_replies(replies), BATCH):
             golds = [examples[row.key].example for row in batch]
             for row, gold, verdict in zip(batch, golds, _verdicts(router, batch, golds), strict=True):
                 tallies.setdefault(gold.answer.kind, Tally()).add(verdict)
@@ -90,7 +90,8 @@ def calibration(problems: Path, out: Path, reward: Reward) -> Calibration:
         raise DataError("expected a scorer to calibrate, got `open` without one; set open.scorer")
     examples = [row.example for row in read_problems(problems).values()]
     try:
-        found = calibrate(scorer_of(reward.open), examples)
+        with scorer_of(reward.open, out.parent) as scorer:
+            found = calibrate(scorer, examples)
     except (ScoringFailed, DeadlineExceeded) as error:
         raise DataError(f"{problems}: expected a score for every reference, got: {error}") from error
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -134,8 +135,3 @@ def _verdicts(router: Router, batch: Sequence[ReplyRow], golds: Sequence[Example
 def _line(row: ReplyRow, verdict: Verdict) -> dict[str, object]:
     shown = {"score": verdict.score, "status": str(verdict.status), "parsed": verdict.parsed, "why": verdict.why}
     return {"id": row.id, **shown}
-
-
-def _batches(rows: Iterator[ReplyRow]) -> Iterator[list[ReplyRow]]:
-    while batch := list(islice(rows, BATCH)):
-        yield batch

@@ -42,7 +42,7 @@ def evaluate_folder(
     name = name or name_of(model)
     if isinstance(model, Path):
         model_config(model)
-    with router_of(reward) as router:
+    with router_of(reward, folder=root) as router:
         router.check(examples)
     recipe = {
         "name": name,
@@ -87,7 +87,7 @@ def evaluate(
     """
     said = settings(data, protocol, reward)
     journal = run.folder / f"replies-{content_id(said)}.jsonl"
-    with router_of(reward) as router, respondents(model, protocol, run.folder) as respondent:
+    with router_of(reward, folder=run.folder.parent) as router, respondents(model, protocol, run.folder) as respondent:
         router.check(examples)
         scores = score_all(examples, respondent, router.judge_many, protocol, journal, on_progress)
     run.keep_pictures(picture for example in examples for picture in example.images)

@@ -15,7 +15,7 @@ from firsthand.records import Example, Reply, StopReason, Verdict, content_id
 from firsthand.records import Status as VerdictStatus
 from firsthand.rollout import LocalSampler, Sampler, Sampling
 from firsthand.run import folder_id
-from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Message, Outage, Outcome, Request
+from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Message, Outage, Outcome, Request, open_log
 
 SPARE_TOKENS = 8192
 """Of a prompt beside its pictures, where a protocol bounds those."""
@@ -74,7 +74,7 @@ class Remote:
         asked_for = [(i, request) for i, e in enumerate(examples) for request in self._requests(e, drawing)]
         found: list[list[Answered]] = [[] for _ in examples]
         silent = 0
-        for i, outcome in Desk(self._endpoint, self._log, step="replies").answers(asked_for):
+        for i, outcome in BatchClient(self._endpoint, self._log, step="replies").answers(asked_for):
             assert outcome is not None
             silent += isinstance(outcome, Failure) and outcome.reason == "unanswered"
             found[i].append(answered(outcome))
@@ -110,7 +110,7 @@ def respondents(model: Path | Endpoint, drawing: Drawing, folder: Path) -> Itera
     if isinstance(model, Path):
         yield lambda: Local.load(model, drawing)
         return
-    with AnswerLog(folder / "server.sqlite") as log:
+    with open_log(folder) as log:
         yield lambda: Remote(model, log)
 
 

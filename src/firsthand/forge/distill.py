@@ -9,7 +9,7 @@ from firsthand.forge.step import Asked, Decision, Dropped, Kept, dropped_by, not
 from firsthand.forge.teaching import Voice
 from firsthand.forge.templates import Prompt
 from firsthand.records import Example, Trace
-from firsthand.teacher import Answer, Failure, Outcome
+from firsthand.teacher import Completion, Failure, Outcome
 
 STYLE = "distilled"
 """The style of a forged demonstration."""
@@ -84,13 +84,13 @@ class Distill:
 def _own(example: Example) -> Decision:
     """A row that brings its demonstration: thinking and answer are told apart as in a reasoner's reply."""
     text = example.traces[0].text if example.traces else ""
-    thinking, answer = thought_and_answer(Answer(text=text.replace("<think>", "").replace("</think>", "")))
+    thinking, answer = thought_and_answer(Completion(text=text.replace("<think>", "").replace("</think>", "")))
     if not thinking or not answer:
         return Dropped(example, "no_answer" if thinking else "no_thinking", "the row brings no whole demonstration")
     return Kept(noted(with_trace(example, thinking, answer), answer=answer, distilled_by="the source"))
 
 
-def thought_and_answer(reply: Answer) -> tuple[str, str]:
+def thought_and_answer(reply: Completion) -> tuple[str, str]:
     """The thinking of a reply and its final answer, either empty where there is none.
 
     A model that thinks aloud has its thinking in front of the answer block. One that thinks apart and forgets the tags

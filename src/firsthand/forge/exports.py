@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from firsthand.batched import batched
 from firsthand.data import load_examples
 from firsthand.data.vlaa import write_vlaa
 from firsthand.forge.config import View
-from firsthand.forge.intake import batches
 from firsthand.records import IMAGE_MARK, Example
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
@@ -58,7 +58,7 @@ def _rows(folder: Path) -> Iterator[Example]:
 def _write_trl(examples: Iterable[Example], folder: Path, part: str) -> None:
     folder.mkdir(parents=True)
     with pa.parquet.ParquetWriter(folder / "part-00000.parquet", _TRL) as writer:
-        for batch in batches(examples, 200):
+        for batch in batched(examples, 200):
             writer.write_table(pa.Table.from_pylist([_trl_row(e, part) for e in batch], schema=_TRL))
 
 

@@ -1,10 +1,8 @@
 """What enters the forge: rows of every source in turn, pictures kept by content beside the work."""
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from firsthand.data.stream import Refused, stream_rows
 from firsthand.forge.collect import look, written
@@ -12,8 +10,6 @@ from firsthand.forge.config import AnySource, WorldsSource
 from firsthand.forge.step import noted
 from firsthand.records import Example, Picture
 from firsthand.worlds import generate
-
-Item = TypeVar("Item")
 
 WORLD_ROWS = 256
 """Rows of a world that are rendered at a time."""
@@ -36,13 +32,6 @@ def prepared(row: Example | Refused, pictures: Path) -> Example | Refused:
 def prepared_part(part: Sequence[Example | Refused], pictures: Path) -> list[Example | Refused]:
     """A part of rows, prepared."""
     return [prepared(row, pictures) for row in part]
-
-
-def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most `size` items, in order."""
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
 
 
 def _rendered(source: WorldsSource) -> Iterator[Example]:

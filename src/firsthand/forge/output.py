@@ -19,12 +19,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from firsthand.batched import batched
 from firsthand.data import write_examples
 from firsthand.data.stream import Refused
 from firsthand.files import write_atomically
 from firsthand.forge.card import card
 from firsthand.forge.config import ForgeConfig
-from firsthand.forge.intake import batches
 from firsthand.forge.shards import Parts, flat
 from firsthand.forge.step import STEP_NAMES, Dropped, notes, source_of
 from firsthand.records import Example
@@ -91,7 +91,7 @@ def _write_shards(examples: Iterable[Example], part: str, folder: Path) -> Count
     counts: Counter[str] = Counter()
     number = 0
     chosen = (_published(example) for example in examples if notes(example)["part"] == part)
-    for number, shard in enumerate(batches(chosen, SHARD), start=1):
+    for number, shard in enumerate(batched(chosen, SHARD), start=1):
         write_examples(shard, folder / f"part-{number - 1:05d}.parquet")
         counts.update(map(source_of, shard))
     if number == 0:  # a part without rows still opens, and says so
@@ -109,7 +109,7 @@ def _write_dropped(found: Mapping[str, Parts], folder: Path) -> None:
     folder.mkdir(parents=True)
     for step in STEP_NAMES:
         with pa.parquet.ParquetWriter(folder / f"{step}.parquet", _DROPPED) as writer:
-            for batch in batches((_cells(step, dropped) for dropped in found[step].dropped()), 200):
+            for batch in batched((_cells(step, dropped) for dropped in found[step].dropped()), 200):
                 writer.write_table(pa.Table.from_pylist(batch, schema=_DROPPED))
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from firsthand.batched import batched
 from firsthand.data.source import Source
 from firsthand.data.stream import Refused
 from firsthand.errors import FirsthandError, RecipeError
@@ -26,7 +27,7 @@ from firsthand.forge.collect import Collect, refused
 from firsthand.forge.config import ASKING, ForgeConfig, Scenes
 from firsthand.forge.distill import Distill
 from firsthand.forge.engine import Engine, mapped
-from firsthand.forge.intake import batches, prepared_part, rows
+from firsthand.forge.intake import prepared_part, rows
 from firsthand.forge.rewrite import Rewrite
 from firsthand.forge.scenes import MODEL, SceneTeacher
 from firsthand.forge.shards import Parts, flat
@@ -36,7 +37,7 @@ from firsthand.forge.teaching import Voice
 from firsthand.forge.verify import Verify
 from firsthand.records import Example, content_id
 from firsthand.reward import Router
-from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Progress
+from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Progress
 from firsthand.teacher.batch_files import write_batch
 
 PART = 500
@@ -129,17 +130,17 @@ class Forge:
         teacher = self._teacher(step.name)
         if self.batch_out is not None and isinstance(teacher, Endpoint) and before is not None:
             self._write_batch(step, before.kept(first), log)
-        desk = Desk(teacher, log, self.config.budget, step=step.name)
+        client = BatchClient(teacher, log, self.config.budget, step=step.name)
 
         total = None if before is None else before.rows
 
         def report(decided: int) -> None:
-            self.on_report(Report(step.name, done + decided, total, desk.progress))
+            self.on_report(Report(step.name, done + decided, total, client.progress))
 
         report(0)
         failures: list[str] = []
         given = self._rows(first) if before is None else before.kept(first)
-        for number, decided in enumerate(self._decided(step, desk, teacher, given, failures, report), start=first):
+        for number, decided in enumerate(self._decided(step, client, teacher, given, failures, report), start=first):
             if not failures:  # parts from the first failure on are made again: their answers are in the log
                 parts.write(number, decided)
             done, kept = done + len(decided), kept + _kept(decided)
@@ -155,7 +156,7 @@ class Forge:
     def _decided(
         self,
         step: Step,
-        desk: Desk,
+        client: BatchClient,
         teacher: Endpoint | SceneTeacher,
         given: Iterable[Sequence[Example | Refused]],
         failures: list[str],
@@ -165,7 +166,7 @@ class Forge:
         scenes = teacher if isinstance(teacher, SceneTeacher) else None
         decided: list[Decision] = []
         told = time.monotonic()
-        for asked, outcome in desk.answers(_pairs(step, given, scenes)):
+        for asked, outcome in client.answers(_pairs(step, given, scenes)):
             if time.monotonic() - told > EVERY_S:  # a part may take an hour
                 told = time.monotonic()
                 report(len(decided))
@@ -194,7 +195,7 @@ class Forge:
 
     def _rows(self, first: int) -> Iterator[list[Example | Refused]]:
         """The sources' rows in parts, from part `first` on; those before it are read, but not looked at."""
-        parts = itertools.islice(batches(rows(self.config.sources), PART), first, None)
+        parts = itertools.islice(batched(rows(self.config.sources), PART), first, None)
         return mapped(self.engine, partial(prepared_part, pictures=self.work / "pictures"), parts)
 
     def _steps(self, router: Router) -> Iterable[Step]:

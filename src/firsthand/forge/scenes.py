@@ -13,7 +13,7 @@ from firsthand.answers.stated import CLOSE, OPEN
 from firsthand.forge.distill import STYLE
 from firsthand.forge.step import Asked, notes
 from firsthand.records import Digit, Example
-from firsthand.teacher import Answer, Failure, Outcome, Request
+from firsthand.teacher import Completion, Failure, Outcome, Request
 
 MODEL = "scenes"
 REFUSES, NO_ANSWER, WRONG, GIVES_AWAY, DRIFTS = 0.01, 0.02, 0.15, 0.4, 0.05
@@ -49,7 +49,7 @@ class SceneTeacher:
         said = {"caption": _caption, "distill": _trace, "rewrite": _rewritten, "verify": _judged}[self._step]
         answer = said(example, text, rng)
         counts = {"prompt_tokens": len(text.split()), "completion_tokens": len(answer.split())}
-        return Answer(text=answer, model=MODEL, **counts)
+        return Completion(text=answer, model=MODEL, **counts)
 
 
 def _caption(example: Example, text: str, rng: random.Random) -> str:

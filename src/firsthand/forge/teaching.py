@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from firsthand.forge.templates import Prompt
-from firsthand.records import Picture, content_id
+from firsthand.records import Picture
 from firsthand.teacher import Message, Request
 
 
@@ -37,11 +37,3 @@ class Voice:
             "extra": dict(self.extra),
             "prompt": prompt.id,
         }
-
-
-def delimiter(*parts: str) -> str:
-    """A word that stands around quoted data, and that the data cannot hold: a hash of it.
-
-    Not random, so that the same row makes the same request and is not asked twice.
-    """
-    return content_id("delimiter", *parts)

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from firsthand.answers.stated import CLOSE, OPEN
 from firsthand.forge.step import Asked, Decision, Dropped, Kept, dropped_by, noted, notes
-from firsthand.forge.teaching import Voice, delimiter
+from firsthand.forge.teaching import Voice
 from firsthand.forge.templates import Prompt
 from firsthand.records import Example, OpenEnded, Record, Status, Verdict
 from firsthand.reward import Router
-from firsthand.teacher import Failure, Outcome
+from firsthand.teacher import Failure, Outcome, delimiter
 
 LONGEST = 2_000
 """Characters of an answer that a judge is shown (ours): a longer one is no answer, and could drown the instruction."""

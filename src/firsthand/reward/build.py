@@ -1,28 +1,52 @@
 """From a recipe's words to a router, with the scorer that its open-ended answers need."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from firsthand.reward import Reward, Router
-from firsthand.reward.endpoint import ChatEndpoint, ScoreService
 from firsthand.reward.judge import Judge
-from firsthand.reward.open_ended import OpenVerifier, Scorer, Scoring, WordOverlap
+from firsthand.reward.open_ended import OpenEndedScoring, OpenVerifier, Scorer, WordOverlap
+from firsthand.reward.score_service import ScoreService
+from firsthand.teacher import Endpoint, SyncClient, open_log
+
+_JUDGE_ATTEMPTS = 4
+"""At a request of a judge, within its deadline (ours)."""
 
 
-def router_of(reward: Reward, workers: int = 1, deadline_s: float = 5.0) -> Router:
-    """The router that a recipe asks for. Raises RecipeError when its scorer cannot be had."""
-    verifier = None if reward.open is None else OpenVerifier(scorer_of(reward.open), reward.open.beta)
-    return Router(workers, deadline_s, box=reward.box, open_ended=verifier, function=reward.function)
+@contextmanager
+def router_of(
+    reward: Reward, workers: int = 1, deadline_s: float = 5.0, *, folder: Path | None = None
+) -> Iterator[Router]:
+    """The router that a recipe asks for; what a judge says is kept in the log of `folder`, for the next run too.
+
+    Raises RecipeError when its scorer cannot be had.
+    """
+    with ExitStack() as stack:
+        verifier = None
+        if reward.open is not None:
+            verifier = OpenVerifier(stack.enter_context(scorer_of(reward.open, folder)), reward.open.beta)
+        yield stack.enter_context(
+            Router(workers, deadline_s, box=reward.box, open_ended=verifier, function=reward.function)
+        )
 
 
-def scorer_of(scoring: Scoring) -> Scorer:
-    """The scorer of a recipe. Raises RecipeError when its URL or its model is not usable."""
+@contextmanager
+def scorer_of(scoring: OpenEndedScoring, folder: Path | None = None) -> Iterator[Scorer]:
+    """The scorer of a recipe. Raises RecipeError when the key of its server or its model cannot be had."""
+    url, model, deadline_s = str(scoring.url), str(scoring.model), scoring.deadline_s
     if scoring.scorer == "judge":
-        endpoint = ChatEndpoint(str(scoring.url), str(scoring.model), deadline_s=scoring.deadline_s)
-        return Judge(endpoint, str(scoring.model))
-    if scoring.scorer == "service":
-        return ScoreService(str(scoring.url), deadline_s=scoring.deadline_s)
-    if scoring.scorer == "overlap":
-        return WordOverlap()
-    from firsthand.reward.reward_model import RewardModel
+        endpoint = Endpoint(
+            base_url=url, model=model, key_env=scoring.key_env, timeout_s=deadline_s, attempts=_JUDGE_ATTEMPTS
+        )
+        with open_log(folder) as log, SyncClient(endpoint, log, step=f"judge {model}", deadline_s=deadline_s) as client:
+            yield Judge(client, model)
+    elif scoring.scorer == "service":
+        with ScoreService(url, deadline_s=deadline_s) as service:
+            yield service
+    elif scoring.scorer == "overlap":
+        yield WordOverlap()
+    else:
+        from firsthand.reward.reward_model import RewardModel
 
-    return RewardModel(Path(str(scoring.model)))
+        yield RewardModel(Path(model))

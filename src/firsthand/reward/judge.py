@@ -1,18 +1,18 @@
 """A model as judge: it sees the answer as quoted data, and must return a verdict of one exact form.
 
-An answer is untrusted text, and may address the judge. It stands between two lines that hold a random word which nobody
-could know when the answer was written; the judge must return that word with its score. What is not exactly such a
+An answer is untrusted text, and may address the judge. It stands between two lines that hold a word which it cannot
+hold itself, for the word is a hash of it; the judge must return that word with its score. What is not exactly such a
 verdict is `failed`: not 1, and not 0.
 """
 
 import json
 import math
-import secrets
 from typing import final
 
 from firsthand.errors import excerpt
 from firsthand.reward.open_ended import Context, ScoringFailed
-from firsthand.teacher import Message, Teacher
+from firsthand.teacher import Failure, Message, Request, Teacher, delimiter
+from firsthand.workers.pool import DeadlineExceeded
 
 BEST = 10
 """The highest score that a judge may give."""
@@ -28,22 +28,36 @@ Reply with one JSON object and nothing else: {{"word": "{word}", "score": <numbe
 
 @final
 class Judge:
-    """A scorer that asks a chat model (`teacher`), such as a `ChatEndpoint`."""
+    """A scorer that asks a chat model for a grade."""
 
     def __init__(self, teacher: Teacher, model: str) -> None:
-        """`model` names the model and its settings."""
-        self._teacher = teacher
+        """`model` is the name of the model that `teacher` asks."""
+        self._teacher, self._model = teacher, model
         self.identity = f"judge: {model}, 0 to {BEST}"
 
     def score(self, context: Context, answer: str) -> float:
-        """The judge's grade. Raises ScoringFailed when the judge returns anything but a verdict."""
-        word = secrets.token_hex(8)
-        quoted = f"Question: {context.question}\n\n[{word}]\n{shown_whole(answer)}\n[{word}]"
-        messages = (
-            Message(role="system", text=INSTRUCTION.format(word=word, best=BEST)),
-            Message(role="user", text=quoted, images=context.images),
-        )
-        return read_grade(self._teacher.reply(messages), word)
+        """The judge's grade. Raises ScoringFailed when there is no verdict, DeadlineExceeded when it is late."""
+        word, request = grading(self._model, context, answer)
+        try:
+            outcome = self._teacher.answer(request)
+        except TimeoutError as error:
+            raise DeadlineExceeded(str(error)) from error
+        if isinstance(outcome, Failure):
+            raise ScoringFailed(f"the judge gave no answer: {outcome.reason}, {excerpt(outcome.detail)}")
+        return read_grade(outcome.text, word)
+
+
+def grading(model: str, context: Context, answer: str) -> tuple[str, Request]:
+    """The request for an answer's grade, at temperature 0, and the word that its verdict must hold."""
+    question, answer = whole(context.question), whole(answer)
+    word = delimiter(answer, question)
+    quoted = f"Question: {question}\n\n[{word}]\n{answer}\n[{word}]"
+    messages = (
+        Message(role="system", text=INSTRUCTION.format(word=word, best=BEST)),
+        Message(role="user", text=quoted, images=context.images),
+    )
+    # A judge writes as long as its server lets it: some think first.
+    return word, Request(model=model, messages=messages, seed=0, as_json=True, extra={"max_tokens": None})
 
 
 def read_grade(text: str, word: str) -> float:
@@ -64,6 +78,6 @@ def read_grade(text: str, word: str) -> float:
     return float(score)
 
 
-def shown_whole(text: str) -> str:
+def whole(text: str) -> str:
     """Untrusted text as JSON can carry it: lone surrogates become escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, final
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from firsthand.errors import DataError, excerpt
 from firsthand.records import Example, OpenEnded, Picture, Record, Status, Verdict
 from firsthand.reward.verdicts import failed
+from firsthand.teacher.endpoint import whole_url
 from firsthand.workers.pool import DeadlineExceeded
 
 REMEMBERED = 10_000
@@ -77,7 +78,7 @@ class WordOverlap:
         return 2 * both / (said.total() + seen.total()) if both else 0.0
 
 
-class Scoring(Record):
+class OpenEndedScoring(Record):
     """How open-ended answers are scored, as a recipe says it."""
 
     scorer: Literal["overlap", "judge", "service", "model"] = "overlap"
@@ -85,19 +86,28 @@ class Scoring(Record):
     `model`: a Hugging Face reward model in the folder `model`."""
     url: str | None = None
     model: str | None = None
+    key_env: str | None = Field(default=None, exclude=True)
+    """The name of the environment variable that holds the judge's key. It is no part of a run's identity."""
     beta: float = Field(default=0.2, gt=0)
     """Fits the scorer's scale; `firsthand reward --calibrate` finds it. 0.2 is ScoreRS's."""
     deadline_s: float = Field(default=60.0, gt=0)
     """Of one request."""
 
+    @field_validator("url")
+    @classmethod
+    def _whole(cls, url: str | None) -> str | None:
+        return None if url is None else whole_url(url)
+
     @model_validator(mode="after")
-    def _complete(self) -> "Scoring":
+    def _complete(self) -> "OpenEndedScoring":
         needs = {"overlap": (), "judge": ("url", "model"), "service": ("url",), "model": ("model",)}[self.scorer]
         given = [name for name in ("url", "model") if getattr(self, name) is not None]
         if set(given) != set(needs):
             raise ValueError(
                 f"scorer {self.scorer} takes {' and '.join(needs) or 'neither url nor model'}, got {given}"
             )
+        if self.key_env is not None and self.scorer != "judge":
+            raise ValueError(f"scorer {self.scorer} takes no key_env; leave it out, or ask a judge")
         return self
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from firsthand.records import Record, Reply, StopReason, Verdict
 from firsthand.reward.box import BoxScore
-from firsthand.reward.open_ended import Scoring
+from firsthand.reward.open_ended import OpenEndedScoring
 
 _FORMAT = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
 
@@ -24,7 +24,7 @@ class Reward(Record):
     """Share of `max_new_tokens` over which a long reply's reward falls by up to 1 (DAPO, arXiv:2503.14476, eq. 13)."""
     box: BoxScore = "iou"
     """A box earns its raw IoU (VLAA-Thinking), or ScoreRS's steps; several boxes take the mean."""
-    open: Scoring | None = None
+    open: OpenEndedScoring | None = None
     """How open-ended answers are scored; None refuses data that has some."""
     function: str | None = None
     """A function of your own, `module:function`, that scores every reply in place of the verifiers."""

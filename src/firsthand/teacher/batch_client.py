@@ -1,21 +1,17 @@
 """Many requests to one teacher: in order, in flat memory, and nothing asked twice."""
 
-import asyncio
-import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, wait
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar, final
+from typing import NamedTuple, TypeVar, final
 
-from firsthand.errors import FirsthandError, RecipeError
+from firsthand.batched import batched
+from firsthand.errors import FirsthandError
 from firsthand.teacher.budget import Budget
+from firsthand.teacher.client import AsyncClient, ClientThread
 from firsthand.teacher.endpoint import Endpoint
-from firsthand.teacher.log import AnswerLog, batched
-from firsthand.teacher.types import Outcome, Request, Scribe
-
-if TYPE_CHECKING:
-    from firsthand.teacher.http import Client
+from firsthand.teacher.log import AnswerLog
+from firsthand.teacher.types import Outcome, Request, Teacher
 
 T = TypeVar("T")
 _Pending = Future[Outcome] | Outcome | None
@@ -27,7 +23,7 @@ WINDOW = 4
 
 
 class Progress(NamedTuple):
-    """What a desk has done so far, in this run."""
+    """What a client has done so far, in this run."""
 
     asked: int = 0
     from_log: int = 0
@@ -38,30 +34,27 @@ class Progress(NamedTuple):
 
 
 @final
-class Desk:
+class BatchClient:
     """Asks a teacher many things at once, and keeps every answer in a log."""
 
-    def __init__(self, teacher: Endpoint | Scribe, log: AnswerLog, budget: Budget | None = None, *, step: str) -> None:
+    def __init__(self, teacher: Endpoint | Teacher, log: AnswerLog, budget: Budget | None = None, *, step: str) -> None:
         """`step` is the name under which the log counts what was spent.
 
-        Raises RecipeError when the budget cannot be kept with this endpoint, its key is not in the environment, or the
-        package that speaks HTTP is not installed.
+        Raises RecipeError when the budget cannot be kept with this endpoint, or its key is not in the environment.
         """
         self._teacher, self._log, self._budget, self._step = teacher, log, budget or Budget(), step
         self._asked = self._from_log = 0
         self._before = log.spent(step)
-        self._line: _Line | None = None
+        self._thread: ClientThread | None = None
         self._retried = 0
         if isinstance(teacher, Endpoint):
             self._budget.fits(teacher)
             teacher.key()
-            if find_spec("aiohttp") is None:
-                raise RecipeError("asking a teacher over HTTP needs aiohttp; pip install 'firsthand[forge]'")
 
     @property
     def progress(self) -> Progress:
         """How far it is; any thread may ask."""
-        spent, client = self._log.spent(self._step), self._line.client if self._line else None
+        spent, client = self._log.spent(self._step), self._thread.client if self._thread else None
         return Progress(
             asked=self._asked,
             from_log=self._from_log,
@@ -82,14 +75,14 @@ class Desk:
         return self._in_process(self._teacher, pairs)
 
     def _in_process(
-        self, scribe: Scribe, pairs: Iterable[tuple[T, Request | None]]
+        self, teacher: Teacher, pairs: Iterable[tuple[T, Request | None]]
     ) -> Generator[tuple[T, Outcome | None], None, None]:
         for chunk in batched(pairs, CHUNK):
             known = self._look_up([request.key for _, request in chunk if request is not None])
             written = []
             for _, request in chunk:
                 if request is not None and request.key not in known:
-                    outcome = known[request.key] = scribe.answer(request)
+                    outcome = known[request.key] = teacher.answer(request)
                     written.append(self._log.put(request.key, outcome, step=self._step))
                     self._asked += 1
             for durable in written:
@@ -99,15 +92,13 @@ class Desk:
     def _over_http(
         self, endpoint: Endpoint, pairs: Iterable[tuple[T, Request | None]]
     ) -> Generator[tuple[T, Outcome | None], None, None]:
-        from firsthand.teacher.http import Client
-
         window: deque[tuple[T, _Pending]] = deque()
         longest = WINDOW * endpoint.in_flight.max
-        with _Line(Client(endpoint, self._log, self._budget, self._step)) as line:
-            self._line = line
+        with ClientThread(AsyncClient(endpoint, self._log, self._budget, self._step)) as thread:
+            self._thread = thread
             try:
                 for chunk in batched(pairs, min(CHUNK, longest)):
-                    window.extend(zip((tag for tag, _ in chunk), self._begin(line, chunk), strict=True))
+                    window.extend(zip((tag for tag, _ in chunk), self._begin(thread, chunk), strict=True))
                     while window and (len(window) > longest or _is_settled(window[0][1])):
                         tag, pending = window.popleft()
                         yield tag, _settled(pending)
@@ -115,17 +106,17 @@ class Desk:
                     tag, pending = window.popleft()
                     yield tag, _settled(pending)
             except FirsthandError as error:
-                line.stop(error)
+                thread.stop(error)
                 wait([pending for _, pending in window if isinstance(pending, Future)])
                 raise
             finally:
-                self._line, self._retried = None, self._retried + line.client.retried
+                self._thread, self._retried = None, self._retried + thread.client.retried
 
-    def _begin(self, line: "_Line", chunk: Sequence[tuple[T, Request | None]]) -> "list[_Pending]":
+    def _begin(self, thread: ClientThread, chunk: Sequence[tuple[T, Request | None]]) -> list[_Pending]:
         """What the chunk's rows wait for: what is known, under way, or asked now."""
         keys = [request.key for _, request in chunk if request is not None]
         # Looked at before the log: what arrives between the two is found in the log, and nothing is missed.
-        waited_for = {key: pending for key in keys if (pending := line.under_way.get(key)) is not None}
+        waited_for = {key: pending for key in keys if (pending := thread.under_way.get(key)) is not None}
         known = self._look_up([key for key in keys if key not in waited_for])
         result: list[_Pending] = []
         for _, request in chunk:
@@ -135,7 +126,7 @@ class Desk:
                 result.append(known[request.key])
             else:
                 if request.key not in waited_for:
-                    waited_for[request.key] = line.ask(request)
+                    waited_for[request.key] = thread.ask(request)
                     self._asked += 1
                 result.append(waited_for[request.key])
         return result
@@ -144,46 +135,6 @@ class Desk:
         known = self._log.get_many(dict.fromkeys(keys))
         self._from_log += sum(key in known for key in keys)
         return known
-
-
-@final
-class _Line:
-    """An event loop in a thread of its own, with a client in it. A context manager."""
-
-    def __init__(self, client: "Client") -> None:
-        self.client = client
-        self.under_way: dict[str, Future[Outcome]] = {}
-
-    def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="teacher", daemon=True)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.client.open(), self._loop).result()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def ask(self, request: Request) -> Future[Outcome]:
-        """Ask, and remember it for as long as it is under way."""
-        key, pending = request.key, asyncio.run_coroutine_threadsafe(self.client.ask(request), self._loop)
-        self.under_way[key] = pending
-        pending.add_done_callback(lambda _: self.under_way.pop(key))  # holds the key alone: a request has pictures
-        return pending
-
-    def stop(self, error: FirsthandError) -> None:
-        """Let nothing start any more; what is in flight may end."""
-        self._loop.call_soon_threadsafe(self.client.stop, error)
-
-    async def _hang_up(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self.client.close()
 
 
 def _is_settled(pending: _Pending) -> bool:

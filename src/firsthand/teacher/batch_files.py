@@ -10,10 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from firsthand.batched import batched
 from firsthand.errors import DataError, excerpt
 from firsthand.teacher.completion import SETTING, Garbled, is_transient, read_completion, read_json, rejection
 from firsthand.teacher.endpoint import Endpoint, body
-from firsthand.teacher.log import AnswerLog, batched
+from firsthand.teacher.log import AnswerLog
 from firsthand.teacher.types import Failure, Outcome, Request
 
 MOST_LINES = 50_000

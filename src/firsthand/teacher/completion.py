@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, ValidationError
 
 from firsthand.errors import excerpt
-from firsthand.teacher.types import Answer, Failure, Outcome, Reason
+from firsthand.teacher.types import Completion, Failure, FailureReason, Outcome
 
 TRANSIENT = {408, 409, 425, 429}
 """These pass, and all from 500 on do."""
@@ -45,7 +45,7 @@ class _Usage(BaseModel):
     completion_tokens: NonNegativeInt | None = None
 
 
-class _Completion(BaseModel):
+class _Body(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1)]
     usage: _Usage | None = None
     model: Text | None = None
@@ -55,7 +55,7 @@ def read_completion(raw: bytes) -> Outcome:
     """The outcome that a response's body holds. Raises Garbled when it is no chat completion."""
     content = read_json(raw)
     try:
-        completion = _Completion.model_validate(content)
+        completion = _Body.model_validate(content)
     except ValidationError as error:
         raise Garbled(f"expected a chat completion, got {excerpt(raw)}") from error
     choice, usage = completion.choices[0], completion.usage or _Usage()
@@ -65,7 +65,7 @@ def read_completion(raw: bytes) -> Outcome:
         reason, detail = trouble
         cut = _together(thinking, text) if reason == "truncated" else ""
         return Failure(reason=reason, detail=detail, text=cut, **usage.model_dump())
-    return Answer(text=text, thinking=thinking, model=completion.model or "", **usage.model_dump())
+    return Completion(text=text, thinking=thinking, model=completion.model or "", **usage.model_dump())
 
 
 def is_transient(status: int) -> bool:
@@ -106,7 +106,7 @@ def _together(thinking: str, text: str) -> str:
     return f"<think>{thinking}{'</think>' if text else ''}{text}" if thinking else text
 
 
-def _trouble(choice: _Choice, text: str) -> tuple[Reason, str] | None:
+def _trouble(choice: _Choice, text: str) -> tuple[FailureReason, str] | None:
     if choice.message.refusal:
         return "refused", excerpt(choice.message.refusal.encode())
     if choice.finish_reason == "content_filter":

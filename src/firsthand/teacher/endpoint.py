@@ -57,14 +57,7 @@ class Endpoint(Record):
     @field_validator("base_url")
     @classmethod
     def _complete(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"expected a URL such as http://localhost:8000/v1, got {url!r}; write it in full")
-        if parts.query or parts.fragment or parts.username is not None:
-            raise ValueError(
-                "expected a URL without user, password, query and fragment; put the key where key_env says"
-            )
-        return url.rstrip("/")
+        return whole_url(url).rstrip("/")
 
     @model_validator(mode="after")
     def _both_prices(self) -> "Endpoint":
@@ -105,6 +98,16 @@ class Endpoint(Record):
         """What an outcome has cost; 0 where there are no prices or no token counts."""
         prompt, completion = outcome.prompt_tokens or 0, outcome.completion_tokens or 0
         return (prompt * (self.prompt_price or 0.0) + completion * (self.completion_price or 0.0)) / 1e6
+
+
+def whole_url(url: str) -> str:
+    """The URL. Raises ValueError unless it is http(s) with a host, and without user, password, query and fragment."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"expected a URL such as http://localhost:8000/v1, got {url!r}; write it in full")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("expected a URL without user, password, query and fragment; put the key where key_env says")
+    return url
 
 
 def body(request: Request) -> dict[str, Any]:

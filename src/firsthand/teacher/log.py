@@ -5,20 +5,20 @@ time shares one transaction, and so one fsync.
 """
 
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from itertools import islice
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple, Self, TypeVar, final
+from typing import NamedTuple, Self, final
 
 from pydantic import TypeAdapter
 
+from firsthand.batched import batched
 from firsthand.errors import DataError
-from firsthand.teacher.types import Answer, Failure, Outcome
-
-T = TypeVar("T")
+from firsthand.teacher.types import Completion, Failure, Outcome
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, step TEXT NOT NULL, outcome TEXT NOT NULL);
@@ -37,7 +37,7 @@ AT_ONCE = 500
 PATIENCE_S = 60.0
 """How long to wait while another process writes to the file."""
 
-_OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Answer | Failure)
+_OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Completion | Failure)
 
 
 class Spent(NamedTuple):
@@ -70,6 +70,10 @@ class _Entry(NamedTuple):
     outcome: str
     cost: Spent
     durable: "Future[None]"
+
+
+_EARLIER_NAMES = ("judge.sqlite", "server.sqlite")
+"""Of the log of a folder, in versions up to 0.1: what a judge said, and an evaluated model's replies."""
 
 
 @final
@@ -124,7 +128,7 @@ class AnswerLog:
             return durable
         durable.set_running_or_notify_cancel()  # whoever waits may give up, but the writer will set a result
         cost = Spent(1, outcome.prompt_tokens or 0, outcome.completion_tokens or 0, dollars)
-        model = outcome.model if isinstance(outcome, Answer) else ""
+        model = outcome.model if isinstance(outcome, Completion) else ""
         with self._guard:
             self._spent[step] = self._spent.get(step, Spent()).plus(cost)
         self._queue.put(_Entry(key, step, model, outcome.model_dump_json(), cost, durable))
@@ -193,8 +197,15 @@ class AnswerLog:
                 entry.durable.set_result(None)
 
 
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of that size; the last one may be shorter."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
+@contextmanager
+def open_log(folder: Path | None) -> Iterator[AnswerLog]:
+    """The log of a folder, `answers.sqlite`, made if it is new; one that ends with the block where there is no folder.
+
+    A log that an earlier version has begun under another name goes on under that name.
+    """
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        place = Path(place)
+        place.mkdir(parents=True, exist_ok=True)
+        earlier = [place / name for name in _EARLIER_NAMES if (place / name).exists()]
+        with AnswerLog(earlier[0] if earlier else place / "answers.sqlite") as log:
+            yield log

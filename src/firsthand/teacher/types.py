@@ -1,6 +1,5 @@
 """What is said to a teacher and what comes back: records, each named by its content where it must be found again."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -37,7 +36,7 @@ class Request(Record):
         return content_id(self.model, said, self.temperature, self.max_tokens, self.seed, self.as_json, self.extra)
 
 
-class Answer(Record):
+class Completion(Record):
     """What a teacher wrote, its thinking apart; token counts are None where the server gave none."""
 
     text: str
@@ -49,7 +48,7 @@ class Answer(Record):
     """The model that says it answered."""
 
 
-Reason = Literal["filtered", "refused", "truncated", "empty", "rejected", "unanswered"]
+FailureReason = Literal["filtered", "refused", "truncated", "empty", "rejected", "unanswered"]
 """`filtered`: by the server's content filter. `refused`: by the model. `truncated`: at max_tokens. `rejected`: the
 server will not take this request, now or later. `unanswered`: every attempt failed; another run asks again."""
 
@@ -57,7 +56,7 @@ server will not take this request, now or later. `unanswered`: every attempt fai
 class Failure(Record):
     """A request that has no usable answer. What was paid for it is counted all the same."""
 
-    reason: Reason
+    reason: FailureReason
     detail: str
     """What the server or the network said, shortened."""
     text: str = ""
@@ -66,20 +65,20 @@ class Failure(Record):
     completion_tokens: int | None = None
 
 
-Outcome = Answer | Failure
+Outcome = Completion | Failure
 
 
 class Teacher(Protocol):
-    """A helper model that is asked one thing at a time."""
-
-    def reply(self, messages: Sequence[Message]) -> str:
-        """The text of the next assistant turn. What goes wrong raises: there is no empty or made-up reply."""
-        ...
-
-
-class Scribe(Protocol):
-    """A teacher inside this process: a script, or a model that knows the scene."""
+    """Whoever answers one request at a time: a client of a server, or a script in this process."""
 
     def answer(self, request: Request) -> Outcome:
         """The outcome of one request, a function of the request alone."""
         ...
+
+
+def delimiter(*parts: str) -> str:
+    """A word that stands around quoted data, and that the data cannot hold: a hash of it.
+
+    Not random, so that the same data makes the same request and is not asked twice.
+    """
+    return content_id("delimiter", *parts)

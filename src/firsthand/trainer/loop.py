@@ -32,7 +32,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     Raises DataError, RecipeError or ParityError; each says what to do.
     """
     examples = recipe.data.load()
-    with router_of(recipe.reward) as router:
+    with router_of(recipe.reward, folder=root) as router:
         # Before a directory is made: a mistake leaves nothing behind.
         model_config(recipe.model_folder())
         check(recipe, examples, router)

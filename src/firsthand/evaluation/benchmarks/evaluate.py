@@ -34,12 +34,10 @@ from firsthand.records import Example, Judged, Record, Score, content_id
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
 from firsthand.run import Run
-from firsthand.teacher import AnswerLog, Endpoint, Outage
+from firsthand.teacher import Endpoint, Outage, open_log
 
 RULES = "rules"
 """Stands for the judge in names where nobody was asked."""
-_JUDGE_LOG = "judge.sqlite"
-"""What judges have said, for all runs of a folder: the same reply is judged once."""
 
 
 class Mark(Record):
@@ -178,7 +176,7 @@ def _judged(task: Task, protocol: Protocol, scores: Sequence[Score], judge: Judg
     cells = {example.id: example.meta for example in task.examples}
     replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
     pairs = [Pair(cells[s.example_id], protocol.predicted(j.reply.text)) for s, _, j in replies if _was_given(j)]
-    with nullcontext() if judge is None else AnswerLog(root / _JUDGE_LOG) as log:
+    with nullcontext() if judge is None else open_log(root) as log:
         found = mark_all(task.benchmark.leaderboard, pairs, judge, log)
     silent = sum(isinstance(mark, Unmarked) and mark.is_passing for mark in found)
     if judge is not None and silent:

@@ -14,7 +14,7 @@ from firsthand.evaluation.leaderboard import dynamath, logicvista, mathverse, ma
 from firsthand.evaluation.leaderboard.prompts import VERSION
 from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question
 from firsthand.records import Record, content_id
-from firsthand.teacher import AnswerLog, Desk, Endpoint, Failure, Message, Outcome, Request
+from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Message, Outcome, Request
 from firsthand.workers.pool import WorkerDied, WorkerPool
 
 Scoring = Literal["mathvista", "mathvision", "mathverse", "dynamath", "wemath", "logicvista"]
@@ -154,7 +154,7 @@ def _outcomes(
     requests: Iterable[tuple[int, Request]] = (
         (place, judge.request(question)) for place, (_, question) in asked.items()
     )
-    yield from Desk(judge.endpoint, log, step=f"judge {judge.endpoint.model}").answers(requests)
+    yield from BatchClient(judge.endpoint, log, step=f"judge {judge.endpoint.model}").answers(requests)
 
 
 def _text(outcome: Outcome | None) -> str | None:

@@ -1,0 +1,222 @@
+"""Requests to one chat server: many in flight, retried until they are answered or given up, every answer kept."""
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Self, final
+
+from firsthand.errors import DataError, FirsthandError, RecipeError, excerpt
+from firsthand.teacher.budget import Breaker, Budget, Outage
+from firsthand.teacher.completion import OVERLOAD, SETTING, Garbled, is_transient, read_completion, rejection
+from firsthand.teacher.endpoint import Endpoint, body
+from firsthand.teacher.http import LoopThread, NoResponse, Transport
+from firsthand.teacher.limiter import Gate, Limiter
+from firsthand.teacher.log import AnswerLog
+from firsthand.teacher.types import Failure, Outcome, Request
+
+FIRST_NAP_S, LONGEST_NAP_S = 1.0, 60.0
+"""At most, between two attempts; doubles with every attempt. A server's Retry-After comes on top (ours)."""
+LONGEST_PAUSE_S = 900.0
+"""A longer Retry-After ends the run: it is a quota's end, and not a moment's load (ours)."""
+
+
+class _Again(Exception):
+    """An attempt failed, and another may not."""
+
+    def __init__(self, detail: str, *, overload: bool = False, pause: float = 0.0) -> None:
+        super().__init__(detail)
+        self.overload, self.pause = overload, pause
+
+
+@final
+class AsyncClient:
+    """Asks one endpoint. From `open` to `close` it lives within one event loop."""
+
+    def __init__(
+        self, endpoint: Endpoint, log: AnswerLog, budget: Budget, step: str, deadline_s: float | None = None
+    ) -> None:
+        """`deadline_s` is the time of one request, all its attempts and waits included; None sets no limit.
+
+        Raises RecipeError when the environment has no key under the endpoint's name for it.
+        """
+        self.retried = 0
+        self._endpoint, self._log, self._budget, self._step = endpoint, log, budget, step
+        self._deadline_s = deadline_s
+        self._transport = Transport(endpoint.key())
+        self._breaker = Breaker()
+
+    async def open(self) -> None:
+        """Make the connection pool, and the gate that limits what is in flight."""
+        slots = self._endpoint.in_flight
+        self._gate = Gate(Limiter(slots.start, slots.max))
+        await self._transport.open()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.close()
+
+    def stop(self, error: FirsthandError) -> None:
+        """Start nothing any more: who waits for a turn gets the error."""
+        self._gate.close(error)
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that are under way."""
+        return self._gate.inside
+
+    async def ask(self, request: Request) -> Outcome:
+        """The outcome of a request, once it is in the log.
+
+        Raises TimeoutError at the deadline. Raises BudgetSpent, Outage, or RecipeError for a wrong setting; after one
+        of these no other request starts.
+        """
+        try:
+            return await self._in_time(request)
+        except FirsthandError as error:
+            self._gate.close(error)
+            raise
+
+    async def _in_time(self, request: Request) -> Outcome:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._persist(request)
+        except TimeoutError as error:
+            late = f"no answer from {self._endpoint.base_url} within {self._deadline_s:g} s"
+            self._breaker.note(Failure(reason="unanswered", detail=late))
+            raise TimeoutError(late) from error
+
+    async def _persist(self, request: Request) -> Outcome:
+        """Try until there is an outcome, or no attempt is left."""
+        last = "nothing was tried"
+        for attempt in range(1, self._endpoint.attempts + 1):
+            try:
+                return await self._through_the_gate(request)
+            except _Again as again:
+                last = str(again)
+                if again.pause > LONGEST_PAUSE_S:
+                    raise Outage(
+                        f"{self._endpoint.url} asks to be left alone for {again.pause:,.0f} s: {last}. "
+                        "What was answered is kept: give the same command again then"
+                    ) from again
+                if attempt == self._endpoint.attempts:
+                    break
+                self.retried += 1
+                # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+                longest = min(LONGEST_NAP_S, FIRST_NAP_S * 2 ** (attempt - 1))
+                await self._gate.nap(again.pause + random.uniform(0, longest))
+        lost = Failure(reason="unanswered", detail=f"{attempt} attempts; the last: {last}")
+        self._breaker.note(lost)
+        return lost
+
+    async def _through_the_gate(self, request: Request) -> Outcome:
+        """One attempt, as soon as the limiter and the budget let it start."""
+        started = await self._gate.enter()
+        limiter, clock = self._gate.limiter, asyncio.get_running_loop().time
+        try:
+            self._budget.check(self._log.spent())
+            outcome = await self._attempt(request)
+            limiter.answered(started, clock(), self._gate.inside)
+            # Inside the gate: what is not on the disk yet counts as in flight, and a kill loses no more than that.
+            await self._keep(request, outcome)
+            return outcome
+        except _Again as again:
+            if again.overload:
+                limiter.overloaded(started, clock(), again.pause)
+            raise
+        finally:
+            self._gate.leave()
+
+    async def _keep(self, request: Request, outcome: Outcome) -> None:
+        self._breaker.note(outcome)
+        # What is rejected before anything was answered may be a setting's fault: it is asked again next time.
+        if not (isinstance(outcome, Failure) and outcome.reason == "rejected") or self._breaker.proven:
+            dollars = self._endpoint.dollars(outcome)
+            await asyncio.wrap_future(self._log.put(request.key, outcome, step=self._step, dollars=dollars))
+        self._budget.counts(outcome)
+
+    async def _attempt(self, request: Request) -> Outcome:
+        try:
+            response = await self._transport.post(self._endpoint.url, _encoded(request), self._endpoint.timeout_s)
+        except NoResponse as error:
+            raise _Again(str(error), overload=error.is_late) from error
+        if response.status == 200:
+            try:
+                return read_completion(response.body)
+            except Garbled as error:
+                raise _Again(str(error)) from error
+        return self._refusal(*response)
+
+    def _refusal(self, status: int, headers: Mapping[str, str], raw: bytes) -> Failure:
+        """What a status other than 200 means. Raises _Again, and RecipeError for a wrong setting."""
+        if is_transient(status):
+            pause = retry_after(headers.get("Retry-After"), datetime.now(UTC))
+            raise _Again(f"{status}: {excerpt(raw)}", overload=status in OVERLOAD, pause=pause)
+        if status in SETTING or status < 400:
+            raise RecipeError(
+                f"{self._endpoint.url} answered {status}: {excerpt(raw)}; look at base_url, model "
+                f"({self._endpoint.model}) and key_env ({self._endpoint.key_env}). What was answered is kept"
+                f"{self._unsent_key(status)}"
+            )
+        return rejection(status, raw)
+
+    def _unsent_key(self, status: int) -> str:
+        """What to do where a key is there, and nothing says that this server may have it."""
+        if status not in (401, 403) or self._endpoint.key_env is not None or "OPENAI_API_KEY" not in os.environ:
+            return ""
+        return ". OPENAI_API_KEY is set, and no key is sent unless key_env names it: set key_env to OPENAI_API_KEY"
+
+
+@final
+class ClientThread:
+    """An asynchronous client in an event loop of its own thread; any thread may ask. A context manager."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+        self.under_way: dict[str, Future[Outcome]] = {}
+
+    def __enter__(self) -> Self:
+        self._loop = LoopThread()
+        self._loop.submit(self.client.open()).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.close(self.client.close())
+
+    def ask(self, request: Request) -> Future[Outcome]:
+        """Ask, and remember it for as long as it is under way."""
+        key, pending = request.key, self._loop.submit(self.client.ask(request))
+        self.under_way[key] = pending
+        pending.add_done_callback(lambda _: self.under_way.pop(key))  # holds the key alone: a request has pictures
+        return pending
+
+    def stop(self, error: FirsthandError) -> None:
+        """Let nothing start any more; what is in flight may end."""
+        self._loop.call_soon(partial(self.client.stop, error))
+
+
+def retry_after(header: str | None, now: datetime) -> float:
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3); 0 where there is none, or none to be read."""
+    if header is None:
+        return 0.0
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now.timestamp())
+
+
+def _encoded(request: Request) -> bytes:
+    try:
+        return json.dumps(body(request)).encode()
+    except OSError as error:
+        raise DataError(f"a picture that a teacher should see cannot be read: {error}; restore its file") from error
