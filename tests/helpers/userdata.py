@@ -261,14 +261,14 @@ ANSWERS: Table = [
     (
         "answer",
         "a number for kind `digit`",
-        "write plain digits such as 1000 or -2.5, or use kind `math` or `open`",
-        [(row(answer="seven"), "'seven'"), (row(answer="1,000"), "'1,000'"), (row(answer="٣"), "'٣'")],
+        "write one number, with at most its unit, or use kind `math` or `open`",
+        [(row(answer="several"), "'several'"), (row(answer="6 or 7"), "'6 or 7'"), (row(answer="٣"), "'٣'")],
     ),
     (
         "answer",
         "text or a number for kind `digit`",
         "write one answer, as text",
-        [(row(answer=True), "True"), (row(answer=["3"]), "['3']")],
+        [(row(answer=True), "True"), (row(answer=["3", "4"]), "['3', '4']")],
     ),
     (
         "answer",
@@ -315,14 +315,15 @@ ANSWERS: Table = [
         "answer",
         "a letter from A to Z",
         "correct the answer or the options",
-        [(row(kind="choice", answer="AB"), "'AB'")],
+        [(row(kind="choice", answer="AB"), "'AB'"), (row(kind="choice", answer="A or B"), "'A or B'")],
     ),
     (
         "options",
-        "a list of at most 26 different texts",
+        "a list of texts",
         'write a list such as ["red", "blue"]',
-        [(row(kind="choice", options="a, b"), "'a, b'"), (row(kind="choice", options=["a", " "]), "['a', ' ']")],
+        [(row(kind="choice", options="a, b"), "'a, b'"), (row(kind="choice", options=["a", None]), "['a', None]")],
     ),
+    ("options", "a list of texts", "fill in what is empty", [(row(kind="choice", options=["a", " "]), "['a', '']")]),
     (
         "options",
         "a list of at most 26 different texts",
@@ -340,18 +341,18 @@ ANSWERS: Table = [
     ),
     (
         "answer",
-        "a box [x1, y1, x2, y2] with x1 < x2 and y1 < y2",
+        "boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2",
         "write four numbers in brackets",
         [
             (row(kind="box", answer=[1, 2, 3]), "[1, 2, 3]"),
-            (row(kind="box", answer="1 2 3 4"), "'1 2 3 4'"),
+            (row(kind="box", answer="1 2 3"), "'1 2 3'"),
             (row(kind="box", answer="[1, 2, 3, NaN]"), "'[1, 2, 3, NaN]'"),
             (row(kind="box", answer=[1, 2, 3, 10**400]), "[1, 2, 3, 10ANY0]"),
         ],
     ),
     (
         "answer",
-        "a box [x1, y1, x2, y2] with x1 < x2 and y1 < y2",
+        "boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2",
         "order the corners; [x, y, width, height] must become [x, y, x + width, y + height]",
         [
             (row(kind="box", answer=[5, 1, 2, 4]), "[5, 1, 2, 4]"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firsthand.answers.ground_truth import typed_gold
+from firsthand.answers.ground_truth import typed_answer
 from firsthand.records import Example
 from firsthand.reward import Router
 from firsthand.reward.open_ended import OpenVerifier, WordOverlap
@@ -35,7 +35,7 @@ def routers() -> Iterator[dict[str, Router]]:
 
 def example(row: dict[str, Any]) -> Example:
     """The row's gold with its question, which the router may not need."""
-    gold = typed_gold(row["gold"], row["kind"], row.get("choices", ()), row.get("size"))
+    gold = typed_answer(row["gold"], row["kind"], row.get("choices", ()), row.get("size"))
     return Example(question="?", images=(), answer=gold, scene=row.get("scene"))
 
 

@@ -1,98 +1,208 @@
-"""Gold answers from the values of data files: text, numbers and lists, in the spellings that real data sets use.
+"""Ground truth as data files hold it -> typed answers. One parser for every reader of a user's data.
 
-Everything that a verifier reads in a reply is accepted as gold, and what is stringified (`"['B']"`) is unwrapped.
+Where the kind is known, everything is accepted that a verifier of that kind reads in a reply, besides numbers as
+numbers, boxes as lists, and lists of one that were written as text (`"['B']"`). Where the data does not say the kind,
+it is inferred only if one reading is possible:
+
+    options are given                              -> choice
+    a list of four numbers                         -> box
+    a number, or text that is one (`-3`, `2.5`)    -> digit
+    text that is one LaTeX expression (`\\frac12`)  -> math
+    anything else                                  -> refused: say which kind it is
+
+`cat`, `B` without options, `1/2` or `[1, 2, 3, 4]` as text have several readings, and a wrong guess would be scored
+by the wrong verifier for a whole training run.
 """
 
-import ast
+import difflib
 import json
+import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TypeGuard
 
 from firsthand.answers.boxes import area, read_boxes
-from firsthand.answers.letters import read_letter
+from firsthand.answers.letters import LETTERS, read_letter
+from firsthand.answers.literals import DEEPEST_LITERAL, literal
 from firsthand.answers.numbers import read_number
-from firsthand.errors import DataError
+from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN
+from firsthand.errors import BadRow, shown
 from firsthand.records import KINDS, Answer, Box, Choice, Corners, Digit, Expression, OpenEnded
 
-LONGEST_LITERAL = 10_000
-"""Characters of a stringified value that are parsed (ours)."""
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)")
+_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
+_OTHER_NAMES = {
+    **dict.fromkeys(("number", "numeric", "int", "integer", "float"), "digit"),
+    **dict.fromkeys(("mcq", "multiple choice", "option", "letter"), "choice"),
+    **dict.fromkeys(("maths", "latex", "expression"), "math"),
+    **dict.fromkeys(("bbox", "bounding box", "iou"), "box"),
+    **dict.fromkeys(("text", "free", "open-ended", "caption"), "open"),
+}
+"""What other data sets call the kinds; only to guess what a user meant."""
 
 
-def typed_gold(value: object, kind: object, options: object = (), size: object = None) -> Answer:
-    """The gold answer of a row as a record. Raises DataError when it is not of its kind."""
-    if kind not in KINDS:
-        raise DataError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}; write one of these")
-    texts = texts_of(options)
-    if texts and kind != "choice":
-        raise DataError(f"choices: expected them only in rows of kind `choice`, got {len(texts)} in a row of {kind!r}")
-    if kind == "box":
-        return box_of(value, size)
-    text = text_of(value)
-    if kind == "choice":
-        return Choice(letter=_letter(text, texts), options=texts)
-    if kind == "digit" and read_number(text) is None:
-        raise DataError(f"answer: expected one number, got {text!r}; write it in digits, or use another kind")
-    return (
-        Digit(value=text)
-        if kind == "digit"
-        else Expression(latex=text)
-        if kind == "math"
-        else OpenEnded(reference=text)
-    )
+def typed_answer(value: object, kind: object = None, options: object = (), size: object = None) -> Answer:
+    """The ground truth of a row as a record; `kind` None infers it.
 
-
-def text_of(value: object) -> str:
-    """One answer as text: numbers in plain decimals (7.0 is `7`), stringified lists of one unwrapped."""
-    value = literal(value)
-    if isinstance(value, list | tuple) and len(value) == 1:
-        return text_of(value[0])
-    if isinstance(value, dict) and len(value) == 1:
-        return text_of(next(iter(value.values())))
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
-        number = Decimal(str(value))
-        return format(number.to_integral_value() if number == number.to_integral_value() else number, "f")
-    if isinstance(value, str) and value.strip():
-        return value.strip()
-    raise DataError(f"answer: expected text or a number, got {value!r}; fill it in")
-
-
-def texts_of(options: object) -> tuple[str, ...]:
-    """The options of a choice, given as a list or as a stringified one."""
-    found = literal(options)
-    if found is None or found == ():
-        return ()
-    if not isinstance(found, list | tuple) or not all(isinstance(o, str | int | float) for o in found):
-        raise DataError(f'choices: expected a list of texts, got {found!r}; write a list such as ["red", "blue"]')
-    return tuple(text_of(option) if not isinstance(option, str) else option.strip() for option in found)
-
-
-def literal(value: object) -> object:
-    """A list or mapping that was written as text, in JSON or as Python shows it; everything else as it is.
-
-    LaTeX such as `\\{1, 2\\}` and intervals such as `[1, 2)` are no literals and stay text.
+    `options` are the texts of a choice in letter order, `size` is [width, height] of a box's picture in pixels. Raises
+    BadRow, in the columns `answer`, `kind`, `choices` and `size`, when a value is not of its kind or has two readings.
     """
-    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{") or len(value) > LONGEST_LITERAL:
+    texts = option_texts(options)
+    value = _without_block(value)
+    if isinstance(value, str) and not value.strip():
+        raise BadRow("answer", "an answer", "empty text", "fill it in: every row needs a gold answer")
+    kind = known_kind(kind) if kind is not None else _inferred(value, texts)
+    if texts and kind != "choice":
+        remedy = "leave the options out, or use kind `choice`"
+        raise BadRow("kind", "`choice` for a row with options", f"`{kind}` and {len(texts)} options", remedy)
+    if kind == "box":
+        return _box(value, size)
+    text = cell_text(found := _only_one(value, kind))
+    if not text:
+        raise BadRow("answer", f"text or a number for kind `{kind}`", shown(value), "write one answer, as text")
+    if kind == "choice":
+        return Choice(letter=_letter(text, texts, is_text=isinstance(found, str)), options=texts)
+    if kind == "digit":
+        return Digit(value=_number(text))
+    return Expression(latex=text) if kind == "math" else OpenEnded(reference=text)
+
+
+def known_kind(kind: object) -> str:
+    """The kind, if it is one of `records.KINDS`. Raises BadRow naming the nearest one."""
+    if isinstance(kind, str) and kind in KINDS:
+        return kind
+    word = str(kind).strip().lower()
+    near = difflib.get_close_matches(word, [*KINDS, *_OTHER_NAMES], n=1)
+    remedy = f"did you mean `{_OTHER_NAMES.get(near[0], near[0])}`?" if near else "use one of these"
+    raise BadRow("kind", f"one of {', '.join(KINDS)}", shown(kind), remedy)
+
+
+def option_texts(options: object, column: str = "choices") -> tuple[str, ...]:
+    """The options of a choice, given as a list or as a stringified one; none when there are none. Raises BadRow."""
+    found = literal(options)
+    if found is None:
+        return ()
+    texts = [cell_text(option) for option in found] if isinstance(found, list | tuple) else [None]
+    if None in texts:
+        raise BadRow(column, "a list of texts", shown(options), 'write a list such as ["red", "blue"]')
+    return tuple(text for text in texts if text is not None)
+
+
+def cell_text(value: object) -> str | None:
+    """Text without white space around it, or a number in plain decimals; None for anything else.
+
+    Data frames turn whole numbers into floats as soon as one is missing, so 7.0 is written `7`; 1e-07 as `0.0000001`.
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if not _is_number(value):
+        return None
+    number = Decimal(str(value))
+    return format(number.to_integral_value() if number == number.to_integral_value() else number, "f")
+
+
+def _without_block(value: object) -> object:
+    """An answer without the tags that it has in a reply; with anything before or behind them it stays."""
+    if not isinstance(value, str) or not value.strip().startswith(OPEN):
         return value
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            found: Any = parse(value.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return found if isinstance(found, list | dict) else value
-    return value
+    inside = value.strip().removeprefix(OPEN).removesuffix(CLOSE)
+    return value if OPEN in inside or CLOSE in inside or not value.strip().endswith(CLOSE) else inside
 
 
-def box_of(value: object, size: object = None) -> Box:
-    """One box, or several, from numbers or text. Raises DataError when a box has no area."""
-    boxes = read_boxes(value if isinstance(value, str) else json.dumps(value))
-    if not boxes or any(area(box) <= 0 for box in boxes):
-        raise DataError(
-            f"answer: expected boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2, got {value!r}; "
-            "[x, y, width, height] must become [x, y, x + width, y + height]"
-        )
-    xyxy: Corners | tuple[Corners, ...] = boxes[0] if len(boxes) == 1 else tuple(boxes)
-    return Box(xyxy=xyxy, size=_size(size))
+def _only_one(value: object, kind: str) -> object:
+    """What a list or an object of one holds, also if it was written as text: `"['B']"` -> `B`.
+
+    In maths and words, `[5]` that was written as text is an expression: there only a list of text is a list of one.
+    """
+    found = value
+    for _ in range(DEEPEST_LITERAL):
+        held = literal(found)
+        parts = list(held.values()) if isinstance(held, dict) else held
+        if not isinstance(parts, list | tuple) or len(parts) != 1:
+            break
+        if isinstance(found, str) and kind in ("math", "open") and not isinstance(parts[0], str):
+            break
+        found = parts[0]
+    return found
+
+
+def _inferred(value: object, options: Sequence[str]) -> str:
+    if options:
+        return "choice"
+    if isinstance(value, list | tuple) and len(value) == 4 and all(_is_number(v) for v in value):
+        return "box"
+    if _is_number(value) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
+        return "digit"
+    if isinstance(value, str) and _is_latex(value):
+        return "math"
+    remedy = f"add a column `kind` ({', '.join(KINDS)}), or give one kind for all rows"
+    raise BadRow("answer", "an answer whose kind is beyond doubt, or a `kind`", shown(value), remedy)
+
+
+def _is_number(value: object) -> TypeGuard[int | float | Decimal]:
+    # The bound also refuses infinities, NaN, and integers that no float can hold.
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+def _is_latex(text: str) -> bool:
+    """A LaTeX command, and no words around it: a worked solution in prose is not an answer."""
+    other = re.sub(r"\\text\{[^{}]*\}|\\[A-Za-z]+", " ", text)
+    return re.search(r"\\[A-Za-z]+", text) is not None and re.search(r"[A-Za-z]{2,}", other) is None
+
+
+def _number(text: str) -> str:
+    if len(text) > LONGEST_ANSWER or read_number(text) is None:
+        remedy = "write one number, with at most its unit, or use kind `math` or `open`"
+        raise BadRow("answer", "a number for kind `digit`", shown(text), remedy)
+    return text
+
+
+def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
+    """The letter, given as one (`b`, `(B)`, `B. the text`) or as the text of exactly one option."""
+    last = LETTERS[min(len(options), len(LETTERS)) - 1] if options else "Z"
+    expected = f"a letter from A to {last}" + (", or the text of one option" if options else "")
+    readings = {letter for letter, option in zip(LETTERS, options, strict=False) if option == text}
+    if not is_text and not readings:
+        remedy = "write the letter: whether a number counts options from 0 or from 1 cannot be known"
+        raise BadRow("answer", expected, text, remedy)
+    as_letter = _LETTER.fullmatch(text)
+    if as_letter and as_letter.group(1).upper() <= last:
+        readings.add(as_letter.group(1).upper())
+    if len(readings) > 1:
+        got = f"{shown(text)}, which can mean {' or '.join(sorted(readings))}"
+        raise BadRow("answer", expected, got, "write `(A)`, with brackets, to mean the letter")
+    if readings:
+        return readings.pop()
+    letter = read_letter(text, tuple(options)).letter if len(text) <= LONGEST_ANSWER else None
+    if letter is None:
+        got = f"{shown(text)}, which is none of {len(options)} options" if options else shown(text)
+        raise BadRow("answer", expected, got, "correct the answer or the options")
+    return letter
+
+
+def _box(value: object, size: object) -> Box:
+    expected = "boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2"
+    boxes = _boxes(value)
+    if not boxes:
+        raise BadRow("answer", expected, shown(value), "write four numbers in brackets")
+    if any(area(box) <= 0 for box in boxes):
+        remedy = "order the corners; [x, y, width, height] must become [x, y, x + width, y + height]"
+        raise BadRow("answer", expected, shown(value), remedy)
+    return Box(xyxy=boxes[0] if len(boxes) == 1 else tuple(boxes), size=_size(size))
+
+
+def _boxes(value: object) -> list[Corners]:
+    """One box, or several, from numbers or, as in a reply, from text."""
+    found = literal(value)
+    for boxes in ([found], found):
+        if isinstance(boxes, list | tuple) and boxes and all(_is_four_numbers(box) for box in boxes):
+            return [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in boxes]
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return read_boxes(text) if len(text) <= LONGEST_ANSWER else []
+
+
+def _is_four_numbers(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 4 and all(_is_number(n) for n in value)
 
 
 def _size(value: object) -> tuple[int, int] | None:
@@ -100,13 +210,5 @@ def _size(value: object) -> tuple[int, int] | None:
         return None
     if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(n, int) and n > 0 for n in value):
         return value[0], value[1]
-    raise DataError(
-        f"size: expected [width, height] of the picture in pixels, got {value!r}; correct it or leave it out"
-    )
-
-
-def _letter(text: str, options: Sequence[str]) -> str:
-    reading = read_letter(text, tuple(options))
-    if reading.letter is None:
-        raise DataError(f"answer: expected an option letter, got {text!r} ({reading.why}); correct it or the choices")
-    return reading.letter
+    remedy = "correct it or leave it out"
+    raise BadRow("size", "[width, height] of the picture in pixels", shown(value), remedy, "bad_answer")

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from firsthand.answers.stated import plain
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What options are called, in order."""
 _CALLED = r"(?:(?:option|choice|answer)\s+|选项?\s*|选择\s*)?"
 _IS_RIGHT = r"(?:\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?)?"
 # re.ASCII: without it, IGNORECASE lets the Kelvin sign pass for a K and the long s for an S.

@@ -8,6 +8,8 @@ import re
 from typing import NamedTuple
 
 OPEN, CLOSE = "<answer>", "</answer>"
+LONGEST_ANSWER = 2_000
+"""Characters of an answer that are read (ours). No answer but free text is longer; 100 KB of digits are."""
 
 WRAPPERS = (
     ("$$", "$$"),

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from firsthand.answers.ground_truth import literal, typed_gold
+from firsthand.answers.ground_truth import typed_answer
+from firsthand.answers.literals import literal
 from firsthand.data import jsonl
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.errors import BadRow, DataError, shown
@@ -94,7 +95,7 @@ def _example(cells: dict[str, Any], folder: Path, loader: PictureLoader) -> Exam
     return Example(
         id=str(cells["id"]),
         question=cells["question"],
-        answer=typed_gold(cells["answer"], cells["kind"], cells.get("choices"), cells.get("size")),
+        answer=typed_answer(cells["answer"], cells["kind"], cells.get("choices"), cells.get("size")),
         images=_pictures(cells, folder, loader),
         scene=cells.get("scene"),
         meta={name: literal(value) for name, value in cells.items() if name not in COLUMNS},

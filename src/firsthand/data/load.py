@@ -2,8 +2,8 @@
 
 import logging
 
+from firsthand.answers.ground_truth import known_kind
 from firsthand.data import store
-from firsthand.data.answers import known_kind
 from firsthand.data.formats import data_rows, plain_row
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.plain_columns import RowReader

@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from firsthand.data.answers import LETTERS, plain_text, typed_answer
+from firsthand.answers.ground_truth import option_texts, typed_answer
+from firsthand.answers.letters import LETTERS
 from firsthand.data.images import PictureLoader
 from firsthand.data.rows import Cells, Row, is_missing
 from firsthand.data.text import PICTURE_COLUMNS
@@ -151,14 +152,13 @@ def _traces(cells: Cells, column: str, answer: Answer) -> tuple[Trace, ...]:
 
 def _options(cells: Cells) -> tuple[str, ...]:
     column = _one_of(cells, "choices", "options")
-    value = cells.get(column, [])
-    texts = [text for text in map(plain_text, value) if text] if isinstance(value, list) else []
-    expected = f"a list of at most {len(LETTERS)} different texts"
-    if not isinstance(value, list) or len(texts) != len(value):
-        raise BadRow(column, expected, shown(value), 'write a list such as ["red", "blue"]')
+    texts = option_texts(cells.get(column), column)
+    if not all(texts):
+        raise BadRow(column, "a list of texts", shown(list(texts)), "fill in what is empty")
     if len(texts) > len(LETTERS) or len(set(texts)) != len(texts):
+        expected = f"a list of at most {len(LETTERS)} different texts"
         raise BadRow(column, expected, f"{len(texts)} of which {len(set(texts))} differ", "correct the list")
-    return tuple(texts)
+    return texts
 
 
 def _identity(cells: Cells) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from firsthand.data.fields import literal
+from firsthand.answers.literals import literal
 from firsthand.data.normalise import split_block, tidied, unwrapped
 from firsthand.data.rows import Cells
 from firsthand.data.store import encoded_picture

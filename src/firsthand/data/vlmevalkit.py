@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from firsthand.data.answers import LETTERS
-from firsthand.data.fields import literal
+from firsthand.answers.letters import LETTERS
+from firsthand.answers.literals import literal
 from firsthand.data.rows import Cells, Row
 from firsthand.errors import BadRow, DataError, shown
 

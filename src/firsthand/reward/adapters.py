@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from firsthand.answers.ground_truth import typed_gold
-from firsthand.errors import DataError
+from firsthand.answers.ground_truth import typed_answer
+from firsthand.errors import BadRow, DataError
+from firsthand.records import Answer
 from firsthand.reward.router import Router
 
 TrlReward = Callable[..., list[float | None]]
@@ -14,22 +15,29 @@ TrlReward = Callable[..., list[float | None]]
 def trl_reward(router: Router, kind: str | None = None, *, answer: str = "solution") -> TrlReward:
     """Our rewards as a TRL reward function, for `GRPOTrainer(reward_funcs=[...])`.
 
-    The data set's column `answer` holds the golds; a column `kind` names each row's kind unless `kind` does for all,
-    and a column `choices` the options. Unmeasured replies get None. Keep the router open while TRL trains.
+    The data set's column `answer` holds the ground truths. A column `kind` names each row's kind unless `kind` does for
+    all, and a column `choices` the options. Unmeasured replies get None. Keep the router open while TRL trains.
     """
 
     def firsthand_reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        rows = range(len(completions))
         missing = [name for name in (answer, "kind") if name not in columns and not (name == "kind" and kind)]
         if missing:
             raise DataError(f"expected the column {missing[0]!r}, got {sorted(columns)}; add it, or name another")
         kinds = [kind] * len(completions) if kind else columns["kind"]
         options = columns.get("choices") or [()] * len(completions)
-        golds = [typed_gold(columns[answer][i], kinds[i], options[i] or ()) for i in rows]
+        truths = [_truth(i, columns[answer][i], kinds[i], options[i], answer) for i in range(len(completions))]
         replies = [reply_text(completion) for completion in completions]
-        return [verdict.score for verdict in router.judge_many(list(zip(replies, golds, strict=True)))]
+        return [verdict.score for verdict in router.judge_many(list(zip(replies, truths, strict=True)))]
 
     return firsthand_reward
+
+
+def _truth(row: int, value: object, kind: object, options: object, column: str) -> Answer:
+    """The ground truth of a row. Raises DataError that names row and column."""
+    try:
+        return typed_answer(value, kind, options)
+    except BadRow as bad:
+        raise DataError(f"row {row} of the batch, {bad.renamed({'answer': column})}") from bad
 
 
 def reply_text(completion: Any) -> str:

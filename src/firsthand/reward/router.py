@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from firsthand.answers.stated import CLOSE, OPEN, extract
+from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, extract
 from firsthand.errors import DataError
 from firsthand.records import Answer, Example, OpenEnded, Status, Verdict
 from firsthand.reward.box import BoxScore, judge_box
@@ -24,10 +24,8 @@ from firsthand.workers.pool import WorkerPool
 Verifier = Callable[[str, Any], Verdict]
 """(content of the answer block, gold answer of the verifier's kind) -> verdict."""
 
-LONGEST_ANSWER = 2_000
-"""Characters of an answer block that are read (ours). No answer of these kinds is longer; 100 KB of digits are."""
 LONGEST_TEXT = 20_000
-"""The same of an open-ended answer."""
+"""Characters of an open-ended answer that are read (ours)."""
 SAME = 0.99
 """What a gold must score against itself: boxes lose digits when they are written as text."""
 

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from firsthand.answers.numbers import read_number
-from firsthand.data.answers import LETTERS, plain_text
-from firsthand.data.fields import literal, lookup
+from firsthand.answers.ground_truth import cell_text, option_texts, typed_answer
+from firsthand.answers.letters import LETTERS
+from firsthand.answers.literals import literal
+from firsthand.data.fields import lookup
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.rows import Cells, Row, collect, is_missing
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.evaluation.benchmarks.files import named, rows
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, Text, fits
 from firsthand.evaluation.benchmarks.strict import letters
-from firsthand.records import Answer, Choice, Digit, Example, Expression, OpenEnded, Picture, content_id
+from firsthand.records import Answer, Choice, Example, OpenEnded, Picture, content_id
 
 LETTERED = "A-Z"
 """In a benchmark's `options`: a column per letter."""
@@ -120,21 +121,24 @@ class _Reader:
     ) -> tuple[Answer, tuple[str, ...]]:
         """The typed gold, and the options in the order that they are shown in."""
         text = needed(cells, gold.answer)
+        if gold.kind == "letters":
+            if letters(text.upper()) is None:
+                raise BadRow(gold.answer, "one or several letters such as `A` or `A, C`", shown(text), "correct it")
+            return OpenEnded(reference=text.upper()), options
         if gold.kind == "choice":
-            choice = Choice(letter=_letter(_relabelled(text, gold, cells), options, gold), options=options)
+            text = _chosen(text, options, gold, cells)
+        kind = "open" if gold.kind == "text" else gold.kind
+        try:
+            answer = typed_answer(text, kind, options if kind == "choice" else ())
+        except BadRow as bad:
+            raise bad.renamed({"answer": gold.answer}) from bad
+        if isinstance(answer, Choice):
+            answer = Choice(letter=answer.letter, options=options)  # as the file writes them: so does the prompt
             if self._benchmark.shuffle:
-                choice = shuffled(choice, content_id(self._benchmark.name, index))
-            cells["answer_option"] = choice.letter
-            return choice, choice.options
-        if gold.kind == "letters" and letters(text.upper()) is None:
-            raise BadRow(gold.answer, "one or several letters such as `A` or `A, C`", shown(text), "correct it")
-        if gold.kind == "digit":
-            if read_number(text) is None:
-                raise BadRow(gold.answer, "a number", shown(text), "correct it, or give the row a rule of kind `math`")
-            return Digit(value=text), options
-        if gold.kind == "math":
-            return Expression(latex=text), options
-        return OpenEnded(reference=text.upper() if gold.kind == "letters" else text), options
+                answer = shuffled(answer, content_id(self._benchmark.name, index))
+            cells["answer_option"] = answer.letter
+            return answer, answer.options
+        return answer, options
 
     def _pictures(self, row: Row) -> tuple[Picture, ...]:
         assert isinstance(row.cells, dict)
@@ -190,23 +194,22 @@ def needed(cells: Mapping[str, str], column: str) -> str:
     return cells[column]
 
 
-def _relabelled(text: str, gold: Gold, cells: Mapping[str, str]) -> str:
-    """The letter of an answer that is given in the file's own labels."""
+def _chosen(text: str, options: tuple[str, ...], gold: Gold, cells: Mapping[str, str]) -> str:
+    """The answer of a choice, its letter in brackets where the file gives a letter or a label of its own.
+
+    In brackets, a letter is not taken for an option of that text. Where options are columns, the answer is the text of
+    one. Raises BadRow.
+    """
+    if isinstance(gold.options, tuple):
+        places = [i for i, option in enumerate(options) if option == text]
+        if len(places) != 1:
+            raise BadRow(gold.answer, "the text of one option", shown(text), "correct the answer or the options")
+        return f"({LETTERS[places[0]]})"
     labels = literal(cells.get(gold.labels, "[]")) if gold.labels else []
-    places = [i for i, label in enumerate(labels if isinstance(labels, list) else []) if plain_text(label) == text]
-    return LETTERS[places[0]] if len(places) == 1 else text
-
-
-def _letter(text: str, options: tuple[str, ...], gold: Gold) -> str:
-    """The gold letter, given as one or as the text of one option; where options are columns, always as text."""
-    known = LETTERS[: len(options)] if options else LETTERS
-    if len(text) == 1 and text in known and not isinstance(gold.options, tuple):
-        return text
-    same = [letter for letter, option in zip(known[: len(options)], options, strict=True) if option == text]
-    if len(same) != 1:
-        expected = f"a letter from A to {known[-1]}, or the text of one option"
-        raise BadRow(gold.answer, expected, shown(text), "correct the answer or the options")
-    return same[0]
+    places = [i for i, label in enumerate(labels if isinstance(labels, list) else []) if cell_text(label) == text]
+    if len(places) != 1 and len(text) == 1 and text in LETTERS[: len(options) or None]:
+        places = [LETTERS.index(text)]
+    return f"({LETTERS[places[0]]})" if len(places) == 1 else text
 
 
 def _options(gold: Gold, cells: Mapping[str, str]) -> tuple[str, ...]:
@@ -223,14 +226,7 @@ def _options(gold: Gold, cells: Mapping[str, str]) -> tuple[str, ...]:
         if found != list(LETTERS[: len(found)]):
             raise BadRow("options", "options A, B, C ... without a gap", ", ".join(found), "fill them in")
         return tuple(cells[letter] for letter in found)
-    value = literal(cells.get(gold.options, "[]"))
-    if not isinstance(value, list):
-        raise BadRow(gold.options, "a list of options", shown(value), 'write a list such as ["red", "blue"]')
-    texts = [plain_text(v) for v in value]
-    if None in texts:
-        got = f"{shown(value[texts.index(None)])} among them"
-        raise BadRow(gold.options, "options that are text or numbers", got, "correct them: none may be left out")
-    return tuple(text for text in texts if text is not None)
+    return option_texts(cells.get(gold.options), gold.options)
 
 
 def _as_text(value: Any) -> str:
@@ -239,7 +235,7 @@ def _as_text(value: Any) -> str:
         return value
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)
-    return plain_text(value) or str(value)
+    return cell_text(value) or str(value)
 
 
 def _of(benchmark: Benchmark) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from firsthand.data.fields import literal
+from firsthand.answers.literals import literal
 from firsthand.evaluation.leaderboard.matching import by_letter, infer_option
 from firsthand.evaluation.leaderboard.prompts import TAKE_ANSWER, filled
 from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question, through_a_file

@@ -2,7 +2,7 @@
 
 import random
 
-from firsthand.data.answers import LETTERS
+from firsthand.answers.letters import LETTERS
 from firsthand.evaluation.leaderboard.matching import NONE_OF_THEM, infer_option
 from firsthand.evaluation.leaderboard.prompts import CHOOSE, filled
 from firsthand.evaluation.leaderboard.scorer import MISSING, Cells, Marked, Marking, Question, through_a_file

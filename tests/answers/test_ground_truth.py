@@ -1,0 +1,223 @@
+"""Ground truth of data files: every spelling that a verifier reads, read alike by all that take a user's data."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from firsthand.answers.ground_truth import typed_answer
+from firsthand.audit.files import read_problems
+from firsthand.data import Refused, Source, load_examples, stream_rows
+from firsthand.errors import BadRow, DataError
+from firsthand.evaluation.benchmarks import items
+from firsthand.evaluation.benchmarks.spec import Benchmark, Gold
+from firsthand.records import Answer, Box, Choice, Digit, Expression, OpenEnded, Verdict
+from firsthand.reward import Router
+from firsthand.reward.adapters import trl_reward
+
+ANIMALS = ("cat", "dog", "a red fox")
+BOX = Box(xyxy=(0.1, 0.2, 0.5, 1.0))
+TWO_BOXES = Box(xyxy=((1, 2, 3, 4), (5, 6, 7, 8)))
+
+
+def animal(letter: str) -> Choice:
+    return Choice(letter=letter, options=ANIMALS)
+
+
+READINGS: list[tuple[object, Answer]] = [
+    (7, Digit(value="7")),
+    (7.0, Digit(value="7")),
+    (-2.5, Digit(value="-2.5")),
+    (" 7 ", Digit(value="7")),
+    ("1,000", Digit(value="1,000")),
+    ("50%", Digit(value="50%")),
+    ("12 cm", Digit(value="12 cm")),
+    ("1/2", Digit(value="1/2")),
+    ("2 1/2", Digit(value="2 1/2")),
+    (r"\frac{5}{2}", Digit(value=r"\frac{5}{2}")),
+    (r"$\boxed{7}$", Digit(value=r"$\boxed{7}$")),
+    ("seven", Digit(value="seven")),
+    ("七", Digit(value="七")),
+    ("['7']", Digit(value="7")),
+    ("[7]", Digit(value="7")),
+    ([7], Digit(value="7")),
+    ("<answer> 7 </answer>", Digit(value="7")),
+    ("b", animal("B")),
+    ("(B)", animal("B")),
+    ("[B]", animal("B")),
+    ("B.", animal("B")),
+    ("（B）", animal("B")),
+    ("Option B", animal("B")),
+    ("The answer is B", animal("B")),
+    ("B. dog", animal("B")),
+    ("dog", animal("B")),
+    ("Dog.", animal("B")),
+    ("A red fox", animal("C")),
+    ("['B']", animal("B")),
+    (["B"], animal("B")),
+    ("<answer>B</answer>", animal("B")),
+    ("x+1", Expression(latex="x+1")),
+    ("[-3, 8]", Expression(latex="[-3, 8]")),
+    ("[5]", Expression(latex="[5]")),
+    ("[0, 1)", Expression(latex="[0, 1)")),
+    (r"\{1, 2\}", Expression(latex=r"\{1, 2\}")),
+    ("['x+1']", Expression(latex="x+1")),
+    (0.5, Expression(latex="0.5")),
+    ([0.1, 0.2, 0.5, 1], BOX),
+    ("[0.1, 0.2, 0.5, 1]", BOX),
+    ("(0.1, 0.2, 0.5, 1)", BOX),
+    ("0.1 0.2 0.5 1", BOX),
+    ([[0.1, 0.2], [0.5, 1]], BOX),
+    ({"x1": 0.1, "y1": 0.2, "x2": 0.5, "y2": 1}, BOX),
+    ([1e-05, 0.2, 0.5, 1], Box(xyxy=(1e-05, 0.2, 0.5, 1.0))),
+    ([[1, 2, 3, 4], [5, 6, 7, 8]], TWO_BOXES),
+    ("[[1, 2, 3, 4], [5, 6, 7, 8]]", TWO_BOXES),
+    ("[1, 2, 3, 4] and [5, 6, 7, 8]", TWO_BOXES),
+    (" a cat ", OpenEnded(reference="a cat")),
+    ("['a cat']", OpenEnded(reference="a cat")),
+    ("[5]", OpenEnded(reference="[5]")),
+    ("The answer is 4.", OpenEnded(reference="The answer is 4.")),
+]
+REFUSED: list[tuple[str, object, Sequence[object]]] = [
+    ("digit", "several", ()),
+    ("digit", "6 or 7", ()),
+    ("digit", [6, 7], ()),
+    ("digit", True, ()),
+    ("digit", "1" * 5000, ()),
+    ("choice", "A or B", ANIMALS),
+    ("choice", "D", ANIMALS),
+    ("choice", "A. dog", ANIMALS),
+    ("choice", "dog", ("dog", "dog ")),
+    ("choice", "A", ("B", "A")),
+    ("choice", 1, ANIMALS),
+    ("box", [1, 2, 3], ()),
+    ("box", [5, 1, 2, 4], ()),
+    ("box", "the left one", ()),
+    ("math", "<answer> </answer>", ()),
+    ("math", True, ()),
+    ("open", " ", ()),
+    ("digits", "7", ()),
+]
+
+
+class _Recorder:
+    """Takes the place of a Router: keeps the ground truths that it is given."""
+
+    def __init__(self) -> None:
+        self.truths: list[Answer] = []
+
+    def judge_many(self, pairs: Sequence[tuple[str, Answer]]) -> list[Verdict]:
+        self.truths += [truth for _, truth in pairs]
+        return []
+
+
+def _row(value: object, kind: str, options: Sequence[object]) -> dict[str, Any]:
+    return {
+        "id": "1",
+        "question": "?",
+        "answer": value,
+        "kind": kind,
+        **({"choices": list(options)} if options else {}),
+    }
+
+
+def _written(folder: Path, row: dict[str, Any]) -> Path:
+    file = folder / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    return file
+
+
+def _loaded(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:
+    [example] = load_examples(str(_written(folder, _row(value, kind, options))))
+    return example.answer
+
+
+def _forged(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:
+    [row] = stream_rows(Source(path=str(_written(folder, _row(value, kind, options)))))
+    if isinstance(row, Refused):
+        raise DataError(row.detail)
+    return row.answer
+
+
+def _graded(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:
+    return read_problems(_written(folder, _row(value, kind, options)))["1"].example.answer
+
+
+def _rewarded(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:
+    recorder = _Recorder()
+    trl_reward(cast(Router, recorder), kind)(completions=["?"], solution=[value], choices=[options or None])
+    return recorder.truths[0]
+
+
+def _benchmarked(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:
+    rule = Gold(kind=cast(Any, {"open": "text"}.get(kind, kind)), options="choices" if options else None)
+    benchmark = Benchmark(name="b", title="Made up", files=("rows",), gold=(rule,))
+    [example] = items.load(benchmark, [_written(folder, _row(value, kind, options))])
+    return example.answer
+
+
+Door = Callable[[Path, object, str, Sequence[object]], Answer]
+DOORS: list[Door] = [_loaded, _forged, _graded, _rewarded]
+
+
+@pytest.mark.parametrize(("value", "expected"), READINGS, ids=[f"{e.kind} {v!r}" for v, e in READINGS])
+def test_a_spelling_is_read_alike_wherever_it_comes_in(tmp_path: Path, value: object, expected: Answer) -> None:
+    options = expected.options if isinstance(expected, Choice) else ()
+    assert typed_answer(value, expected.kind, options) == expected
+    for door in [*DOORS, *([_benchmarked] if expected.kind != "box" else [])]:
+        assert door(tmp_path, value, expected.kind, options) == expected, door.__name__
+
+
+@pytest.mark.parametrize(("kind", "value", "options"), REFUSED, ids=[f"{k} {str(v)[:20]}" for k, v, _ in REFUSED])
+def test_what_is_not_of_its_kind_or_has_two_readings_is_refused_wherever_it_comes_in(
+    tmp_path: Path, kind: str, value: object, options: Sequence[object]
+) -> None:
+    with pytest.raises(BadRow):
+        typed_answer(value, kind, options)
+    for door in DOORS:
+        with pytest.raises(DataError, match=r"column `(answer|solution|kind|choices)`: expected .*, got "):
+            door(tmp_path, value, kind, options)
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "expected"),
+    [
+        ("7", (), "digit"),
+        (7, (), "digit"),
+        ("<answer>7</answer>", (), "digit"),
+        (r"\frac12", (), "math"),
+        ([1, 2, 3, 4], (), "box"),
+        ("b", ANIMALS, "choice"),
+    ],
+)
+def test_a_kind_that_is_not_given_is_inferred_where_one_reading_is_possible(
+    value: object, options: Sequence[str], expected: str
+) -> None:
+    assert typed_answer(value, None, options).kind == expected
+
+
+@pytest.mark.parametrize(
+    "value", ["1,000", "50%", "seven", "1/2", "cat", "B", "[1, 2, 3, 4]", "['7']", [7], None, True]
+)
+def test_a_kind_that_is_not_given_is_never_guessed(value: object) -> None:
+    with pytest.raises(BadRow, match="a `kind`"):
+        typed_answer(value)
+
+
+def test_a_number_is_a_choice_only_where_it_is_the_text_of_an_option() -> None:
+    assert typed_answer(2, "choice", ["1", "2", "3"]) == typed_answer("2", "choice", [1, 2, 3])
+    with pytest.raises(BadRow, match="counts options from 0 or from 1"):
+        typed_answer(2, "choice", ANIMALS)
+
+
+def test_options_may_be_a_list_that_was_written_as_text() -> None:
+    assert typed_answer("dog", "choice", str(list(ANIMALS))) == animal("B")
+    assert typed_answer("A", "choice", None).options == ()
+
+
+def test_a_box_knows_the_size_of_its_picture_where_it_is_given() -> None:
+    assert typed_answer([1, 2, 3, 4], "box", (), [640, 480]) == Box(xyxy=(1, 2, 3, 4), size=(640, 480))
+    with pytest.raises(BadRow, match="column `size`"):
+        typed_answer([1, 2, 3, 4], "box", (), 640)
