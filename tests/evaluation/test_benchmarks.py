@@ -559,8 +559,8 @@ def test_a_number_that_is_none_and_a_column_that_a_scorer_needs(tmp_path: Path) 
     number = some("mathvista")[1]
     write_set("mathvista", tmp_path, [{**number, "answer": "fourteen and a bit"}])
     assert (
-        "column `answer`: expected a number, got 'fourteen and a bit'; correct it, or give the row a rule of kind "
-        "`math`"
+        "column `answer`: expected a number for kind `digit`, got 'fourteen and a bit'; write one number, with at most "
+        "its unit, or use kind `math` or `open`"
     ) in refused("mathvista", tmp_path)
     write_set("mathvista", tmp_path, [{**number, "answer_type": ""}])
     assert "column `answer_type`: expected a value, got nothing (the row has index," in refused("mathvista", tmp_path)
@@ -576,8 +576,8 @@ def test_options_with_a_gap_and_a_letter_behind_the_last(tmp_path: Path) -> None
     )
     write_set("wemath", tmp_path, [{**rows[0], "answer": "E"}, *rows[1:]])
     assert (
-        "column `answer`: expected a letter from A to D, or the text of one option, got 'E'; correct the answer or the "
-        "options"
+        "column `answer`: expected a letter from A to D, or the text of one option, got 'E', which is none of 4 options; "
+        "correct the answer or the options"
     ) in refused("wemath", tmp_path)
 
 
@@ -592,7 +592,7 @@ def test_a_row_that_no_rule_is_for(tmp_path: Path) -> None:
 
 def test_an_option_that_is_no_text_is_not_left_out(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", [{"question": "?", "options": ["a", None, "c"], "answer": "B"}])
-    with pytest.raises(DataError, match="column `options`: expected options that are text or numbers, got None among"):
+    with pytest.raises(DataError, match="column `options`: expected a list of texts, got .*null"):
         prepare(mine(), tmp_path)
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from firsthand.answers.stated import plain
+from firsthand.answers.markup import without_markup
 from firsthand.records import Corners
 
 # At most 9 digits before the point: float() of 400 digits is infinite, and an IoU of infinities is not a number.
@@ -17,7 +17,7 @@ BARE = re.compile(rf"{_FOUR}|" + r"\s+".join([_NUMBER] * 4))
 
 def read_boxes(text: str) -> list[Corners]:
     """Every box in the text, in order: `[..]`, `(..)`, `x1: .., y1: ..`, two corners, or nothing but four numbers."""
-    text = plain(text)
+    text = without_markup(text)
     found = list(BOX.finditer(text)) or [m for m in [BARE.fullmatch(text)] if m]
     numbers = [[float(group) for group in match.groups() if group is not None] for match in found]
     return [(x1, y1, x2, y2) for x1, y1, x2, y2 in numbers]

@@ -8,7 +8,7 @@ disagree, is not read.
 import re
 from typing import NamedTuple
 
-from firsthand.answers.stated import plain
+from firsthand.answers.markup import folded, without_markup
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What options are called, in order."""
@@ -26,6 +26,7 @@ ANOTHER_LETTER = re.compile(
     r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|(?:\b(?:or|and|not|nor|either|both|maybe|also)\b|[,/&;|或和])[\s(\[]*[A-Z](?![A-Za-z])",
     re.ASCII,
 )
+_BRACKETS = (("<<", ">>"), ("[", "]"), ("(", ")"))
 
 
 class Reading(NamedTuple):
@@ -37,7 +38,7 @@ class Reading(NamedTuple):
 
 def read_letter(text: str, options: tuple[str, ...]) -> Reading:
     """Which option the text names; `options` are the options' texts in letter order, empty when they are not known."""
-    text = plain(text.replace("**", ""))
+    text = without_markup(text.replace("**", ""))
     if alone := LETTER_ALONE.fullmatch(text):
         return _within(_first(alone), options)
     named = [chr(ord("A") + i) for i, option in enumerate(options) if _same(text, option)]
@@ -47,6 +48,18 @@ def read_letter(text: str, options: tuple[str, ...]) -> Reading:
         return Reading(None, f"the text of {len(named)} options")
     both = LETTER_AND_TEXT.fullmatch(text) or (LETTER_BEFORE_ITS_TEXT.fullmatch(text) if options else None)
     return Reading(None, "expected one option letter") if both is None else _with_text(both, options)
+
+
+def read_letters(text: str) -> frozenset[str] | None:
+    """`A`, `(A)`, `A, C`, `A, B and C`, `AC`, `B. its text` -> the letters; None when there is anything else."""
+    inner = without_markup(text.replace("**", "")).removesuffix(".").strip()
+    for left, right in _BRACKETS:
+        inner = inner.replace(left, " ").replace(right, " ").strip()
+    words = [word for word in re.split(r"[\s,;&和]+|\band\b", inner) if word]
+    if words and (all(re.fullmatch("[A-Z]", word) for word in words) or re.fullmatch("[A-Z]+", inner)):
+        return frozenset("".join(words))
+    one = read_letter(text, ()).letter
+    return None if one is None else frozenset(one)
 
 
 def _with_text(both: re.Match[str], options: tuple[str, ...]) -> Reading:
@@ -74,9 +87,4 @@ def _within(letter: str, options: tuple[str, ...]) -> Reading:
 
 
 def _same(text: str, option: str) -> bool:
-    return _folded(text) == _folded(option)
-
-
-def _folded(text: str) -> str:
-    """Case, spacing, wrappers and a final full stop do not make another option."""
-    return " ".join(plain(text).casefold().split()).removesuffix(".").strip()
+    return folded(text) == folded(option)

@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from firsthand.answers.stated import plain
+from firsthand.answers.markup import without_markup
 from firsthand.answers.units import KNOWN_UNITS, read_unit
 
 MINUS_SIGN = "\u2212"
@@ -60,7 +60,7 @@ class Number(NamedTuple):
 
 def read_number(text: str) -> Number | None:
     """The number that the text is, or None when it is anything but one number with, at most, its unit."""
-    text = plain(plain(text).removesuffix(".")).replace(MINUS_SIGN, "-")
+    text = without_markup(without_markup(text).removesuffix(".")).replace(MINUS_SIGN, "-")
     if found := NUMBER.match(text):
         return _with_unit(_number(found), text[found.end() :], (found["money"] or "").lstrip("\\"))
     word = text.lower().split(" ")[0] if text[:1].isalpha() else ""

@@ -1,109 +1,268 @@
-"""Find the answer in a reply: the format rule, which is implicit (VLAA-Thinking, arXiv:2504.11468).
+"""The answer that a reply states, read by one of two rules.
 
-There is no separate format reward: a reply from which no single answer block can be extracted scores 0, whatever it
-says. `extract` is linear in the length of the reply: replies are untrusted text, and this runs in the training process.
+`tags` is the rule of training, which is its format rule too (VLAA-Thinking, arXiv:2504.11468): the answer is the content
+of the reply's one `<answer>` block after the thinking. There is no separate format reward: a reply from which no single
+block can be extracted scores 0, whatever it says.
+
+`stated` also reads a reply without such tags, as base and instruct models write it, after its thinking, by the first of
+these that is there:
+
+    the key of its JSON that was asked for
+    its last \\boxed{...}, unless a value is stated after it
+    its last `the answer is ...` or `Answer: ...`, to the end of the line, or to a `because` or the sentence's end
+    all of it, when it is one short line
+
+Two different answers side by side are none, and so is one that the reply takes back (`Wait, ...`) or has only supposed.
+
+Both are linear in the length of the reply: replies are untrusted text, and this runs in the training process.
 """
 
+import json
 import re
-from typing import NamedTuple
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from firsthand.answers.markup import folded
 
 OPEN, CLOSE = "<answer>", "</answer>"
 LONGEST_ANSWER = 2_000
 """Characters of an answer that are read (ours). No answer but free text is longer; 100 KB of digits are."""
+LONGEST_LINE = 200
+"""Characters of a reply that is read whole (ours)."""
+Rule = Literal["tags", "stated"]
 
-WRAPPERS = (
-    ("$$", "$$"),
-    ("$", "$"),
-    ("\\(", "\\)"),
-    ("\\[", "\\]"),
-    ("**", "**"),
-    ("`", "`"),
-    ('"', '"'),
-    ("'", "'"),
-    ("\\boxed{", "}"),
-    ("\\text{", "}"),
-    ("\\textbf{", "}"),
-    ("\\mathrm{", "}"),
-    ("\\mathbf{", "}"),
+_STATES = re.compile(
+    r"""(?imx) answer\s+is\b | answer\W{0,3}[:=] | ^[\s*_\#]{0,8}(?:the\s)?(?:final\s|correct\s)?answer[\s*_]{0,4}$
+    | answer\s(?:to|for)\s(?:the|this)\s(?:question|problem)\sis\b | (?:correct|right|best)\s(?:option|choice)\sis\b
+    | \b(?:so|thus|hence|therefore),?\s(?:the\s)?(?:correct\s)?(?:option|choice)\s(?=\(?(?-i:[A-Z])\b)
+    | (?:答案|正确选项)\s*(?:应该|应)?(?:是|为|选|[:\uff1a]) | (?<!不)(?:故|应|因此|所以)选择?"""
 )
-"""Mark-up around an answer that says nothing about its value."""
-
-CHINESE_SIGNS = str.maketrans(
-    {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII: digits, letters and signs
-    | {ord(a): b for a, b in zip("\u3000\u3002\u3001\u3010\u3011\u201c\u201d\u2018\u2019", " .,[]\"\"''", strict=True)}
+_SUPPOSED = re.compile(
+    r"(?i)(?:(?:\b(?:if|suppose|assum\w+|whether|unless)|(?:\bnot|n't|n\u2019t|\bnever)\s(?:think|believe|say|sure|certain))"
+    r"\s(?:that\s)?(?:the\s|my\s|our\s)?|\b(?:no|not|wrong|incorrect|possible|his|her|their|student['\u2019]?s)\s"
+    r"|如果|假设|假如|若)(?:correct\s|final\s)?$"
 )
-"""How Chinese text writes digits, letters and punctuation. Look-alikes of other scripts stay what they are."""
-
-LEAD_IN = re.compile(
-    r"\*{0,2}(?:output\s*[0-9]{0,3}\s*:"
-    r"|(?:(?:so|thus|hence|therefore),?\s+)?(?:"
-    r"(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice)(?:\s+is\s*:?|\s*[:=])"
-    r"|it(?:\s+is|'s)\s|there\s+(?:are|is)\s)"
-    r"|(?:正确)?答案\s*(?:是|为|:)\s*:?|=)\*{0,2}\s*",
-    re.IGNORECASE,
+"""In front of `answer is`: it is not stated."""
+_TAKEN_BACK = re.compile(
+    r"\b[Ww]ait\b(?=\s?[,.!?\u2026\u2014:;-])|\bBut wait\b|(?i:\bhold on\b|\bhmm+\b|\bon second thought|\bscratch that"
+    r"|\bcorrection:|\b(?:my|a) mistake\b|\blet me re(?:check|consider|think|calculate|compute|evaluate|examine|read)"
+    r"|[.!?\n]\s{0,3}(?:actually\b|oops|sorry\b|no,))|等等|等一下|不对|重新|更正"
 )
-"""Words in front of an answer that say nothing about its value: `Output 4:`, as in VLAA-Thinking's own data."""
+"""After an answer: it no longer holds. `Actually` counts at the start of a sentence."""
+_REASON = re.compile(
+    r"(?i)[,.;:]?\s(?:because|since|due to)\b|[,;.]\s(?:as|given|based on)\b|[\s,，。；]?(?:因为|由于)"
+)
+_SENTENCE = re.compile(r"(?<=[^\s.])[.!](?=\s[A-Z])|。(?=\S)")
+_HEDGE = re.compile(r"(?i)\b(?:or|but|however|maybe|perhaps|unless|although|though|not sure|unclear|so)\b|或|但|所以")
+_VALUE = re.compile(r"(?:(?:option|choice)\s)?[(\[$\\*<\s]{0,9}(?-i:[A-Z]\b|[-+\u2212.]?[0-9]|\\)", re.IGNORECASE)
+_ONE_LETTER = re.compile(r"(?i)(?:option\s|choice\s)?[(\[]?[A-Z][)\]]?")
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}\\]|[{}]")
+_NEXT_QUESTION = re.compile(r"(?im)^[\s*_\#]{0,8}(?:question|q|problem|human|user|问题|题目)\s?[0-9]{0,4}\s?[:\uff1a]")
+_FILLERS = frozenset(("the", "final", "correct", "right", "my", "our", "so", "therefore", "thus", "hence", "and", "or"))
 
 
 class Extraction(NamedTuple):
-    """The text between the answer tags, or None and the reason why there is none."""
+    """The answer that was read, or None and the reason why there is none."""
 
     content: str | None
     why: str = ""
 
 
-def extract(reply: str) -> Extraction:
-    """The content of the reply's one `<answer>...</answer>` block.
+class Block(NamedTuple):
+    """A text's one `<answer>` block."""
 
-    Everything up to the last `</think>` is thinking, and a block in the thinking does not count. Thinking that is never
-    closed leaves no answer. Two blocks are as bad as none: otherwise listing every option would pay.
+    before: str
+    """The text up to the first opening tag; all of it where there is none."""
+    inside: str | None
+    """None where there is no block, more than one, or half of one."""
+    why: str = ""
+    """Why `inside` is None."""
+
+
+class _Statement(NamedTuple):
+    """A place that states an answer."""
+
+    text: str
+    start: int
+    end: int
+
+
+def read_answer(reply: str, rule: Rule = "tags", key: str | None = None) -> Extraction:
+    """The answer that the reply states by a rule; `key` is that of the JSON which the reply was asked for, if any.
+
+    Everything up to the last `</think>` is thinking, and nothing in it counts. Thinking that is never closed leaves no
+    answer. Two blocks are as bad as none: otherwise listing every option would pay.
     """
     visible = reply.rpartition("</think>")[2]
     if "<think>" in visible:
         return Extraction(None, "the thinking is not closed")
-    opened, closed = visible.count(OPEN), visible.count(CLOSE)
-    if opened == closed == 0:
+    has_tags = OPEN in visible or CLOSE in visible
+    if rule == "stated" and not has_tags:
+        return _without_tags(visible, key)
+    if not has_tags:
         return Extraction(None, "no <answer> block after the thinking" if OPEN in reply else "no <answer> block")
+    _, inside, why = answer_block(visible)
+    if rule == "stated" and inside is not None and key is not None and (member := _json(inside, key)):
+        return Extraction(member)
+    return Extraction(inside, why)
+
+
+def answer_block(text: str) -> Block:
+    """The text's one `<answer>...</answer>` block, wherever it stands."""
+    before, _, after = text.partition(OPEN)
+    opened, closed = text.count(OPEN), text.count(CLOSE)
+    if opened == closed == 0:
+        return Block(before, None, "no <answer> block")
     if opened > 1 or closed > 1:
-        return Extraction(None, f"{max(opened, closed)} <answer> blocks instead of one")
-    before, _, after = visible.partition(OPEN)
+        return Block(before, None, f"{max(opened, closed)} <answer> blocks instead of one")
     if opened == 0 or closed == 0 or CLOSE in before:
-        return Extraction(None, "the <answer> block is incomplete")
-    return Extraction(after.partition(CLOSE)[0].strip())
+        return Block(before, None, "the <answer> block is incomplete")
+    return Block(before, after.partition(CLOSE)[0].strip())
 
 
-def plain(text: str) -> str:
-    r"""The answer without what says nothing about its value: `Output 4: \[\boxed{７}\]` -> `7`.
-
-    Costs the length of the text a few times over; callers bound the length.
-    """
-    text = bare(text.translate(CHINESE_SIGNS))
-    if lead_in := LEAD_IN.match(text):
-        text = bare(text[lead_in.end() :])
-    return text
-
-
-def bare(text: str) -> str:
-    r"""Take off the wrappers that enclose the whole text: `$\boxed{A}$` -> `A`; `\boxed{1}+\boxed{2}` stays as it is.
-
-    Costs the length of the text for each wrapper; callers bound the length.
-    """
-    text = text.strip()
-    for left, right in WRAPPERS:
-        if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
-            inner = text[len(left) : len(text) - len(right)]
-            if _belongs_together(inner, left, right):
-                return bare(inner)
-    return text
+def split_last_block(text: str, tag: str) -> tuple[str, str] | None:
+    """What is before and in the last `<tag>...</tag>`, if the text ends with one."""
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    text = text.rstrip()
+    start = text.rfind(opening)
+    if start < 0 or not text.endswith(closing):
+        return None
+    return text[:start], text[start + len(opening) : -len(closing)]
 
 
-def _belongs_together(inner: str, left: str, right: str) -> bool:
-    """Whether the wrapper at the start of a text is closed by the one at its end, and not before."""
-    if right != "}":
-        return left not in inner and right not in inner
-    depth = 0
-    for character in inner:
-        depth += (character == "{") - (character == "}")
-        if depth < 0:
-            return False
-    return depth == 0
+def _without_tags(visible: str, key: str | None) -> Extraction:
+    if key is not None and (member := _json(visible, key)) is not None:
+        return Extraction(member)
+    visible = _without_further_questions(visible)
+    if not visible.strip():
+        return Extraction(None, "an empty reply")
+    stated, why = _stated(visible)
+    if stated is not None or why:
+        return Extraction(stated, why)
+    line = visible.strip()
+    if "\n" in line or len(line) > LONGEST_LINE:
+        return Extraction(None, "no answer is stated")
+    return Extraction(None, "the answer is taken back") if _TAKEN_BACK.search(line) else Extraction(line)
+
+
+def _json(text: str, key: str) -> str | None:
+    """A short answer of a JSON object within a text, LaTeX's backslashes and braces allowed."""
+    first, last = text.find("{"), text.rfind("}")
+    whole = text[first : last + 1] if 0 <= first < last else ""
+    member = text.rfind(f'"{key}"')  # alone, where the rest of the object is no JSON
+    short = "{" + text[member : last + 1] if 0 <= member < last else ""
+    for candidate in (whole, short):
+        for escaped in (candidate, re.sub(r"\\(?![\"\\/bfnrtu])", r"\\\\", candidate)):
+            try:
+                found = json.loads(escaped, strict=False)
+            except (ValueError, RecursionError):
+                continue
+            value = found.get(key) if isinstance(found, dict) else None
+            if isinstance(value, str | int | float) and not isinstance(value, bool):
+                return str(value).translate(_COMMANDS).strip() or None
+    return None
+
+
+_COMMANDS = str.maketrans({"\f": "\\f", "\b": "\\b", "\t": "\\t"})
+"""`\frac`, `\beta` and `\theta` in JSON, by those who forget to double the backslash."""
+
+
+def _without_further_questions(text: str) -> str:
+    """Up to where a base model, which has answered, goes on with a question of its own."""
+    first = _STATES.search(text)
+    further = _NEXT_QUESTION.search(text, first.end()) if first else None
+    return text[: further.start()] if further else text
+
+
+def _stated(text: str) -> tuple[str | None, str]:
+    """What a text states last as its answer. None and the reason when that does not hold; no reason: it states none."""
+    boxes, is_open = _boxed(text)
+    if is_open:
+        return None, "the last box is not closed"
+    found = list(_statements(text))
+    if boxes and (not found or found[-1].start < boxes[-1].end or not _VALUE.match(found[-1].text)):
+        found = boxes
+    if not found:
+        return None, ""
+    last = found[-1]
+    for later, earlier in pairwise(reversed(found)):
+        if not _side_by_side(text, earlier, later):
+            break
+        if folded(earlier.text) != folded(last.text):
+            return None, "two answers side by side"
+    if _TAKEN_BACK.search(text, last.start):
+        return None, "the answer is taken back"
+    return last.text, ""
+
+
+def _side_by_side(text: str, one: _Statement, other: _Statement) -> bool:
+    """Whether neither words, but `or` and the like, nor a taking back are between two answers."""
+    between = _words(text[one.end : other.start])
+    said = [word for word in _words(one.text) if word not in _FILLERS]
+    is_short = len(said) <= 3 and ("\n" in text[one.start : other.start] or _VALUE.match(one.text) is not None)
+    is_list = is_short and all(len(word) == 1 or word in _FILLERS for word in between)
+    return is_list and _TAKEN_BACK.search(text, one.start, other.start) is None
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def _boxed(text: str) -> tuple[list[_Statement], bool]:
+    """What is boxed, outermost boxes alone, and whether the last one is never closed."""
+    found: list[_Statement] = []
+    opened: list[re.Match[str]] = []
+    around = 0
+    for brace in _BRACES.finditer(text):
+        sign = brace[0]
+        if sign == "}" and opened:
+            start = opened.pop()
+            around -= len(start[0]) > 1
+            inner = text[start.end() : brace.start()].strip()
+            if len(start[0]) > 1 and not around and inner:
+                found.append(_Statement(inner, start.start(), brace.end()))
+        elif sign.endswith("{") and sign != "\\{":
+            opened.append(brace)
+            around += len(sign) > 1
+    return found, around > 0
+
+
+def _statements(text: str) -> Iterator[_Statement]:
+    """What follows `answer is` or `Answer:`, each up to the next or the end of its line."""
+    matches = [found for found in _STATES.finditer(text) if _states(text, found.start())]
+    ends = [found.start() for found in matches] + [len(text)]
+    for found, end in zip(matches, ends[1:], strict=True):
+        rest = text[found.end() : min(end, found.end() + LONGEST_ANSWER)]
+        said = rest.lstrip(" \t\r\n:\uff1a=*>_")
+        line = _display(said) or said.partition("\n")[0]
+        value = _value(line)
+        if any(word not in _FILLERS for word in _words(value)) or (value and not _words(value)):
+            yield _Statement(value, found.start(), found.end() + len(rest) - len(said) + len(line))
+
+
+def _states(text: str, start: int) -> bool:
+    """Whether `answer is` states it, by what is in front: not `if the answer is`, `the wrong answer is`."""
+    return _SUPPOSED.search(text[max(0, start - 60) : start]) is None
+
+
+def _display(said: str) -> str:
+    """A formula that has lines of its own."""
+    for left, right in (("$$", "$$"), ("\\[", "\\]")):
+        if said.startswith(left) and right in said[2:]:
+            return left + said[2:].partition(right)[0] + right
+    return ""
+
+
+def _value(line: str) -> str:
+    """A statement without the mark-up around it, the reason behind it and the sentences after it."""
+    line = re.sub(r"\*\*(?=[\s.,;:!?。，]|$)", "", " ".join(line.split())).strip()
+    if line.startswith("<<"):
+        line = line[2:].partition(">>")[0].strip()
+    for cut in (_REASON.search(line), _SENTENCE.search(line)):
+        head = line[: cut.start()] if cut else ""
+        is_reason = cut is not None and cut.re is _REASON
+        # `B. The third` may be a letter and its text, which must agree: that is for the verifier to see
+        if cut and head and (is_reason or not _ONE_LETTER.fullmatch(head)) and not _HEDGE.search(line, cut.end()):
+            line = head
+    return line.strip().strip("*").removesuffix(".").strip()

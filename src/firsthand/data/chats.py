@@ -7,7 +7,7 @@ The reply is the gold answer, and what leads up to it a demonstration, where the
 import re
 from typing import Any
 
-from firsthand.data.normalise import split_block
+from firsthand.answers.stated import split_last_block
 from firsthand.data.rows import Cells
 from firsthand.errors import BadRow, shown
 
@@ -31,10 +31,10 @@ def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
 
 def split_reply(text: str) -> Cells:
     """A reply as `answer`, and `trace` where there are steps before it."""
-    if concluded := split_block(text, "CONCLUSION"):
+    if concluded := split_last_block(text, "CONCLUSION"):
         steps, answer = _STAGE.sub("", concluded[0]).strip(), concluded[1].strip()
         return {"answer": answer, "trace": f"<think>\n{steps}\n</think>\n<answer>{answer}</answer>"}
-    if answered := split_block(text, "answer"):
+    if answered := split_last_block(text, "answer"):
         steps, answer = (part.strip() for part in answered)
         return {"answer": answer, "trace": f"{steps}\n<answer>{answer}</answer>"} if steps else {"answer": answer}
     return {"answer": text}

@@ -52,16 +52,6 @@ def unwrapped(text: str) -> str:
     return text
 
 
-def split_block(text: str, tag: str) -> tuple[str, str] | None:
-    """What is before and in the last `<tag>...</tag>`, if the text ends with one."""
-    opening, closing = f"<{tag}>", f"</{tag}>"
-    text = text.rstrip()
-    start = text.rfind(opening)
-    if start < 0 or not text.endswith(closing):
-        return None
-    return text[:start], text[start + len(opening) : -len(closing)]
-
-
 def _inside(text: str) -> str | None:
     """What one wrapper holds that stands around all of the text."""
     for before, after in _WRAPPERS:

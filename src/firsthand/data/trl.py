@@ -12,7 +12,7 @@ Source: trl 1.16, `data_utils.prepare_multimodal_messages`.
 
 from typing import Any
 
-from firsthand.data.normalise import split_block
+from firsthand.answers.stated import split_last_block
 from firsthand.data.rows import Cells, is_missing
 from firsthand.errors import BadRow, shown
 from firsthand.records import IMAGE_MARK
@@ -47,7 +47,7 @@ def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
 def _take_gold(rest: Cells, gold: str) -> Any:
     """Remove the gold column, and its <answer> block if it has one; steps around the block are a demonstration."""
     value = rest.pop(gold)
-    block = split_block(value, "answer") if isinstance(value, str) else None
+    block = split_last_block(value, "answer") if isinstance(value, str) else None
     if block is None:
         return value
     steps, inside = block

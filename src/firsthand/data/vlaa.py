@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from firsthand.answers.literals import literal
-from firsthand.data.normalise import split_block, tidied, unwrapped
+from firsthand.answers.stated import split_last_block
+from firsthand.data.normalise import tidied, unwrapped
 from firsthand.data.rows import Cells
 from firsthand.data.store import encoded_picture
 from firsthand.data.text import check_cells
@@ -59,7 +60,7 @@ def is_vlaa(cells: Cells) -> bool:
     if "question" not in cells or "choices" in cells or "options" in cells:
         return False
     answer = cells.get("answer")
-    finished = isinstance(answer, str) and "<think>" in answer and split_block(answer, "answer") is not None
+    finished = isinstance(answer, str) and "<think>" in answer and split_last_block(answer, "answer") is not None
     return ("gt" in cells and "answer" not in cells) or (finished and not {"trace", "solution"} & cells.keys())
 
 
@@ -92,7 +93,7 @@ def _gold_and_trace(cells: Cells) -> tuple[object, str | None, dict[str, str]]:
     text = cells.get(column)
     if not isinstance(text, str) or not text.strip():
         return cells.get("gt", text), None, names
-    block = split_block(text, "answer")
+    block = split_last_block(text, "answer")
     if block is None:
         return cells.get("gt", text), text, names
     steps, inside = block

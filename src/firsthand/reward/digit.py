@@ -4,8 +4,8 @@ The answer must be one number, in any of the notations of numerals.py: `7`, `7.0
 Two numbers, a sum or a sentence are not read: in an answer block nobody should have to guess which number counts.
 """
 
+from firsthand.answers.markup import without_markup
 from firsthand.answers.numbers import read_number, same_number
-from firsthand.answers.stated import plain
 from firsthand.records import Digit, Verdict
 from firsthand.reward.verdicts import compared, failed, unparsed
 
@@ -17,4 +17,4 @@ def judge_digit(content: str, gold: Digit) -> Verdict:
         return failed(f"the gold answer {gold.value!r} is not a number")
     if got is None:
         return unparsed(content, "expected one number, with at most its unit")
-    return compared(same_number(got, expected), plain(content), gold.value)
+    return compared(same_number(got, expected), without_markup(content), gold.value)

@@ -12,8 +12,8 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Any
 
+from firsthand.answers.markup import without_markup
 from firsthand.answers.numbers import Number, read_number, same_number
-from firsthand.answers.stated import plain
 from firsthand.errors import excerpt
 from firsthand.records import Expression, Status, Verdict
 from firsthand.reward.verdicts import compared, failed, unparsed
@@ -89,7 +89,7 @@ def malformed(text: str) -> str:
 
 def trimmed(text: str) -> str:
     """The expression without the delimiters around it and without the full stop that ends a sentence."""
-    return plain(plain(text).removesuffix("."))
+    return without_markup(without_markup(text).removesuffix("."))
 
 
 def same_label(got: str, expected: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, extract
+from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, read_answer
 from firsthand.errors import DataError
 from firsthand.records import Answer, Example, OpenEnded, Status, Verdict
 from firsthand.reward.box import BoxScore, judge_box
@@ -99,7 +99,7 @@ class Router:
             )
         if self._user is not None:
             return self._user.judge(reply, answer, context, gold.meta if isinstance(gold, Example) else {})
-        content, why = extract(reply)
+        content, why = read_answer(reply)
         if content is None:
             return Verdict(score=0.0, status=Status.WRONG_FORMAT, why=why)
         longest = LONGEST_TEXT if isinstance(answer, OpenEnded) else LONGEST_ANSWER

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from firsthand.answers.ground_truth import cell_text, option_texts, typed_answer
-from firsthand.answers.letters import LETTERS
+from firsthand.answers.letters import LETTERS, read_letters
 from firsthand.answers.literals import literal
 from firsthand.data.fields import lookup
 from firsthand.data.images import PictureLimits, PictureLoader
@@ -20,7 +20,6 @@ from firsthand.data.rows import Cells, Row, collect, is_missing
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.evaluation.benchmarks.files import named, rows
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, Text, fits
-from firsthand.evaluation.benchmarks.strict import letters
 from firsthand.records import Answer, Choice, Example, OpenEnded, Picture, content_id
 
 LETTERED = "A-Z"
@@ -122,7 +121,7 @@ class _Reader:
         """The typed gold, and the options in the order that they are shown in."""
         text = needed(cells, gold.answer)
         if gold.kind == "letters":
-            if letters(text.upper()) is None:
+            if read_letters(text.upper()) is None:
                 raise BadRow(gold.answer, "one or several letters such as `A` or `A, C`", shown(text), "correct it")
             return OpenEnded(reference=text.upper()), options
         if gold.kind == "choice":

@@ -1,0 +1,78 @@
+"""Mark-up around an answer that says nothing about its value: wrappers, lead-in words, full-width signs."""
+
+import re
+
+WRAPPERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    ("\\(", "\\)"),
+    ("\\[", "\\]"),
+    ("**", "**"),
+    ("`", "`"),
+    ('"', '"'),
+    ("'", "'"),
+    ("\\boxed{", "}"),
+    ("\\text{", "}"),
+    ("\\textbf{", "}"),
+    ("\\mathrm{", "}"),
+    ("\\mathbf{", "}"),
+)
+"""Mark-up around an answer that says nothing about its value."""
+
+CHINESE_SIGNS = str.maketrans(
+    {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII: digits, letters and signs
+    | {ord(a): b for a, b in zip("\u3000\u3002\u3001\u3010\u3011\u201c\u201d\u2018\u2019", " .,[]\"\"''", strict=True)}
+)
+"""How Chinese text writes digits, letters and punctuation. Look-alikes of other scripts stay what they are."""
+
+LEAD_IN = re.compile(
+    r"\*{0,2}(?:output\s*[0-9]{0,3}\s*:"
+    r"|(?:(?:so|thus|hence|therefore),?\s+)?(?:"
+    r"(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice)(?:\s+is\s*:?|\s*[:=])"
+    r"|it(?:\s+is|'s)\s|there\s+(?:are|is)\s)"
+    r"|(?:正确)?答案\s*(?:是|为|:)\s*:?|=)\*{0,2}\s*",
+    re.IGNORECASE,
+)
+"""Words in front of an answer that say nothing about its value: `Output 4:`, as in VLAA-Thinking's own data."""
+
+
+def without_markup(text: str) -> str:
+    r"""The answer without what says nothing about its value: `Output 4: \[\boxed{７}\]` -> `7`.
+
+    Costs the length of the text a few times over; callers bound the length.
+    """
+    text = without_wrappers(text.translate(CHINESE_SIGNS))
+    if lead_in := LEAD_IN.match(text):
+        text = without_wrappers(text[lead_in.end() :])
+    return text
+
+
+def without_wrappers(text: str) -> str:
+    r"""Take off the wrappers that enclose the whole text: `$\boxed{A}$` -> `A`; `\boxed{1}+\boxed{2}` stays as it is.
+
+    Costs the length of the text for each wrapper; callers bound the length.
+    """
+    text = text.strip()
+    for left, right in WRAPPERS:
+        if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
+            inner = text[len(left) : len(text) - len(right)]
+            if _belongs_together(inner, left, right):
+                return without_wrappers(inner)
+    return text
+
+
+def _belongs_together(inner: str, left: str, right: str) -> bool:
+    """Whether the wrapper at the start of a text is closed by the one at its end, and not before."""
+    if right != "}":
+        return left not in inner and right not in inner
+    depth = 0
+    for character in inner:
+        depth += (character == "{") - (character == "}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def folded(text: str) -> str:
+    """A text by which two are the same: case, spacing, mark-up and a final full stop do not count."""
+    return " ".join(without_markup(text).casefold().split()).removesuffix(".").strip()
