@@ -27,7 +27,7 @@ from firsthand.data import (
     write_vlaa,
 )
 from firsthand.data.fields import lookup
-from firsthand.data.normalise import tidied
+from firsthand.data.normalise import normalised_answer
 from firsthand.data.presets import SOURCE_PRESETS
 from firsthand.errors import DataError, RecipeError
 from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Trace
@@ -622,7 +622,7 @@ def test_a_key_that_is_there_twice_costs_one_item(folder: Path) -> None:
     ],
 )
 def test_gold_answers_are_freed_of_what_stands_around_them(answer: Any, kind: str, expected: Any) -> None:
-    assert tidied(answer, kind) == expected
+    assert normalised_answer(answer, kind) == expected
 
 
 # Pictures that are taken as they are meant

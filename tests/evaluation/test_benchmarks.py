@@ -576,8 +576,8 @@ def test_options_with_a_gap_and_a_letter_behind_the_last(tmp_path: Path) -> None
     )
     write_set("wemath", tmp_path, [{**rows[0], "answer": "E"}, *rows[1:]])
     assert (
-        "column `answer`: expected a letter from A to D, or the text of one option, got 'E', which is none of 4 options; "
-        "correct the answer or the options"
+        "column `answer`: expected a letter from A to D, or the text of one option, got 'E', which is none of 4 "
+        "options; correct the answer or the options"
     ) in refused("wemath", tmp_path)
 
 
@@ -592,7 +592,7 @@ def test_a_row_that_no_rule_is_for(tmp_path: Path) -> None:
 
 def test_an_option_that_is_no_text_is_not_left_out(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", [{"question": "?", "options": ["a", None, "c"], "answer": "B"}])
-    with pytest.raises(DataError, match="column `options`: expected a list of texts, got .*null"):
+    with pytest.raises(DataError, match=r"column `options`: expected a list of texts, got .*null"):
         prepare(mine(), tmp_path)
 
 

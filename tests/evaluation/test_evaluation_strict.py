@@ -4,9 +4,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hostile import HOSTILE_PIECES
 
+from firsthand.answers.stated import LONGEST_ANSWER
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold
-from firsthand.evaluation.benchmarks.strict import LONGEST, Strict, compare, letters, read
+from firsthand.evaluation.benchmarks.strict import Strict, compare
 from firsthand.records import Answer, Choice, Digit, Example, Expression, OpenEnded, Status
 from firsthand.reward import Router
 
@@ -356,66 +358,8 @@ def test_json_without_a_right_short_answer_is_not_right(router: Router, kind: Ki
     ],
 )
 def test_a_reply_without_an_answer_says_why_and_counts_as_wrong(router: Router, reply: str, why: str) -> None:
-    assert read(reply) == (None, why)
     (verdict,) = Strict(BENCHMARK, router).judge_many([(reply, example(TWELVE))])
     assert (verdict.score, verdict.status, verdict.why) == (0.0, Status.WRONG_FORMAT, why)
-
-
-@pytest.mark.parametrize(
-    ("reply", "answer"),
-    [
-        ("Add.\nThe answer is 3.5 cm.", "3.5 cm"),
-        ("Add.\nThe answer is x = 2**3.", "x = 2**3"),
-        ("Add.\nThe answer is **2**.", "2"),
-        ("Add.\nThe answer is\n\n$$\nx\n$$\n\nas wanted", "$$ x $$"),
-        ("Add.\nThe answer is B. 30°", "B. 30°"),
-        ("Add.\nThe answer is 30°. Because of this it is acute.", "30°"),
-        ("So \\boxed{\\{1, 2\\}}.", "\\{1, 2\\}"),
-        ("So \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
-        ("So \\boxed{5} it is\nand the answer is correct", "5"),
-    ],
-)
-def test_an_answer_is_read_without_what_is_around_it(reply: str, answer: str) -> None:
-    assert read(reply) == (answer, "")
-
-
-def test_the_key_of_the_json_counts_before_all_else() -> None:
-    reply = '{"solution": "\\\\boxed{5}, so the answer is 6", "short answer": "7"}'
-    assert read(reply, "short answer") == ("7", "")
-    assert read(reply)[0] != "7"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("A", "A"),
-        ("(A)", "A"),
-        ("[A]", "A"),
-        ("<<A>>", "A"),
-        ("**A**", "A"),
-        ("A.", "A"),
-        ("a", "A"),
-        ("A, C", "AC"),
-        ("C,A", "AC"),
-        ("A, B, and C", "ABC"),
-        ("A、C", "AC"),
-        ("A和C", "AC"),
-        ("ABCD", "ABCD"),
-        ("A C", "AC"),
-        ("(A) and (C)", "AC"),
-        ("Option C", "C"),
-        ("C. the third", "C"),
-    ],
-)
-def test_letters_are_read_in_any_order_and_mark_up(text: str, expected: str) -> None:
-    assert letters(text) == frozenset(expected)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "and", "1", "A or B", "not A", "A but not B", "A to D", "A-D", "Ab", "all", "A, maybe C", "A. or C."]
-)
-def test_other_texts_are_no_letters(text: str) -> None:
-    assert letters(text) is None
 
 
 def test_what_the_verifiers_of_training_know_is_left_to_them() -> None:
@@ -434,7 +378,7 @@ def test_a_tolerance_is_how_far_a_number_may_be_off(answer: str, score: float) -
 @pytest.mark.parametrize("gold", GOLDS[1:5])
 def test_an_answer_that_is_no_answer_of_its_kind_is_unparsed(gold: Gold) -> None:
     expected: Answer = OpenEnded(reference="A") if gold.kind in ("letters", "text") else Digit(value="12")
-    verdict = compare("x" * (LONGEST + 1), expected, gold)
+    verdict = compare("x" * (LONGEST_ANSWER + 1), expected, gold)
     assert verdict is not None and (verdict.score, verdict.status) == (0.0, Status.UNPARSED)
 
 
@@ -451,67 +395,11 @@ def test_a_rendered_example_goes_to_the_verifiers_of_training(router: Router) ->
     assert verdict.score == 1.0
 
 
-SIZE = 100_000
-HOSTILE = [
-    piece * (SIZE // len(piece))
-    for piece in (
-        "\\boxed{",
-        "\\boxed{A} ",
-        "\\boxed{",
-        "{",
-        "}",
-        "{}",
-        "answer is ",
-        "answer:",
-        "Answer: A\n",
-        "answer ",
-        "answer" + " " * 50,
-        "\n",
-        " ",
-        "\t\n",
-        "**",
-        "<<",
-        "$$",
-        "\\[",
-        "the answer is $$",
-        "wait ",
-        "wait, ",
-        ".\n",
-        ". ",
-        "A. B",
-        "A, ",
-        "(",
-        "if the answer is ",
-        "because ",
-        "question: ",
-        "# ",
-        "答案",
-        "答案是",
-        "</think>",
-        "<answer>",
-        '{"short answer": ',
-        '"short answer": "B", ',
-        "\\",
-        '\\"',
-        "0",
-        "A" + "\u3000",
-    )
-]
-
-
-@pytest.mark.parametrize("tail", ["", "\nThe answer is B."])
-@pytest.mark.parametrize("body", HOSTILE, ids=[repr(body[:20]) for body in HOSTILE])
-def test_hostile_replies_are_read_in_linear_time(body: str, tail: str) -> None:
-    start = time.perf_counter()
-    read(body + tail, "short answer")
-    read(f"The answer is {body}{tail}")
-    read(f"The answer is B.{body}{tail}")
-    assert time.perf_counter() - start < 5.0  # what is not linear takes minutes
-
-
-@pytest.mark.parametrize("body", [body[: LONGEST - 10] for body in HOSTILE], ids=[repr(b[:20]) for b in HOSTILE])
+@pytest.mark.parametrize(
+    "body", [piece * (LONGEST_ANSWER // len(piece)) for piece in HOSTILE_PIECES], ids=HOSTILE_PIECES
+)
 def test_hostile_answers_are_compared_in_linear_time(router: Router, body: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for gold, expected in zip(GOLDS[1:5], (AC[1], HALF[1], TWELVE[1], RISING[1]), strict=True):
         compare(body, expected, gold)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firsthand.answers.numbers import read_number
-from firsthand.answers.stated import bare
 from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, OpenEnded, Status, Verdict
 from firsthand.reward import Router
 from firsthand.reward.box import iou
@@ -124,22 +123,6 @@ def test_every_text_gets_a_verdict_that_can_be_written_down(router: Router, text
             verdict = router.judge(whole, gold)
             assert verdict.score is not None
             assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
-
-
-@pytest.mark.parametrize(
-    ("text", "inside"),
-    [
-        (r"$\boxed{A}$", "A"),
-        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-        (r"\boxed{1}+\boxed{2}", r"\boxed{1}+\boxed{2}"),
-        ("$1$ and $2$", "$1$ and $2$"),
-        ("$", "$"),
-        ("$$", ""),
-        (r"\boxed{7", r"\boxed{7"),
-    ],
-)
-def test_only_wrappers_around_the_whole_answer_come_off(text: str, inside: str) -> None:
-    assert bare(text) == inside
 
 
 def test_a_box_with_its_corners_in_the_wrong_order_is_told_so(router: Router) -> None:

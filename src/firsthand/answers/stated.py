@@ -1,7 +1,7 @@
 """The answer that a reply states, read by one of two rules.
 
-`tags` is the rule of training, which is its format rule too (VLAA-Thinking, arXiv:2504.11468): the answer is the content
-of the reply's one `<answer>` block after the thinking. There is no separate format reward: a reply from which no single
+`tags` is the rule of training, which is its format rule too (VLAA-Thinking, arXiv:2504.11468): the answer is what is in
+the reply's one `<answer>` block after the thinking. There is no separate format reward: a reply from which no single
 block can be extracted scores 0, whatever it says.
 
 `stated` also reads a reply without such tags, as base and instruct models write it, after its thinking, by the first of

@@ -8,7 +8,7 @@ in flat memory.
     rows.py      a row, what is wrong with it, and the one error that tells
     images.py    pictures: bounded, decoded once, by reference or by value
     text.py      text: bounded, without control characters
-    answers.py   gold answers and their kinds; normalise.py: what stands around them in published data
+    normalise.py   answers of published data without what stands around them (answers/ground_truth.py types them)
     fields.py    a map from our columns to others, and values inside values
     plain_columns.py   a row in the plain columns -> Example
     trl.py, chats.py, vlaa.py   a row in TRL's, LLaVA's or VLAA-Thinking's format -> the plain columns

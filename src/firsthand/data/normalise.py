@@ -1,10 +1,12 @@
-"""Gold answers of published data, freed of what stands around them; what is not understood stays as it is.
+"""Ground truth of published data, freed of what stands around them; what is not understood stays as it is.
 
     Step 1: ... †Answer: y = -5x.                 -> y = -5x        the last `Answer:` or `the answer is`
     Output 4: \\[\\boxed{y=|x+9|}\\]                -> y=|x+9|        the last \\boxed{}, and wrappers of maths
     a = -5, y = -5x                               -> y = -5x        for a question that asks for the function
     (a), A), A. A cat                             -> A              for a choice
-The wrappers are those found in VLAA-Thinking's files and in the sets that they were made from.
+The wrappers are those found in VLAA-Thinking's files and in the sets that they were made from. They are fewer than
+those of answers/markup.py on purpose: what is read here becomes part of an example's id, and `\\text{cat}` or `"cat"` in
+a file is its author's answer, while in a reply it is a way to write one.
 """
 
 import re
@@ -25,8 +27,8 @@ _MOST_WRAPPERS = 8
 _EQUATION = re.compile(r"[A-Za-z]\w*(?:\s*\(\s*\w\s*\))?\s*=")
 
 
-def tidied(answer: object, kind: str | None) -> object:
-    """A gold answer without what stands around it. Values that are not text, and open answers, stay as they are."""
+def normalised_answer(answer: object, kind: str | None) -> object:
+    """An answer without what stands around it. Values that are not text, and open answers, stay as they are."""
     if not isinstance(answer, str) or kind == "open":
         return answer
     text = _after_marker(answer.strip())

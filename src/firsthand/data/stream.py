@@ -10,7 +10,7 @@ from firsthand.data import store
 from firsthand.data.fields import filled, lookup, mapped
 from firsthand.data.formats import PlainRow, data_rows, plain_row
 from firsthand.data.images import PictureLimits, PictureLoader
-from firsthand.data.normalise import tidied
+from firsthand.data.normalise import normalised_answer
 from firsthand.data.plain_columns import RowReader
 from firsthand.data.rows import Cells, Row
 from firsthand.data.source import Source
@@ -99,7 +99,7 @@ def _own_columns(found: PlainRow, source: Source) -> Cells:
     if isinstance(source.caption, str):
         cells.pop("original_caption" if source.caption == "caption" else source.caption, None)
     if source.normalise and "answer" in cells:
-        cells["answer"] = tidied(cells["answer"], str(cells.get("kind") or source.kind or "") or None)
+        cells["answer"] = normalised_answer(cells["answer"], str(cells.get("kind") or source.kind or "") or None)
     return cells
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from firsthand.answers.literals import literal
 from firsthand.answers.stated import split_last_block
-from firsthand.data.normalise import tidied, unwrapped
+from firsthand.data.normalise import normalised_answer, unwrapped
 from firsthand.data.rows import Cells
 from firsthand.data.store import encoded_picture
 from firsthand.data.text import check_cells
@@ -112,11 +112,11 @@ def _verified(cells: Cells) -> str | None:
 
 
 def _typed(gold: object, known: str | None, likely: str | None) -> tuple[str | None, object]:
-    """The kind and the tidied gold: what is known, or else the upstream set's kind, or `open` where it cannot be."""
+    """Kind and normalised answer: the kind that is known, or else the upstream set's, or `open` where it cannot be."""
     if known is not None or likely is None:
-        return known, tidied(gold, known)
-    text = str(tidied(gold, likely))
-    return (likely, tidied(gold, likely)) if re.fullmatch(_SHAPES.get(likely, r"(?!)"), text) else ("open", gold)
+        return known, normalised_answer(gold, known)
+    answer = normalised_answer(gold, likely)
+    return (likely, answer) if re.fullmatch(_SHAPES.get(likely, r"(?!)"), str(answer)) else ("open", gold)
 
 
 def _image(value: object) -> tuple[object, str]:

@@ -10,7 +10,7 @@ from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Ques
 CHOICE, FLOAT = "multiple choice", "float"
 KEY = "short answer"
 NEAR = 0.001
-LETTERS = "ABCDE"
+_LETTERS = "ABCDE"
 _LONGEST = 2048
 """Tokens of the judge's answer; the other sets leave it 128."""
 
@@ -66,7 +66,7 @@ def _read(text: str, kind: str) -> _Read | None:
         return _Read(text)
     if len(text) == 1:
         return _Read(text.upper())
-    held = [letter for letter in LETTERS if letter in text.upper()]
+    held = [letter for letter in _LETTERS if letter in text.upper()]
     return _Read(held[0], "letter_anywhere") if len(held) == 1 else None
 
 
