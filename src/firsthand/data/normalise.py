@@ -5,8 +5,8 @@
     a = -5, y = -5x                               -> y = -5x        for a question that asks for the function
     (a), A), A. A cat                             -> A              for a choice
 The wrappers are those found in VLAA-Thinking's files and in the sets that they were made from. They are fewer than
-those of answers/markup.py on purpose: what is read here becomes part of an example's id, and `\\text{cat}` or `"cat"` in
-a file is its author's answer, while in a reply it is a way to write one.
+those of answers/markup.py on purpose: what is read here becomes part of an example's id, and `\\text{cat}` or `"cat"`
+in a file is its author's answer, while in a reply it is a way to write one.
 """
 
 import re
