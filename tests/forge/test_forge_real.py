@@ -22,7 +22,7 @@ from tiny_families import text_folder
 
 from firsthand.config import build
 from firsthand.data import load_examples
-from firsthand.forge import ForgeConfig, forge
+from firsthand.forge import ForgeConfig, run_forge
 from firsthand.worlds import SMALL
 
 pytestmark = pytest.mark.slow
@@ -107,7 +107,7 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
         },
         "test",
     )
-    funnel, costs = forge(chosen, tmp_path / "out")
+    funnel, costs = run_forge(chosen, tmp_path / "out")
     for step in funnel["steps"]:
         assert step["read"] == step["kept"] + sum(step["dropped"].values())
     requests = {row["step"]: row["requests"] for row in costs}
@@ -121,7 +121,7 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
     named = [e.meta["forge"]["caption"] for e in kept]
     assert all(any(shape in caption for shape in ("circle", "square", "triangle")) for caption in named)
     before = data_set(tmp_path / "out")
-    assert forge(chosen, tmp_path / "out")[1] == costs and data_set(tmp_path / "out") == before
+    assert run_forge(chosen, tmp_path / "out")[1] == costs and data_set(tmp_path / "out") == before
 
     # Another model for one step: it babbles, no row survives it, and the captions are not asked for again.
     babbler = {**teacher, "model": str(text_folder(tmp_path / "babbler", "qwen2")), "max_tokens": 16}
@@ -130,7 +130,7 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
         {**chosen.model_dump(mode="json", exclude_none=True), "teachers": {"default": teacher, "distill": babbler}},
         "test",
     )
-    funnel, costs = forge(other, tmp_path / "out")
+    funnel, costs = run_forge(other, tmp_path / "out")
     assert funnel["steps"][1]["kept"] == 120 and funnel["steps"][2]["kept"] == 0
     assert {row["step"]: row["requests"] for row in costs}["caption"] == 120
     assert set(funnel["steps"][2]["dropped"]) <= {"no_answer", "no_thinking", "teacher_empty", "teacher_truncated"}

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from forged import data_set
+from PIL import Image
 from tiny import tiny_folder
 
 from firsthand.config import build
 from firsthand.data import load_examples
 from firsthand.errors import DataError, RecipeError
-from firsthand.forge import STEP_NAMES, ForgeConfig, Report, forge
-from firsthand.forge import run as forge_run
-from firsthand.records import Digit
+from firsthand.forge import STEP_NAMES, ForgeConfig, StepProgress, run_forge, runner
+from firsthand.records import Digit, content_id
 
 WORLDS: dict[str, Any] = {
     "name": "small",
@@ -39,13 +40,13 @@ def config(**changes: Any) -> ForgeConfig:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("forge") / "small"
-    forge(config(), out)
+    run_forge(config(), out)
     return out
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forge_run, "PART", 7)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "SHARD_ROWS", 7)
 
 
 # ---- what comes out
@@ -104,48 +105,82 @@ class Counted:
         self.asked = dict.fromkeys(STEP_NAMES, 0)
         self.steps: set[str] = set()
 
-    def __call__(self, report: Report) -> None:
-        self.steps.add(report.step)
-        if report.progress is not None:
-            self.asked[report.step] = max(self.asked[report.step], report.progress.asked)
+    def __call__(self, progress: StepProgress) -> None:
+        self.steps.add(progress.step)
+        if progress.requests is not None:
+            self.asked[progress.step] = max(self.asked[progress.step], progress.requests.asked)
 
 
 def test_the_same_forge_again_does_nothing_and_gives_the_same_bytes(tmp_path: Path) -> None:
-    forge(config(), tmp_path)
+    run_forge(config(), tmp_path)
     before, seen = data_set(tmp_path), Counted()
     written = (tmp_path / "funnel.json").stat().st_mtime_ns
-    forge(config(), tmp_path, on_report=seen)
+    run_forge(config(), tmp_path, on_progress=seen)
     assert data_set(tmp_path) == before and seen.steps == set()
     assert (tmp_path / "funnel.json").stat().st_mtime_ns == written
     shutil.rmtree(tmp_path / "sft")
-    forge(config(), tmp_path)
+    run_forge(config(), tmp_path)
     assert data_set(tmp_path) == before
 
 
 @pytest.mark.parametrize("step", ["caption", "distill", "rewrite", "verify"])
 def test_another_prompt_does_that_step_again_and_what_follows_and_nothing_before(step: str, tmp_path: Path) -> None:
     first = Counted()
-    forge(config(), tmp_path / "out", on_report=first)
-    shipped = Path(forge_run.__file__).parent / "prompts" / f"{step}.txt"
+    run_forge(config(), tmp_path / "out", on_progress=first)
+    shipped = Path(runner.__file__).parent / "prompts" / f"{step}.txt"
     own = tmp_path / "own.txt"
     own.write_text(f"{shipped.read_text()}\nBe brief.\n")
     seen = Counted()
-    forge(config(prompts={step: str(own)}), tmp_path / "out", on_report=seen)
+    run_forge(config(prompts={step: str(own)}), tmp_path / "out", on_progress=seen)
     place = STEP_NAMES.index(step)
     assert seen.steps == set(STEP_NAMES[place:])
     assert seen.asked[step] > 0 and all(seen.asked[name] == 0 for name in STEP_NAMES[:place])
     # What follows asks again only about what has changed: here, what the teacher now answers otherwise.
     back = Counted()
-    forge(config(), tmp_path / "out", on_report=back)
+    run_forge(config(), tmp_path / "out", on_progress=back)
     assert back.steps == set() and sum(back.asked.values()) == 0
 
 
 def test_other_settings_of_the_split_ask_nobody(tmp_path: Path) -> None:
-    forge(config(), tmp_path)
+    run_forge(config(), tmp_path)
     seen = Counted()
-    funnel, _ = forge(config(split={"quotas": {"count": {"sft": 1, "rl": 1}}}), tmp_path, on_report=seen)
+    funnel, _ = run_forge(config(split={"quotas": {"count": {"sft": 1, "rl": 1}}}), tmp_path, on_progress=seen)
     assert seen.steps == {"split"} and sum(seen.asked.values()) == 0
     assert funnel["parts"]["sft"].get("count", 0) <= 1 and funnel["steps"][5]["dropped"]["over_quota"] > 0
+
+
+def test_steps_of_an_older_format_are_done_again_from_the_answers_that_were_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = config(sources=[{"worlds": ["count"], "number": 20}])
+    run_forge(chosen, tmp_path)
+    before, seen = data_set(tmp_path), Counted()
+    monkeypatch.setattr(runner, "SHARD_FORMAT", runner.SHARD_FORMAT + 1)
+    run_forge(chosen, tmp_path, on_progress=seen)
+    assert seen.steps == set(STEP_NAMES) and sum(seen.asked.values()) == 0
+    assert data_set(tmp_path) == before
+
+
+def test_requests_have_the_keys_that_they_have_always_had(tmp_path: Path) -> None:
+    """Or what was paid for with an earlier version would be asked again."""
+
+    def change(i: int) -> dict[str, Any]:
+        told = {"question": f"What is {i - 60} apples?", "answer": "a lot", "kind": "open", "image": "a.bmp"}
+        return told if i >= 60 else {}
+
+    Image.new("L", (8, 8), 3).save(tmp_path / "a.bmp")
+    path = rows(tmp_path, 70, change)
+    run_forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
+    with sqlite3.connect(tmp_path / "out/.work/answers.sqlite") as log:
+        keys = sorted(key for (key,) in log.execute("SELECT key FROM answers"))
+    log.close()
+    assert len(keys) == 108 and content_id(keys) == "6bac5df8d9a691e0"
+
+
+def test_the_former_name_of_a_key_is_read_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert config(views=["trl"]).exports == ("trl",)
+    [warning] = caplog.records
+    assert "`exports`" in warning.getMessage()
 
 
 # ---- stopped and started
@@ -163,10 +198,10 @@ def test_a_forge_that_was_stopped_anywhere_ends_in_the_same_bytes_and_repeats_no
         tmp_path, 40, lambda i: {"question": f"What is {i % 20} + 1?", "answer": str(i % 20 + 1), "id": str(i)}
     )
     chosen = config(sources=[{"path": str(twice)}, {"worlds": ["count", "describe"], "number": 20}])
-    whole, _ = forge(chosen, tmp_path / "whole")
+    whole, _ = run_forge(chosen, tmp_path / "whole")
     assert whole["steps"][0]["dropped"] == {"duplicate": 20}
     rng, answered = random.Random(seed), list[str]()
-    plain = forge_run.SceneTeacher.answer
+    plain = runner.SimulatedTeacher.answer
 
     def answer(self: Any, request: Any) -> Any:
         if rng.random() < 0.02:
@@ -174,15 +209,15 @@ def test_a_forge_that_was_stopped_anywhere_ends_in_the_same_bytes_and_repeats_no
         answered.append(request.key)
         return plain(self, request)
 
-    def stop(report: Report) -> None:
+    def stop(progress: StepProgress) -> None:
         if rng.random() < 0.05:
             raise Killed
 
-    monkeypatch.setattr(forge_run.SceneTeacher, "answer", answer)
+    monkeypatch.setattr(runner.SimulatedTeacher, "answer", answer)
     stops = 0
     while stops < 200:
         try:
-            forge(chosen, tmp_path / "stopped", on_report=stop)
+            run_forge(chosen, tmp_path / "stopped", on_progress=stop)
             break
         except Killed:
             stops += 1
@@ -210,11 +245,11 @@ def test_kill_9_at_random_instants_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
-    def again(report: Report) -> None:
+    def again(progress: StepProgress) -> None:
         with pytest.raises(RecipeError, match="another process works on this forge"):
-            forge(config(), tmp_path)
+            run_forge(config(), tmp_path)
 
-    forge(config(), tmp_path, on_report=again)
+    run_forge(config(), tmp_path, on_progress=again)
 
 
 # ---- rows of one's own
@@ -231,7 +266,7 @@ def rows(folder: Path, number: int, change: Callable[[int], dict[str, Any]] = la
 
 def test_a_bad_row_is_dropped_with_its_place_and_the_others_go_on(tmp_path: Path) -> None:
     path = rows(tmp_path, 5, lambda i: {"image": "../secret.png"} if i == 2 else {})
-    funnel, _ = forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
+    funnel, _ = run_forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
     assert funnel["steps"][0]["dropped"] == {"image_outside_root": 1}
     [dropped] = pq.read_table(tmp_path / "out/dropped/collect.parquet").to_pylist()
     assert dropped["id"] == "rows.jsonl line 3" and dropped["source"] == "rows" and "secret.png" in dropped["detail"]
@@ -239,9 +274,9 @@ def test_a_bad_row_is_dropped_with_its_place_and_the_others_go_on(tmp_path: Path
 
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     path = rows(tmp_path, 3)
-    forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
+    run_forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
     rows(tmp_path, 5)
-    funnel, _ = forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
+    funnel, _ = run_forge(config(sources=[{"path": str(path)}]), tmp_path / "out")
     assert funnel["steps"][0]["read"] == 5
 
 
@@ -252,24 +287,22 @@ def test_a_folder_in_which_a_file_changed_is_read_again(tmp_path: Path) -> None:
         numbers = [str(i) for i in range(number)]
         table = pa.table({"question": [f"What is {i}?" for i in numbers], "answer": numbers})
         pq.write_table(table, tmp_path / "data/train.parquet")
-        assert forge(chosen, tmp_path / "out")[0]["steps"][0]["read"] == number
+        assert run_forge(chosen, tmp_path / "out")[0]["steps"][0]["read"] == number
 
 
 def test_a_key_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
     teacher = {"base_url": "http://localhost:1/v1", "model": "m", "key_env": "A_KEY_THAT_NOBODY_HAS"}
     with pytest.raises(RecipeError, match="A_KEY_THAT_NOBODY_HAS"):
-        forge(config(teachers={"default": {"scenes": True}, "verify": teacher}), tmp_path / "out")
+        run_forge(config(teachers={"default": {"scenes": True}, "verify": teacher}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_picture_that_changed_under_way_is_not_written_as_another(tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
     path = rows(tmp_path, 1, lambda i: {"image": "a.png"})
 
-    def repaint(report: Report) -> None:
-        if report.step == "split":
+    def repaint(progress: StepProgress) -> None:
+        if progress.step == "split":
             Image.new("RGB", (40, 40), "blue").save(tmp_path / "a.png")
 
     chosen = config(sources=[{"path": str(path)}], verify={"judge": False}, rewrite={"words": 1000})
@@ -277,7 +310,7 @@ def test_a_picture_that_changed_under_way_is_not_written_as_another(tmp_path: Pa
         for seed in range(20):  # the teacher inside drops some rows
             rows(tmp_path, 1, lambda i, seed=seed: {"image": "a.png", "question": f"What is {seed}?"})  # type: ignore[misc]
             Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
-            forge(chosen, tmp_path / f"out{seed}", on_report=repaint)
+            run_forge(chosen, tmp_path / f"out{seed}", on_progress=repaint)
 
 
 def test_a_dry_run_needs_no_server(tmp_path: Path) -> None:
@@ -285,7 +318,7 @@ def test_a_dry_run_needs_no_server(tmp_path: Path) -> None:
     asked = config(
         sources=[{"path": str(path)}], teachers={"default": {"base_url": "http://localhost:1/v1", "model": "nobody"}}
     )
-    funnel, costs = forge(asked, tmp_path / "out", rehearsal=True)
+    funnel, costs = run_forge(asked, tmp_path / "out", dry_run=True)
     assert funnel["steps"][0]["read"] == 30 and sum(funnel["parts"]["sft"].values()) > 0
     assert "caption" not in [row["step"] for row in costs]  # there are no pictures
     [first, *_] = load_examples(str(tmp_path / "out/sft"))
@@ -314,7 +347,7 @@ def test_forged_rows_train_through_an_ordinary_recipe(part: str, objective: dict
     from firsthand.records import Step
     from firsthand.trainer import train
 
-    forge(config(sources=[{"worlds": ["count", "chart", "geometry"], "number": 30}]), tmp_path / "forge")
+    run_forge(config(sources=[{"worlds": ["count", "chart", "geometry"], "number": 30}]), tmp_path / "forge")
     recipe = {
         "name": "forged",
         "model": str(tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)),

@@ -12,7 +12,7 @@ from forged import data_set
 
 from firsthand.config import build
 from firsthand.data import load_examples
-from firsthand.forge import ForgeConfig, Unanswered, Waiting, forge, read_answers
+from firsthand.forge import ForgeConfig, Unanswered, Waiting, read_answers, run_forge
 from firsthand.teacher import BudgetSpent, Outage, client
 
 PLANS = [
@@ -76,7 +76,7 @@ def config(server: Server, folder: Path, copies: int = 1, **changes: Any) -> For
 
 def test_whatever_a_server_does_every_row_is_kept_or_dropped_with_its_reason(server: Server, tmp_path: Path) -> None:
     chosen = config(server, tmp_path, copies=2)
-    funnel, costs = forge(chosen, tmp_path / "out")
+    funnel, costs = run_forge(chosen, tmp_path / "out")
     expected = Counter(reason for _, reason in PLANS)
     found: Counter[str] = Counter()
     for step in funnel["steps"]:
@@ -92,20 +92,20 @@ def test_whatever_a_server_does_every_row_is_kept_or_dropped_with_its_reason(ser
     assert all(n == 1 for n in seen["answered"].values())
     assert costs[0]["requests"] == 2 * len(PLANS)
 
-    forge(chosen, tmp_path / "out")
+    run_forge(chosen, tmp_path / "out")
     assert server.seen["attempts"] == seen["attempts"]
 
 
 def test_a_spent_budget_stops_the_forge_and_a_larger_one_goes_on(server: Server, tmp_path: Path) -> None:
     with pytest.raises(BudgetSpent, match="the budget is spent"):
-        forge(config(server, tmp_path, budget={"tokens": 60}), tmp_path / "out")
+        run_forge(config(server, tmp_path, budget={"tokens": 60}), tmp_path / "out")
     before = sum(server.seen["answered"].values())
     assert 0 < before < len(PLANS)
-    forge(config(server, tmp_path), tmp_path / "out")
+    run_forge(config(server, tmp_path), tmp_path / "out")
     assert all(n == 1 for n in server.seen["answered"].values())
     another = Server(0.0)
     try:
-        forge(config(another, tmp_path), tmp_path / "whole")
+        run_forge(config(another, tmp_path), tmp_path / "whole")
     finally:
         another.stop()
     assert data_set(tmp_path / "out") == data_set(tmp_path / "whole")
@@ -117,7 +117,7 @@ def test_an_outage_turns_no_row_into_a_failure(server: Server, tmp_path: Path) -
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     endpoint = {**chosen.model_dump(mode="json")["teachers"]["default"], "attempts": 1}
     with pytest.raises(Outage):
-        forge(config_of(chosen, teachers={"default": endpoint}), tmp_path / "out")
+        run_forge(config_of(chosen, teachers={"default": endpoint}), tmp_path / "out")
     assert not list((tmp_path / "out").glob(".work/3-distill-*/part-*"))
 
 
@@ -136,12 +136,12 @@ def test_rows_that_nobody_answers_stop_the_forge_for_another_try_or_are_dropped(
 
     passing = asked("503 503 503 think <answer>7</answer>")
     with pytest.raises(Unanswered, match="distill: 1 rows got no answer"):
-        forge(passing, tmp_path / "out")
-    funnel, _ = forge(passing, tmp_path / "out")
+        run_forge(passing, tmp_path / "out")
+    funnel, _ = run_forge(passing, tmp_path / "out")
     assert [step["kept"] for step in funnel["steps"]] == [9] * 6
     assert all(n == 1 for n in server.seen["answered"].values())
     lasting = asked("503")
-    funnel, _ = forge(lasting, tmp_path / "other", give_up=True)
+    funnel, _ = run_forge(lasting, tmp_path / "other", give_up=True)
     assert funnel["steps"][2]["dropped"] == {"teacher_unanswered": 1}
 
 
@@ -166,12 +166,12 @@ def answered(files: list[Path], out: Path) -> Path:
 def test_a_whole_forge_runs_through_batch_files_and_asks_no_server(server: Server, tmp_path: Path) -> None:
     chosen = config(server, tmp_path)
     with pytest.raises(Waiting, match="distill: its requests are in"):
-        forge(chosen, tmp_path / "out", batch_out=tmp_path / "batches")
+        run_forge(chosen, tmp_path / "out", batch_out=tmp_path / "batches")
     files = sorted((tmp_path / "batches/distill").glob("*.jsonl"))
     outputs = answered(files, tmp_path / "outputs.jsonl")
     assert read_answers(chosen, tmp_path / "out", [outputs]) == len(PLANS)
     assert read_answers(chosen, tmp_path / "out", [outputs]) == 0
-    funnel, _ = forge(chosen, tmp_path / "out", batch_out=tmp_path / "batches")
+    funnel, _ = run_forge(chosen, tmp_path / "out", batch_out=tmp_path / "batches")
     assert funnel["steps"][2]["dropped"] == {"no_answer": 1}
     assert server.seen["attempts"] == {}
 
@@ -179,18 +179,18 @@ def test_a_whole_forge_runs_through_batch_files_and_asks_no_server(server: Serve
 # ---- the formats of others
 
 
-def test_views_hold_the_same_rows(server: Server, tmp_path: Path) -> None:
+def test_exports_hold_the_same_rows(server: Server, tmp_path: Path) -> None:
     chosen = build(
         ForgeConfig,
         {
-            "name": "views",
+            "name": "exports",
             "sources": [{"worlds": ["count", "chart", "geometry", "locate"], "number": 40}],
             "teachers": {"default": {"scenes": True}},
-            "views": ["trl", "vlaa"],
+            "exports": ["trl", "vlaa"],
         },
         "test",
     )
-    forge(chosen, tmp_path)
+    run_forge(chosen, tmp_path)
     for part in ("sft", "rl"):
         ours = load_examples(str(tmp_path / part))
         trl = load_examples(str(tmp_path / "trl" / part))
@@ -203,5 +203,5 @@ def test_views_hold_the_same_rows(server: Server, tmp_path: Path) -> None:
         if part == "sft":
             assert [e.traces[0].text for e in trl] == [e.traces[0].text for e in ours]
     assert all(e.traces == () for e in load_examples(str(tmp_path / "trl/rl")))
-    forge(config_of(chosen, views=[]), tmp_path)
+    run_forge(config_of(chosen, exports=[]), tmp_path)
     assert not (tmp_path / "trl").exists() and not (tmp_path / "vlaa").exists()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_runs import ARMS, judged, write_lines, write_runs
 
-from firsthand.forge import ForgeConfig, forge
+from firsthand.forge import ForgeConfig, run_forge
 from firsthand.records import Score
 from firsthand.report import write_report
 from firsthand.report.forged import write_forge_report
@@ -205,7 +205,7 @@ def forged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "rows.jsonl").write_text("\n".join([*lines, question, question]))
     sources = [{"path": str(root / "rows.jsonl")}, {"worlds": ["count", "chart"], "number": 60}]
     config = ForgeConfig.model_validate({"name": "page", "sources": sources, "teachers": {"default": {"scenes": True}}})
-    _, costs = forge(config, root / "out")
+    _, costs = run_forge(config, root / "out")
     return write_forge_report(root / "out", costs)
 
 

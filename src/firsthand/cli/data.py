@@ -8,9 +8,9 @@ from firsthand.errors import FirsthandError
 
 def forge(args: argparse.Namespace) -> int:
     """Questions into training data."""
-    from firsthand.cli.terminal.forge import progress, show
+    from firsthand.cli.terminal.forge import show_funnel, step_bars
     from firsthand.config import build, override, read_yaml
-    from firsthand.forge import ForgeConfig, Waiting, forge, read_answers
+    from firsthand.forge import ForgeConfig, Waiting, read_answers, run_forge
     from firsthand.report.forged import write_forge_report
 
     config = build(ForgeConfig, override(read_yaml(args.forge), args.set), str(args.forge))
@@ -18,20 +18,20 @@ def forge(args: argparse.Namespace) -> int:
     if args.batch_in:
         print(f"answers that were new: {read_answers(config, out, args.batch_in):,}")
     try:
-        with progress() as on_report:
-            funnel, costs = forge(
+        with step_bars() as on_progress:
+            funnel, costs = run_forge(
                 config,
                 out,
-                rehearsal=args.dry_run,
+                dry_run=args.dry_run,
                 batch_out=args.batch_out,
                 engine=args.engine,
                 give_up=args.give_up,
-                on_report=on_report,
+                on_progress=on_progress,
             )
     except Waiting as waiting:
         print(waiting)
         return 0
-    show(funnel, costs)
+    show_funnel(funnel, costs)
     print(f"data set: {out}\nreport: {write_forge_report(out, costs)}")
     return 0
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from firsthand.forge.config import ForgeConfig, Scenes, WorldsSource
+from firsthand.forge.config import ForgeConfig, Simulated, WorldsSource
 
 _STEPS = {
     "collect": "rows that can be read, and of nearly equal ones only the first",
@@ -101,6 +101,6 @@ def _teacher(config: ForgeConfig, step: str) -> str:
     if step == "verify" and not config.verify.judge:
         return "rules only"
     teacher = config.teacher(step)
-    return (
-        "the teacher inside firsthand, which knows the scenes" if isinstance(teacher, Scenes) else f"`{teacher.model}`"
-    )
+    if isinstance(teacher, Simulated):
+        return "the teacher inside firsthand, which knows the scenes"
+    return f"`{teacher.model}`"

@@ -9,7 +9,6 @@ a photo (at most 3 bits change), but is blind to labels in a diagram. So candida
 a photo's copies differ by at most 12 grey levels of 255, diagrams with another label by at least 23 (measured, ours).
 """
 
-import base64
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -19,15 +18,15 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from firsthand.data.stream import Refused
-from firsthand.forge.step import Asked, Decision, Dropped, Kept, notes, source_of
-from firsthand.records import Example, Picture, Record, content_id
+from firsthand.forge.draft import Draft, source_of
+from firsthand.forge.step import Asked, Decision, Dropped, Kept
+from firsthand.records import Record, content_id
 from firsthand.teacher import Outcome
 
-BANDS = 4
-"""A hash is cut into so many parts; two hashes that differ in fewer bits agree in one part at least."""
-HASH_BITS = 64
-SIDE = 16
+_BANDS = 4
+"""The 64 bits are cut into so many bands; two of them that differ in fewer bits agree in one band at least."""
+_BITS = 64
+_SIDE = 16
 """Of the grey values that candidates are compared by."""
 
 
@@ -41,7 +40,7 @@ class CollectConfig(Record):
 
 
 class Collect:
-    """Remembers how every kept row's pictures look: about 1 KB a row."""
+    """Remembers the hashes of every kept row's pictures: about 1 KB a row."""
 
     name = "collect"
 
@@ -53,74 +52,66 @@ class Collect:
         """The settings."""
         return self._config.model_dump(mode="json")
 
-    def ask(self, examples: Sequence[Example]) -> Iterable[Asked]:
+    def ask(self, drafts: Sequence[Draft]) -> Iterable[Asked]:
         """Nothing is asked."""
-        return map(Asked, examples)
+        return map(Asked, drafts)
 
     def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
         """Keep the first of what is nearly the same."""
-        example = asked.example
-        looks = tuple(base64.b64decode(look) for look in notes(example)["looks"])
-        asks = (_words(example.question), example.answer.model_dump(mode="json"))
-        about = _keys(asks, looks)
-        if self._was_seen(about, looks):
-            return Dropped(example, "duplicate", "question, answer and pictures are nearly those of an earlier row")
-        source = source_of(example)
-        if looks and source in self._config.unique_images:
-            pictures = _keys(source, looks)
-            if self._was_seen(pictures, looks):
-                return Dropped(example, "image_seen", "an earlier row of this source has nearly the same picture")
-            about += pictures
-        for key in about:  # only of what is kept: a copy of a dropped row may still be wanted from another source
-            self._seen.setdefault(key, []).append(looks)
-        return Kept(example)
+        draft, example, hashes = asked.draft, asked.draft.example, asked.draft.hashes
+        keys = _keys((_words(example.question), example.answer.model_dump(mode="json")), hashes)
+        if self._was_seen(keys, hashes):
+            return Dropped(draft, "duplicate", "question, answer and pictures are nearly those of an earlier row")
+        source = source_of(draft)
+        if hashes and source in self._config.unique_images:
+            of_pictures = _keys(source, hashes)
+            if self._was_seen(of_pictures, hashes):
+                return Dropped(draft, "image_seen", "an earlier row of this source has nearly the same picture")
+            keys += of_pictures
+        for key in keys:  # only of what is kept: a copy of a dropped row may still be wanted from another source
+            self._seen.setdefault(key, []).append(hashes)
+        return Kept(draft)
 
     def remember(self, decisions: Iterable[Decision]) -> None:
         """See again what an earlier process kept, in order, so that this one can go on."""
         for decision in decisions:
             if isinstance(decision, Kept):
-                self.decide(Asked(decision.example), None)
+                self.decide(Asked(decision.draft), None)
 
-    def _was_seen(self, keys: Iterable[int], looks: Sequence[bytes]) -> bool:
-        return any(self._alike(looks, other) for key in keys for other in self._seen.get(key, ()))
+    def _was_seen(self, keys: Iterable[int], hashes: Sequence[bytes]) -> bool:
+        return any(self._alike(hashes, other) for key in keys for other in self._seen.get(key, ()))
 
     def _alike(self, first: Sequence[bytes], second: Sequence[bytes]) -> bool:
         return all(_distance(a, b) <= self._config.near for a, b in zip(first, second, strict=True))
 
 
-def look(picture: Picture) -> bytes:
-    """How a picture looks: a difference hash of 8 bytes, and 16 x 16 grey values.
+def perceptual_hash(picture: Image.Image) -> bytes:
+    """How an upright RGB picture looks: a difference hash of 8 bytes, and 16 x 16 grey values.
 
-    A bit of the hash says whether one of 8 x 8 regions is darker than the next one to its right. Raises OSError when
-    the picture's file has gone.
+    A bit of the hash says whether one of 8 x 8 regions is darker than the next one to its right.
     """
-    grey = picture.open().convert("L")
+    grey = picture.convert("L")
     regions = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    values = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.uint8)
+    values = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.uint8)
     return np.packbits(regions[:, 1:] > regions[:, :-1]).tobytes() + values.tobytes()
-
-
-def written(looks: Iterable[bytes]) -> list[str]:
-    """Looks as a row notes them."""
-    return [base64.b64encode(one).decode("ascii") for one in looks]
 
 
 def _distance(first: bytes, second: bytes) -> int:
     """The largest difference of two grey values; 256 where the hashes differ too much to compare them."""
-    hashes = int.from_bytes(first[:8], "big") ^ int.from_bytes(second[:8], "big")
-    if hashes.bit_count() >= BANDS:
+    differing = int.from_bytes(first[:8], "big") ^ int.from_bytes(second[:8], "big")
+    if differing.bit_count() >= _BANDS:
         return 256
-    one, other = (np.frombuffer(look, dtype=np.uint8, offset=8).astype(np.int16) for look in (first, second))
+    one, other = (np.frombuffer(h, dtype=np.uint8, offset=8).astype(np.int16) for h in (first, second))
     return int(np.abs(one - other).max())
 
 
-def _keys(about: Any, looks: Sequence[bytes]) -> list[int]:
+def _keys(about: Any, hashes: Sequence[bytes]) -> list[int]:
     """Numbers of which two rows that are nearly the same share at least one; a row without pictures has one."""
-    if not looks:
+    if not hashes:
         return [int(content_id(about), 16)]
-    first, width = int.from_bytes(looks[0][:8], "big"), HASH_BITS // BANDS
-    bands = [(band, (first >> (band * width)) & ((1 << width) - 1)) for band in range(BANDS)]
-    return [int(content_id(about, len(looks), *band), 16) for band in bands]
+    first, width = int.from_bytes(hashes[0][:8], "big"), _BITS // _BANDS
+    bands = [(band, (first >> (band * width)) & ((1 << width) - 1)) for band in range(_BANDS)]
+    return [int(content_id(about, len(hashes), *band), 16) for band in bands]
 
 
 def _words(question: str) -> str:
@@ -130,8 +121,3 @@ def _words(question: str) -> str:
     """
     text = " ".join(unicodedata.normalize("NFC", question).split())
     return re.sub(r"[A-Za-z]{2,}", lambda word: word.group().lower(), text)
-
-
-def refused(row: Refused) -> Dropped:
-    """The drop of a row that could not be read."""
-    return Dropped(row, row.reason, row.detail)

@@ -8,6 +8,7 @@ teachers:
   distill: {base_url: "https://api.example.com/v1", model: a-reasoner, key_env: EXAMPLE_KEY}
 """
 
+import logging
 import re
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,10 @@ from firsthand.records import Record
 from firsthand.teacher import Budget, Endpoint
 from firsthand.worlds import WORLDS
 
-View = Literal["trl", "vlaa"]
+_LOG = logging.getLogger(__name__)
+
+Export = Literal["trl", "vlaa"]
+EXPORTS: tuple[Export, ...] = ("trl", "vlaa")
 
 ASKING = ("caption", "distill", "rewrite", "verify")
 """The steps that ask a teacher."""
@@ -48,7 +52,7 @@ class WorldsSource(Record):
         return worlds
 
 
-class Scenes(Record):
+class Simulated(Record):
     """The teacher inside: it knows what is drawn, writes doubtful and sometimes wrong traces, and costs nothing."""
 
     scenes: Literal[True]
@@ -59,14 +63,15 @@ def _kind_of_source(value: Any) -> str:
 
 
 def _kind_of_teacher(value: Any) -> str:
-    return "scenes" if isinstance(value, Scenes) or (isinstance(value, dict) and "scenes" in value) else "endpoint"
+    return "scenes" if isinstance(value, Simulated) or (isinstance(value, dict) and "scenes" in value) else "endpoint"
 
 
 AnySource = Annotated[
     Annotated[WorldsSource, Tag("worlds")] | Annotated[Source, Tag("rows")], Discriminator(_kind_of_source)
 ]
 AnyTeacher = Annotated[
-    Annotated[Scenes, Tag("scenes")] | Annotated[Endpoint, Tag("endpoint")], Discriminator(_kind_of_teacher)
+    Annotated[Simulated, Tag("scenes")] | Annotated[Endpoint, Tag("endpoint")],
+    Discriminator(_kind_of_teacher),
 ]
 
 
@@ -81,12 +86,20 @@ class ForgeConfig(Record):
     """Step -> a template of your own, in place of the one that ships."""
     budget: Budget = Field(default_factory=Budget)
     """Over all steps, earlier runs of this forge included."""
-    views: tuple[View, ...] = ()
+    exports: tuple[Export, ...] = ()
     """Copies of the data set in other formats: `trl`, `vlaa`."""
     collect: CollectConfig = Field(default_factory=CollectConfig)
     rewrite: RewriteConfig = Field(default_factory=RewriteConfig)
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "views" not in given:
+            return given
+        _LOG.warning("views: the key is now called `exports`; the old one is read for one more version")
+        return {"exports" if key == "views" else key: value for key, value in given.items()}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ForgeConfig":

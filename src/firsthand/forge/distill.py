@@ -2,22 +2,19 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from firsthand.answers.stated import CLOSE, OPEN
-from firsthand.forge.step import Asked, Decision, Dropped, Kept, dropped_by, noted, notes, source_of
-from firsthand.forge.teaching import Voice
-from firsthand.forge.templates import Prompt
-from firsthand.records import Example, Trace
-from firsthand.teacher import Completion, Failure, Outcome
-
-STYLE = "distilled"
-"""The style of a forged demonstration."""
+from firsthand.forge.draft import Draft, source_of
+from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity, dropped_by
+from firsthand.forge.templates import PromptTemplate
+from firsthand.teacher import Completion, Failure, Message, Outcome, SamplingParameters
 
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 """With one level of braces inside, as in \\boxed{\\frac{1}{2}}."""
 
-FORMS = {
+_FORM_OF_ANSWER = {
     "digit": "a number in digits",
     "choice": "the letter of the option",
     "math": "an expression in LaTeX",
@@ -33,61 +30,62 @@ class Distill:
     name = "distill"
 
     def __init__(
-        self, voice: Voice, prompt_file: str | None, skipped: Sequence[str], demonstrated: Sequence[str] = ()
+        self,
+        sampling: SamplingParameters,
+        prompt_file: str | None,
+        skipped: Sequence[str],
+        demonstrated: Sequence[str] = (),
     ) -> None:
         """`skipped`: names of sources that get no demonstration. `demonstrated`: those that bring their own."""
-        self._voice, self._skipped, self._demonstrated = voice, frozenset(skipped), frozenset(demonstrated)
+        self._sampling, self._skipped, self._demonstrated = sampling, frozenset(skipped), frozenset(demonstrated)
         sample = {"question": "", "caption": "", "side": "", "images": 1, "form": "", "kind": ""}
-        self._prompt = Prompt(self.name, prompt_file, sample)
+        self._template = PromptTemplate(self.name, prompt_file, sample)
 
     def identity(self) -> dict[str, Any]:
         """Model, prompt, and what is skipped."""
-        return {
-            **self._voice.identity(self._prompt),
-            "skipped": sorted(self._skipped),
-            "own": sorted(self._demonstrated),
-        }
+        asking = asking_identity(self._sampling, self._template)
+        return {**asking, "skipped": sorted(self._skipped), "own": sorted(self._demonstrated)}
 
-    def ask(self, examples: Sequence[Example]) -> Iterable[Asked]:
+    def ask(self, drafts: Sequence[Draft]) -> Iterable[Asked]:
         """The question, with what there is to see in words."""
-        for example in examples:
-            if source_of(example) in self._skipped | self._demonstrated:
-                yield Asked(example)
+        for draft in drafts:
+            if source_of(draft) in self._skipped | self._demonstrated:
+                yield Asked(draft)
                 continue
-            text = self._prompt.text(
+            example = draft.example
+            text = self._template.text(
                 question=example.question,
-                caption=notes(example).get("caption", ""),
+                caption=draft.caption or "",
                 side=example.meta.get("side", ""),
                 images=len(example.images),
-                form=FORMS[example.answer.kind],
+                form=_FORM_OF_ANSWER[example.answer.kind],
                 kind=example.answer.kind,
             )
-            yield Asked(example, self._voice.request(text))
+            yield Asked(draft, self._sampling.request(Message(role="user", text=text)))
 
     def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
-        """Keep with the demonstration; drop what has no thinking or no answer."""
+        """Keep with thinking and answer; drop what lacks one of them."""
+        draft = asked.draft
         if isinstance(outcome, Failure):
-            return dropped_by(asked.example, outcome)
-        if outcome is None and source_of(asked.example) in self._skipped:
-            return Kept(asked.example.model_copy(update={"traces": ()}))
+            return dropped_by(draft, outcome)
         if outcome is None:
-            return _own(asked.example)
+            return Kept(replace(draft, is_explored_only=True)) if source_of(draft) in self._skipped else _own(draft)
         thinking, answer = thought_and_answer(outcome)
         if not thinking:
-            return Dropped(asked.example, "no_thinking", "the reasoner gave an answer without reasoning")
+            return Dropped(draft, "no_thinking", "the reasoner gave an answer without reasoning")
         if not answer:
-            return Dropped(asked.example, "no_answer", "there is no single <answer> block after the reasoning")
-        by = outcome.model or self._voice.model
-        return Kept(noted(with_trace(asked.example, thinking, answer), answer=answer, distilled_by=by))
+            return Dropped(draft, "no_answer", "there is no single <answer> block after the reasoning")
+        by = outcome.model or self._sampling.model
+        return Kept(replace(draft, thinking=without_tags(thinking), answer=answer, distilled_by=by))
 
 
-def _own(example: Example) -> Decision:
+def _own(draft: Draft) -> Decision:
     """A row that brings its demonstration: thinking and answer are told apart as in a reasoner's reply."""
-    text = example.traces[0].text if example.traces else ""
+    text = draft.example.traces[0].text if draft.example.traces else ""
     thinking, answer = thought_and_answer(Completion(text=text.replace("<think>", "").replace("</think>", "")))
     if not thinking or not answer:
-        return Dropped(example, "no_answer" if thinking else "no_thinking", "the row brings no whole demonstration")
-    return Kept(noted(with_trace(example, thinking, answer), answer=answer, distilled_by="the source"))
+        return Dropped(draft, "no_answer" if thinking else "no_thinking", "the row brings no whole demonstration")
+    return Kept(replace(draft, thinking=without_tags(thinking), answer=answer, distilled_by="the source"))
 
 
 def thought_and_answer(reply: Completion) -> tuple[str, str]:
@@ -101,16 +99,14 @@ def thought_and_answer(reply: Completion) -> tuple[str, str]:
     thinking = reply.thinking.strip() or before.strip()
     if OPEN in rest or CLOSE in after or CLOSE in before:  # of two answers nobody knows which is meant
         return thinking, ""
-    if opened:
-        return thinking, answer.strip() if closed else ""
+    if opened:  # a tag inside the answer would break the demonstration
+        return thinking, answer.strip() if closed and without_tags(answer) == answer else ""
     boxed = _BOXED.findall(reply.text)
     return thinking, (boxed[-1] if boxed else reply.text).strip() if reply.thinking.strip() else ""
 
 
-def with_trace(example: Example, thinking: str, answer: str) -> Example:
-    """The example with this demonstration as its only one."""
-    # A tag inside would end the thinking, or make a second answer block.
+def without_tags(thinking: str) -> str:
+    """The thinking without what would end it, or make a second answer block."""
     for tag in ("<think>", "</think>", OPEN, CLOSE):
         thinking = thinking.replace(tag, "")
-    text = f"<think>\n{thinking}\n</think>\n{OPEN}{answer}{CLOSE}"
-    return example.model_copy(update={"traces": (Trace(style=STYLE, text=text),)})
+    return thinking

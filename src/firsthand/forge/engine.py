@@ -1,8 +1,8 @@
 """Where rows are decoded and hashed: here, or on the machines of a Ray cluster.
 
-Decoding pictures is what a forge does with a processor; everything else waits for teachers. With `ray` the parts of the
-first step are prepared by Ray tasks, some ahead of the one that is needed, and come back in order: the data set is the
-same, byte for byte. The folder of the data set must be one that all machines share.
+Decoding pictures is what a forge does with a processor; everything else waits for teachers. With `ray` the shards of
+the first step are prepared by Ray tasks, some ahead of the one that is needed, and come back in order: the data set is
+the same, byte for byte. The folder of the data set must be one that all machines share.
 """
 
 import os
@@ -14,16 +14,16 @@ from firsthand.errors import RecipeError
 
 Engine = Literal["local", "ray"]
 
-AHEAD = 2
-"""Parts under way per processor of the cluster."""
+_AHEAD = 2
+"""Shards under way per processor of the cluster."""
 
 
-def mapped(engine: Engine, function: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
-    """`function` of each part, in order. Raises RecipeError when Ray is wanted and not installed."""
-    return map(function, parts) if engine == "local" else _by_ray(function, parts)
+def map_shards(engine: Engine, function: Callable[[Any], Any], shards: Iterable[Any]) -> Iterator[Any]:
+    """`function` of each shard, in order. Raises RecipeError when Ray is wanted and not installed."""
+    return map(function, shards) if engine == "local" else _by_ray(function, shards)
 
 
-def _by_ray(function: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+def _by_ray(function: Callable[[Any], Any], shards: Iterable[Any]) -> Iterator[Any]:
     # Ray would write a token into the home folder, and report its use.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -35,11 +35,11 @@ def _by_ray(function: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[An
     if began:
         ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
     try:
-        task: Any = ray.remote(lambda part: function(part))  # Ray takes plain functions only
-        most = max(1, AHEAD * int(ray.cluster_resources().get("CPU", 1)))
+        task: Any = ray.remote(lambda shard: function(shard))  # Ray takes plain functions only
+        most = max(1, _AHEAD * int(ray.cluster_resources().get("CPU", 1)))
         under_way: deque[Any] = deque()
-        for part in parts:
-            under_way.append(task.remote(part))
+        for shard in shards:
+            under_way.append(task.remote(shard))
             if len(under_way) >= most:
                 yield ray.get(under_way.popleft())
         while under_way:

@@ -1,13 +1,12 @@
 """The same data set in the formats of others, for those who train elsewhere.
 
-    OUT/trl/{sft,rl}/*.parquet    TRL's conversational vision format: prompt, completion, images, solution
-    OUT/vlaa/{sft,rl}.json        the released files of VLAA-Thinking, with pictures below OUT/vlaa/images
+OUT/trl/{sft,rl}/*.parquet    TRL's conversational vision format: prompt, completion, images, solution
+OUT/vlaa/{sft,rl}.json        the released files of VLAA-Thinking, with pictures below OUT/vlaa/images
 
-Made from OUT/sft and OUT/rl alone.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from firsthand.batched import batched
-from firsthand.data import load_examples
+from firsthand.data.store import encoded_picture
 from firsthand.data.vlaa import write_vlaa
-from firsthand.forge.config import View
+from firsthand.forge.config import EXPORTS, Export
+from firsthand.forge.draft import DATA_PARTS, DataPart
+from firsthand.forge.shards import StepShards, flat
 from firsthand.records import IMAGE_MARK, Example
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
@@ -35,41 +36,35 @@ _TRL = pa.schema(
 )
 
 
-def write_views(out: Path, views: Sequence[View]) -> None:
-    """Write the views of a finished data set, in place of earlier ones; views that are not asked for go."""
-    for view in ("trl", "vlaa"):
-        shutil.rmtree(out / view, ignore_errors=True)
-    for view in views:
-        for part in ("sft", "rl"):
-            if view == "trl":
-                _write_trl(_rows(out / part), out / "trl" / part, part)
+def write_exports(shards: StepShards, out: Path, exports: Sequence[Export]) -> None:
+    """Write the rows that the last step kept, in place of earlier exports; those that are not asked for go."""
+    for export in EXPORTS:
+        shutil.rmtree(out / export, ignore_errors=True)
+    for export in exports:
+        for part in DATA_PARTS:
+            examples = (draft.finished() for draft in flat(shards.kept(part=part)))
+            if export == "trl":
+                _write_trl(examples, out / "trl" / part, part)
             else:
                 (out / "vlaa").mkdir(exist_ok=True)
-                write_vlaa(_rows(out / part), out / "vlaa" / f"{part}.json", "sft" if part == "sft" else "rl")
+                write_vlaa(examples, out / "vlaa" / f"{part}.json", part)
 
 
-def _rows(folder: Path) -> Iterator[Example]:
-    """The rows of a part, one file of it in memory at a time."""
-    for file in sorted(folder.glob("*.parquet")):
-        if pa.parquet.read_metadata(file).num_rows:
-            yield from load_examples(str(file))
-
-
-def _write_trl(examples: Iterable[Example], folder: Path, part: str) -> None:
+def _write_trl(examples: Iterable[Example], folder: Path, part: DataPart) -> None:
     folder.mkdir(parents=True)
     with pa.parquet.ParquetWriter(folder / "part-00000.parquet", _TRL) as writer:
         for batch in batched(examples, 200):
             writer.write_table(pa.Table.from_pylist([_trl_row(e, part) for e in batch], schema=_TRL))
 
 
-def _trl_row(example: Example, part: str) -> dict[str, Any]:
+def _trl_row(example: Example, part: DataPart) -> dict[str, Any]:
     """Questions to explore have no completion: their demonstration must not be imitated."""
     said = [{"type": "text", "text": example.traces[0].text}] if part == "sft" else []
     return {
         "id": example.id,
         "prompt": [{"role": "user", "content": _parts(example)}],
         "completion": [{"role": "assistant", "content": said}] if said else None,
-        "images": [{"bytes": picture.encoded(), "path": None} for picture in example.images],
+        "images": [{"bytes": encoded_picture(picture, example.id), "path": None} for picture in example.images],
         "solution": example.answer.text,
         "kind": example.answer.kind,
     }

@@ -5,33 +5,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from firsthand.data.stream import Refused, stream_rows
-from firsthand.forge.collect import look, written
+from firsthand.forge.collect import perceptual_hash
 from firsthand.forge.config import AnySource, WorldsSource
-from firsthand.forge.step import noted
+from firsthand.forge.draft import Draft
 from firsthand.records import Example, Picture
 from firsthand.worlds import generate
 
-WORLD_ROWS = 256
-"""Rows of a world that are rendered at a time."""
 
-
-def rows(sources: Sequence[AnySource]) -> Iterator[Example | Refused]:
+def source_rows(sources: Sequence[AnySource]) -> Iterator[Example | Refused]:
     """The rows of all sources, one source after the other."""
     for source in sources:
         yield from _rendered(source) if isinstance(source, WorldsSource) else stream_rows(source)
 
 
-def prepared(row: Example | Refused, pictures: Path) -> Example | Refused:
-    """A row as the steps want it: pictures by reference, and the hash of how each looks. What costs time per row."""
-    if isinstance(row, Refused):
-        return row
-    row = row.model_copy(update={"images": tuple(_kept(picture, pictures) for picture in row.images)})
-    return noted(row, looks=written(map(look, row.images)))
+def drafts(rows: Sequence[Example | Refused], pictures: Path) -> list[Draft | Refused]:
+    """Rows as the steps want them: pictures by reference, and the hash of how each looks. What costs time per row."""
+    return [row if isinstance(row, Refused) else _draft(row, pictures) for row in rows]
 
 
-def prepared_part(part: Sequence[Example | Refused], pictures: Path) -> list[Example | Refused]:
-    """A part of rows, prepared."""
-    return [prepared(row, pictures) for row in part]
+def _draft(example: Example, pictures: Path) -> Draft:
+    images = tuple(_kept(picture, pictures) for picture in example.images)
+    hashes = tuple(perceptual_hash(picture.open()) for picture in example.images)
+    return Draft.of(example.model_copy(update={"images": images}), hashes)
 
 
 def _rendered(source: WorldsSource) -> Iterator[Example]:

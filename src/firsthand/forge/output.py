@@ -12,7 +12,7 @@ decided the same have the same bytes.
 import json
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,12 @@ from firsthand.data.stream import Refused
 from firsthand.files import write_atomically
 from firsthand.forge.card import card
 from firsthand.forge.config import ForgeConfig
-from firsthand.forge.shards import Parts, flat
-from firsthand.forge.step import STEP_NAMES, Dropped, notes, source_of
-from firsthand.records import Example
+from firsthand.forge.draft import DATA_PARTS, DataPart, source_of
+from firsthand.forge.shards import StepShards, flat
+from firsthand.forge.step import STEP_NAMES, Dropped
 
-SHARD = 4_000
-"""Rows of one file."""
-PRODUCTS = ("sft", "rl", "dropped")
+_FILE_ROWS = 4_000
+_PRODUCTS = ("sft", "rl", "dropped")
 
 _IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 _TEXTS = ("step", "reason", "detail", "source", "id", "question", "answer", "row")
@@ -40,37 +39,37 @@ _DROPPED = pa.schema([*((name, pa.string()) for name in _TEXTS), ("images", _IMA
 
 def is_whole(out: Path) -> bool:
     """Whether a data set is there with all that belongs to it."""
-    return all((out / name).exists() for name in (*PRODUCTS, "README.md", "funnel.json"))
+    return all((out / name).exists() for name in (*_PRODUCTS, "README.md", "funnel.json"))
 
 
-def write_data_set(config: ForgeConfig, found: Mapping[str, Parts], out: Path) -> None:
+def write_data_set(config: ForgeConfig, found: Mapping[str, StepShards], out: Path) -> None:
     """Write everything, in place of what was there.
 
     A kill leaves the earlier data set, or the new one without its funnel.json, which is then written again.
     """
     fresh = out / ".work" / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
-    parts = {part: _write_shards(flat(found["split"].kept()), part, fresh / part) for part in ("sft", "rl")}
+    parts = {part: _write_part(found["split"], part, fresh / part) for part in DATA_PARTS}
     _write_dropped(found, fresh / "dropped")
     funnel = _funnel(config.name, found, parts)
     (out / "funnel.json").unlink(missing_ok=True)
-    for name in PRODUCTS:
+    for name in _PRODUCTS:
         shutil.rmtree(out / name, ignore_errors=True)
         (fresh / name).replace(out / name)
     write_atomically(out / "README.md", card(config, funnel))
     write_atomically(out / "funnel.json", json.dumps(funnel, indent=2, ensure_ascii=False) + "\n")
 
 
-def _funnel(name: str, found: Mapping[str, Parts], parts: Mapping[str, Counter[str]]) -> dict[str, Any]:
+def _funnel(name: str, found: Mapping[str, StepShards], parts: Mapping[DataPart, Counter[str]]) -> dict[str, Any]:
     """Of each step what it read, kept and dropped, in all and per source; and what is in each part."""
     steps = [_counted(step, found[step]) for step in STEP_NAMES]
     return {"name": name, "steps": steps, "parts": {part: dict(sorted(n.items())) for part, n in parts.items()}}
 
 
-def _counted(step: str, parts: Parts) -> dict[str, Any]:
+def _counted(step: str, shards: StepShards) -> dict[str, Any]:
     reasons: Counter[str] = Counter()
     sources: dict[str, Counter[str]] = defaultdict(Counter)
-    for (source, reason), number in parts.counts().items():
+    for (source, reason), number in shards.counts().items():
         reasons[reason] += number
         sources[source][reason] += number
     kept = reasons.pop("", 0)
@@ -85,27 +84,20 @@ def _counted(step: str, parts: Parts) -> dict[str, Any]:
     }
 
 
-def _write_shards(examples: Iterable[Example], part: str, folder: Path) -> Counter[str]:
-    """Write the examples that belong to a part; how many each source has there."""
+def _write_part(shards: StepShards, part: DataPart, folder: Path) -> Counter[str]:
+    """Write the rows that belong to a part; how many each source has there."""
     folder.mkdir(parents=True)
     counts: Counter[str] = Counter()
     number = 0
-    chosen = (_published(example) for example in examples if notes(example)["part"] == part)
-    for number, shard in enumerate(batched(chosen, SHARD), start=1):
-        write_examples(shard, folder / f"part-{number - 1:05d}.parquet")
-        counts.update(map(source_of, shard))
+    for number, drafts in enumerate(batched(flat(shards.kept(part=part)), _FILE_ROWS), start=1):
+        write_examples((draft.finished() for draft in drafts), folder / f"part-{number - 1:05d}.parquet")
+        counts.update(map(source_of, drafts))
     if number == 0:  # a part without rows still opens, and says so
         write_examples([], folder / "part-00000.parquet")
     return counts
 
 
-def _published(example: Example) -> Example:
-    """Without what only the forge needed."""
-    forge = {key: value for key, value in notes(example).items() if key not in ("looks", "part")}
-    return example.model_copy(update={"meta": {**example.meta, "forge": forge}})
-
-
-def _write_dropped(found: Mapping[str, Parts], folder: Path) -> None:
+def _write_dropped(found: Mapping[str, StepShards], folder: Path) -> None:
     folder.mkdir(parents=True)
     for step in STEP_NAMES:
         with pa.parquet.ParquetWriter(folder / f"{step}.parquet", _DROPPED) as writer:
@@ -114,18 +106,17 @@ def _write_dropped(found: Mapping[str, Parts], folder: Path) -> None:
 
 
 def _cells(step: str, dropped: Dropped) -> dict[str, Any]:
-    row = dropped.example
+    row = dropped.draft
     told = {"step": step, "reason": dropped.reason, "detail": dropped.detail, "source": source_of(row)}
     if isinstance(row, Refused):
-        question, answer = row.cells.get("question", ""), row.cells.get("answer", "")
-        return {
-            **told,
-            "id": row.place,
-            "question": question,
-            "answer": answer,
-            "row": row.model_dump_json(),
-            "images": [],
-        }
-    images = [{"bytes": picture.encoded(), "path": None} for picture in row.images]
-    content = row.model_dump_json(exclude={"images"})
-    return {**told, "id": row.id, "question": row.question, "answer": row.answer.text, "row": content, "images": images}
+        texts = {name: row.cells.get(name, "") for name in ("question", "answer")}
+        return {**told, **texts, "id": row.place, "row": row.model_dump_json(), "images": []}
+    example = row.left_behind()
+    return {
+        **told,
+        "id": example.id,
+        "question": example.question,
+        "answer": example.answer.text,
+        "row": example.model_dump_json(exclude={"images"}),
+        "images": [{"bytes": picture.encoded(), "path": None} for picture in example.images],
+    }

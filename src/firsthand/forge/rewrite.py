@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 
-from firsthand.forge.distill import with_trace
-from firsthand.forge.step import Asked, Decision, Dropped, Kept, dropped_by, noted, notes
-from firsthand.forge.teaching import Voice
-from firsthand.forge.templates import Prompt
-from firsthand.records import Example, Record
-from firsthand.teacher import Failure, Outcome
+from firsthand.forge.distill import without_tags
+from firsthand.forge.draft import Draft
+from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity, dropped_by
+from firsthand.forge.templates import PromptTemplate
+from firsthand.records import Record
+from firsthand.teacher import Failure, Message, Outcome, SamplingParameters
 
 _GIVEN_AWAY = re.compile(
     r"\b(descri(?:be[ds]?|bing|ption|ptions)|captions?|captioned|rationales?|provided text)\b", re.IGNORECASE
@@ -32,39 +33,34 @@ class Rewrite:
 
     name = "rewrite"
 
-    def __init__(self, voice: Voice, prompt_file: str | None, config: RewriteConfig) -> None:
-        self._voice, self._config = voice, config
-        self._prompt = Prompt(self.name, prompt_file, {"thinking": ""})
+    def __init__(self, sampling: SamplingParameters, prompt_file: str | None, config: RewriteConfig) -> None:
+        self._sampling, self._config = sampling, config
+        self._template = PromptTemplate(self.name, prompt_file, {"thinking": ""})
 
     def identity(self) -> dict[str, Any]:
         """Model, prompt and settings."""
-        return {**self._voice.identity(self._prompt), **self._config.model_dump(mode="json")}
+        return {**asking_identity(self._sampling, self._template), **self._config.model_dump(mode="json")}
 
-    def ask(self, examples: Sequence[Example]) -> Iterable[Asked]:
+    def ask(self, drafts: Sequence[Draft]) -> Iterable[Asked]:
         """The thinking, where it gives itself away."""
-        for example in examples:
-            thinking = thinking_of(example) if example.traces else ""
-            if thinking and (self._config.always or _GIVEN_AWAY.search(thinking)):
-                yield Asked(example, self._voice.request(self._prompt.text(thinking=thinking)))
+        for draft in drafts:
+            if draft.thinking and (self._config.always or _GIVEN_AWAY.search(draft.thinking)):
+                text = self._template.text(thinking=draft.thinking)
+                yield Asked(draft, self._sampling.request(Message(role="user", text=text)))
             else:
-                yield Asked(example)
+                yield Asked(draft)
 
     def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
         """Keep with the new thinking; drop what has drifted."""
+        draft = asked.draft
         if outcome is None:
-            return Kept(asked.example)
+            return Kept(draft)
         if isinstance(outcome, Failure):
-            return dropped_by(asked.example, outcome)
-        before = len(thinking_of(asked.example).split())
-        after = len(outcome.text.split())
+            return dropped_by(draft, outcome)
+        before, after = len((draft.thinking or "").split()), len(outcome.text.split())
         if abs(after - before) > self._config.words:
             detail = f"{before} words became {after}, and at most {self._config.words} may come or go"
-            return Dropped(asked.example, "rewrite_drifted", detail)
-        left = len(_GIVEN_AWAY.findall(outcome.text))
-        rewritten = with_trace(asked.example, outcome.text.strip(), notes(asked.example)["answer"])
-        return Kept(noted(rewritten, rewritten_by=outcome.model or self._voice.model, mentions_left=left))
-
-
-def thinking_of(example: Example) -> str:
-    """The text inside the think tags of a forged demonstration."""
-    return example.traces[0].text.partition("<think>\n")[2].partition("\n</think>")[0]
+            return Dropped(draft, "rewrite_drifted", detail)
+        thinking, left = without_tags(outcome.text.strip()), len(_GIVEN_AWAY.findall(outcome.text))
+        by = outcome.model or self._sampling.model
+        return Kept(replace(draft, thinking=thinking, rewritten_by=by, mentions_left=left))

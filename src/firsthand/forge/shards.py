@@ -1,13 +1,15 @@
-"""A step's results on disk: parts of some hundred rows, each one Parquet file that appears whole or not at all.
+"""A step's results on disk: shards of some hundred rows, each one Parquet file that appears whole or not at all.
 
-A part is what one part of the step before became, so that a killed run goes on at the first part that is missing.
-Pictures are by reference here: they are embedded once, when the data set is written.
+A shard holds what became of the rows that one shard of the step before kept, so that a killed run goes on at the first
+that is missing. The row itself is written once, by the first step; the others write what they know of it. Pictures are
+by reference here: they are embedded once, when the data set is written.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -15,31 +17,39 @@ import pyarrow.parquet
 from firsthand.data.stream import Refused
 from firsthand.errors import DataError
 from firsthand.files import write_atomically
-from firsthand.forge.step import Decision, Dropped, Kept, source_of
+from firsthand.forge.draft import DataPart, Draft, source_of
+from firsthand.forge.step import Decision, Dropped, Kept
 from firsthand.records import Example
 
+SHARD_FORMAT = 2
+"""Part of every step's identity: what was written in another format is made again."""
+
+_OTHER_TYPES = {"hashes": pa.list_(pa.binary()), "is_explored_only": pa.bool_(), "mentions_left": pa.int64()}
+_FOUND = {f.name: _OTHER_TYPES.get(f.name, pa.string()) for f in fields(Draft) if f.name != "example"}
 _SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("kept", pa.bool_()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("refused", pa.bool_()),
-        ("row", pa.string()),
-    ]
+    {
+        "place": pa.int32(),  # of the row in the first step's shard of the same number
+        "source": pa.string(),
+        "reason": pa.string(),  # empty where the row goes on
+        "detail": pa.string(),
+        "is_refused": pa.bool_(),
+        "row": pa.string(),  # JSON, in the first step's shards
+        **_FOUND,
+    }
 )
 
 
-class Parts:
+class StepShards:
     """The folder of one step."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, before: "StepShards | None" = None) -> None:
+        """`before`: the step whose kept rows this one reads; None for the first."""
+        self.folder, self._before = folder, before
+        self._first: StepShards = before._first if before else self
 
     @property
     def is_done(self) -> bool:
-        """Whether every part is there."""
+        """Whether every shard is there."""
         return (self.folder / "DONE").exists()
 
     def finish(self, rows: int) -> None:
@@ -54,82 +64,89 @@ class Parts:
 
     @property
     def number(self) -> int:
-        """How many parts are there."""
+        """How many shards are there."""
         count = 0
         while self._path(count).exists():
             count += 1
         return count
 
     def write(self, number: int, decisions: Sequence[Decision]) -> None:
-        """Write one part."""
+        """Write one shard: what became of each row that the step before kept in its own, in order."""
+        places = self._before._kept_places(number) if self._before else range(len(decisions))
+        cells = [self._cells(place, decision) for place, decision in zip(places, decisions, strict=True)]
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / ".partial"
-        pa.parquet.write_table(pa.Table.from_pylist([_cells(d) for d in decisions], schema=_SCHEMA), partial)
+        pa.parquet.write_table(pa.Table.from_pylist(cells, schema=_SCHEMA), partial)
         partial.replace(self._path(number))
 
-    def read(self, number: int, kept: bool | None = None) -> list[Decision]:
-        """The decisions of one part: all, what goes on, or what does not. Raises DataError when its file is damaged."""
-        path = self._path(number)
-        try:
-            cells = pa.parquet.read_table(path, filters=None if kept is None else [("kept", "=", kept)]).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"{path}: expected a readable part, got: {error}; delete the folder {path.parent}"
-            ) from error
-        return [_decision(row) for row in cells]
-
     def decisions(self) -> Iterator[list[Decision]]:
-        """The parts that are there, in order."""
-        return map(self.read, range(self.number))
+        """The shards that are there, in order."""
+        return (self._read(number, None) for number in range(self.number))
 
-    def kept(self, first: int = 0) -> Iterator[list[Example]]:
-        """What goes on, part by part, from part `first` on."""
+    def kept(self, first: int = 0, part: DataPart | None = None) -> Iterator[list[Draft]]:
+        """What goes on, shard by shard, from shard `first` on; of a part of the data set, or all."""
+        wanted = [("reason", "=", ""), *([("part", "=", part)] if part else [])]
         for number in range(first, self.number):
-            yield [d.example for d in self.read(number, kept=True) if isinstance(d, Kept)]
+            yield [d.draft for d in self._read(number, wanted) if isinstance(d, Kept)]
 
     def dropped(self) -> Iterator[Dropped]:
         """What stays behind."""
         for number in range(self.number):
-            yield from (d for d in self.read(number, kept=False) if isinstance(d, Dropped))
+            yield from (d for d in self._read(number, [("reason", "!=", "")]) if isinstance(d, Dropped))
 
     def counts(self) -> Counter[tuple[str, str]]:
         """(source, reason) -> rows; the reason of what goes on is empty."""
         found: Counter[tuple[str, str]] = Counter()
         for number in range(self.number):
-            columns = pa.parquet.read_table(self._path(number), columns=["source", "reason"]).to_pydict()
+            columns = self._table(number, ["source", "reason"]).to_pydict()
             found.update(zip(columns["source"], columns["reason"], strict=True))
         return found
+
+    def _cells(self, place: int, decision: Decision) -> dict[str, Any]:
+        row = decision.draft
+        record = row if isinstance(row, Refused) else row.example
+        return {
+            "place": place,
+            "source": source_of(row),
+            "reason": "" if isinstance(decision, Kept) else decision.reason,
+            "detail": "" if isinstance(decision, Kept) else decision.detail,
+            "is_refused": isinstance(row, Refused),
+            "row": record.model_dump_json() if self._first is self else None,
+            **({} if isinstance(row, Refused) else {name: getattr(row, name) for name in _FOUND}),
+        }
+
+    def _read(self, number: int, wanted: list[tuple[str, str, str]] | None) -> list[Decision]:
+        cells = self._table(number, filters=wanted).to_pylist()
+        rows = self._first._table(number, ["row"]).column("row")
+        return [_decision(one, rows[one["place"]].as_py()) for one in cells]
+
+    def _kept_places(self, number: int) -> list[int]:
+        places: list[int] = self._table(number, ["place"], [("reason", "=", "")]).column("place").to_pylist()
+        return places
+
+    def _table(
+        self, number: int, columns: list[str] | None = None, filters: list[tuple[str, str, str]] | None = None
+    ) -> pa.Table:
+        """Raises DataError when the file is damaged."""
+        path = self._path(number)
+        try:
+            return pa.parquet.read_table(path, columns=columns, filters=filters)
+        except (pa.ArrowException, OSError) as error:
+            remedy = f"delete the folder {path.parent}"
+            raise DataError(f"{path}: expected a readable shard, got: {error}; {remedy}") from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:05d}.parquet"
 
 
-def flat(parts: Iterable[list[Example]]) -> Iterator[Example]:
-    """The rows of parts, one after the other."""
-    return (example for part in parts for example in part)
+def flat(shards: Iterable[list[Draft]]) -> Iterator[Draft]:
+    """The rows of shards, one after the other."""
+    return (draft for shard in shards for draft in shard)
 
 
-def _cells(decision: Decision) -> dict[str, object]:
-    row = decision.example
-    is_refused = isinstance(row, Refused)
-    return {
-        "id": row.place if isinstance(row, Refused) else row.id,
-        "source": source_of(row),
-        "kept": isinstance(decision, Kept),
-        "reason": decision.reason if isinstance(decision, Dropped) else "",
-        "detail": decision.detail if isinstance(decision, Dropped) else "",
-        "refused": is_refused,
-        "row": json.dumps(row.model_dump(mode="json"), ensure_ascii=False),
-    }
-
-
-def _decision(cells: dict[str, object]) -> Decision:
-    row = (
-        Refused.model_validate_json(str(cells["row"]))
-        if cells["refused"]
-        else Example.model_validate_json(str(cells["row"]))
-    )
-    if cells["kept"]:
-        assert isinstance(row, Example)
-        return Kept(row)
-    return Dropped(row, str(cells["reason"]), str(cells["detail"]))
+def _decision(cells: dict[str, Any], row: str) -> Decision:
+    if cells["is_refused"]:
+        return Dropped(Refused.model_validate_json(row), cells["reason"], cells["detail"])
+    found = {name: cells[name] for name in _FOUND}
+    draft = Draft(Example.model_validate_json(row), **{**found, "hashes": tuple(found["hashes"])})
+    return Dropped(draft, cells["reason"], cells["detail"]) if cells["reason"] else Kept(draft)

@@ -8,24 +8,23 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from firsthand.errors import DataError
-from firsthand.forge.rewrite import thinking_of
-from firsthand.forge.step import Asked, Decision, Dropped, Kept, noted, source_of
-from firsthand.records import Example, Record, Score, content_id
+from firsthand.forge.draft import DATA_PARTS, DataPart, Draft, source_of
+from firsthand.forge.step import Asked, Decision, Dropped, Kept
+from firsthand.records import Record, Score, content_id
 from firsthand.teacher import Outcome
 
 REFLECTIVE_CUES = ("wait", "again", "double-check", "hmm", "mistake", "alternatively", "check", "i should confirm")
 """VLAA-Thinking's list (arXiv:2504.11468)."""
 
-HIT = 0.5
+_SOLVED_SCORE = 0.5
 """A sampled reply's score from which it counts as solved: 1 for what is right or wrong, IoU 0.5 for boxes."""
-
-Part = Literal["sft", "rl"]
 
 
 class Quota(Record):
@@ -69,9 +68,9 @@ class Split:
 
     name = "split"
 
-    def __init__(self, config: SplitConfig, rl_only: Sequence[str]) -> None:
-        """`rl_only`: sources that are never imitated. Raises DataError when a file of scores cannot be read."""
-        self._config, self._rl_only = config, frozenset(rl_only)
+    def __init__(self, config: SplitConfig) -> None:
+        """Raises DataError when a file of scores cannot be read."""
+        self._config = config
         self._rates = _pass_rates(config.scores)
         self._perplexities = _perplexities(config.perplexity)
         self._places: dict[str, str] = {}
@@ -80,18 +79,16 @@ class Split:
         """The settings, and what the files of scores say."""
         measured = content_id(sorted(self._rates.items()), sorted(self._perplexities.items()))
         settings = self._config.model_dump(mode="json", exclude={"scores", "perplexity"})
-        return {**settings, "measured": measured, "rl_only": sorted(self._rl_only)}
+        return {**settings, "measured": measured}
 
-    def survey(self, examples: Iterable[Example]) -> None:
+    def survey(self, drafts: Iterable[Draft]) -> None:
         """See every row once, and settle which part each belongs to, or why to none."""
-        drawn: dict[tuple[str, Part], list[str]] = defaultdict(list)
-        for example in examples:
-            part = self._part(example)
-            if part is None:
-                self._places[example.id] = "no_pass_rate"
-            else:
-                self._places[example.id] = part
-                drawn[source_of(example), part].append(example.id)
+        drawn: dict[tuple[str, DataPart], list[str]] = defaultdict(list)
+        for draft in drafts:
+            part, identity = self._part(draft), draft.example.id
+            self._places[identity] = part or "no_pass_rate"
+            if part is not None:
+                drawn[source_of(draft), part].append(identity)
         for (source, part), ids in drawn.items():
             bound = getattr(self._config.quotas.get(source, Quota()), part)
             if bound is not None:
@@ -100,16 +97,17 @@ class Split:
         if self._config.subset is not None:
             self._rank(self._config.subset)
 
-    def ask(self, examples: Sequence[Example]) -> Iterable[Asked]:
+    def ask(self, drafts: Sequence[Draft]) -> Iterable[Asked]:
         """Nothing is asked."""
-        return map(Asked, examples)
+        return map(Asked, drafts)
 
     def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
         """Keep in a part, or drop for a quota."""
-        place = self._places[asked.example.id]
-        if place in ("sft", "rl"):
-            return Kept(noted(asked.example, part=place))
-        return Dropped(asked.example, place)
+        place = self._places[asked.draft.example.id]
+        for part in DATA_PARTS:
+            if place == part:
+                return Kept(replace(asked.draft, part=part))
+        return Dropped(asked.draft, place)
 
     def _rank(self, most: int) -> None:
         imitated = [i for i, place in self._places.items() if place == "sft"]
@@ -122,12 +120,12 @@ class Split:
         for identity in sorted(imitated, key=lambda i: (-self._perplexities[i], i))[most:]:
             self._places[identity] = "not_in_subset"
 
-    def _part(self, example: Example) -> Part | None:
-        if source_of(example) in self._rl_only or not example.traces:
+    def _part(self, draft: Draft) -> DataPart | None:
+        if draft.answer is None:
             return "rl"
         if self._config.by == "cues":
-            return "rl" if shows_cue(thinking_of(example), self._config.cues, self._config.match) else "sft"
-        rate = self._rates.get(example.id)
+            return "rl" if shows_cue(draft.thinking or "", self._config.cues, self._config.match) else "sft"
+        rate = self._rates.get(draft.example.id)
         return None if rate is None else "sft" if rate >= self._config.solved else "rl"
 
 
@@ -150,7 +148,7 @@ def _pass_rates(files: Sequence[str]) -> dict[str, float]:
                 raise DataError(
                     f"{file} line {number}: expected a line of scores.jsonl, got another; {error}"
                 ) from error
-            hits = [s.verdict.score >= HIT for s in score.samples if s.verdict.score is not None]
+            hits = [s.verdict.score >= _SOLVED_SCORE for s in score.samples if s.verdict.score is not None]
             if hits:
                 found[score.example_id].append(statistics.fmean(hits))
     if files and not found:

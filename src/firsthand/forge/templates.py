@@ -13,7 +13,7 @@ from firsthand.records import content_id
 _ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-class Prompt:
+class PromptTemplate:
     """A template and the text that it makes of a row."""
 
     def __init__(self, step: str, file: str | None, sample: dict[str, Any]) -> None:

@@ -5,19 +5,19 @@ of the gold's kind (prose around a number), and a comparison that broke or took 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
 
-from firsthand.answers.stated import CLOSE, OPEN
-from firsthand.forge.step import Asked, Decision, Dropped, Kept, dropped_by, noted, notes
-from firsthand.forge.teaching import Voice
-from firsthand.forge.templates import Prompt
-from firsthand.records import Example, OpenEnded, Record, Status, Verdict
+from firsthand.forge.draft import Draft, Ruling
+from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity, dropped_by
+from firsthand.forge.templates import PromptTemplate
+from firsthand.records import OpenEnded, Record, Status, Verdict
 from firsthand.reward import Router
-from firsthand.teacher import Failure, Outcome, delimiter
+from firsthand.teacher import Failure, Message, Outcome, SamplingParameters, delimiter
 
-LONGEST = 2_000
+_LONGEST_JUDGED = 2_000
 """Characters of an answer that a judge is shown (ours): a longer one is no answer, and could drown the instruction."""
 
 
@@ -30,77 +30,70 @@ class VerifyConfig(Record):
     """Ask a judge for what rules cannot decide; without one such rows are dropped as `undecided`."""
 
 
-Ruling = Literal["yes", "no", "undecided"]
-
-
 class Verify:
     """Both rulings are kept with the row: what rules said, and what the judge said where it was asked."""
 
     name = "verify"
 
-    def __init__(self, voice: Voice | None, prompt_file: str | None, config: VerifyConfig, router: Router) -> None:
-        """`voice` None: no judge."""
-        self._voice, self._config, self._router = voice, config, router
-        self._prompt = Prompt(self.name, prompt_file, {"gold": "", "answer": "", "question": "", "word": ""})
+    def __init__(
+        self, judge: SamplingParameters | None, prompt_file: str | None, config: VerifyConfig, router: Router
+    ) -> None:
+        self._judge, self._config, self._router = judge, config, router
+        sample = {"gold": "", "answer": "", "question": "", "word": ""}
+        self._template = PromptTemplate(self.name, prompt_file, sample)
 
     def identity(self) -> dict[str, Any]:
         """Judge, prompt and settings."""
-        asked = self._voice.identity(self._prompt) if self._voice else None
+        asked = asking_identity(self._judge, self._template) if self._judge else None
         return {"asked": asked, "settings": self._config.model_dump(mode="json")}
 
-    def ask(self, examples: Sequence[Example]) -> Iterable[Asked]:
-        """A judge, where rules are at a loss."""
-        ruled = [e for e in examples if e.traces and not isinstance(e.answer, OpenEnded)]
-        verdicts = iter(self._router.judge_many([(f"{OPEN}{notes(e)['answer']}{CLOSE}", e) for e in ruled]))
-        for example in examples:
-            if not example.traces:  # there is nothing to verify in a question that is only explored
-                yield Asked(example)
+    def ask(self, drafts: Sequence[Draft]) -> Iterable[Asked]:
+        """A judge, where rules are at a loss; nobody, where there is no answer because the row is only explored."""
+        compared = [d for d in drafts if d.answer is not None and not isinstance(d.example.answer, OpenEnded)]
+        verdicts = iter(self._router.judge_answers([(str(d.answer), d.example) for d in compared]))
+        for draft in drafts:
+            answer = draft.answer
+            if answer is None:
+                yield Asked(draft)
                 continue
-            verdict = None if isinstance(example.answer, OpenEnded) else next(verdicts)
-            example = noted(example, rules=self._ruling(verdict), rules_why=verdict.why if verdict else "free text")
-            undecided = notes(example)["rules"] == "undecided"
-            if undecided and self._voice and len(notes(example)["answer"]) <= LONGEST:
-                yield Asked(example, self._voice.request(self._question(example)))
+            verdict = None if isinstance(draft.example.answer, OpenEnded) else next(verdicts)
+            draft = replace(draft, rules=self._ruling(verdict), rules_why=verdict.why if verdict else "free text")
+            if draft.rules == "undecided" and self._judge and len(answer) <= _LONGEST_JUDGED:
+                yield Asked(draft, self._judge.request(Message(role="user", text=self._question(draft, answer))))
             else:
-                yield Asked(example)
+                yield Asked(draft)
 
     def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
         """Keep what agrees; the other rows go with who said so."""
-        example = asked.example
-        if not example.traces:
-            return Kept(example)
+        draft, said, gold = asked.draft, asked.draft.answer, asked.draft.example.answer.text
+        if said is None:
+            return Kept(draft)
         if isinstance(outcome, Failure):
-            return dropped_by(example, outcome)
-        said, gold, rules = notes(example)["answer"], example.answer.text, notes(example)["rules"]
+            return dropped_by(draft, outcome)
         if outcome is None:
-            if rules == "undecided":
-                return Dropped(
-                    example, "undecided", f"rules cannot compare {said!r} with {gold!r}, and no judge was asked"
-                )
-            if rules == "no":
-                return Dropped(example, "answer_disagrees", f"{said!r} is not {gold!r} ({notes(example)['rules_why']})")
-            return Kept(example)
+            if draft.rules == "undecided":
+                detail = f"rules cannot compare {said!r} with {gold!r}, and no judge was asked"
+                return Dropped(draft, "undecided", detail)
+            if draft.rules == "no":
+                return Dropped(draft, "answer_disagrees", f"{said!r} is not {gold!r} ({draft.rules_why})")
+            return Kept(draft)
         ruling = yes_or_no(outcome.text)
-        example = noted(example, judge=ruling or outcome.text[:80], judged_by=outcome.model or self._voice_model)
+        by = outcome.model or (self._judge.model if self._judge else "")
+        draft = replace(draft, judge=ruling or outcome.text[:80], judged_by=by)
         if ruling is None:
-            return Dropped(example, "judge_unclear", f"expected Yes or No, got {outcome.text[:80]!r}")
+            return Dropped(draft, "judge_unclear", f"expected Yes or No, got {outcome.text[:80]!r}")
         if ruling == "no":
-            return Dropped(example, "judge_disagrees", f"the judge says that {said!r} is not {gold!r}")
-        return Kept(example)
-
-    @property
-    def _voice_model(self) -> str:
-        return self._voice.model if self._voice else ""
+            return Dropped(draft, "judge_disagrees", f"the judge says that {said!r} is not {gold!r}")
+        return Kept(draft)
 
     def _ruling(self, verdict: Verdict | None) -> Ruling:
         if verdict is None or verdict.status is not Status.OK or verdict.score is None:
             return "undecided"
         return "yes" if verdict.score >= self._config.score else "no"
 
-    def _question(self, example: Example) -> str:
-        answer, gold = notes(example)["answer"], example.answer.text
-        word = delimiter(answer, gold, example.question)
-        return self._prompt.text(gold=gold, answer=answer, question=example.question, word=word)
+    def _question(self, draft: Draft, answer: str) -> str:
+        gold, question = draft.example.answer.text, draft.example.question
+        return self._template.text(gold=gold, answer=answer, question=question, word=delimiter(answer, gold, question))
 
 
 def yes_or_no(text: str) -> Literal["yes", "no"] | None:

@@ -102,6 +102,17 @@ class Router:
         content, why = read_answer(reply)
         if content is None:
             return Verdict(score=0.0, status=Status.WRONG_FORMAT, why=why)
+        return self._judge_content(content, answer, context)
+
+    def judge_answers(self, pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
+        """The verdict on each answer as it stands in an answer block, in order: `judge_many` without the block.
+
+        Not for a user's function, which scores whole replies. The answers' kinds must have verifiers.
+        """
+        judged = ((content.strip(), example.answer, Context.of(example)) for content, example in pairs)
+        return list(self._threads.map(lambda one: self._judge_content(*one), judged))
+
+    def _judge_content(self, content: str, answer: Answer, context: Context) -> Verdict:
         longest = LONGEST_TEXT if isinstance(answer, OpenEnded) else LONGEST_ANSWER
         if len(content) > longest:
             return unparsed(content, f"{len(content)} characters where an answer has at most {longest}")

@@ -16,7 +16,7 @@ batch_files.py   requests and answers as batch files, for servers that work offl
 from firsthand.teacher.batch_client import BatchClient, Progress
 from firsthand.teacher.batch_files import read_batch, write_batch
 from firsthand.teacher.budget import Budget, BudgetSpent, Outage
-from firsthand.teacher.endpoint import Endpoint, InFlight
+from firsthand.teacher.endpoint import Endpoint, InFlight, SamplingParameters
 from firsthand.teacher.log import AnswerLog, Spent, open_log
 from firsthand.teacher.sync_client import SyncClient
 from firsthand.teacher.types import (
@@ -45,6 +45,7 @@ __all__ = [
     "Outcome",
     "Progress",
     "Request",
+    "SamplingParameters",
     "Spent",
     "SyncClient",
     "Teacher",

@@ -31,17 +31,36 @@ class InFlight(Record):
         return self
 
 
-class Endpoint(Record):
+class SamplingParameters(Record):
+    """What an answer depends on beside the prompt: which model is asked, and how it is sampled."""
+
+    model: str
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=4096, gt=0)
+    """Of an answer, its thinking included."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of a request's body; null takes one away."""
+
+    def request(self, *messages: Message, seed: int | None = None, as_json: bool = False) -> Request:
+        """A request that is sampled like that."""
+        return Request(
+            model=self.model,
+            messages=messages,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=seed,
+            as_json=as_json,
+            extra=self.extra,
+        )
+
+
+class Endpoint(SamplingParameters):
     """Where a teacher is, and how it is asked."""
 
     base_url: str
     """With the version and without the path of a call: http://localhost:8000/v1."""
-    model: str
     key_env: str | None = None
     """The name of the environment variable that holds the key. The key itself is never written anywhere."""
-    temperature: float = Field(default=0.0, ge=0)
-    max_tokens: int = Field(default=4096, gt=0)
-    """Of an answer, its thinking included."""
     timeout_s: float = Field(default=600.0, gt=0)
     """Of one attempt, from connecting to the last byte."""
     in_flight: InFlight = InFlight()
@@ -51,8 +70,6 @@ class Endpoint(Record):
     """Dollars per million tokens."""
     completion_price: float | None = Field(default=None, ge=0)
     """Dollars per million tokens."""
-    extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of a request's body; null takes one away."""
 
     @field_validator("base_url")
     @classmethod
@@ -69,18 +86,6 @@ class Endpoint(Record):
     def url(self) -> str:
         """Where requests are posted."""
         return f"{self.base_url}/chat/completions"
-
-    def request(self, *messages: Message, seed: int | None = None, as_json: bool = False) -> Request:
-        """A request under this endpoint's settings."""
-        return Request(
-            model=self.model,
-            messages=messages,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            seed=seed,
-            as_json=as_json,
-            extra=self.extra,
-        )
 
     def key(self) -> str | None:
         """The key. Raises RecipeError when the environment has none under the name."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console as Terminal
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,10 +19,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from firsthand.forge.run import Report
+from firsthand.forge import StepProgress
 
 
-class Rate(ProgressColumn):
+class _Rate(ProgressColumn):
     """Rows per second, over the last half minute."""
 
     def render(self, task: Task) -> Text:
@@ -32,13 +32,13 @@ class Rate(ProgressColumn):
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[Report], None]]:
-    """Bars for as long as the block lasts; call what is given with each report. A pipe gets ten lines per step."""
-    terminal = Terminal(highlight=False)
+def step_bars() -> Iterator[Callable[[StepProgress], None]]:
+    """Bars for as long as the block lasts; call what is given as steps get on. A pipe gets ten lines per step."""
+    terminal = Console(highlight=False)
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
-        Rate(),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -47,26 +47,26 @@ def progress() -> Iterator[Callable[[Report], None]]:
     tasks: dict[str, TaskID] = {}
     with Progress(TextColumn("{task.description:<8}"), *columns, note, console=terminal) as bars:
 
-        def on_report(report: Report) -> None:
-            if report.step not in tasks:
-                tasks[report.step] = bars.add_task(report.step, total=report.total, note="")
-            before = bars.tasks[list(tasks).index(report.step)].completed
-            bars.update(tasks[report.step], completed=report.done, total=report.total, note=_note(report))
-            tenth = max(1, (report.total or 10_000) // 10)
-            if not terminal.is_terminal and (report.done == report.total or report.done // tenth > before // tenth):
-                terminal.print(f"{report.step}: {report.done:,} rows {_note(report)}")
+        def on_progress(now: StepProgress) -> None:
+            if now.step not in tasks:
+                tasks[now.step] = bars.add_task(now.step, total=now.total, note="")
+            before = bars.tasks[list(tasks).index(now.step)].completed
+            bars.update(tasks[now.step], completed=now.done, total=now.total, note=_note(now))
+            tenth = max(1, (now.total or 10_000) // 10)
+            if not terminal.is_terminal and (now.done == now.total or now.done // tenth > before // tenth):
+                terminal.print(f"{now.step}: {now.done:,} rows {_note(now)}")
 
-        yield on_report
+        yield on_progress
 
 
-def show(funnel: dict[str, Any], costs: Sequence[dict[str, Any]]) -> None:
+def show_funnel(funnel: dict[str, Any], costs: Sequence[dict[str, Any]]) -> None:
     """The funnel table, and what each step has cost, earlier runs included."""
     table = Table("step", "read", "kept", "dropped")
     for row in funnel["steps"]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["dropped"].items())
         table.add_row(row["step"], f"{row['read']:,}", f"{row['kept']:,}", reasons or "-")
     sft, rl = (sum(funnel["parts"][part].values()) for part in ("sft", "rl"))
-    terminal = Terminal(highlight=False)
+    terminal = Console(highlight=False)
     terminal.print(table)
     terminal.print(f"sft {sft:,}, rl {rl:,}")
     for row in costs:
@@ -75,9 +75,9 @@ def show(funnel: dict[str, Any], costs: Sequence[dict[str, Any]]) -> None:
         terminal.print(f"{row['step']}: {row['requests']:,} requests, {tokens}{dollars}")
 
 
-def _note(report: Report) -> str:
+def _note(now: StepProgress) -> str:
     """Requests, and what they have cost so far, where any were made."""
-    seen = report.progress
+    seen = now.requests
     if seen is None or not seen.asked:
         return ""
     cost = f", ${seen.dollars:.2f}" if seen.dollars else ""

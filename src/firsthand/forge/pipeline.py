@@ -1,4 +1,4 @@
-"""A forge from its sources to its data set."""
+"""A forge from its sources to its data set: all six steps, and what they leave."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,38 +8,38 @@ from typing import Any
 from firsthand.files import write_atomically
 from firsthand.forge.config import ASKING, ForgeConfig
 from firsthand.forge.engine import Engine
-from firsthand.forge.exports import write_views
+from firsthand.forge.exports import write_exports
 from firsthand.forge.output import is_whole, write_data_set
-from firsthand.forge.run import Forge, Report, work_of
+from firsthand.forge.runner import ForgeRunner, StepProgress, work_of
 from firsthand.records import content_id
 from firsthand.teacher import AnswerLog, Endpoint
 from firsthand.teacher.batch_files import read_batch
 
 
-def forge(
+def run_forge(
     config: ForgeConfig,
     out: Path,
     *,
-    rehearsal: bool = False,
+    dry_run: bool = False,
     batch_out: Path | None = None,
     engine: Engine = "local",
     give_up: bool = False,
-    on_report: Callable[[Report], None] = lambda report: None,
+    on_progress: Callable[[StepProgress], None] = lambda progress: None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Carry out a forge, or what is left of it, and write its data set to `out`; the funnel, and each step's costs.
 
-    `rehearsal` asks nobody: the teacher inside answers. `batch_out` asks nobody either: a step's requests are written
+    `dry_run` asks nobody: the teacher inside answers. `batch_out` asks nobody either: a step's requests are written
     to batch files there, and `Waiting` is raised. Raises RecipeError, DataError, BudgetSpent, Outage or
     Unanswered; nothing is lost then, and the same call goes on.
     """
-    run = Forge(config, out, rehearsal, batch_out, engine, give_up, on_report)
+    run = ForgeRunner(config, out, dry_run, batch_out, engine, give_up, on_progress)
     found = run.run()
     stamp = run.work / "data_set"
     identity = content_id(found["split"].folder.name, config.model_dump(mode="json", by_alias=True))
     if not (stamp.exists() and stamp.read_text() == identity and is_whole(out)):
         stamp.unlink(missing_ok=True)
         write_data_set(config, found, out)
-        write_views(out, config.views)
+        write_exports(found["split"], out, config.exports)
         write_atomically(stamp, identity)
     return json.loads((out / "funnel.json").read_text("utf-8")), run.costs()
 

@@ -10,30 +10,31 @@ import re
 from typing import final
 
 from firsthand.answers.stated import CLOSE, OPEN
-from firsthand.forge.distill import STYLE
-from firsthand.forge.step import Asked, notes
+from firsthand.forge.draft import STYLE, Draft
+from firsthand.forge.step import Asked
 from firsthand.records import Digit, Example
 from firsthand.teacher import Completion, Failure, Outcome, Request
 
-MODEL = "scenes"
-REFUSES, NO_ANSWER, WRONG, GIVES_AWAY, DRIFTS = 0.01, 0.02, 0.15, 0.4, 0.05
+SIMULATED_MODEL = "scenes"
+_REFUSES, _NO_ANSWER, _WRONG, _GIVES_AWAY, _DRIFTS = 0.01, 0.02, 0.15, 0.4, 0.05
+"""Share of the requests."""
 
 _OPENINGS = ("The description says that ", "According to the caption, ", "From the provided text I see that ")
 _MENTIONS = re.compile(r"The description says that |According to the caption, |From the provided text I see that ")
 
 
 @final
-class SceneTeacher:
+class SimulatedTeacher:
     """Tell it of a row with `expect` before its request arrives."""
 
     def __init__(self, step: str) -> None:
         self._step = step
-        self._rows: dict[str, Example] = {}
+        self._rows: dict[str, Draft] = {}
 
     def expect(self, asked: Asked) -> None:
         """The row that a request is about."""
         if asked.request is not None:
-            self._rows[asked.request.key] = asked.example
+            self._rows[asked.request.key] = asked.draft
 
     def forget(self, asked: Asked) -> None:
         """The row has been decided."""
@@ -42,30 +43,32 @@ class SceneTeacher:
 
     def answer(self, request: Request) -> Outcome:
         """What a teacher might say in this step."""
-        example, rng = self._rows[request.key], random.Random(request.key)
-        if rng.random() < REFUSES:
+        draft, rng = self._rows[request.key], random.Random(request.key)
+        if rng.random() < _REFUSES:
             return Failure(reason="refused", detail="this teacher refuses one row in a hundred")
         text = request.messages[-1].text
         said = {"caption": _caption, "distill": _trace, "rewrite": _rewritten, "verify": _judged}[self._step]
-        answer = said(example, text, rng)
+        answer = said(draft, text, rng)
         counts = {"prompt_tokens": len(text.split()), "completion_tokens": len(answer.split())}
-        return Completion(text=answer, model=MODEL, **counts)
+        return Completion(text=answer, model=SIMULATED_MODEL, **counts)
 
 
-def _caption(example: Example, text: str, rng: random.Random) -> str:
+def _caption(draft: Draft, text: str, rng: random.Random) -> str:
+    example = draft.example
     return example.scene or "; ".join(f"a picture of {p.width} by {p.height} pixels" for p in example.images)
 
 
-def _trace(example: Example, text: str, rng: random.Random) -> str:
+def _trace(draft: Draft, text: str, rng: random.Random) -> str:
     """A demonstration of the row's own, else a short one, with an answer that is sometimes wrong."""
+    example = draft.example
     own = [trace for trace in example.traces if trace.style != STYLE]
     whole = rng.choice(own).text if own else f"I look at it and find {example.answer.text}."
     thinking = re.sub(r"</?think>", "", whole.partition(OPEN)[0]).strip() or f"I see {example.answer.text}."
-    if rng.random() < GIVES_AWAY:
+    if rng.random() < _GIVES_AWAY:
         thinking = rng.choice(_OPENINGS) + thinking
-    if rng.random() < NO_ANSWER:
+    if rng.random() < _NO_ANSWER:
         return thinking
-    return f"{thinking}\n{OPEN}{_wrong(example) if rng.random() < WRONG else example.answer.text}{CLOSE}"
+    return f"{thinking}\n{OPEN}{_wrong(example) if rng.random() < _WRONG else example.answer.text}{CLOSE}"
 
 
 def _wrong(example: Example) -> str:
@@ -75,12 +78,12 @@ def _wrong(example: Example) -> str:
     return "B" if gold == "A" else "A" if len(gold) == 1 else f"{gold} + 1"
 
 
-def _rewritten(example: Example, text: str, rng: random.Random) -> str:
+def _rewritten(draft: Draft, text: str, rng: random.Random) -> str:
     thinking = text.partition("[Text]\n")[2].rpartition("\n[End of text]")[0]
     cleaned = _MENTIONS.sub("In the picture ", thinking)
-    return f"{cleaned} {'And so on and on. ' * 8}" if rng.random() < DRIFTS else cleaned
+    return f"{cleaned} {'And so on and on. ' * 8}" if rng.random() < _DRIFTS else cleaned
 
 
-def _judged(example: Example, text: str, rng: random.Random) -> str:
-    said, gold = notes(example)["answer"], example.answer.text
+def _judged(draft: Draft, text: str, rng: random.Random) -> str:
+    said, gold = draft.answer or "", draft.example.answer.text
     return "Yes" if said.strip().lower() == gold.strip().lower() else "No"

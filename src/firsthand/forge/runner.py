@@ -1,4 +1,4 @@
-"""Carrying out a forge: step after step, part after part, so that it can be stopped at any moment and go on.
+"""Carrying out a forge: step after step, shard after shard, so that it can be stopped at any moment and go on.
 
     OUT/.work/answers.sqlite             every answer that was paid for, by content
     OUT/.work/pictures/                  pictures that came by value
@@ -23,39 +23,37 @@ from firsthand.data.source import Source
 from firsthand.data.stream import Refused
 from firsthand.errors import FirsthandError, RecipeError
 from firsthand.forge.caption import Caption
-from firsthand.forge.collect import Collect, refused
-from firsthand.forge.config import ASKING, ForgeConfig, Scenes
+from firsthand.forge.collect import Collect
+from firsthand.forge.config import ASKING, ForgeConfig
 from firsthand.forge.distill import Distill
-from firsthand.forge.engine import Engine, mapped
-from firsthand.forge.intake import prepared_part, rows
+from firsthand.forge.draft import Draft
+from firsthand.forge.engine import Engine, map_shards
+from firsthand.forge.intake import drafts, source_rows
 from firsthand.forge.rewrite import Rewrite
-from firsthand.forge.scenes import MODEL, SceneTeacher
-from firsthand.forge.shards import Parts, flat
+from firsthand.forge.shards import SHARD_FORMAT, StepShards, flat
+from firsthand.forge.simulated import SIMULATED_MODEL, SimulatedTeacher
 from firsthand.forge.split import Split
-from firsthand.forge.step import STEP_NAMES, Asked, Decision, Kept, Step
-from firsthand.forge.teaching import Voice
+from firsthand.forge.step import STEP_NAMES, Asked, Decision, Dropped, ForgeStep, Kept
 from firsthand.forge.verify import Verify
-from firsthand.records import Example, content_id
+from firsthand.records import content_id
 from firsthand.reward import Router
-from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Progress
+from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Progress, SamplingParameters
 from firsthand.teacher.batch_files import write_batch
 
-PART = 500
-"""Rows of a part: what a kill can cost a step beside the requests in flight, at most."""
-
-
-EVERY_S = 0.5
-"""Seconds between two reports within a part."""
+SHARD_ROWS = 500
+"""What a kill can cost a step beside the requests in flight, at most."""
+_REPORT_EVERY_S = 0.5
+"""Within a shard."""
 
 
 @dataclass(frozen=True)
-class Report:
+class StepProgress:
     """How far a step is. `total` None: nobody knows how many rows its source has."""
 
     step: str
     done: int
     total: int | None
-    progress: Progress | None = None
+    requests: Progress | None = None
 
 
 class Unanswered(FirsthandError):
@@ -66,16 +64,13 @@ class Waiting(FirsthandError):
     """Requests have been written to batch files; the forge goes on when their answers are there."""
 
 
-OnReport = Callable[[Report], None]
-
-
 @dataclass
-class Forge:
-    """A forge and its folder."""
+class ForgeRunner:
+    """Carries out a forge in its folder."""
 
     config: ForgeConfig
     out: Path
-    rehearsal: bool = False
+    dry_run: bool = False
     """Ask nobody: every teacher is the one inside."""
     batch_out: Path | None = None
     """Write a step's requests to batch files here, instead of asking an endpoint."""
@@ -83,29 +78,29 @@ class Forge:
     """Where rows are decoded and hashed."""
     give_up: bool = False
     """Drop the rows that nobody answers, instead of stopping for them."""
-    on_report: OnReport = field(default=lambda report: None)
+    on_progress: Callable[[StepProgress], None] = field(default=lambda progress: None)
 
     @property
     def work(self) -> Path:
         """Where everything is that going on needs."""
         return work_of(self.out)
 
-    def run(self) -> dict[str, Parts]:
+    def run(self) -> dict[str, StepShards]:
         """Carry out what is left of the six steps; the results of each.
 
         Raises RecipeError, DataError, and BudgetSpent; then nothing is lost, and the same call goes on.
         """
         self._check_teachers()
-        found: dict[str, Parts] = {}
+        found: dict[str, StepShards] = {}
         with self._locked(), Router(workers=2) as router, AnswerLog(self.work / "answers.sqlite") as log:
-            before: Parts | None = None
-            identity = ""
+            before: StepShards | None = None
+            identity = self._sources()
             for number, step in enumerate(self._steps(router)):
-                identity = content_id(identity or self._sources(), step.name, step.identity())
-                parts = Parts(self.work / f"{number + 1}-{step.name}-{identity[:8]}")
-                if not parts.is_done:
-                    self._carry_out(step, before, parts, log)
-                before = found[step.name] = parts
+                identity = content_id(identity, step.name, step.identity())
+                shards = StepShards(self.work / f"{number + 1}-{step.name}-{identity[:8]}", before)
+                if not shards.is_done:
+                    self._carry_out(step, before, shards, log)
+                before = found[step.name] = shards
         return found
 
     def _check_teachers(self) -> None:
@@ -121,28 +116,27 @@ class Forge:
             paid = [(step, log.spent(step)) for step in STEP_NAMES]
         return [{"step": step, **spent._asdict()} for step, spent in paid if spent.requests]
 
-    def _carry_out(self, step: Step, before: Parts | None, parts: Parts, log: AnswerLog) -> None:
+    def _carry_out(self, step: ForgeStep, before: StepShards | None, shards: StepShards, log: AnswerLog) -> None:
         """What is left of one step."""
         if isinstance(step, Split):
             assert before is not None
             step.survey(flat(before.kept()))
-        first, (done, kept) = parts.number, _earlier(step, parts)
+        first, (done, kept) = shards.number, _earlier(step, shards)
         teacher = self._teacher(step.name)
         if self.batch_out is not None and isinstance(teacher, Endpoint) and before is not None:
             self._write_batch(step, before.kept(first), log)
         client = BatchClient(teacher, log, self.config.budget, step=step.name)
-
         total = None if before is None else before.rows
 
         def report(decided: int) -> None:
-            self.on_report(Report(step.name, done + decided, total, client.progress))
+            self.on_progress(StepProgress(step.name, done + decided, total, client.progress))
 
         report(0)
         failures: list[str] = []
-        given = self._rows(first) if before is None else before.kept(first)
+        given = self._drafts(first) if before is None else before.kept(first)
         for number, decided in enumerate(self._decided(step, client, teacher, given, failures, report), start=first):
-            if not failures:  # parts from the first failure on are made again: their answers are in the log
-                parts.write(number, decided)
+            if not failures:  # shards from the first failure on are made again: their answers are in the log
+                shards.write(number, decided)
             done, kept = done + len(decided), kept + _kept(decided)
             report(0)
         if failures:
@@ -150,39 +144,39 @@ class Forge:
                 f"{step.name}: {len(failures):,} rows got no answer, however often they were asked (the last: "
                 f"{failures[-1]}); all others are kept. Give the same command again, or with --give-up to drop them"
             )
-        parts.finish(kept)
-        self.on_report(Report(step.name, done, done, None))
+        shards.finish(kept)
+        self.on_progress(StepProgress(step.name, done, done))
 
     def _decided(
         self,
-        step: Step,
+        step: ForgeStep,
         client: BatchClient,
-        teacher: Endpoint | SceneTeacher,
-        given: Iterable[Sequence[Example | Refused]],
+        teacher: Endpoint | SimulatedTeacher,
+        given: Iterable[Sequence[Draft | Refused]],
         failures: list[str],
         report: Callable[[int], None],
     ) -> Iterator[list[Decision]]:
-        """The decisions on each part; what nobody answered goes to `failures` instead."""
-        scenes = teacher if isinstance(teacher, SceneTeacher) else None
+        """The decisions on each shard; what nobody answered goes to `failures` instead."""
+        simulated = teacher if isinstance(teacher, SimulatedTeacher) else None
         decided: list[Decision] = []
         told = time.monotonic()
-        for asked, outcome in client.answers(_pairs(step, given, scenes)):
-            if time.monotonic() - told > EVERY_S:  # a part may take an hour
+        for asked, outcome in client.answers(_pairs(step, given, simulated)):
+            if time.monotonic() - told > _REPORT_EVERY_S:  # a shard may take an hour
                 told = time.monotonic()
                 report(len(decided))
-            if asked is None:  # the end of a part
+            if asked is None:  # the end of a shard
                 yield decided
                 decided = []
             elif isinstance(asked, Refused):
-                decided.append(refused(asked))
+                decided.append(Dropped(asked, asked.reason, asked.detail))
             elif isinstance(outcome, Failure) and outcome.reason == "unanswered" and not self.give_up:
                 failures.append(outcome.detail)
             else:
                 decided.append(step.decide(asked, outcome))
-                if scenes is not None:
-                    scenes.forget(asked)
+                if simulated is not None:
+                    simulated.forget(asked)
 
-    def _write_batch(self, step: Step, given: Iterable[list[Example]], log: AnswerLog) -> None:
+    def _write_batch(self, step: ForgeStep, given: Iterable[list[Draft]], log: AnswerLog) -> None:
         """Raises Waiting when there are requests that nobody has answered."""
         assert self.batch_out is not None
         requests = (request for _, request in _pairs(step, given, None) if request is not None)
@@ -193,39 +187,37 @@ class Forge:
                 "or `vllm run-batch -i FILE -o ANSWERS`), then give the same command with --batch-in ANSWERS"
             )
 
-    def _rows(self, first: int) -> Iterator[list[Example | Refused]]:
-        """The sources' rows in parts, from part `first` on; those before it are read, but not looked at."""
-        parts = itertools.islice(batched(rows(self.config.sources), PART), first, None)
-        return mapped(self.engine, partial(prepared_part, pictures=self.work / "pictures"), parts)
+    def _drafts(self, first: int) -> Iterator[list[Draft | Refused]]:
+        """The sources' rows in shards, from shard `first` on; those before it are read, but not looked at."""
+        rows = itertools.islice(batched(source_rows(self.config.sources), SHARD_ROWS), first, None)
+        return map_shards(self.engine, partial(drafts, pictures=self.work / "pictures"), rows)
 
-    def _steps(self, router: Router) -> Iterable[Step]:
+    def _steps(self, router: Router) -> Iterable[ForgeStep]:
         config, prompts = self.config, self.config.prompts
-        judge = self._voice("verify") if config.verify.judge else None
+        judge = self._sampling("verify") if config.verify.judge else None
         yield Collect(config.collect)
-        yield Caption(self._voice("caption"), prompts.get("caption"), config.uncaptioned)
-        yield Distill(self._voice("distill"), prompts.get("distill"), config.rl_only, config.demonstrated)
-        yield Rewrite(self._voice("rewrite"), prompts.get("rewrite"), config.rewrite)
+        yield Caption(self._sampling("caption"), prompts.get("caption"), config.uncaptioned)
+        yield Distill(self._sampling("distill"), prompts.get("distill"), config.rl_only, config.demonstrated)
+        yield Rewrite(self._sampling("rewrite"), prompts.get("rewrite"), config.rewrite)
         yield Verify(judge, prompts.get("verify"), config.verify, router)
-        yield Split(config.split, config.rl_only)
+        yield Split(config.split)
 
-    def _voice(self, step: str) -> Voice:
-        teacher = self.config.teacher(step)
-        if self.rehearsal or isinstance(teacher, Scenes):
-            return Voice(MODEL)
-        return Voice(teacher.model, teacher.temperature, teacher.max_tokens, teacher.extra)
+    def _sampling(self, step: str) -> SamplingParameters:
+        teacher = self._teacher(step)
+        return teacher if isinstance(teacher, Endpoint) else SamplingParameters(model=SIMULATED_MODEL)
 
-    def _teacher(self, step: str) -> Endpoint | SceneTeacher:
+    def _teacher(self, step: str) -> Endpoint | SimulatedTeacher:
         """Who is asked in a step. Those that ask nothing have the teacher inside, and never reach it."""
-        if step not in ASKING or self.rehearsal or (step == "verify" and not self.config.verify.judge):
-            return SceneTeacher(step)
-        teacher = self.config.teacher(step)
-        return SceneTeacher(step) if isinstance(teacher, Scenes) else teacher
+        if step in ASKING and not self.dry_run and (step != "verify" or self.config.verify.judge):
+            teacher = self.config.teacher(step)
+            if isinstance(teacher, Endpoint):
+                return teacher
+        return SimulatedTeacher(step)
 
     def _sources(self) -> str:
         """What the rows are, as far as that can be known without reading them: settings, and files' sizes and times."""
-        return content_id(
-            [source.model_dump(mode="json", by_alias=True) for source in self.config.sources], _files(self.config)
-        )
+        sources = [source.model_dump(mode="json", by_alias=True) for source in self.config.sources]
+        return content_id(SHARD_FORMAT, sources, _files(self.config))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -243,10 +235,10 @@ def work_of(out: Path) -> Path:
     return out / ".work"
 
 
-def _earlier(step: Step, parts: Parts) -> tuple[int, int]:
+def _earlier(step: ForgeStep, shards: StepShards) -> tuple[int, int]:
     """How many rows an earlier process decided, and kept; a step that must know them sees them again."""
     done = kept = 0
-    for decisions in parts.decisions():
+    for decisions in shards.decisions():
         done, kept = done + len(decisions), kept + _kept(decisions)
         if isinstance(step, Collect):
             step.remember(decisions)
@@ -258,19 +250,18 @@ def _kept(decisions: Iterable[Decision]) -> int:
 
 
 def _pairs(
-    step: Step, given: Iterable[Sequence[Example | Refused]], scenes: SceneTeacher | None
+    step: ForgeStep, given: Iterable[Sequence[Draft | Refused]], simulated: SimulatedTeacher | None
 ) -> Iterator[tuple[Asked | Refused | None, Any]]:
-    """Every row with its request, refused rows without one, and None after each part."""
-    for part in given:
-        examples = [row for row in part if isinstance(row, Example)]
-        asked = iter(step.ask(examples))
-        for row in part:
+    """Every row with its request, refused rows without one, and None after each shard."""
+    for shard in given:
+        asked = iter(step.ask([row for row in shard if isinstance(row, Draft)]))
+        for row in shard:
             if isinstance(row, Refused):
                 yield row, None
                 continue
             one = next(asked)
-            if scenes is not None:
-                scenes.expect(one)
+            if simulated is not None:
+                simulated.expect(one)
             yield one, one.request
         yield None, None
 
