@@ -188,10 +188,6 @@ def test_the_old_name_of_normalise_is_read_with_one_warning(caplog: pytest.LogCa
         build(Source, {"path": "x.jsonl", "tidy": True, "normalise": True}, "s")
 
 
-def test_folders_of_a_forge_s_steps_are_hashed_over_the_old_name_of_normalise() -> None:
-    assert Source(path="x", normalise=True).model_dump(by_alias=True)["tidy"] is True
-
-
 # Presets
 
 

@@ -180,7 +180,9 @@ def test_requests_have_the_keys_that_they_have_always_had(tmp_path: Path) -> Non
 def test_the_former_name_of_a_key_is_read_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     assert config(views=["trl"]).exports == ("trl",)
     [warning] = caplog.records
-    assert "`exports`" in warning.getMessage()
+    assert "exports" in warning.getMessage()
+    with pytest.raises(RecipeError, match="both are given"):
+        config(views=["trl"], exports=["trl"])
 
 
 # ---- stopped and started

@@ -51,11 +51,8 @@ class Source(Record):
     """`rl` keeps the source out of the set that is imitated."""
     only: dict[str, str] = Field(default_factory=dict)
     """Column -> what its text must start with; other rows are not of this source."""
-    normalise: bool = Field(default=False, serialization_alias="tidy")
-    """Take off what stands around the gold answer: `Answer:`, \\boxed{}, \\[ \\], `Output 4:`.
-
-    The alias is its first name, over which the folders of a forge's steps are hashed.
-    """
+    normalise: bool = False
+    """Take off what stands around the gold answer: `Answer:`, \\boxed{}, \\[ \\], `Output 4:`."""
 
     @model_validator(mode="before")
     @classmethod

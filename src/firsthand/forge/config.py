@@ -98,7 +98,9 @@ class ForgeConfig(Record):
     def _renamed(cls, given: Any) -> Any:
         if not isinstance(given, dict) or "views" not in given:
             return given
-        _LOG.warning("views: the key is now called `exports`; the old one is read for one more version")
+        if "exports" in given:
+            raise ValueError("views is now exports, and both are given; leave views out")
+        _LOG.warning("views is now exports; the old name is read for one more version")
         return {"exports" if key == "views" else key: value for key, value in given.items()}
 
     @model_validator(mode="after")

@@ -35,7 +35,7 @@ def run_forge(
     run = ForgeRunner(config, out, dry_run, batch_out, engine, give_up, on_progress)
     found = run.run()
     stamp = run.work / "data_set"
-    identity = content_id(found["split"].folder.name, config.model_dump(mode="json", by_alias=True))
+    identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
     if not (stamp.exists() and stamp.read_text() == identity and is_whole(out)):
         stamp.unlink(missing_ok=True)
         write_data_set(config, found, out)

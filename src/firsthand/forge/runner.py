@@ -216,7 +216,7 @@ class ForgeRunner:
 
     def _sources(self) -> str:
         """What the rows are, as far as that can be known without reading them: settings, and files' sizes and times."""
-        sources = [source.model_dump(mode="json", by_alias=True) for source in self.config.sources]
+        sources = [source.model_dump(mode="json") for source in self.config.sources]
         return content_id(SHARD_FORMAT, sources, _files(self.config))
 
     @contextmanager
