@@ -11,12 +11,15 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firsthand.report.evaluated import with_evaluations
+from firsthand.run import recipe_of
 from firsthand.stats import student95
 
 LAST = 10
@@ -44,17 +47,17 @@ class Run:
 
 def read(folder: Path) -> list[Run]:
     """All finished and evaluated runs below a folder."""
-    return [
-        Run(
-            json.loads((run / "recipe.json").read_text()),
-            [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-            if (run / "metrics.jsonl").exists()
-            else [],
-            json.loads((run / "evaluation.json").read_text()),
-        )
-        for run in sorted(folder.iterdir())
-        if (run / "DONE").exists() and (run / "evaluation.json").exists()
-    ]
+    done = [run for run in sorted(folder.iterdir()) if (run / "DONE").exists()]
+    runs = []
+    for run, evaluation, notices in with_evaluations(done):
+        for notice in notices:
+            print(f"{run.name}: {notice}", file=sys.stderr)
+        if (evaluation / "evaluation.json").exists():
+            steps = run / "metrics.jsonl"
+            lines = steps.read_text().splitlines() if steps.exists() else []
+            table = json.loads((evaluation / "evaluation.json").read_text())
+            runs.append(Run(recipe_of(run), [json.loads(line) for line in lines], table))
+    return runs
 
 
 def mean_and_interval(values: Sequence[float]) -> str:

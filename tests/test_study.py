@@ -1,13 +1,19 @@
 """A study: arms that differ in what they say, and in nothing else."""
 
+import hashlib
 import json
+import shlex
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark_files import logicvista_row, write_set
+from benchmark_server import ChatServer
 from tiny import tiny_folder
 
+from firsthand.cli.main import main
 from firsthand.errors import RecipeError
 from firsthand.objective import GRPO, SFT
 from firsthand.records import Score
@@ -119,10 +125,14 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     )
     root = tmp_path / "runs"
     steps: list[tuple[str, int]] = []
-    folders = run_study(one, root, 0, lambda arm, recipe: lambda step: steps.append((arm, step.step)))
+    runs = run_study(one, root, 0, lambda arm, recipe: lambda step: steps.append((arm, step.step)))
+    folders = {arm: run.training for arm, run in runs.items()}
     assert steps == [("sft", 0), ("more", 0)]
-    for folder in folders.values():
-        assert (folder / "DONE").exists()
+    for arm, (training, folder) in runs.items():
+        assert (training / "DONE").exists() and (folder / "DONE").exists()
+        assert folder.name.startswith(f"evaluate-{arm}-s0-") and not (training / "scores.jsonl").exists()
+        evaluates = json.loads((folder / "recipe.json").read_text())["evaluates"]
+        assert evaluates == json.loads((training / "recipe.json").read_text())["id"]
         assert len([Score.model_validate_json(x) for x in (folder / "scores.jsonl").read_text().splitlines()]) == 2
     assert (
         json.loads((folders["more"] / "recipe.json").read_text())["start"]
@@ -131,32 +141,121 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     results = json.loads((root / "results.json").read_text())["arms"]
     assert {arm: row["run"] for arm, row in results.items()} == {arm: f.name for arm, f in folders.items()}
     assert all(row["n"] == 2 and row["seed"] == 0 and len(row["ci95"]) == 2 for row in results.values())
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and path.name[0] != "."}
-    del before[root / "results.json"]
+    before = {path: path.stat().st_mtime_ns for path in root.glob("*/**/*") if path.is_file()}
     refused = lambda *_: pytest.fail("trained or evaluated again")  # noqa: E731
-    assert run_study(one, root, 0, lambda arm, recipe: refused, lambda arm: refused) == folders
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert run_study(one, root, 0, lambda arm, recipe: refused, lambda arm: refused) == runs
+    assert {path: path.stat().st_mtime_ns for path in root.glob("*/**/*") if path.is_file()} == before
 
 
-def test_another_protocol_evaluates_again_and_keeps_the_earlier_evaluation(tmp_path: Path) -> None:
-    model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
+def untrained(folder: Path, **test: Any) -> Study:
+    """A study of one arm that takes no step, evaluated on `test`."""
+    model = folder / "tiny"
+    if not model.exists():
+        tiny_folder(model, "qwen2_5_vl", layers=1)
+    one = study({"model": str(model), "steps": 0}, base={})
+    return one.model_copy(update={"evaluation": type(one.evaluation).model_validate({**TEST, **test})})
 
-    def evaluated(**test: Any) -> tuple[bytes, bytes, bool]:
-        """What the run's evaluation is, and whether replies were written for it."""
-        asked: list[int] = []
-        one = study({"model": str(model), "steps": 0}, base={}).model_copy(
-            update={"evaluation": Study.model_fields["evaluation"].annotation.model_validate({**TEST, **test})}
-        )
-        [folder] = run_study(one, tmp_path / "runs", 0, on_evaluation=lambda arm: lambda d, t: asked.append(d)).values()
-        return (folder / "evaluation.json").read_bytes(), (folder / "scores.jsonl").read_bytes(), bool(asked)
 
-    short = evaluated()
-    longer = evaluated(protocol={"max_new_tokens": 3, "samples": 0})
-    stepped = evaluated(reward={"box": "stepped"})
-    assert short[2] and longer[2] and stepped[2]
-    assert json.loads(stepped[0])["reward"] == {"box": "stepped"} and b'"reward"' not in short[0]
-    assert evaluated() == (*short[:2], False)
-    assert evaluated(protocol={"max_new_tokens": 3, "samples": 0}) == (*longer[:2], False)
+def refuse(arm: str) -> Any:
+    return lambda *_: pytest.fail("evaluated again")
+
+
+LONGER = {"protocol": {"max_new_tokens": 3, "samples": 0}}
+
+
+def test_another_protocol_is_another_evaluation_and_neither_is_made_twice(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    settings: list[dict[str, Any]] = [{}, LONGER, {"reward": {"box": "stepped"}}]
+    found = [run_study(untrained(tmp_path, **test), root)["base"] for test in settings]
+    assert len({run.training for run in found}) == 1 and len({run.evaluation for run in found}) == 3
+    tables = [json.loads((run.evaluation / "evaluation.json").read_text()) for run in found]
+    assert [table.get("reward") for table in tables] == [None, None, {"box": "stepped"}]
+    assert [run_study(untrained(tmp_path, **test), root, on_evaluation=refuse)["base"] for test in settings] == found
+
+
+@pytest.mark.parametrize("earlier", ["", "evaluations/0123456789abcdef"])
+def test_what_an_earlier_version_evaluated_inside_a_run_is_used_as_it_is(tmp_path: Path, earlier: str) -> None:
+    root = tmp_path / "runs"
+    training, evaluation = run_study(untrained(tmp_path), root)["base"]
+    inside = training / earlier
+    inside.mkdir(parents=True, exist_ok=True)
+    for name in ("scores.jsonl", "evaluation.json"):
+        (evaluation / name).rename(inside / name)
+    shutil.rmtree(evaluation)
+    before = contents(training)
+    assert run_study(untrained(tmp_path), root, on_evaluation=refuse)["base"] == (training, inside)
+    assert json.loads((root / "results.json").read_text())["arms"]["base"]["run"] == training.name
+    assert run_study(untrained(tmp_path, **LONGER), root)["base"].evaluation.parent == root
+    assert contents(training) == before
+
+
+def test_two_runs_with_the_same_weights_have_an_evaluation_each(tmp_path: Path) -> None:
+    runs = run_seeds(untrained(tmp_path), tmp_path / "runs", [0, 3])
+    evaluates = [json.loads((run.evaluation / "recipe.json").read_text())["evaluates"] for run in runs]
+    assert evaluates == [json.loads((run.training / "recipe.json").read_text())["id"] for run in runs]
+    assert len(set(evaluates)) == 2
+    assert run_seeds(untrained(tmp_path), tmp_path / "runs", [0, 3], on_evaluation=refuse) == runs
+
+
+def contents(root: Path) -> dict[Path, tuple[int, str]]:
+    """When each file below a folder was last written, and the hash of what is in it."""
+    return {
+        path: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_no_file_of_a_finished_run_is_ever_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
+    write_set("logicvista", tmp_path, [logicvista_row(i, "AB"[i % 2]) for i in range(4)])
+    shared = "model: tiny, prompts: 1, steps: 1, sampling: {max_new_tokens: 2}, data: {worlds: [count], number: 4}"
+    sft = "objective: {kind: sft, style: plain}"
+    (tmp_path / "arm.yaml").write_text(f"{{name: arm, {sft}, {shared}}}")
+    (tmp_path / "arms.yaml").write_text(
+        f"{{shared: {{{shared}}}, arms: {{base: {{steps: 0}}, arm: {{{sft}}}}}, evaluation: {json.dumps(TEST)}}}"
+    )
+    judge = ChatServer(tmp_path / "judge")
+    (tmp_path / "judge.yaml").write_text(json.dumps({"base_url": judge.endpoint().base_url, "model": "one"}))
+
+    def done(command: str) -> None:
+        assert main(shlex.split(command)) == 0, capsys.readouterr().err
+
+    def folder(pattern: str) -> Path:
+        [found] = Path("runs").glob(pattern)
+        return found
+
+    try:
+        done("train arm.yaml")
+        done("study arms.yaml --out runs")
+        trained, evaluated, base = (folder(f"{name}-s0-*") for name in ("arm", "evaluate-arm", "evaluate-base"))
+        unasked = f"evaluate {trained} --benchmark logicvista --data-root . --max-new-tokens 2"
+        done(unasked)
+        benchmark, asked = folder("logicvista-arm-s0-*"), f"{unasked} --judge judge.yaml"
+        finished = {path: state for path, state in contents(Path("runs")).items() if len(path.parts) > 2}
+        monkeypatch.setenv("OMP_NUM_THREADS", "61")  # another machine, as far as environment.json knows
+        for command in (
+            "train arm.yaml",
+            "study arms.yaml --out runs",
+            "study arms.yaml --out runs --set evaluation.protocol.max_new_tokens=3",
+            f"evaluate {trained} --data worlds:count:test:2 --max-new-tokens 2 --samples 0",
+            unasked,
+            asked,
+            f"{asked} --set judge.model=two",
+            asked,
+            "report runs",
+            f"report {trained} {benchmark}",
+            f"compare {base} {evaluated}",
+            f"export {benchmark} --out replies.tsv",
+        ):
+            done(command)
+        after = contents(Path("runs"))
+        assert {path: after.get(path) for path in finished} == finished
+    finally:
+        judge.stop()
 
 
 def test_an_arm_over_seeds_has_a_mean_and_a_t_interval() -> None:
@@ -182,7 +281,7 @@ def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path) -> None:
     model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
     small = {"model": str(model), "prompts": 1, "steps": 1, "sampling": {"max_new_tokens": 2}}
     one = study(small, base={"steps": 0}, sft={"objective": {"kind": "sft", "style": "plain"}})
-    folders = run_seeds(one, tmp_path / "runs", [0, 3])
+    folders = [run.training for run in run_seeds(one, tmp_path / "runs", [0, 3])]
     assert [f.name.rpartition("-")[0] for f in folders] == ["base-s0", "sft-s0", "base-s3", "sft-s3"]
     arms = json.loads((tmp_path / "runs" / "results.json").read_text())["arms"]
     assert {name: list(row["seeds"]) for name, row in arms.items()} == {"base": ["0", "3"], "sft": ["0", "3"]}

@@ -3,17 +3,17 @@
     <name>-s<seed>-<id>/
         recipe.json       what was asked for; `id` is the hash of it, of its data and of the run it starts from
         environment.json  where it was carried out, and with which packages
-        metrics.jsonl     one `records.Step` per line
-        rollouts.jsonl    one `records.Rollout` per line
-        scores.jsonl      one `records.Score` per line
-        evaluation.json   the table made of them
-        evaluations/      earlier ones, on other data or by another protocol
+        metrics.jsonl     of a training: one `records.Step` per line
+        rollouts.jsonl    of a training: one `records.Rollout` per line
+        checkpoints/      of a training: what resuming needs; gone when the run is done
+        model/            of a training: the result, a plain Hugging Face folder
+        scores.jsonl      of an evaluation: one `records.Score` per line
+        evaluation.json   of an evaluation: the table made of them
         images/           every picture that rollouts and scores refer to, by content hash
-        checkpoints/      what resuming needs; gone when the run is done
-        model/            the result, a plain Hugging Face folder
-        DONE              the run is complete
+        DONE              the run is complete: no file is written again
 
-Nothing is overwritten: a different recipe is a different directory, the same one is resumed, a finished one skipped.
+A different recipe is a different directory, the same one is resumed, a finished one skipped. An evaluation of a trained
+model is a run of its own, beside the training's; its recipe says which run it `evaluates`.
 """
 
 import fcntl
@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -55,10 +54,10 @@ class Run:
         Its id is the hash of `hashed`, or without that of the recipe. Raises RecipeError when another process has it
         open.
         """
-        identity = content_id(recipe if hashed is None else hashed)
-        folder = root / f"{name}-s{seed}-{identity[:8]}"
+        hashed = recipe if hashed is None else hashed
+        folder = folder_of(root, name, seed, hashed)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / ".lock").open("a")  # not "w", which would touch the file of a finished run
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -66,7 +65,7 @@ class Run:
             raise RecipeError(f"{folder}: another process is working on this run; wait for it or stop it") from error
         run = cls(folder, lock)
         if not (folder / "recipe.json").exists():
-            run.write_json("recipe.json", {**recipe, "id": identity})
+            run.write_json("recipe.json", {**recipe, "id": content_id(hashed)})
         run._note_environment()
         return run
 
@@ -83,7 +82,7 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether training is complete."""
+        """Whether the run is complete."""
         return (self.folder / "DONE").exists()
 
     def finish(self) -> None:
@@ -120,30 +119,6 @@ class Run:
         if not self.is_done and (not known or {**known[-1], "from": ""} != {**here, "from": ""}):
             self.write_json("environment.json", {"environments": [*known, here]})
 
-    def shelve(self, name: str, files: Iterable[str]) -> None:
-        """Move files to evaluations/<name>/, where `unshelve` finds them: another evaluation overwrites none.
-
-        A kill leaves them where they were, or on a shelf that has all of them; the last one goes first from the folder.
-        """
-        shelf = self.folder / "evaluations" / name
-        present = [file for file in files if (self.folder / file).exists()]
-        if not shelf.exists():
-            draft = shelf.with_name(f".{name}.tmp")
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-            for file in present:
-                write_atomically(draft / file, (self.folder / file).read_bytes())
-            draft.rename(shelf)
-        for file in reversed(present):
-            (self.folder / file).unlink()
-
-    def unshelve(self, name: str) -> bool:
-        """Copy what was shelved under that name back; whether there was something."""
-        shelf = self.folder / "evaluations" / name
-        for file in sorted(shelf.glob("*.json*"), reverse=True):  # evaluation.json, which says that all are there, last
-            write_atomically(self.folder / file.name, file.read_bytes())
-        return shelf.is_dir()
-
     def keep_pictures(self, pictures: Iterable[Picture]) -> None:
         """Copy pictures into images/ as PNG, unless they are there."""
         for picture in pictures:
@@ -157,6 +132,38 @@ class Run:
     def _append(self, name: str, records: Iterable[Record]) -> None:
         with (self.folder / name).open("a") as journal:
             journal.writelines(f"{record.model_dump_json()}\n" for record in records)
+
+
+def folder_of(root: Path, name: str, seed: int, recipe: Mapping[str, Any]) -> Path:
+    """The directory that belongs to a recipe."""
+    return root / f"{name}-s{seed}-{content_id(recipe)[:8]}"
+
+
+def run_of_model(model: Path) -> str | None:
+    """The id of the finished run that a model folder is the result of; None for any other folder."""
+    is_result = model.name == "model" and (model.parent / "DONE").exists()
+    return recipe_of(model.parent).get("id") if is_result else None
+
+
+def recipe_of(run: Path) -> dict[str, Any]:
+    """A run's recipe.json; nothing where there is none, or none that can be read."""
+    try:
+        content = json.loads((run / "recipe.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def evaluations_inside(run: Path) -> list[Path]:
+    """The run itself where it is an evaluation, and what earlier versions evaluated inside a training's directory."""
+    return [folder for folder in (run, *sorted(run.glob("evaluations/*"))) if (folder / "evaluation.json").exists()]
+
+
+def evaluations_beside(run: Path) -> list[Path]:
+    """The finished evaluations of a training run, which are runs of their own in the same folder."""
+    identity = recipe_of(run).get("id")
+    finished = [done.parent for done in sorted(run.parent.glob("evaluate-*/DONE"))]
+    return [folder for folder in finished if identity and recipe_of(folder).get("evaluates") == identity]
 
 
 def environment() -> dict[str, Any]:

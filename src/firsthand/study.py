@@ -16,20 +16,20 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
 
 from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.errors import RecipeError
-from firsthand.evaluation import Protocol, evaluate, settings
+from firsthand.evaluation import Protocol, evaluate_folder, settings
 from firsthand.files import write_atomically
 from firsthand.recipe import Data, Recipe
-from firsthand.records import Record, Step, content_id
+from firsthand.records import Record, Step
 from firsthand.reward import Reward
-from firsthand.run import Run
+from firsthand.run import evaluations_inside
 from firsthand.stats import student95
-from firsthand.trainer import open_run, train
+from firsthand.trainer import train
 
 
 class Test(Record):
@@ -79,6 +79,14 @@ class Study(Record):
         return build(Recipe, content, f"arm {arm}")
 
 
+class ArmRuns(NamedTuple):
+    """The run directories of one arm under one seed."""
+
+    training: Path
+    evaluation: Path
+    """A run of its own; of one that an earlier version has evaluated, the training's directory or a folder in it."""
+
+
 OnArm = Callable[[str, Recipe], Callable[[Step], None]]
 
 
@@ -88,20 +96,20 @@ def run_study(
     seed: int = 0,
     on_arm: OnArm = lambda arm, recipe: lambda step: None,
     on_evaluation: Callable[[str], Callable[[int, int], None]] = lambda arm: lambda done, total: None,
-) -> dict[str, Path]:
+) -> dict[str, ArmRuns]:
     """Train and evaluate every arm that is not done; the run directories by arm. Also writes `results.json`."""
     for arm in study.arms:  # the last one's mistake must not show only when the others are trained
         study.recipe(arm, seed, {name: Path(name) for name in study.arms})
-    examples = study.evaluation.data.load()
+    study.evaluation.data.load()  # nor that of the questions
     folders: dict[str, Path] = {}
-    tables: dict[str, Any] = {}
+    runs: dict[str, ArmRuns] = {}
     for arm in study.arms:
         recipe = study.recipe(arm, seed, folders)
         folders[arm] = train(recipe, root, on_arm(arm, recipe))
-        with open_run(recipe, recipe.data.load(), root) as run:
-            tables[arm] = _evaluation(study.evaluation, examples, run, on_evaluation(arm))
+        runs[arm] = ArmRuns(folders[arm], _evaluated(study.evaluation, folders[arm], arm, root, on_evaluation(arm)))
+    tables = {arm: _table(run.evaluation) for arm, run in runs.items()}
     write_results(root / "results.json", tables, folders, seed)
-    return folders
+    return runs
 
 
 def run_seeds(
@@ -110,26 +118,26 @@ def run_seeds(
     seeds: Sequence[int],
     on_arm: OnArm = lambda arm, recipe: lambda step: None,
     on_evaluation: Callable[[str], Callable[[int, int], None]] = lambda arm: lambda done, total: None,
-) -> list[Path]:
+) -> list[ArmRuns]:
     """`run_study` for every seed; all run directories. Of several seeds, `results.json` holds each arm's mean.
 
     Raises RecipeError when a seed is given twice.
     """
     if len(set(seeds)) < len(seeds):
         raise RecipeError(f"seeds: expected each seed once, got {list(seeds)}")
-    folders: list[Path] = []
+    runs: list[ArmRuns] = []
     by_seed: dict[int, dict[str, Any]] = {}
     for seed in seeds:
 
         def training(arm: str, recipe: Recipe) -> Callable[[Step], None]:
             return on_arm(arm if len(seeds) == 1 else f"{arm}, seed {recipe.seed}", recipe)
 
-        folders += run_study(study, root, seed, training, on_evaluation).values()
+        runs += run_study(study, root, seed, training, on_evaluation).values()
         by_seed[seed] = json.loads((root / "results.json").read_text())["arms"]
     if len(seeds) > 1:
         arms = {arm: over_seeds({seed: tables[arm] for seed, tables in by_seed.items()}) for arm in study.arms}
         write_atomically(root / "results.json", json.dumps({"arms": arms}, indent=2) + "\n")
-    return folders
+    return runs
 
 
 def over_seeds(tables: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -155,18 +163,20 @@ def write_results(path: Path, tables: Mapping[str, Any], folders: Mapping[str, P
     write_atomically(path, json.dumps({"arms": arms}, indent=2) + "\n")
 
 
-def _evaluation(test: Test, examples: Any, run: Run, on_progress: Callable[[int, int], None]) -> Any:
+def _evaluated(test: Test, training: Path, arm: str, root: Path, on_progress: Callable[[int, int], None]) -> Path:
+    """The evaluation of a finished run: by the very same settings inside it, from an earlier version, or beside it."""
     wanted = settings(test.data, test.protocol, test.reward)
-    path = run.folder / "evaluation.json"
-    if path.exists():
-        table = json.loads(path.read_text())
-        found = {key: table[key] for key in ("data", "protocol", "reward") if key in table}
-        if found == wanted:
-            return table
-        run.shelve(content_id(found), ("scores.jsonl", "evaluation.json"))
-    if run.unshelve(content_id(wanted)):
-        return json.loads(path.read_text())
-    return evaluate(run.model, examples, test.data, test.protocol, run, on_progress, test.reward)
+    for folder in evaluations_inside(training):
+        if wanted == {key: v for key, v in _table(folder).items() if key in ("data", "protocol", "reward")}:
+            return folder
+    return evaluate_folder(
+        training / "model", test.data, test.protocol, root, on_progress, name=arm, reward=test.reward
+    )
+
+
+def _table(evaluation: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((evaluation / "evaluation.json").read_text())
+    return content
 
 
 __all__ = ["Study", "run_seeds", "run_study"]

@@ -175,7 +175,7 @@ def test_an_evaluation_of_ones_own_data_goes_on_where_it_was_stopped(folder: Pat
 
     with pytest.raises(Killed):
         evaluate_folder(folder, data, protocol, tmp_path / "runs", stop)
-    (journal,) = (tmp_path / "runs").glob("*/replies-*.jsonl")
+    (journal,) = (tmp_path / "runs").glob("*/replies.jsonl")
     assert len(journal.read_text().splitlines()) == BATCH and not (journal.parent / "DONE").exists()
     progress: list[tuple[int, int]] = []
     run = evaluate_folder(folder, data, protocol, tmp_path / "runs", lambda *seen: progress.append(seen))

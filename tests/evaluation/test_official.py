@@ -24,6 +24,7 @@ from firsthand.cli.main import main
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.benchmarks.evaluate import Task, evaluate_benchmark, prepare
+from firsthand.evaluation.benchmarks.judged import judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, find
 from firsthand.evaluation.benchmarks.suite import Plan, averages, evaluate_all
 from firsthand.evaluation.generator import Local
@@ -62,7 +63,17 @@ def logicvista(root: Path, rows: list[dict[str, str]] = ROWS) -> Task:
 
 
 def table_of(run: Path) -> Any:
-    return json.loads((run / "evaluation.json").read_text())
+    """The run's own table, and those of the judges."""
+    return {**json.loads((run / "evaluation.json").read_text()), "leaderboard": leaderboard_tables(run)}
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """When every file below a folder was last written, and what is in it."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def scores_of(run: Path) -> list[Score]:
@@ -83,10 +94,11 @@ def test_a_run_writes_the_replies_both_scorers_outcomes_and_nothing_else(tmp_pat
         SMALL, task, GREEDY, tmp_path / "runs", judge=who, on_progress=lambda *seen: progress.append(seen)
     )
     assert progress == [(8, 8)]
-    made_by = [f"{what}-{who.identity}.jsonl" for what in ("leaderboard", "disagreements", "units")]
-    others = [".lock", "DONE", "environment.json", "evaluation.json", "images", "items.jsonl", "recipe.json"]
-    others += ["scores.jsonl", "units-strict.jsonl"]
-    assert sorted(path.name for path in run.iterdir()) == sorted([*made_by, *others])
+    names = [".lock", "DONE", "environment.json", "evaluation.json", "images", "items.jsonl", "judged", "recipe.json"]
+    assert sorted(path.name for path in run.iterdir()) == sorted([*names, "scores.jsonl", "units-strict.jsonl"])
+    (judged,) = (run / "judged").iterdir()
+    made_by = ["disagreements.jsonl", "leaderboard.jsonl", "table.json", "units.jsonl"]
+    assert (judged.name, sorted(path.name for path in judged.iterdir())) == (who.identity, made_by)
     items = [json.loads(line) for line in (run / "items.jsonl").read_text().splitlines()]
     assert [item["id"] for item in items] == [score.example_id for score in scores_of(run)]
     assert items[3]["cells"]["question"] == ROWS[3]["question"] and "image" not in items[3]["cells"]
@@ -102,7 +114,7 @@ def test_a_run_writes_the_replies_both_scorers_outcomes_and_nothing_else(tmp_pat
     board = table["leaderboard"][who.identity]
     assert (board["value"], board["n"], board["by"], board["unmeasured"]) == (0.5, 8, {"judge": 8}, 0)
     assert board["judge"]["model"] == "m"
-    differing = [json.loads(line) for line in (run / made_by[1]).read_text().splitlines()]
+    differing = [json.loads(line) for line in (judged / "disagreements.jsonl").read_text().splitlines()]
     assert len(differing) == board["disagreements"] == 4  # what the small model says is never A
     assert {(d["strict"], d["leaderboard"], d["extracted"], d["by"]) for d in differing} == {(0, 1, "A", "judge")}
 
@@ -110,10 +122,10 @@ def test_a_run_writes_the_replies_both_scorers_outcomes_and_nothing_else(tmp_pat
 def test_a_finished_run_is_not_asked_again(tmp_path: Path, server: ChatServer) -> None:
     task = logicvista(tmp_path)
     run = evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs")
-    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    before = state_of(run)
     assert evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", on_progress=fail) == run
     assert len(server.asked) == 8
-    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    assert state_of(run) == before
 
 
 def test_without_a_judge_there_is_no_leaderboard_number_and_the_reason_stands_there(
@@ -143,20 +155,38 @@ def test_a_judge_that_comes_later_judges_the_replies_that_are_there(
 ) -> None:
     task = logicvista(tmp_path)
     run = evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs")
-    replies = (run / "scores.jsonl").read_bytes()
+    before = state_of(run)
     first, second = (Judge(endpoint=judge.endpoint(model)) for model in ("one", "two"))
     for who in (first, second):
         assert (
             evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", judge=who, on_progress=fail) == run
         )
-    assert len(server.asked) == 8 and (run / "scores.jsonl").read_bytes() == replies
+    assert len(server.asked) == 8 and before.items() <= state_of(run).items()  # nothing of the run is written again
     boards = table_of(run)["leaderboard"]
     assert {name: board["value"] for name, board in boards.items()} == {first.identity: 0.5, second.identity: 0.5}
     assert [boards[name]["judge"]["model"] for name in (first.identity, second.identity)] == ["one", "two"]
     assert len(judge.asked) == 16 and table_of(run)["strict"]["value"] == 0.5
     judge.stop()  # what it has said is kept: nobody is needed to mark the replies again
+    before = state_of(run)
     evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", judge=first)
-    assert table_of(run)["leaderboard"] == boards
+    assert table_of(run)["leaderboard"] == boards and state_of(run) == before
+
+
+def test_the_marks_that_an_earlier_version_kept_beside_the_replies_are_read_and_not_made_again(
+    tmp_path: Path, server: ChatServer, judge: ChatServer
+) -> None:
+    task, who = logicvista(tmp_path), Judge(endpoint=judge.endpoint())
+    run = evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", judge=who)
+    boards, judged = table_of(run)["leaderboard"], run / "judged" / who.identity
+    for name in ("leaderboard", "disagreements", "units"):
+        (judged / f"{name}.jsonl").rename(run / f"{name}-{who.identity}.jsonl")
+    (run / "evaluation.json").write_text(json.dumps(table_of(run)))
+    (judged / "table.json").unlink()
+    judged.rmdir()
+    before = state_of(run)
+    judge.stop()
+    evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", judge=who, on_progress=fail)
+    assert table_of(run)["leaderboard"] == boards and state_of(run) == before
 
 
 @pytest.mark.parametrize("rows", [8, 60])  # fewer than make an outage, and more
@@ -174,7 +204,7 @@ def test_a_judge_that_dies_half_way_leaves_no_number_and_is_asked_only_for_the_r
         evaluate_benchmark(server.endpoint(), task, GREEDY, root, judge=who)
     (run,) = root.glob("logicvista-*")
     assert table_of(run)["leaderboard"] == {} and table_of(run)["strict"] == undisturbed["strict"]
-    assert not list(run.glob(f"*-{who.identity}.jsonl"))
+    assert not (run / "judged" / who.identity).exists()
     judge.follow({"when": "", "text": "A"})
     judge.start()
     evaluate_benchmark(server.endpoint(), task, GREEDY, root, judge=who, on_progress=fail)
@@ -466,7 +496,7 @@ def test_a_question_that_was_never_put_to_the_model_is_no_matter_for_the_judge(
     assert (board["n"], board["unmeasured"], board["replies"], len(judge.asked)) == (3, 1, 4, 3)
     (why,) = board["undecided"]
     assert why.startswith("rejected: 400")
-    marks = [json.loads(line) for line in (run / f"leaderboard-{who.identity}.jsonl").read_text().splitlines()]
+    marks = [json.loads(line) for line in judged_file(run, who.identity, "leaderboard").read_text().splitlines()]
     assert [mark["mark"] is not None for mark in marks] == [True, True, False, True]
 
 

@@ -46,7 +46,8 @@ def benchmarked(root: Path, name: str, benchmark: str, leaderboard: dict[str, An
 
 def test_both_scorers_stand_with_what_a_reader_must_know(tmp_path: Path) -> None:
     run = benchmarked(tmp_path, "small", "dynamath", {"j1": JUDGED, "rules": ABSENT}, published_rows=5010)
-    strict, judged, rules = by_scorer(make_arms(read_runs([run])))
+    unasked = benchmarked(tmp_path, "unasked", "dynamath", {"rules": ABSENT}, published_rows=5010)
+    strict, judged, _, rules = by_scorer(make_arms(read_runs([run, unasked])))
     assert strict.estimate is not None and (strict.estimate.value, strict.estimate.n) == (0.25, 40)
     assert strict.notes == ("40 rows, where the published file has 5010", "2 replies without a mark")
     assert judged.scorer == "leaderboard, judged by gpt-<b>4</b>" and judged.headline == "worst case"

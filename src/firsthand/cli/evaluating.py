@@ -115,9 +115,10 @@ def benchmarks(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Models on the same items."""
-    from firsthand.evaluation.comparison import compare_runs, show_comparison
+    from firsthand.cli.terminal.comparison import show_comparison
+    from firsthand.evaluation.compare import compare_runs
 
-    content = compare_runs(args.runs, args.scorer)
+    content = compare_runs(args.runs, args.scorer, args.judge)
     show_comparison(content)
     if args.out:
         from firsthand.files import write_atomically

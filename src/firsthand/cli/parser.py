@@ -114,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
         default="strict",
         help="whose marks are compared (default: %(default)s)",
     )
+    compare.add_argument("--judge", help="whose marks, where several judges have marked a run: a name in its judged/")
     compare.add_argument("--out", type=Path, help="the comparison as JSON")
     compare.set_defaults(command=evaluating.compare)
 

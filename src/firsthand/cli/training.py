@@ -40,8 +40,8 @@ def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Pat
         raise FirsthandError(f"{file} has no arms, so it is one recipe: firsthand train {file.stem}")
     study = Study.read(file, assignments)
     with Console() as console:
-        folders = run_seeds(study, out, seeds, console.training, console.evaluation)
-    page = write_report(folders, out / "report.html", title)
+        runs = run_seeds(study, out, seeds, console.training, console.evaluation)
+    page = write_report([folder for both in runs for folder in both], out / "report.html", title)
     console.table(out / "results.json")
     print(f"report: {page}\nnumbers: {out / 'results.json'}")
     return 0

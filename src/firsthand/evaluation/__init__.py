@@ -16,9 +16,9 @@ export.py      replies as other tools want them; lmms.py: examples as a task for
 terminal.py    what a terminal shows
 """
 
-from firsthand.evaluation.custom import evaluate, evaluate_folder, settings
+from firsthand.evaluation.custom import evaluate_folder, settings
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import score
 from firsthand.evaluation.table import tabulate
 
-__all__ = ["Protocol", "evaluate", "evaluate_folder", "score", "settings", "tabulate"]
+__all__ = ["Protocol", "evaluate_folder", "score", "settings", "tabulate"]

@@ -3,7 +3,6 @@
 A reply whose score could not be measured is left out and counted; it is never wrong.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
 from firsthand.processor import model_config
 from firsthand.recipe import Data
-from firsthand.records import Example, content_id
+from firsthand.records import content_id
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
-from firsthand.run import Run
+from firsthand.run import Run, folder_of, recipe_of, run_of_model
 from firsthand.teacher import Endpoint
 
 DEFAULT = Reward()
@@ -35,6 +34,7 @@ def evaluate_folder(
 ) -> Path:
     """Evaluate a Hugging Face folder, or a server, on `data` in a run directory of its own; skipped when it is done.
 
+    The recipe of the directory says which run it `evaluates`, where the model is a run's result.
     `reward` says how answers are judged; what it adds for format or length plays no part in an accuracy.
     Raises DataError, before a directory is made, when the model or the data cannot be used.
     """
@@ -44,17 +44,25 @@ def evaluate_folder(
         model_config(model)
     with router_of(reward, folder=root) as router:
         router.check(examples)
-    recipe = {
-        "name": name,
-        **identity(model),
-        **settings(data, protocol, reward),
-        "data_id": content_id(*(e.id for e in examples)),
-    }
-    with Run.open(root, f"evaluate-{name.replace('/', '-')}", protocol.seed, recipe) as run:
-        if not run.is_done:
-            if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
-                evaluate(model, examples, data, protocol, run, on_progress, reward)
-            run.finish()
+    decisive = settings(data, protocol, reward)
+    recipe = {"name": name, **identity(model), **decisive, "data_id": content_id(*(e.id for e in examples))}
+    title = f"evaluate-{name.replace('/', '-')}"
+    source = run_of_model(model) if isinstance(model, Path) else None
+    provenance = {} if source is None else {"evaluates": source}
+    if recipe_of(folder_of(root, title, protocol.seed, recipe)).get("evaluates", source) != source:
+        recipe |= provenance  # another run has the same weights, as one arm that takes no step has under every seed
+    with Run.open(root, title, protocol.seed, {**recipe, **provenance}, hashed=recipe) as run:
+        if run.is_done:
+            return run.folder
+        journal = run.folder / "replies.jsonl"
+        if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
+            with router_of(reward, folder=root) as router, respondents(model, protocol, run.folder) as respondent:
+                scores = score_all(examples, respondent, router.judge_many, protocol, journal, on_progress)
+            run.keep_pictures(picture for example in examples for picture in example.images)
+            run.write_records("scores.jsonl", scores)
+            run.write_json("evaluation.json", {**decisive, **tabulate(scores, protocol.samples)})
+        journal.unlink(missing_ok=True)
+        run.finish()
         return run.folder
 
 
@@ -70,29 +78,3 @@ def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[s
         "protocol": protocol.content,
         **({"reward": judged} if judged else {}),
     }
-
-
-def evaluate(
-    model: Path | Endpoint,
-    examples: Sequence[Example],
-    data: Data,
-    protocol: Protocol,
-    run: Run,
-    on_progress: OnProgress = lambda done, all: None,
-    reward: Reward = DEFAULT,
-) -> dict[str, Any]:
-    """Write scores.jsonl and evaluation.json of a model into an open run; the content of evaluation.json.
-
-    What an earlier call was stopped in is gone on with.
-    """
-    said = settings(data, protocol, reward)
-    journal = run.folder / f"replies-{content_id(said)}.jsonl"
-    with router_of(reward, folder=run.folder.parent) as router, respondents(model, protocol, run.folder) as respondent:
-        router.check(examples)
-        scores = score_all(examples, respondent, router.judge_many, protocol, journal, on_progress)
-    run.keep_pictures(picture for example in examples for picture in example.images)
-    run.write_records("scores.jsonl", scores)
-    table = {**said, **tabulate(scores, protocol.samples)}
-    run.write_json("evaluation.json", table)
-    journal.unlink()
-    return table

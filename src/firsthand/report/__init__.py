@@ -1,10 +1,13 @@
 """The evidence on one page: run directories -> one self-contained HTML file. Reads records only; never imports torch.
 
-runs.py      a directory -> Run, whatever state it is in     charts.py    SVG
-arms.py      runs of one recipe -> Arm, and comparisons      gallery.py   which replies are shown
-headline.py  the sentences                                   pictures.py  images -> data URIs
-curves.py    which measurements are drawn
-page.py      all of it -> page.html.j2 with page.css and filter.js
+runs.py       a directory -> its records, whatever state it is in
+evaluated.py  a training -> the evaluation that is shown with it
+arms.py       runs of one recipe -> an arm, and comparisons
+scorers.py    a benchmark's numbers by its scorers
+headline.py   the sentences
+curves.py     which measurements are drawn; charts.py: SVG
+gallery.py    which replies are shown; pictures.py: images -> data URIs
+page.py       all of it -> page.html.j2 with page.css and filter.js
 """
 
 from firsthand.report.page import write_report

@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from firsthand.records import Score, Status, StopReason, Unit, content_id
-from firsthand.report.runs import Evaluation, FamilyResult, Run
+from firsthand.report.runs import Evaluation, FamilyResult, RunRecords
 from firsthand.stats import (
     Estimate,
     Matrix,
@@ -35,7 +35,7 @@ class Arm:
     index: int
     """Place in the report, which fixes the colour."""
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecords, ...]
     starts_from: str | None
     measure: str
     """What a benchmark's number is called; empty for runs of no benchmark, whose number is the greedy accuracy."""
@@ -58,17 +58,17 @@ class Arm:
         return all(run.done for run in self.runs)
 
     @property
-    def first(self) -> Run:
+    def first(self) -> RunRecords:
         """The run whose replies the gallery shows: of the first seed that wrote any."""
         return next((run for run in self.runs if run.scores or run.groups), self.runs[0])
 
 
-def make_arms(runs: Sequence[Run]) -> list[Arm]:
+def make_arms(runs: Sequence[RunRecords]) -> list[Arm]:
     """Group runs whose recipes differ in nothing but the seed, in the order of their first run.
 
     Two recipes under one name stay two arms, told apart by a run's id.
     """
-    together: dict[str, list[Run]] = defaultdict(list)
+    together: dict[str, list[RunRecords]] = defaultdict(list)
     for run in runs:
         settings = {k: v for k, v in (run.recipe or {}).items() if k not in PER_SEED}
         if isinstance(drawn := settings.get("protocol"), dict):  # an evaluation's seed is in its protocol
@@ -139,13 +139,13 @@ def _value_of(unit: Unit) -> float:
     return unit.value
 
 
-def _headline(runs: Sequence[Run]) -> Estimate | None:
+def _headline(runs: Sequence[RunRecords]) -> Estimate | None:
     """A benchmark's number over all seeds, its interval over questions."""
     known = [unit for run in runs for unit in run.units if unit.value is not None]
     return clustered_mean([_value_of(unit) for unit in known], [unit.cluster for unit in known]) if known else None
 
 
-def _measure(runs: Sequence[Run]) -> str:
+def _measure(runs: Sequence[RunRecords]) -> str:
     """What a benchmark's number is called: accuracy, worst case ...; empty for runs of no benchmark."""
     named = [run.evaluation.strict.get("headline", "") for run in runs if run.evaluation and run.evaluation.strict]
     return str(named[0]) if len(named) == len(runs) and all(run.units for run in runs) else ""
@@ -178,7 +178,7 @@ def _result(scores: Sequence[Score]) -> FamilyResult:
     )
 
 
-def _arm(index: int, name: str, runs: Sequence[Run], names_by_id: dict[str, str]) -> Arm:
+def _arm(index: int, name: str, runs: Sequence[RunRecords], names_by_id: dict[str, str]) -> Arm:
     results = [run.evaluation or summarise(run.scores) for run in runs]
     families = sorted({family for result in results for family in result.families})
     by_family = {
@@ -208,7 +208,7 @@ def _arm(index: int, name: str, runs: Sequence[Run], names_by_id: dict[str, str]
     )
 
 
-def _estimate(results: Sequence[FamilyResult], runs: Sequence[Run], family: str | None) -> Estimate | None:
+def _estimate(results: Sequence[FamilyResult], runs: Sequence[RunRecords], family: str | None) -> Estimate | None:
     """One run: what its evaluation says. Several: their mean, with questions and runs both drawn again."""
     mean = _mean(result.accuracy for result in results)
     if mean is None:
@@ -227,11 +227,11 @@ def _measured(arm: Arm, family: str | None) -> set[str]:
     return set.intersection(*(_measured_by(run, family) for run in arm.runs))
 
 
-def _measured_by(run: Run, family: str | None) -> set[str]:
+def _measured_by(run: RunRecords, family: str | None) -> set[str]:
     return {s.example_id for s in run.scores if family in (None, s.family) and _greedy_score(s) is not None}
 
 
-def _matrix(runs: Sequence[Run], ids: Sequence[str]) -> Matrix:
+def _matrix(runs: Sequence[RunRecords], ids: Sequence[str]) -> Matrix:
     """Greedy scores [S runs, N ids]; every id was measured by every run."""
     tables = [{score.example_id: _greedy_score(score) for score in run.scores} for run in runs]
     return np.array([[table[i] for i in ids] for table in tables], dtype=np.float64)

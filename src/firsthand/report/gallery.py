@@ -147,12 +147,13 @@ def _mixed(ids: Sequence[str], by_question: dict[str, dict[int, Score]]) -> list
 
 def _question(scores: dict[int, Score], arms: Sequence[Arm]) -> Item:
     any_score = next(iter(scores.values()))
+    folders = [folder for arm in arms for folder in (arm.first.evaluated_in, arm.first.folder)]
     return Item(
         example_id=any_score.example_id,
         family=any_score.family,
         question=_shortened(any_score.question),
         gold=_shortened(any_score.gold),
-        shots=tuple(shot([arm.first.folder for arm in arms], sha256) for sha256 in any_score.images),
+        shots=tuple(shot(folders, sha256) for sha256 in any_score.images),
         step=None,
         by_arm=tuple(
             ArmTakes(arm, take(score.greedy) if score.greedy is not None else None, tuple(map(take, score.samples)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from firsthand.report.arms import Arm, Comparison, compare, reference, summarise
-from firsthand.report.runs import Run
+from firsthand.report.runs import RunRecords
 from firsthand.reward.alarms import alarms
 from firsthand.stats import FEWEST_PAIRS, Estimate, Finding
 
@@ -33,7 +33,7 @@ def headline(arms: Sequence[Arm]) -> Headline:
     return Headline(_lead(ranked, base, comparisons), tuple(rest), tuple(comparisons))
 
 
-def doubts(run: Run) -> list[str]:
+def doubts(run: RunRecords) -> list[str]:
     """The run's notices, its rewards' alarms, and whether its two accounts of the same evaluation disagree."""
     said = run.evaluation.accuracy if run.evaluation is not None else None
     found = summarise(run.scores).accuracy
@@ -47,7 +47,7 @@ def doubts(run: Run) -> list[str]:
     ]
 
 
-def _alarms(run: Run) -> list[str]:
+def _alarms(run: RunRecords) -> list[str]:
     """What the progress line would warn of as training ended. A run that samples nothing has no rewards to watch."""
     sampled = [step.metrics for step in run.steps if "groups/zero_variance" in step.metrics]
     return [f"ALARM in the last steps of training: {line}; the gallery shows such replies" for line in alarms(sampled)]

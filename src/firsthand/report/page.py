@@ -14,7 +14,7 @@ from markupsafe import Markup
 from firsthand.report import charts, curves, gallery
 from firsthand.report.arms import PASS_AT, Arm, Comparison, compare, make_arms, reference
 from firsthand.report.headline import Headline, doubts, headline, points
-from firsthand.report.runs import Run, read_runs
+from firsthand.report.runs import RunRecords, read_runs
 from firsthand.report.scorers import by_scorer
 from firsthand.stats import Estimate
 
@@ -142,7 +142,7 @@ def _seeds(arm: Arm) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}" if seeds else "no seed"
 
 
-def _versions(run: Run) -> list[tuple[str, str]]:
+def _versions(run: RunRecords) -> list[tuple[str, str]]:
     """Package versions, where the recipe has a `versions` table."""
     table = (run.recipe or {}).get("versions")
     return sorted((str(k), str(v)) for k, v in table.items()) if isinstance(table, dict) else []

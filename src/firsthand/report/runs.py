@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from firsthand.errors import DataError
+from firsthand.evaluation.benchmarks.judged import leaderboard_tables
 from firsthand.records import Record, Rollout, Score, Step, Unit
+from firsthand.report.evaluated import with_evaluations
 
 FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "evaluation.json")
 FOLDER_NAME = re.compile(r"(?P<name>.+)-s(?P<seed>\d+)-(?P<id>[^-]+)")
@@ -53,8 +55,8 @@ class Evaluation(FamilyResult):
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run directory in memory."""
+class RunRecords:
+    """One run directory in memory, and what its evaluation holds."""
 
     folder: Path
     name: str
@@ -70,6 +72,9 @@ class Run:
     last_written: datetime
     """UTC; of DONE, or of the newest file of a run that is not done."""
     notices: tuple[str, ...]
+    evaluated_in: Path
+    """Where `scores`, `evaluation` and their pictures are: another run's directory, where a trained model was
+    evaluated; else `folder`."""
     units: tuple[Unit, ...] = ()
     """Of a benchmark's run alone."""
 
@@ -80,16 +85,17 @@ class Run:
         return steps if isinstance(steps, int) else None
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read each directory once, in the order given.
+def read_runs(folders: Sequence[Path]) -> list[RunRecords]:
+    """Read each directory once, in the order given; a training with its evaluation, which is a run of its own.
 
     Raises DataError when there is none, when one is not a run, or when two hold the same run: counted twice, one
     training would pass for two seeds.
     """
     if not folders:
         raise DataError("a report needs at least one run directory, got none; pass runs/<arm>-s<seed>-<id>")
-    runs = [read_run(folder) for folder in dict.fromkeys(folder.resolve() for folder in folders)]
-    by_id: dict[str, Run] = {}
+    found = with_evaluations(list(dict.fromkeys(folder.resolve() for folder in folders)))
+    runs = [read_run(one.run, one.evaluation, one.notices) for one in found]
+    by_id: dict[str, RunRecords] = {}
     for run in runs:
         twin = by_id.setdefault(run.id, run)
         if twin is not run:
@@ -97,23 +103,27 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def read_run(folder: Path) -> Run:
-    """Read one run directory. Raises DataError when it is not one; every lesser trouble becomes a notice."""
+def read_run(folder: Path, evaluated_in: Path | None = None, said: Iterable[str] = ()) -> RunRecords:
+    """Read one run directory, and its evaluation in another one; what was `said` of the latter becomes notices.
+
+    Raises DataError when it is no run directory; every lesser trouble becomes a notice.
+    """
+    evaluated_in = evaluated_in or folder
     if not any((folder / name).is_file() for name in FILES):
         raise DataError(_not_a_run(folder))
-    notices: list[str] = []
+    notices = list(said)
     recipe = _recipe(folder, notices)
     named = FOLDER_NAME.fullmatch(folder.name)
     from_folder = named.groupdict() if named else {"name": folder.name, "seed": None, "id": folder.name}
     identity = {**from_folder, **{k: v for k, v in (recipe or {}).items() if k in from_folder and v is not None}}
     steps = _steps(folder, recipe, notices)
     groups = _one_group_per_step(_lines(folder / "rollouts.jsonl", Rollout, notices))
-    scores = {score.example_id: score for score in _lines(folder / "scores.jsonl", Score, notices)}
-    evaluation = _evaluation(folder, notices)
+    scores = {score.example_id: score for score in _lines(evaluated_in / "scores.jsonl", Score, notices)}
+    evaluation = _evaluation(evaluated_in, notices)
     done = (folder / "DONE").is_file()
     if not done:
         notices.insert(0, "there is no DONE file: the run has not ended, and its numbers are provisional")
-    return Run(
+    return RunRecords(
         folder=folder,
         name=str(identity["name"]),
         seed=None if identity["seed"] is None else int(identity["seed"]),
@@ -126,7 +136,8 @@ def read_run(folder: Path) -> Run:
         done=done,
         last_written=_last_written(folder, done),
         notices=tuple(notices),
-        units=tuple(_lines(folder / "units-strict.jsonl", Unit, notices)),
+        evaluated_in=evaluated_in,
+        units=tuple(_lines(evaluated_in / "units-strict.jsonl", Unit, notices)),
     )
 
 
@@ -185,7 +196,8 @@ def _evaluation(folder: Path, notices: list[str]) -> Evaluation | None:
     if not has_scores:
         notices.append("scores.jsonl is missing: no replies to show, and no paired comparison")
     try:
-        return Evaluation.model_validate_json(path.read_bytes())
+        found = Evaluation.model_validate_json(path.read_bytes())
+        return found.model_copy(update={"leaderboard": leaderboard_tables(folder)})
     except ValidationError as error:
         notices.append(f"evaluation.json cannot be read ({_first(error)}): the table is worked out from scores.jsonl")
         return None

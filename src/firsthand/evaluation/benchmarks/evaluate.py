@@ -1,19 +1,18 @@
 """A benchmark evaluated: every reply kept, judged by strict rules and, where there is one, as a leaderboard judges.
 
     <benchmark>-<model>-s<seed>-<id>/
-        items.jsonl                  the benchmark's rows, without pictures
-        scores.jsonl                 replies with the strict verdict
-        leaderboard-<judge>.jsonl    the leaderboard's mark of each reply, or why there is none
-        disagreements-<judge>.jsonl  where the two differ
-        units-<scorer>.jsonl         what the headline number is the mean of
-        evaluation.json              both numbers, and all that belongs to them
+        items.jsonl            the benchmark's rows, without pictures
+        scores.jsonl           replies with the strict verdict
+        units-strict.jsonl     what the strict number is the mean of
+        evaluation.json        the strict number, and all that belongs to it
+        judged/<judge>/        the leaderboard's: see judged.py
 
 The replies are the run; who judges them may change later, and none is drawn again for it.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 from firsthand.evaluation.benchmarks import items
 from firsthand.evaluation.benchmarks.aggregate import Row, aggregate, check, cluster_of, units
 from firsthand.evaluation.benchmarks.files import locate, named
+from firsthand.evaluation.benchmarks.judged import RULES, judged_folder, judges_of
 from firsthand.evaluation.benchmarks.spec import Benchmark
 from firsthand.evaluation.benchmarks.strict import VERSION as STRICT_VERSION
 from firsthand.evaluation.benchmarks.strict import Strict
@@ -29,15 +29,13 @@ from firsthand.evaluation.leaderboard import NO_JUDGE, VERSION, Judge, Marked, P
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal, score_all
 from firsthand.evaluation.table import counting, tabulate
+from firsthand.files import replacing
 from firsthand.processor import model_config
 from firsthand.records import Example, Judged, Record, Score, content_id
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
 from firsthand.run import Run
 from firsthand.teacher import Endpoint, Outage, open_log
-
-RULES = "rules"
-"""Stands for the judge in names where nobody was asked."""
 
 
 class Mark(Record):
@@ -108,20 +106,8 @@ def evaluate_benchmark(
     with Run.open(root, title, protocol.seed, recipe) as run:
         if not run.is_done:
             _draw(model, task, protocol, run, on_progress)
-        scores = read_journal(run.folder / "scores.jsonl")
-        table = _strict_table(task, protocol, scores)
-        table["leaderboard"] = _earlier(run.folder)
-        run.write_json("evaluation.json", table)
-        run.write_records("units-strict.jsonl", units(task.benchmark, rows_of(task, scores)))
         if task.benchmark.leaderboard is not None:
-            marks = _judged(task, protocol, scores, judge, root)
-            who = RULES if judge is None else judge.identity
-            run.write_records(f"leaderboard-{who}.jsonl", marks)
-            run.write_records(f"disagreements-{who}.jsonl", _disagreements(scores, marks))
-            table["leaderboard"].pop(RULES, None)
-            table["leaderboard"][who] = _leaderboard_table(task, scores, marks, judge)
-            run.write_records(f"units-{who}.jsonl", units(task.benchmark, mark_rows(task, marks)))
-            run.write_json("evaluation.json", table)
+            _mark_replies(task, protocol, run, judge, root)
         return run.folder
 
 
@@ -145,14 +131,38 @@ def mark_rows(task: Task, marks: Iterable[Mark], seed: int = 0) -> list[Row]:
 
 def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_progress: OnProgress) -> None:
     journal = run.folder / "replies.jsonl"
-    with router_of(Reward(), workers=2) as router, respondents(model, protocol, run.folder) as respondent:
-        judge = Strict(task.benchmark, router).judge_many
-        scores = score_all(task.examples, respondent, judge, protocol, journal, on_progress)
-    run.keep_pictures(picture for example in task.examples for picture in example.images)
-    run.write_records("items.jsonl", (Item(id=e.id, cells=e.meta) for e in task.examples))
-    run.write_records("scores.jsonl", scores)
+    if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
+        with router_of(Reward(), workers=2) as router, respondents(model, protocol, run.folder) as respondent:
+            judge = Strict(task.benchmark, router).judge_many
+            scores = score_all(task.examples, respondent, judge, protocol, journal, on_progress)
+        run.keep_pictures(picture for example in task.examples for picture in example.images)
+        run.write_records("items.jsonl", (Item(id=e.id, cells=e.meta) for e in task.examples))
+        run.write_records("scores.jsonl", scores)
+        run.write_records("units-strict.jsonl", units(task.benchmark, rows_of(task, scores)))
+        run.write_json("evaluation.json", _strict_table(task, protocol, scores))
+    journal.unlink(missing_ok=True)
     run.finish()
-    journal.unlink()  # last: a kill before it leaves everything, and one after it nothing to do
+
+
+def _mark_replies(task: Task, protocol: Protocol, run: Run, judge: Judge | None, root: Path) -> None:
+    """The leaderboard's marks by this judge, unless they are there."""
+    who = RULES if judge is None else judge.identity
+    if who in judges_of(run.folder):
+        return
+    scores = read_journal(run.folder / "scores.jsonl")
+    marks = _judged(task, protocol, scores, judge, root)
+    content: dict[str, Iterable[Record]] = {
+        "leaderboard": marks,
+        "disagreements": _disagreements(scores, marks),
+        "units": units(task.benchmark, mark_rows(task, marks)),
+    }
+    folder = judged_folder(run.folder, who)
+    folder.parent.mkdir(exist_ok=True)
+    with replacing(folder) as draft:
+        draft.mkdir()
+        for name, records in content.items():
+            (draft / f"{name}.jsonl").write_text("".join(f"{record.model_dump_json()}\n" for record in records))
+        (draft / "table.json").write_text(json.dumps(_leaderboard_table(task, scores, marks, judge), indent=2) + "\n")
 
 
 def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> dict[str, Any]:
@@ -250,10 +260,3 @@ class Disagreement(Record):
     extracted: str | None
     by: str
     oddity: str
-
-
-def _earlier(folder: Path) -> dict[str, Any]:
-    """What other judges have found on these replies."""
-    path = folder / "evaluation.json"
-    found: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return dict(found.get("leaderboard", {}))

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from firsthand.errors import RecipeError
 from firsthand.evaluation.benchmarks.aggregate import Row, aggregate
-from firsthand.evaluation.benchmarks.evaluate import RULES, Mark, Task, evaluate_benchmark, mark_rows, prepare, rows_of
+from firsthand.evaluation.benchmarks.evaluate import Mark, Task, evaluate_benchmark, mark_rows, prepare, rows_of
+from firsthand.evaluation.benchmarks.judged import RULES, judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, Suite
 from firsthand.evaluation.generator import name_of
 from firsthand.evaluation.leaderboard import Judge
@@ -80,6 +81,7 @@ def summary(task: Task, folders: Sequence[Path], judge: Judge | None) -> dict[st
     """One benchmark's numbers over the seeds: draws of one question are one question to the interval."""
     who = RULES if judge is None else judge.identity
     tables = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
+    boards = [leaderboard_tables(folder) for folder in folders]
     first = tables[0]
     content = {
         "benchmark": first["benchmark"],
@@ -88,15 +90,13 @@ def summary(task: Task, folders: Sequence[Path], judge: Judge | None) -> dict[st
         "seeds": [table["protocol"]["seed"] for table in tables],
         **{key: first[key] for key in ("truncated", "unparsed", "reply_tokens") if key in first},
         **({"pass_at": first["pass_at"]} if "pass_at" in first and len(folders) == 1 else {}),
-        "strict": first["strict"],
+        "strict": aggregate(task.benchmark, list(_strict(task, folders))),
     }
-    if who in first["leaderboard"]:
-        content["leaderboard"] = first["leaderboard"][who]
+    if who in boards[0]:
+        content["leaderboard"] = boards[0][who]
     if len(folders) > 1:
-        content["strict"] = aggregate(task.benchmark, list(_strict(task, folders)))
         if "leaderboard" in content:
-            boards = [table["leaderboard"][who] for table in tables]
-            content["leaderboard"] = _pooled(boards)
+            content["leaderboard"] = _pooled([board[who] for board in boards])
             if "absent" not in content["leaderboard"]:
                 content["leaderboard"] |= aggregate(task.benchmark, list(_marked(task, folders, who)))
         for key in ("truncated", "unparsed", "reply_tokens"):
@@ -151,5 +151,7 @@ def _strict(task: Task, folders: Sequence[Path]) -> Iterator[Row]:
 
 def _marked(task: Task, folders: Sequence[Path], who: str) -> Iterator[Row]:
     for seed, folder in enumerate(folders):
-        lines = (folder / f"leaderboard-{who}.jsonl").read_bytes().splitlines()  # as text, replies would end lines too
+        lines = (
+            judged_file(folder, who, "leaderboard").read_bytes().splitlines()
+        )  # as text, replies would end lines too
         yield from mark_rows(task, [Mark.model_validate_json(line) for line in lines], seed)

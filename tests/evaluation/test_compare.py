@@ -11,7 +11,7 @@ import pytest
 from firsthand.cli.main import main
 from firsthand.errors import DataError
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.comparison import compare_runs
+from firsthand.evaluation.compare import compare_runs
 from firsthand.records import Judged, Reply, Score, Status, Unit, Verdict, content_id
 from firsthand.stats import paired_test
 
@@ -149,9 +149,12 @@ def test_the_leaderboards_marks_are_the_judges(tmp_path: Path) -> None:
     assert found["differences"]["trained"]["geoqa"]["finding"] == "worse" and found["notes"] == []
     made_by_two = made(tmp_path, "other", BETTER, one=BETTER, two=BETTER)
     with pytest.raises(
-        DataError, match=r"expected the marks of one judge, got 2; delete units-\*\.jsonl of the others"
+        DataError, match=r"expected the marks of one judge, got 2; name one of them with --judge: one, two"
     ):
         compare_runs([runs[0], made_by_two], "leaderboard")
+    also_by_two = made(tmp_path, "third", WORSE, one=BETTER, two=WORSE)
+    named = compare_runs([made_by_two, also_by_two], "leaderboard", judge="two")
+    assert named["differences"]["third"]["geoqa"]["finding"] == "worse"
 
 
 def test_marks_that_rules_alone_have_given_are_compared_only_if_none_is_missing(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""What judges have found on a run's replies: a folder for each below the run, written once.
+
+    judged/<judge>/
+        leaderboard.jsonl      the leaderboard's mark of each reply, or why there is none
+        disagreements.jsonl    where the strict verdict is another one
+        units.jsonl            what the headline number is the mean of
+        table.json             the number, and all that belongs to it
+
+`<judge>` names model and prompts; `rules` stands for none. Earlier versions kept the first three beside the replies as
+`<name>-<judge>.jsonl`, and the tables in evaluation.json: they are read as well.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+RULES = "rules"
+"""Stands for the judge in names where nobody was asked."""
+
+
+def judged_folder(run: Path, judge: str) -> Path:
+    """Where a judge's marks are, or will be."""
+    return run / "judged" / judge
+
+
+def judged_file(run: Path, judge: str, name: Literal["leaderboard", "disagreements", "units"]) -> Path:
+    """One of a judge's files."""
+    earlier = run / f"{name}-{judge}.jsonl"
+    return earlier if earlier.exists() else judged_folder(run, judge) / f"{name}.jsonl"
+
+
+def judges_of(run: Path) -> list[str]:
+    """Who has marked a run's replies."""
+    earlier = [path.stem.removeprefix("units-") for path in run.glob("units-*.jsonl")]
+    return [name for name in earlier if name != "strict"] + [
+        path.parent.name for path in run.glob("judged/*/units.jsonl")
+    ]
+
+
+def leaderboard_tables(run: Path) -> dict[str, Any]:
+    """The table of each judge; that of rules alone only where nobody was asked."""
+    earlier: dict[str, Any] = json.loads((run / "evaluation.json").read_text()).get("leaderboard", {})
+    own = {path.parent.name: json.loads(path.read_text()) for path in sorted(run.glob("judged/*/table.json"))}
+    tables = {**earlier, **own}
+    return {name: table for name, table in tables.items() if name != RULES} or tables
