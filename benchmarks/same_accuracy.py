@@ -32,7 +32,8 @@ from typing import Any
 
 import firsthand
 from firsthand.data import write_examples
-from firsthand.evaluation import Protocol, evaluate_folder
+from firsthand.evaluation import Protocol
+from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.lmms.task import write_lmms_task
 from firsthand.recipe import Data
 from firsthand.records import Example, content_id

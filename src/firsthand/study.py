@@ -22,7 +22,8 @@ from pydantic import Field, model_validator
 
 from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.errors import RecipeError
-from firsthand.evaluation import Protocol, evaluate_folder, settings
+from firsthand.evaluation import Protocol
+from firsthand.evaluation.custom import evaluate_folder, settings
 from firsthand.files import write_atomically
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step

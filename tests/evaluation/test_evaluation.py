@@ -11,8 +11,10 @@ from tiny import tiny_folder
 
 from firsthand.cli.main import main
 from firsthand.errors import DataError
-from firsthand.evaluation import Protocol, evaluate_folder, score, tabulate
-from firsthand.evaluation.generator import Local, identity
+from firsthand.evaluation import Protocol, score, tabulate
+from firsthand.evaluation.custom import evaluate_folder
+from firsthand.evaluation.generator import identity
+from firsthand.evaluation.local import LocalGenerator
 from firsthand.evaluation.replies import BATCH
 from firsthand.processor import Encoder
 from firsthand.recipe import Data
@@ -117,8 +119,8 @@ def test_each_reply_is_judged_against_its_own_example(folder: Path) -> None:
     sampler = Spy(encoder, lambda prompt, i: f"<answer>{said[prompt.example_id][i]}</answer>")
     protocol = Protocol(max_new_tokens=64, samples=3, temperature=0.7, seed=5)
     with Router() as router:
-        scores = score(examples, Local(sampler, encoder), router.judge_many, protocol)
-        only_greedy = score(examples, Local(sampler, encoder), router.judge_many, Protocol(samples=0))
+        scores = score(examples, LocalGenerator(sampler, encoder), router.judge_many, protocol)
+        only_greedy = score(examples, LocalGenerator(sampler, encoder), router.judge_many, Protocol(samples=0))
     # Greedy reply and samples in one call: prompt and pictures are encoded once.
     assert sampler.asked == [(3, True, 0.7, 5, 64), (0, True, 1.0, 0, 256)]
     assert [(s.example_id, s.gold, s.family) for s in scores] == [
@@ -212,4 +214,4 @@ def test_a_model_is_named_by_what_is_in_its_folder_and_not_by_where_it_lies(fold
 
 
 def test_pictures_up_to_the_bound_of_qwen_s_folders_fit_without_a_protocol_s(folder: Path) -> None:
-    assert Local.load(folder, Protocol())._encoder._max_prompt_tokens >= 16384 + 4096
+    assert LocalGenerator.load(folder, Protocol())._encoder._max_prompt_tokens >= 16384 + 4096

@@ -1,6 +1,6 @@
 """A benchmark evaluated: what is written, what is asked again and what is not, and what no number is given for.
 
-Respondents and judges are real: the small model, or a server in a process of its own.
+Generators and judges are real: the small model, or a server in a process of its own.
 """
 
 import json
@@ -27,8 +27,8 @@ from firsthand.evaluation.benchmarks.evaluate import Task, evaluate_benchmark, p
 from firsthand.evaluation.benchmarks.judged import judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, find
 from firsthand.evaluation.benchmarks.suite import Plan, averages, evaluate_all
-from firsthand.evaluation.generator import Local
 from firsthand.evaluation.leaderboard import NO_JUDGE, Judge
+from firsthand.evaluation.local import LocalGenerator
 from firsthand.evaluation.replies import BATCH, read_journal
 from firsthand.records import Digit, Example, Score, Status, StopReason
 from firsthand.stats import clustered_mean
@@ -545,7 +545,7 @@ def test_a_server_that_is_not_there_is_told_at_the_command_line(
 
 def image_tokens(folder: Path, drawing: Protocol, width: int, height: int) -> int:
     example = Example(question="?", images=(picture(width, height),), answer=Digit(value="1"))
-    encoder = Local.load(folder, drawing)._encoder
+    encoder = LocalGenerator.load(folder, drawing)._encoder
     pad = encoder.prompt(example).token_ids
     return max(pad.count(token) for token in set(pad))
 

@@ -1,4 +1,4 @@
-"""Trainings and their evaluations, which are runs of their own: what is joined, what is chosen, and what is said of it."""
+"""Trainings and their evaluations, runs of their own: what is joined, what is chosen, and what is said of it."""
 
 import json
 import re

@@ -21,12 +21,13 @@ def evaluate(args: argparse.Namespace) -> int:
 def _evaluate_data(args: argparse.Namespace) -> int:
     from firsthand.cli.console import Console
     from firsthand.config import build, override
-    from firsthand.evaluation import Protocol, evaluate_folder
+    from firsthand.evaluation import Protocol
+    from firsthand.evaluation.custom import evaluate_folder
     from firsthand.recipe import Data
     from firsthand.reward import Reward
 
     _refuse_beside(args, "--data", "data_root", "download", "judge")
-    model, name = _respondent(args.model, args.out)
+    model, name = _model_or_server(args.model, args.out)
     said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
     free = override(_drawn(args), said)
     drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, free, "evaluate")
@@ -52,7 +53,7 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     from firsthand.evaluation.benchmarks.spec import find
     from firsthand.evaluation.benchmarks.suite import Plan, evaluate_all
 
-    model, name = _respondent(args.model, args.out)
+    model, name = _model_or_server(args.model, args.out)
     suite, benchmarks = find(args.benchmark)
     root = args.data_root or default_root()
     if args.download:
@@ -183,7 +184,7 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _respondent(given: str, out: Path) -> "tuple[Path | Endpoint, str]":
+def _model_or_server(given: str, out: Path) -> "tuple[Path | Endpoint, str]":
     """A model, or the endpoint that a YAML file describes, and its name."""
     if not given.endswith((".yaml", ".yml")):
         model, name = _model(given)

@@ -6,7 +6,7 @@ A reply whose score could not be measured is left out and counted; it is never w
 from pathlib import Path
 from typing import Any
 
-from firsthand.evaluation.generator import identity, name_of, respondents
+from firsthand.evaluation.generator import generator_of, identity, name_of
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
@@ -56,8 +56,8 @@ def evaluate_folder(
             return run.folder
         journal = run.folder / "replies.jsonl"
         if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
-            with router_of(reward, folder=root) as router, respondents(model, protocol, run.folder) as respondent:
-                scores = score_all(examples, respondent, router.judge_many, protocol, journal, on_progress)
+            with router_of(reward, folder=root) as router, generator_of(model, protocol, run.folder) as generator:
+                scores = score_all(examples, generator, router.judge_many, protocol, journal, on_progress)
             run.keep_pictures(picture for example in examples for picture in example.images)
             run.write_records("scores.jsonl", scores)
             run.write_json("evaluation.json", {**decisive, **tabulate(scores, protocol.samples)})

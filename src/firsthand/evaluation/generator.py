@@ -1,77 +1,40 @@
-"""Who answers: the policy in this process, or a model behind an OpenAI-compatible server, such as vLLM's."""
+"""Who answers: a model in this process (local.py), or one behind an OpenAI-compatible server, such as vLLM's."""
 
 import hashlib
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
-import torch
-
-from firsthand.evaluation.protocol import Protocol as Drawing
-from firsthand.policy import Policy
-from firsthand.processor import Encoder
+from firsthand.evaluation.protocol import Protocol
 from firsthand.records import Example, Reply, StopReason, Verdict, content_id
 from firsthand.records import Status as VerdictStatus
-from firsthand.rollout import LocalSampler, Sampler, Sampling
 from firsthand.run import folder_id
 from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Message, Outage, Outcome, Request, open_log
-
-SPARE_TOKENS = 8192
-"""Of a prompt beside its pictures, where a protocol bounds those."""
-LARGEST_PICTURES = 16_384 * 28 * 28
-"""Pixels of a prompt's pictures where no protocol bounds them: the bound of Qwen's own folders."""
-PIXELS_PER_TOKEN = 28 * 28
-"""Of Qwen's towers, the smallest that are common."""
-
 
 Answered = Reply | Verdict
 """A reply; or the verdict on a question that could not be put to the model, which measures nothing."""
 
 
-class Respondent(Protocol):
+class Generator(typing.Protocol):
     """Whoever answers examples."""
 
-    def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
+    def answer(self, examples: Sequence[Example], protocol: Protocol) -> list[tuple[Answered, ...]]:
         """For each example its greedy reply, if the protocol wants one, and then its samples."""
         ...
 
 
 @final
-class Local:
-    """A model folder in this process."""
-
-    def __init__(self, sampler: Sampler, encoder: Encoder) -> None:
-        self._sampler, self._encoder = sampler, encoder
-
-    @classmethod
-    def load(cls, folder: Path, drawing: Drawing) -> "Local":
-        """Raises DataError when the model cannot be used, or does not take the protocol's pixel bounds."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        most = (drawing.max_pixels or LARGEST_PICTURES) // PIXELS_PER_TOKEN + SPARE_TOKENS
-        encoder = Encoder.load(
-            folder, max_prompt_tokens=most, min_pixels=drawing.min_pixels, max_pixels=drawing.max_pixels
-        )
-        return cls(LocalSampler(Policy.load(folder, device=device), encoder), encoder)
-
-    def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
-        """See `Respondent`."""
-        prompts = [self._encoder.prompt(asked(example, drawing), drawing.system) for example in examples]
-        settings = Sampling(max_new_tokens=drawing.max_new_tokens, temperature=drawing.temperature)
-        found = self._sampler.sample(prompts, drawing.samples, settings, seed=drawing.seed, greedy=drawing.greedy)
-        return [*found]
-
-
-@final
-class Remote:
+class ServerGenerator:
     """A model behind a server. Every reply is in the log as soon as it is there, and is never asked for again."""
 
     def __init__(self, endpoint: Endpoint, log: AnswerLog) -> None:
         self._endpoint, self._log = endpoint, log
 
-    def answer(self, examples: Sequence[Example], drawing: Drawing) -> list[tuple[Answered, ...]]:
-        """See `Respondent`. Raises Outage or RecipeError when nobody answers; what was answered is in the log."""
-        asked_for = [(i, request) for i, e in enumerate(examples) for request in self._requests(e, drawing)]
+    def answer(self, examples: Sequence[Example], protocol: Protocol) -> list[tuple[Answered, ...]]:
+        """See `Generator`. Raises Outage or RecipeError when nobody answers; what was answered is in the log."""
+        asked_for = [(i, request) for i, e in enumerate(examples) for request in self._requests(e, protocol)]
         found: list[list[Answered]] = [[] for _ in examples]
         silent = 0
         for i, outcome in BatchClient(self._endpoint, self._log, step="replies").answers(asked_for):
@@ -85,18 +48,18 @@ class Remote:
             )
         return [tuple(replies) for replies in found]
 
-    def _requests(self, example: Example, drawing: Drawing) -> list[Request]:
-        system = example.system if example.system is not None else drawing.system
+    def _requests(self, example: Example, protocol: Protocol) -> list[Request]:
+        system = example.system if example.system is not None else protocol.system
         first = (Message(role="system", text=system),) if system else ()
-        messages = (*first, Message(role="user", text=asked(example, drawing).question, images=example.images))
-        draws = [(0.0, drawing.seed)] * drawing.greedy
-        draws += [(drawing.temperature, drawing.seed * 1000 + i + 1) for i in range(drawing.samples)]
+        messages = (*first, Message(role="user", text=asked(example, protocol).question, images=example.images))
+        draws = [(0.0, protocol.seed)] * protocol.greedy
+        draws += [(protocol.temperature, protocol.seed * 1000 + i + 1) for i in range(protocol.samples)]
         return [
             Request(
                 model=self._endpoint.model,
                 messages=messages,
                 temperature=temperature,
-                max_tokens=drawing.max_new_tokens,
+                max_tokens=protocol.max_new_tokens,
                 seed=seed,
                 extra=self._endpoint.extra,
             )
@@ -105,18 +68,20 @@ class Remote:
 
 
 @contextmanager
-def respondents(model: Path | Endpoint, drawing: Drawing, folder: Path) -> Iterator[Callable[[], Respondent]]:
-    """Who answers for that model; what a server has said is kept in the folder."""
+def generator_of(model: Path | Endpoint, protocol: Protocol, folder: Path) -> Iterator[Callable[[], Generator]]:
+    """Who answers for that model, made when it is called; what a server has said is kept in the folder."""
     if isinstance(model, Path):
-        yield lambda: Local.load(model, drawing)
+        from firsthand.evaluation.local import LocalGenerator
+
+        yield lambda: LocalGenerator.load(model, protocol)
         return
     with open_log(folder) as log:
-        yield lambda: Remote(model, log)
+        yield lambda: ServerGenerator(model, log)
 
 
-def asked(example: Example, drawing: Drawing) -> Example:
+def asked(example: Example, protocol: Protocol) -> Example:
     """The example with the protocol's suffix behind its question."""
-    return example.model_copy(update={"question": example.question + drawing.suffix}) if drawing.suffix else example
+    return example.model_copy(update={"question": example.question + protocol.suffix}) if protocol.suffix else example
 
 
 def answered(outcome: Outcome) -> Answered:

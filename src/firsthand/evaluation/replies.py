@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from firsthand.errors import DataError
-from firsthand.evaluation.generator import Answered, Respondent
+from firsthand.evaluation.generator import Answered, Generator
 from firsthand.evaluation.protocol import Protocol
 from firsthand.records import Example, Judged, Reply, Score, Verdict
 
@@ -19,9 +19,9 @@ JudgeMany = Callable[[Sequence[tuple[str, Example]]], list[Verdict]]
 OnProgress = Callable[[int, int], None]
 
 
-def score(examples: Sequence[Example], respondent: Respondent, judge: JudgeMany, protocol: Protocol) -> list[Score]:
+def score(examples: Sequence[Example], generator: Generator, judge: JudgeMany, protocol: Protocol) -> list[Score]:
     """Ask and judge."""
-    drawn = respondent.answer(examples, protocol)
+    drawn = generator.answer(examples, protocol)
     pairs = [(a.text, e) for e, answers in zip(examples, drawn, strict=True) for a in answers if isinstance(a, Reply)]
     verdicts = iter(judge(pairs))
 
@@ -50,7 +50,7 @@ def score(examples: Sequence[Example], respondent: Respondent, judge: JudgeMany,
 
 def score_all(
     examples: Sequence[Example],
-    respondent: Callable[[], Respondent],
+    generator: Callable[[], Generator],
     judge: JudgeMany,
     protocol: Protocol,
     journal: Path,
@@ -58,7 +58,7 @@ def score_all(
 ) -> list[Score]:
     """`score` for all examples, in their order; batch by batch into the journal, from where an earlier run stopped.
 
-    Batches hold examples of similar size, so that little is padded. `respondent` is called when one is needed.
+    Batches hold examples of similar size, so that little is padded. `generator` is called when one is needed.
     Raises DataError when the journal is not one of these examples.
     """
     known: dict[str, list[Score]] = defaultdict(list)  # an example that is there twice has two replies
@@ -71,7 +71,7 @@ def score_all(
     left, done = _left(examples, known), sum(map(len, known.values()))
     if done and left:
         on_progress(done, len(examples))
-    asks = respondent() if left else None
+    asks = generator() if left else None
     for first in range(0, len(left), BATCH):
         assert asks is not None
         scores = score(left[first : first + BATCH], asks, judge, protocol)

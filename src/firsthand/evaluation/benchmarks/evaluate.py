@@ -24,7 +24,7 @@ from firsthand.evaluation.benchmarks.judged import RULES, judged_folder, judges_
 from firsthand.evaluation.benchmarks.spec import Benchmark
 from firsthand.evaluation.benchmarks.strict import VERSION as STRICT_VERSION
 from firsthand.evaluation.benchmarks.strict import Strict
-from firsthand.evaluation.generator import identity, name_of, respondents
+from firsthand.evaluation.generator import generator_of, identity, name_of
 from firsthand.evaluation.leaderboard import NO_JUDGE, VERSION, Judge, Marked, Pair, Unmarked, mark_all
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal, score_all
@@ -132,9 +132,9 @@ def mark_rows(task: Task, marks: Iterable[Mark], seed: int = 0) -> list[Row]:
 def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_progress: OnProgress) -> None:
     journal = run.folder / "replies.jsonl"
     if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
-        with router_of(Reward(), workers=2) as router, respondents(model, protocol, run.folder) as respondent:
+        with router_of(Reward(), workers=2) as router, generator_of(model, protocol, run.folder) as generator:
             judge = Strict(task.benchmark, router).judge_many
-            scores = score_all(task.examples, respondent, judge, protocol, journal, on_progress)
+            scores = score_all(task.examples, generator, judge, protocol, journal, on_progress)
         run.keep_pictures(picture for example in task.examples for picture in example.images)
         run.write_records("items.jsonl", (Item(id=e.id, cells=e.meta) for e in task.examples))
         run.write_records("scores.jsonl", scores)

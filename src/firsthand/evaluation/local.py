@@ -1,0 +1,46 @@
+"""Replies of a model folder in this process."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import torch
+
+from firsthand.evaluation.generator import Answered, asked
+from firsthand.evaluation.protocol import Protocol
+from firsthand.policy import Policy
+from firsthand.processor import Encoder
+from firsthand.records import Example
+from firsthand.rollout import LocalSampler, Sampler, Sampling
+
+_SPARE_TOKENS = 8192
+"""Of a prompt beside its pictures, where a protocol bounds those."""
+_LARGEST_PICTURES = 16_384 * 28 * 28
+"""Pixels of a prompt's pictures where no protocol bounds them: the bound of Qwen's own folders."""
+_PIXELS_PER_TOKEN = 28 * 28
+"""Of Qwen's towers, the smallest that are common."""
+
+
+@final
+class LocalGenerator:
+    """A model folder in this process."""
+
+    def __init__(self, sampler: Sampler, encoder: Encoder) -> None:
+        self._sampler, self._encoder = sampler, encoder
+
+    @classmethod
+    def load(cls, folder: Path, protocol: Protocol) -> "LocalGenerator":
+        """Raises DataError when the model cannot be used, or does not take the protocol's pixel bounds."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        most = (protocol.max_pixels or _LARGEST_PICTURES) // _PIXELS_PER_TOKEN + _SPARE_TOKENS
+        encoder = Encoder.load(
+            folder, max_prompt_tokens=most, min_pixels=protocol.min_pixels, max_pixels=protocol.max_pixels
+        )
+        return cls(LocalSampler(Policy.load(folder, device=device), encoder), encoder)
+
+    def answer(self, examples: Sequence[Example], protocol: Protocol) -> list[tuple[Answered, ...]]:
+        """See `Generator`."""
+        prompts = [self._encoder.prompt(asked(example, protocol), protocol.system) for example in examples]
+        settings = Sampling(max_new_tokens=protocol.max_new_tokens, temperature=protocol.temperature)
+        found = self._sampler.sample(prompts, protocol.samples, settings, seed=protocol.seed, greedy=protocol.greedy)
+        return [*found]
