@@ -123,7 +123,7 @@ def write_rows(path: Path, number: int) -> None:
         return
     with pa.parquet.ParquetWriter(path, SCHEMA) as writer:
         batch: list[dict[str, Any]] = []
-        for row in rows_of(number):
+        for row in strict_marks(number):
             batch.append(row)
             if len(batch) == 1000:
                 writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
@@ -132,7 +132,7 @@ def write_rows(path: Path, number: int) -> None:
             writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
 
 
-def rows_of(number: int) -> Iterator[dict[str, Any]]:
+def strict_marks(number: int) -> Iterator[dict[str, Any]]:
     """Rows with small pictures of noise."""
     rng = np.random.default_rng(0)
     last: dict[str, Any] = {}

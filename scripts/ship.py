@@ -19,6 +19,7 @@ import transformers
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from firsthand.evaluation import Protocol, score, tabulate
+from firsthand.evaluation.local import LocalGenerator
 from firsthand.policy import Policy
 from firsthand.processor import Encoder
 from firsthand.records import Example, Score
@@ -50,7 +51,8 @@ class Bench:
     def scores(self, examples: Sequence[Example], suffix: str, samples: int, router: Router) -> list[Score]:
         """Replies to the questions with a style instruction behind them."""
         asked = [e.model_copy(update={"question": e.question + suffix}) for e in examples]
-        return score(asked, self.sampler, self.encoder, router, Protocol(max_new_tokens=128, samples=samples))
+        generator = LocalGenerator(self.sampler, self.encoder)
+        return score(asked, generator, router.judge_many, Protocol(max_new_tokens=128, samples=samples))
 
     def family(self, name: str, router: Router, *, shifted: bool = False) -> dict[str, Any]:
         """The row of a family."""

@@ -15,7 +15,7 @@ from firsthand import study as studies
 from firsthand.cli.parser import parser as _parser
 from firsthand.config import build
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.benchmarks.spec import Benchmark, Gold, Hub, Suite, Text
+from firsthand.evaluation.benchmarks.spec import Benchmark, Gold, Hub, PromptPart, Suite
 from firsthand.forge import ForgeConfig
 from firsthand.forge.collect import CollectConfig
 from firsthand.forge.config import WorldsSource
@@ -65,7 +65,7 @@ FORGE: dict[str, type[BaseModel]] = {
 EVALUATION: dict[str, type[BaseModel]] = {
     "Benchmark": Benchmark,
     "Gold": Gold,
-    "Text": Text,
+    "Prompt part": PromptPart,
     "Hub": Hub,
     "Suite": Suite,
 }

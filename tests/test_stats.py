@@ -18,8 +18,8 @@ from firsthand.stats import (
     FEWEST_PAIRS,
     Estimate,
     Finding,
-    Method,
     Paired,
+    SignificanceTest,
     bootstrap_mean,
     clustered_mean,
     mcnemar,
@@ -179,20 +179,6 @@ def test_the_design_effect_of_variants_that_agree_in_part_is_the_textbooks() -> 
     assert width(found) / width(alone) == pytest.approx((1 + 9 / 4) ** 0.5, rel=0.02)
 
 
-def test_a_weight_counts_as_rows_of_its_cluster() -> None:
-    twice = clustered_mean([1.0, 1.0, 0.5, 0.0, 0.3], ["a", "a", "b", "c", "d"])
-    weighed = clustered_mean([1.0, 0.5, 0.0, 0.3], ["a", "b", "c", "d"], weights=[2, 1, 1, 1])
-    assert weighed.value == pytest.approx(twice.value) == pytest.approx(0.56)
-    assert weighed == pytest.approx(twice, abs=0.02)  # they differ in how many rows a cluster has
-
-
-def test_one_cluster_of_great_weight_leaves_little_to_be_sure_of() -> None:
-    alone = clustered_mean(halves(20, 40), range(40))
-    heavy = clustered_mean(halves(20, 40), range(40), weights=[100.0] + [1.0] * 39)
-    assert heavy.n == alone.n == 40
-    assert width(heavy) > 2 * width(alone)
-
-
 def test_the_order_of_the_rows_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     values, groups, order = rng.random(60), rng.integers(0, 9, 60), rng.permutation(60)
@@ -202,21 +188,17 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "clusters", "weights", "said"),
+    ("values", "clusters", "said"),
     [
-        ([], [], None, "one row or more"),
-        ([0.5, 1.2], ["a", "b"], None, r"in \[0, 1\], got 1\.2"),
-        ([0.5, math.nan], ["a", "b"], None, "got nan; leave out and count"),
-        ([0.5, 1.0], ["a"], None, "every row needs a cluster, got 1 for 2 rows"),
-        ([0.5, 1.0], ["a", "b"], [1.0], "each of 2 rows needs a weight"),
-        ([0.5, 1.0], ["a", "b"], [1.0, 0.0], "a weight above 0"),
+        ([], [], "one row or more"),
+        ([0.5, 1.2], ["a", "b"], r"in \[0, 1\], got 1\.2"),
+        ([0.5, math.nan], ["a", "b"], "got nan; leave out and count"),
+        ([0.5, 1.0], ["a"], "every row needs a cluster, got 1 for 2 rows"),
     ],
 )
-def test_rows_that_make_no_mean_are_refused(
-    values: Sequence[float], clusters: Sequence[str], weights: Sequence[float] | None, said: str
-) -> None:
+def test_rows_that_make_no_mean_are_refused(values: Sequence[float], clusters: Sequence[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        clustered_mean(values, clusters, weights=weights)
+        clustered_mean(values, clusters)
 
 
 def test_the_rows_of_a_large_benchmark_take_a_fraction_of_a_second() -> None:
@@ -288,7 +270,7 @@ def test_mcnemar_of_many_is_close_to_its_chi_square() -> None:
 def test_one_right_or_wrong_answer_a_question_is_mcnemars_case() -> None:
     first, second = [1.0] * 8 + [0.0] * 2 + [1.0] * 5, [0.0] * 8 + [1.0] * 2 + [1.0] * 5
     found = paired_test(first, second)
-    assert (found.method, found.wins, found.losses, found.ties, found.n) == (Method.MCNEMAR, 8, 2, 5, 15)
+    assert (found.method, found.wins, found.losses, found.ties, found.n) == (SignificanceTest.MCNEMAR, 8, 2, 5, 15)
     assert found.p == pytest.approx(112 / 1024)
     assert found.difference.value == pytest.approx(6 / 15)
 
@@ -298,7 +280,7 @@ def test_darwins_maize_has_fishers_p() -> None:
     gaps = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
     first, second = [0.5 + g / 200 for g in gaps], [0.5] * 15
     found = paired_test(first, second)
-    assert (found.method, found.wins, found.losses, found.n) == (Method.ALL_FLIPS, 13, 2, 15)
+    assert (found.method, found.wins, found.losses, found.n) == (SignificanceTest.ALL_FLIPS, 13, 2, 15)
     assert found.p == pytest.approx(2 * 863 / 2**15)
 
 
@@ -308,7 +290,7 @@ def test_drawn_flips_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> 
     exact = paired_test(first, second)
     monkeypatch.setattr(stats, "EXACT", 15)
     drawn = paired_test(first, second)
-    assert (exact.method, drawn.method) == (Method.ALL_FLIPS, Method.DRAWN_FLIPS)
+    assert (exact.method, drawn.method) == (SignificanceTest.ALL_FLIPS, SignificanceTest.DRAWN_FLIPS)
     assert drawn.p == pytest.approx(exact.p, abs=4 * (exact.p / 10_000) ** 0.5)
     assert drawn == paired_test(first, second)
 
@@ -355,7 +337,7 @@ def test_models_that_agree_everywhere_are_not_proved_equal() -> None:
 def test_a_finding_needs_test_and_interval_and_enough_questions(
     low: float, high: float, p: float, n: int, finding: Finding
 ) -> None:
-    assert Paired(Estimate(0.1, low, high, n), p, n, 0, 0, n, Method.MCNEMAR).finding is finding
+    assert Paired(Estimate(0.1, low, high, n), p, n, 0, 0, n, SignificanceTest.MCNEMAR).finding is finding
 
 
 def test_pairs_need_the_same_rows() -> None:
@@ -523,7 +505,7 @@ def test_a_model_and_itself_under_another_seed_do_not_differ(a: float, b: float,
         return paired_test(*((rng.random(n) < chances).astype(float) for _ in range(2)))
 
     found = verdicts(f"itself, {n} questions, p from Beta({a}, {b})", draw, DRAWS)
-    assert {pair.method for pair in found} == {Method.MCNEMAR}
+    assert {pair.method for pair in found} == {SignificanceTest.MCNEMAR}
     assert max(differences(found)) < 0.05 + 0.015
 
 
@@ -537,7 +519,7 @@ def test_a_model_and_itself_under_another_seed_do_not_differ_in_clusters(questio
         return paired_test(*((rng.random(questions * each) < chances).astype(float) for _ in range(2)), groups)
 
     found = verdicts(f"itself, {questions} questions x {each}", draw, 600)
-    assert Method.MCNEMAR not in {pair.method for pair in found}
+    assert SignificanceTest.MCNEMAR not in {pair.method for pair in found}
     assert max(differences(found)) < 0.05 + 0.027
 
 

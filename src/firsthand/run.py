@@ -32,10 +32,10 @@ from firsthand.errors import RecipeError
 from firsthand.files import write_atomically
 from firsthand.records import Picture, Record, Rollout, Step, content_id, png
 
-ENDS = 2**20
+_ENDS = 2**20
 """Bytes at each end of a weights file that `folder_id` reads: the header, and as much of the weights as fits."""
 
-PACKAGES = ("firsthand", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "math-verify", "sympy")
+_PACKAGES = ("firsthand", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "math-verify", "sympy")
 
 
 class Run:
@@ -169,7 +169,7 @@ def evaluations_beside(run: Path) -> list[Path]:
 def environment() -> dict[str, Any]:
     """This machine and what is installed on it, as far as runs may depend on them; `from` is the present time, UTC."""
     versions = {}
-    for package in PACKAGES:
+    for package in _PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return {
@@ -192,7 +192,7 @@ def folder_id(folder: Path) -> str:
     for path in [config if config.exists() else folder / "adapter_config.json", *sorted(folder.glob("*.safetensors"))]:
         digest.update(f"{path.name} {path.stat().st_size}".encode())
         with path.open("rb") as file:
-            digest.update(file.read(ENDS))
-            file.seek(max(0, path.stat().st_size - ENDS))
-            digest.update(file.read(ENDS))
+            digest.update(file.read(_ENDS))
+            file.seek(max(0, path.stat().st_size - _ENDS))
+            digest.update(file.read(_ENDS))
     return digest.hexdigest()[:16]

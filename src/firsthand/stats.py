@@ -131,34 +131,31 @@ def _replicates(arms: Sequence[Matrix], seed: int) -> Matrix:
     return np.concatenate(blocks, axis=1)
 
 
-def clustered_mean(values: Scores, clusters: Sequence[Hashable], *, weights: Scores | None = None) -> Estimate:
-    """Mean over rows, weighted if asked, where only whole clusters are independent; `n` is the number of clusters.
+def clustered_mean(values: Scores, clusters: Sequence[Hashable]) -> Estimate:
+    """Mean over rows, where only whole clusters are independent; `n` is the number of clusters.
 
     Wilson's interval of as many questions as the clusters are worth, K / d (Franco et al. 2019, JSSAM 7:334).
-    K = (sum b)^2 / sum b^2 clusters count, b being the weight of each (Kish); the design effect
+    K = (sum b)^2 / sum b^2 clusters count, b being the rows of each (Kish); the design effect
     d = (s + c) / (K m (1 - m) + c) is how much their means vary about the mean m, squares added up to s, against coins.
     c = 1 / (4 rows per cluster) is ours: one more cluster, whose every row is a coin. So where all agree d is 1, and
     the interval that of K questions. Clusters all right or all wrong have d = 1: Wilson's interval itself. Otherwise
     d is estimated, and Student's t takes the place of the normal. A percentile bootstrap of few clusters, or of means
     near 0 and 1, is too narrow. Give the rows, not each cluster's mean: c is smaller then.
 
-    Raises ValueError when there are no rows, values outside [0, 1] or NaN, or not one cluster and weight for each row.
+    Raises ValueError when there are no rows, values outside [0, 1] or NaN, or not one cluster for each row.
     """
     scores = _scores(values)
-    worth = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if worth.shape != scores.shape or not (worth > 0).all():
-        raise ValueError(f"each of {len(scores)} rows needs a weight above 0, got {worth.tolist()[:9]}")
-    worth_C = _by_cluster(worth, clusters)
-    return Estimate(*_clustered(_by_cluster(worth * scores, clusters), worth_C, len(scores)), len(worth_C))
+    rows_C = _by_cluster(np.ones_like(scores), clusters)
+    return Estimate(*_clustered(_by_cluster(scores, clusters), rows_C), len(rows_C))
 
 
-def _clustered(sums_C: Vector, worth_C: Vector, rows: int) -> tuple[float, float, float]:
-    """Mean and ends of `clustered_mean`, from each cluster's sum of weighted scores and its weight."""
-    count, worth = len(worth_C), float(worth_C.sum())
-    mean, kish = float(sums_C.sum()) / worth, worth**2 / float((worth_C**2).sum())
-    squares = (kish / worth) ** 2 * float(((sums_C - mean * worth_C) ** 2).sum())
+def _clustered(sums_C: Vector, rows_C: Vector) -> tuple[float, float, float]:
+    """Mean and ends of `clustered_mean`, from each cluster's sum of scores and number of rows."""
+    count, rows = len(rows_C), float(rows_C.sum())
+    mean, kish = float(sums_C.sum()) / rows, rows**2 / float((rows_C**2).sum())
+    squares = (kish / rows) ** 2 * float(((sums_C - mean * rows_C) ** 2).sum())
     spare = COIN * count / rows
-    if count == 1 or ((sums_C == 0) | (sums_C == worth_C)).all():
+    if count == 1 or ((sums_C == 0) | (sums_C == rows_C)).all():
         return mean, *_wilson_ends(mean, kish)
     design = (squares + spare) / (kish * mean * (1 - mean) + spare)
     return mean, *_wilson_ends(mean, kish / design, _reach95(count))
@@ -206,7 +203,7 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(value, value - hypot(*downs) / len(estimates), value + hypot(*ups) / len(estimates), n)
 
 
-class Method(StrEnum):
+class SignificanceTest(StrEnum):
     """How a p-value was found."""
 
     MCNEMAR = "McNemar's exact test"
@@ -225,7 +222,7 @@ class Paired(NamedTuple):
     ties: int
     n: int
     """Clusters: wins + losses + ties."""
-    method: Method
+    method: SignificanceTest
 
     @property
     def finding(self) -> Finding:
@@ -249,9 +246,9 @@ def paired_test(first: Scores, second: Scores, clusters: Sequence[Hashable] | No
     rows_C, gaps_C = _by_cluster(np.ones_like(ours), groups), _by_cluster(ours - theirs, groups)
     gaps_C[np.abs(gaps_C) < ROUNDING * rows_C] = 0
     wins, losses = int((gaps_C > 0).sum()), int((gaps_C < 0).sum())
-    mean, low, high = (2 * end - 1 for end in _clustered((rows_C + gaps_C) / 2, rows_C, len(ours)))
+    mean, low, high = (2 * end - 1 for end in _clustered((rows_C + gaps_C) / 2, rows_C))
     coins = len(rows_C) == len(ours) and bool((ours * (1 - ours) == 0).all() and (theirs * (1 - theirs) == 0).all())
-    p, method = (mcnemar(wins, losses), Method.MCNEMAR) if coins else _flip_signs(gaps_C[gaps_C != 0], seed)
+    p, method = (mcnemar(wins, losses), SignificanceTest.MCNEMAR) if coins else _flip_signs(gaps_C[gaps_C != 0], seed)
     n = len(rows_C)
     return Paired(Estimate(mean, low, high, n), p, wins, losses, n - wins - losses, n, method)
 
@@ -265,18 +262,22 @@ def mcnemar(wins: int, losses: int) -> float:
     return float(min(1.0, 2 * tail / 2**n))
 
 
-def _flip_signs(gaps: Vector, seed: int) -> tuple[float, Method]:
+def _flip_signs(gaps: Vector, seed: int) -> tuple[float, SignificanceTest]:
     """Share of the flips of signs whose sum is as far from 0 as the one seen, which counts among those drawn."""
     count, total, sizes = len(gaps), abs(float(gaps.sum())), np.abs(gaps)
     reach = total - ROUNDING * float(sizes.sum())
     if count <= EXACT:
         flips_FC = np.arange(2**count)[:, None] >> np.arange(count) & 1
-        return float((np.abs(sizes.sum() - 2 * flips_FC @ sizes) >= reach).mean()), Method.ALL_FLIPS
+        return float((np.abs(sizes.sum() - 2 * flips_FC @ sizes) >= reach).mean()), SignificanceTest.ALL_FLIPS
     rng, further = np.random.default_rng(seed), 0
     for _ in range(FLIPS // BLOCK):
         flips_FC = rng.integers(2, size=(BLOCK, count), dtype=np.int8)
         further += int((np.abs(sizes.sum() - 2 * (flips_FC @ sizes)) >= reach).sum())
-    return (1 + further) / (1 + FLIPS), Method.DRAWN_FLIPS
+    return (1 + further) / (1 + FLIPS), SignificanceTest.DRAWN_FLIPS
+
+
+SUCCESS = 0.5
+"""A reply counts as a success for pass@k from here on: 1 for answers that are right or wrong, IoU 0.5 for boxes."""
 
 
 def pass_at(k: int, n: int, hits: int) -> float:

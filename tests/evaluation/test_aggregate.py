@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from firsthand.errors import DataError
-from firsthand.evaluation.benchmarks.aggregate import Row, aggregate, check, cluster_of, outcome, units
+from firsthand.evaluation.benchmarks.aggregate import (
+    ReplyMark,
+    aggregate,
+    cluster_of,
+    refuse_missing_variants,
+    units,
+    wemath_outcome,
+)
 from firsthand.evaluation.benchmarks.spec import Benchmark, Gold
 from firsthand.records import Digit, Example
 from firsthand.stats import clustered_mean
@@ -21,20 +28,20 @@ def example(name: str, **meta: str) -> Example:
     return Example(id=name, question="?", images=(), answer=Digit(value="7"), meta=meta)
 
 
-def variants(qid: str, *values: float | None, draw: int = 0, **meta: str) -> list[Row]:
+def variants(qid: str, *values: float | None, draw: int = 0, **meta: str) -> list[ReplyMark]:
     """A question's variants, with a mark each."""
     return [
-        Row(example(f"{qid}/{i}", qid=qid, varid=str(i), **meta), draw, value)
+        ReplyMark(example(f"{qid}/{i}", qid=qid, varid=str(i), **meta), draw, value)
         for i, value in enumerate(values, start=1)
     ]
 
 
-def steps(name: str, *values: float | None, draw: int = 0) -> list[Row]:
+def steps(name: str, *values: float | None, draw: int = 0) -> list[ReplyMark]:
     """A WeMath question's steps and, last, its whole, with a mark each."""
     number = len(values) - 1
     keys = [*(f"{number}steps_{i + 1}" for i in range(number)), f"{number}steps_multi"]
     return [
-        Row(example(f"{number}/{name}/{key}", ID=name, key=key), draw, value)
+        ReplyMark(example(f"{number}/{name}/{key}", ID=name, key=key), draw, value)
         for key, value in zip(keys, values, strict=True)
     ]
 
@@ -47,14 +54,14 @@ def named(estimate: Any) -> dict[str, Any]:
 
 
 def test_an_accuracy_is_the_mean_of_what_was_measured_and_the_rest_is_counted() -> None:
-    rows = [Row(example(f"e{i}"), 0, value) for i, value in enumerate((1.0, 0.0, None, 1.0))]
+    rows = [ReplyMark(example(f"e{i}"), 0, value) for i, value in enumerate((1.0, 0.0, None, 1.0))]
     table = aggregate(PLAIN, rows)
     expected = named(clustered_mean([1.0, 0.0, 1.0], ["e0", "e1", "e3"]))
     assert table == {"headline": "accuracy", **expected, "unmeasured": 1, "replies": 4, "groups": {"topic": {}}}
 
 
 def test_draws_of_a_question_are_one_question_to_the_interval() -> None:
-    rows = [Row(example(f"e{i}"), draw, float(i < 20)) for i in range(30) for draw in range(32)]
+    rows = [ReplyMark(example(f"e{i}"), draw, float(i < 20)) for i in range(30) for draw in range(32)]
     table = aggregate(PLAIN, rows)
     assert (table["value"], table["n"], table["replies"]) == (pytest.approx(2 / 3), 30, 960)
     once = aggregate(PLAIN, [row for row in rows if row.draw == 0])
@@ -179,7 +186,7 @@ def test_wemaths_outcome_follows_from_steps_and_whole(
 ) -> None:
     rows = steps("1", *values)
     parts = {row.example.meta["key"]: row.value for row in rows}
-    assert (outcome(parts, "strict"), outcome(parts, "loose")) == (strict, loose)
+    assert (wemath_outcome(parts, "strict"), wemath_outcome(parts, "loose")) == (strict, loose)
     table = aggregate(WEMATH, rows)
     assert table["outcomes"] == {
         "strict": {} if strict is None else {strict: 1},
@@ -225,46 +232,46 @@ def test_units_are_what_the_value_is_the_mean_of(benchmark: Benchmark) -> None:
     assert {unit.cluster for unit in found} == {cluster_of(benchmark, row.example) for row in rows}
 
 
-# ---- check
+# ---- refuse_missing_variants
 
 
-def examples(rows: Sequence[Row]) -> list[Example]:
+def examples(rows: Sequence[ReplyMark]) -> list[Example]:
     return [row.example for row in rows]
 
 
 def test_whole_files_pass() -> None:
-    check(PLAIN, examples([*variants("1", 1), *variants("2", 1, 1)]))
-    check(WORST, examples([*variants("1", 1, 1), *variants("2", 1, 1)]))
-    check(WEMATH, examples([*steps("1", 1, 1, 1), *steps("1", 1, 1, 1, 1), *steps("2", 1, 1, 1)]))
+    refuse_missing_variants(PLAIN, examples([*variants("1", 1), *variants("2", 1, 1)]))
+    refuse_missing_variants(WORST, examples([*variants("1", 1, 1), *variants("2", 1, 1)]))
+    refuse_missing_variants(WEMATH, examples([*steps("1", 1, 1, 1), *steps("1", 1, 1, 1, 1), *steps("2", 1, 1, 1)]))
 
 
 def test_a_question_that_lacks_a_variant_is_refused_by_name() -> None:
     rows = [*variants("1", 1, 1, 1), *variants("2", 1, 1), *variants("3", 1, 1, 1)]
     with pytest.raises(DataError, match=r"worst: question '2' of column qid: expected 3 variants.*got 2 rows \(1, 2\)"):
-        check(WORST, examples(rows))
+        refuse_missing_variants(WORST, examples(rows))
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_wemath_question_that_lacks_a_step_or_its_whole_is_refused(lost: int) -> None:
     rows = [*steps("1", 1, 1, 1, 1), *(row for i, row in enumerate(steps("9", 1, 1, 1)) if i != lost)]
     with pytest.raises(DataError, match=r"'2steps 9'.*2steps_1 and 2steps_2 and 2steps_multi.*got 2 rows"):
-        check(WEMATH, examples(rows))
+        refuse_missing_variants(WEMATH, examples(rows))
 
 
 def test_a_wemath_question_with_a_step_twice_is_refused() -> None:
     rows = steps("1", 1, 1, 1)
     with pytest.raises(DataError, match="got 4 rows"):
-        check(WEMATH, examples([*rows, rows[0]]))
+        refuse_missing_variants(WEMATH, examples([*rows, rows[0]]))
 
 
 def test_a_question_with_a_variant_twice_is_refused() -> None:
     rows = [*variants("1", 1, 1), *variants("2", 1, 1)]
     twice = [*rows[:3], rows[2]]  # as many rows as the others have, but one of them two times
     with pytest.raises(DataError, match="question '2'"):
-        check(WORST, examples(twice))
+        refuse_missing_variants(WORST, examples(twice))
 
 
 @pytest.mark.parametrize("meta", [{}, {"key": "steps_1"}, {"key": "two"}, {"key": "4x"}, {"key": "2steps_"}])
 def test_a_wemath_row_without_a_key_of_its_own_kind_is_refused(meta: dict[str, str]) -> None:
     with pytest.raises(DataError, match="column key: expected a part such as 2steps_1"):
-        check(WEMATH, [example("1", ID="1", **meta)])
+        refuse_missing_variants(WEMATH, [example("1", ID="1", **meta)])

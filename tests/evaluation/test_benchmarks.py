@@ -26,7 +26,7 @@ from firsthand.cli.main import main
 from firsthand.config import build
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation.benchmarks import spec as benchmarks
-from firsthand.evaluation.benchmarks.evaluate import evaluate_benchmark, prepare
+from firsthand.evaluation.benchmarks.evaluate import evaluate_benchmark, read_task
 from firsthand.evaluation.benchmarks.files import default_root, download, locate
 from firsthand.evaluation.benchmarks.items import load
 from firsthand.evaluation.benchmarks.spec import Benchmark, find, names
@@ -50,7 +50,7 @@ def mine(**fields: Any) -> Benchmark:
 
 
 def loaded(name: str, root: Path) -> list[Example]:
-    return list(prepare(one(name), root).examples)
+    return list(read_task(one(name), root).examples)
 
 
 def by_index(examples: Iterable[Example]) -> dict[str, Example]:
@@ -469,7 +469,7 @@ def test_rows_of_several_shards_have_different_numbers(tmp_path: Path) -> None:
 
 
 def test_an_example_of_the_rendered_worlds_needs_no_file(tmp_path: Path) -> None:
-    task = prepare(one("worlds"), tmp_path)
+    task = read_task(one("worlds"), tmp_path)
     ids = [example.id for example in task.examples]
     assert task.spec == "rendered" and len(set(ids)) == len(ids) > 380  # of 400, those drawn twice once
 
@@ -479,7 +479,7 @@ def test_an_example_of_the_rendered_worlds_needs_no_file(tmp_path: Path) -> None
 
 def refused(name: str, root: Path) -> str:
     with pytest.raises(DataError) as error:
-        prepare(one(name), root)
+        read_task(one(name), root)
     return str(error.value)
 
 
@@ -593,7 +593,7 @@ def test_a_row_that_no_rule_is_for(tmp_path: Path) -> None:
 def test_an_option_that_is_no_text_is_not_left_out(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", [{"question": "?", "options": ["a", None, "c"], "answer": "B"}])
     with pytest.raises(DataError, match=r"column `options`: expected a list of texts, got .*null"):
-        prepare(mine(), tmp_path)
+        read_task(mine(), tmp_path)
 
 
 def test_a_question_that_lacks_a_variant_or_a_step(tmp_path: Path) -> None:
@@ -624,7 +624,7 @@ def test_nothing_is_written_where_a_file_cannot_be_used(
 def test_a_file_of_another_number_of_rows_is_told_and_not_refused(tmp_path: Path) -> None:
     write_set("logicvista", tmp_path)
     drawing = protocol("plain", ["max_new_tokens=1"])
-    run = evaluate_benchmark(SMALL, prepare(one("logicvista"), tmp_path), drawing, tmp_path / "runs")
+    run = evaluate_benchmark(SMALL, read_task(one("logicvista"), tmp_path), drawing, tmp_path / "runs")
     table = json.loads((run / "evaluation.json").read_text())
     assert table["benchmark"]["published_rows"] == 448 and table["benchmark"]["rows"] == len(some("logicvista"))
 

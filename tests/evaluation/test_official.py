@@ -23,10 +23,10 @@ from tiny_families import family_folder
 from firsthand.cli.main import main
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.benchmarks.evaluate import Task, evaluate_benchmark, prepare
+from firsthand.evaluation.benchmarks.evaluate import Task, evaluate_benchmark, read_task
 from firsthand.evaluation.benchmarks.judged import judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, find
-from firsthand.evaluation.benchmarks.suite import Plan, averages, evaluate_all
+from firsthand.evaluation.benchmarks.suite import EvaluationPlan, averages, evaluate_all
 from firsthand.evaluation.leaderboard import NO_JUDGE, Judge
 from firsthand.evaluation.local import LocalGenerator
 from firsthand.evaluation.replies import BATCH, read_journal
@@ -59,7 +59,7 @@ def judge(tmp_path: Path) -> Iterator[ChatServer]:
 
 def logicvista(root: Path, rows: list[dict[str, str]] = ROWS) -> Task:
     write_set("logicvista", root, rows)
-    return prepare(find("logicvista")[1][0], root)
+    return read_task(find("logicvista")[1][0], root)
 
 
 def table_of(run: Path) -> Any:
@@ -144,7 +144,7 @@ def test_rules_that_decide_every_reply_need_no_judge(tmp_path: Path, server: Cha
     server.follow({"when": "", "text": '{"solution": "so", "short answer": "C"}'})
     rows = [row for row in some("dynamath") if row["answer_type"] == "multiple choice"]
     write_set("dynamath", tmp_path, rows)
-    task = prepare(find("dynamath")[1][0], tmp_path)
+    task = read_task(find("dynamath")[1][0], tmp_path)
     board = table_of(evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs"))["leaderboard"]["rules"]
     assert (board["headline"], board["n"], board["average"]["n"]) == ("worst case", 1, 1)
     assert "absent" not in board and board["by"] == {"rules": 10}
@@ -327,8 +327,10 @@ def test_samples_give_the_mean_over_draws_with_questions_as_clusters(tmp_path: P
     }
 
 
-def plan(*benchmarks: Benchmark, protocol: Protocol, seeds: tuple[int, ...] = (0,), judge: Judge | None = None) -> Plan:
-    return Plan(None, benchmarks, [protocol] * len(benchmarks), seeds, judge)
+def plan(
+    *benchmarks: Benchmark, protocol: Protocol, seeds: tuple[int, ...] = (0,), judge: Judge | None = None
+) -> EvaluationPlan:
+    return EvaluationPlan(None, benchmarks, [protocol] * len(benchmarks), seeds, judge)
 
 
 def test_seeds_are_runs_of_their_own_and_one_number(tmp_path: Path, server: ChatServer, judge: ChatServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 from firsthand.errors import DataError
 from firsthand.evaluation.pairing import pair_benchmarks, pair_units
 from firsthand.records import Unit
-from firsthand.stats import Finding, Method, paired_test
+from firsthand.stats import Finding, SignificanceTest, paired_test
 
 
 def alone(*scores: float | None, first: int = 0) -> list[Unit]:
@@ -27,7 +27,7 @@ def variants(questions: int, each: int, scores: Sequence[float | None]) -> list[
 def test_items_are_paired_by_their_id_and_not_by_their_place() -> None:
     found = pair_units(alone(1.0, 0.0, 0.0, 1.0), alone(1.0, 1.0, 0.0, 0.0)[::-1]).paired
     assert found is not None
-    assert (found.wins, found.losses, found.ties, found.method) == (1, 1, 2, Method.MCNEMAR)
+    assert (found.wins, found.losses, found.ties, found.method) == (1, 1, 2, SignificanceTest.MCNEMAR)
 
 
 def test_a_difference_above_zero_says_that_the_other_is_better() -> None:
@@ -66,7 +66,7 @@ def test_variants_of_a_question_count_as_one() -> None:
     first, second = ([draw.choice([0.0, 1.0]) for _ in range(300)] for _ in range(2))
     found = pair_units(variants(30, 10, first), variants(30, 10, second))
     assert found.paired is not None
-    assert (found.compared, found.paired.n, found.paired.method) == (300, 30, Method.DRAWN_FLIPS)
+    assert (found.compared, found.paired.n, found.paired.method) == (300, 30, SignificanceTest.DRAWN_FLIPS)
 
 
 def test_the_result_is_the_paired_test_whatever_the_order_of_the_rows() -> None:

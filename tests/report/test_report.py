@@ -16,7 +16,7 @@ from PIL import Image
 
 from firsthand.records import Judged, Reply, Rollout, Score, Status, Step, StopReason, Verdict
 from firsthand.report import charts, curves, gallery, write_report
-from firsthand.report.arms import Arm, compare, make_arms, reference, summarise
+from firsthand.report.arms import Arm, compare_arms, make_arms, reference, summarise
 from firsthand.report.charts import Curve, Point
 from firsthand.report.headline import Headline, doubts, headline
 from firsthand.report.pictures import shot
@@ -231,7 +231,7 @@ def test_unmeasured_replies_are_counted_and_enter_no_mean() -> None:
 
 def test_arms_are_compared_on_the_questions_that_both_measured(tmp_path: Path) -> None:
     arms = scored_arms(tmp_path, base=[0.0, 0.0, None, 1.0], grpo=[1.0, None, 1.0, 1.0])
-    found = compare(arms[1], arms[0])
+    found = compare_arms(arms[1], arms[0])
     assert found is not None and found.paired
     assert (found.estimate.value, found.estimate.n) == (0.5, 2)
 
@@ -242,14 +242,14 @@ def test_arms_without_a_question_in_common_are_compared_unpaired(tmp_path: Path)
         write_scored(tmp_path, "grpo", halves(56, 70), first=500),
     ]
     arms = make_arms(read_runs(folders))
-    found = compare(arms[1], arms[0])
+    found = compare_arms(arms[1], arms[0])
     assert found is not None and not found.paired
     assert found.estimate == pytest.approx((0.2, 0.0524, 0.3339, 70), abs=1e-4)
 
 
 def test_an_arm_that_measured_nothing_is_compared_with_nothing(tmp_path: Path) -> None:
     arms = scored_arms(tmp_path, base=[0.0, 1.0], grpo=[None, None])
-    assert compare(arms[1], arms[0]) is None
+    assert compare_arms(arms[1], arms[0]) is None
 
 
 def test_the_reference_is_base_wherever_it_stands(tmp_path: Path) -> None:
@@ -436,39 +436,39 @@ def test_the_gallery_takes_turns_between_agreement_and_disagreement(tmp_path: Pa
     ],
 )
 def test_wrong_and_unmeasured_are_different_outcomes(score: float | None, status: Status, outcome: str) -> None:
-    assert gallery.outcome(judged("", score, status)) == outcome
+    assert gallery.outcome_of(judged("", score, status)) == outcome
 
 
 def test_a_long_reply_keeps_its_answer_and_says_what_it_leaves_out() -> None:
-    take = gallery.take(judged("begin" + "x" * 10_000 + "<answer>7</answer>", 1.0))
+    take = gallery.shown_reply(judged("begin" + "x" * 10_000 + "<answer>7</answer>", 1.0))
     text = "".join(piece for _, piece in take.pieces)
     assert text.startswith("begin") and text.endswith("<answer>7</answer>")
     assert "[... 7,623 characters are not shown ...]" in text
 
 
 def test_a_replys_tags_are_set_apart_from_its_words() -> None:
-    take = gallery.take(judged("so <think>\nhm\n</think>\n<answer>7</answer> then", 1.0))
+    take = gallery.shown_reply(judged("so <think>\nhm\n</think>\n<answer>7</answer> then", 1.0))
     assert [(kind, text) for kind, text in take.pieces if text.strip()] == [
         ("", "so "), ("tag", "<think>"), ("think", "\nhm\n"), ("tag", "</think>"),
         ("tag", "<answer>"), ("answer", "7"), ("tag", "</answer>"), ("", " then"),
     ]  # fmt: skip
 
 
-def test_a_group_without_any_advantage_is_called_silent(grpo: Path) -> None:
+def test_a_group_without_any_advantage_is_said_to_have_zero_variance(grpo: Path) -> None:
     first = read_run(grpo).groups[0]
     write_lines(
         grpo / "rollouts.jsonl",
         [first.model_copy(update={"group": tuple(judged("a", 1.0, advantage=0.0) for _ in range(4))})],
     )
     page = Page(write_report([grpo], grpo.parent / "report.html", "silent").read_text("utf-8"))
-    assert "4 replies, 4 right silent: nothing to learn" in page.text
+    assert "4 replies, 4 right zero variance: nothing to learn" in page.text
 
 
-def test_demonstrations_are_shown_as_such_and_not_as_silent(tmp_path: Path) -> None:
+def test_demonstrations_are_shown_as_such_and_not_as_without_variance(tmp_path: Path) -> None:
     [sft] = write_runs(tmp_path / "runs", per_family=2, arms={"sft": ARMS["sft"]})
     shown = gallery.training(make_arms([read_run(sft)]))
     assert len(shown) == gallery.MOST_GROUPS_PER_ARM
-    assert all(take.demo and not gallery.silent(item) for item in shown for take in item.by_arm[0].samples)
+    assert all(take.demo and not gallery.has_no_variance(item) for item in shown for take in item.by_arm[0].samples)
     page = Page(write_report([sft], tmp_path / "report.html", "demonstrations").read_text("utf-8"))
     assert page.text.count("sft, step") == page.text.count(": 1 demonstration") == len(shown)
 
@@ -605,7 +605,7 @@ def test_a_reply_from_a_server_has_the_tokens_that_the_server_counted() -> None:
         reply=Reply(text="<answer>7</answer>", token_ids=(), tokens=9), verdict=Verdict(score=1.0, status=Status.OK)
     )
     uncounted = counted.model_copy(update={"reply": Reply(text="<answer>7</answer>", token_ids=())})
-    assert (gallery.take(counted).tokens, gallery.take(uncounted).tokens) == (9, None)
+    assert (gallery.shown_reply(counted).tokens, gallery.shown_reply(uncounted).tokens) == (9, None)
     line = {"example_id": "a", "question": "?", "gold": "7", "images": ()}
     assert summarise([Score(**line, greedy=counted), Score(**line, greedy=uncounted)]).reply_tokens == 9
 

@@ -10,7 +10,7 @@ from fake_runs import write_runs, write_scored
 from firsthand.cli.main import main
 from firsthand.records import Unit
 from firsthand.report import write_report
-from firsthand.report.arms import compare, make_arms
+from firsthand.report.arms import compare_arms, make_arms
 from firsthand.report.runs import read_runs
 from firsthand.report.scorers import by_scorer
 from firsthand.stats import clustered_mean, paired_test
@@ -95,7 +95,7 @@ def test_draws_of_one_question_are_one_question_to_the_page(tmp_path: Path) -> N
     first, second = make_arms(read_runs([base, other]))
     assert first.accuracy == clustered_mean([1.0, 0.0] * 15, range(30))
     assert second.accuracy is not None and second.accuracy.n == 30
-    found = compare(second, first)
+    found = compare_arms(second, first)
     assert found is not None and found.paired and found.estimate.n == 30
     rows = paired_test([1.0, 1.0, 0.0] * 10, [1.0, 0.0] * 15).difference
     assert found.estimate.value == pytest.approx(rows.value)

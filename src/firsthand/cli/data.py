@@ -6,7 +6,7 @@ from pathlib import Path
 from firsthand.errors import FirsthandError
 
 
-def forge(args: argparse.Namespace) -> int:
+def forge_command(args: argparse.Namespace) -> int:
     """Questions into training data."""
     from firsthand.cli.terminal.forge import show_funnel, step_bars
     from firsthand.config import build, override, read_yaml
@@ -36,10 +36,10 @@ def forge(args: argparse.Namespace) -> int:
     return 0
 
 
-def reward(args: argparse.Namespace) -> int:
+def reward_command(args: argparse.Namespace) -> int:
     """Replies of a file."""
     from firsthand.audit import audit, calibration
-    from firsthand.cli.terminal.rewards import progress, show, tell
+    from firsthand.cli.terminal.rewards import judging_progress, show_calibration, show_tallies
     from firsthand.config import build, override
     from firsthand.reward import Reward
 
@@ -47,11 +47,11 @@ def reward(args: argparse.Namespace) -> int:
         raise FirsthandError(f"expected --workers >= 1 and --deadline > 0, got {args.workers} and {args.deadline}")
     reward = build(Reward, override({"open": {"scorer": "overlap"}}, args.set), "reward --set")
     if args.calibrate:
-        tell(calibration(args.problems, args.out, reward))
+        show_calibration(calibration(args.problems, args.out, reward))
         return 0
     if args.replies is None:
         raise FirsthandError("expected --replies R.jsonl, got none; or --calibrate, which needs none")
-    with progress() as bar:
+    with judging_progress() as bar:
         tallies = audit(
             args.problems,
             args.replies,
@@ -61,6 +61,6 @@ def reward(args: argparse.Namespace) -> int:
             deadline_s=args.deadline,
             on_progress=bar,
         )
-    show(tallies)
+    show_tallies(tallies)
     print(f"verdicts: {args.out}")
     return 0

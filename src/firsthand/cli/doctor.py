@@ -8,13 +8,13 @@ import shutil
 from collections.abc import Iterator
 from typing import NamedTuple
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "math-verify", "pillow", "pyarrow")
-OPTIONAL = {
+_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "math-verify", "pillow", "pyarrow")
+_OPTIONAL = {
     "sklearn": "the digits world: pip install 'firsthand[demo]'",
 }
 
 
-class Finding(NamedTuple):
+class _Check(NamedTuple):
     """One line of the examination; `ok` is None for what is merely absent and optional."""
 
     ok: bool | None
@@ -23,40 +23,40 @@ class Finding(NamedTuple):
 
 def examine() -> int:
     """Print the findings; 1 when something that firsthand needs is broken, else 0."""
-    findings = list(_findings())
+    findings = list(_checks())
     for ok, what in findings:
         print({True: "  ok   ", False: "BROKEN ", None: "  --   "}[ok] + what)
     return int(any(ok is False for ok, _ in findings))
 
 
-def _findings() -> Iterator[Finding]:
-    yield Finding(True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+def _checks() -> Iterator[_Check]:
+    yield _Check(True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     disk = shutil.disk_usage(".").free >> 30
-    yield Finding(True, f"{os.cpu_count()} processors, {_memory_gib():.0f} GiB of memory, {disk} GiB of disk free")
-    for name in PACKAGES:
+    yield _Check(True, f"{os.cpu_count()} processors, {_memory_gib():.0f} GiB of memory, {disk} GiB of disk free")
+    for name in _PACKAGES:
         try:
-            yield Finding(True, f"{name} {importlib.metadata.version(name)}")
+            yield _Check(True, f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(False, f"{name} is missing: pip install firsthand")
+            yield _Check(False, f"{name} is missing: pip install firsthand")
     yield from _accelerator()
     yield _small_model()
-    for module, use in OPTIONAL.items():
+    for module, use in _OPTIONAL.items():
         found = importlib.util.find_spec(module) is not None
-        yield Finding(True if found else None, module if found else f"{module} is not installed ({use})")
+        yield _Check(True if found else None, module if found else f"{module} is not installed ({use})")
 
 
-def _accelerator() -> Iterator[Finding]:
+def _accelerator() -> Iterator[_Check]:
     import torch
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
-            yield Finding(True, f"GPU {index}: {properties.name}, {properties.total_memory >> 30} GiB")
+            yield _Check(True, f"GPU {index}: {properties.name}, {properties.total_memory >> 30} GiB")
     else:
-        yield Finding(None, f"no GPU: the demo runs on {torch.get_num_threads()} CPU threads")
+        yield _Check(None, f"no GPU: the demo runs on {torch.get_num_threads()} CPU threads")
 
 
-def _small_model() -> Finding:
+def _small_model() -> _Check:
     """Load the shipped model and answer one question: the shortest proof that everything fits together."""
     from firsthand.policy import Policy
     from firsthand.processor import Encoder
@@ -67,7 +67,7 @@ def _small_model() -> Finding:
     prompt = encoder.prompt(generate("count", "test", 1)[0])
     sampler = LocalSampler(Policy.load(SMALL), encoder)
     reply = sampler.sample([prompt], 1, Sampling(max_new_tokens=96, temperature=0))[0][0]
-    return Finding(True, f"the small model answers a question about a picture: {reply.text}")
+    return _Check(True, f"the small model answers a question about a picture: {reply.text}")
 
 
 def _memory_gib() -> float:

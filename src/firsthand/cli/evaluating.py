@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from firsthand.teacher import Endpoint
 
 
-def evaluate(args: argparse.Namespace) -> int:
+def evaluate_command(args: argparse.Namespace) -> int:
     """A model, on data or on benchmarks."""
     return _evaluate_benchmark(args) if args.benchmark else _evaluate_data(args)
 
@@ -48,10 +48,10 @@ def _evaluate_data(args: argparse.Namespace) -> int:
 
 def _evaluate_benchmark(args: argparse.Namespace) -> int:
     from firsthand.cli.console import Console
-    from firsthand.cli.terminal.benchmarks import show
+    from firsthand.cli.terminal.benchmarks import show_summary
     from firsthand.evaluation.benchmarks.files import default_root, download
     from firsthand.evaluation.benchmarks.spec import find
-    from firsthand.evaluation.benchmarks.suite import Plan, evaluate_all
+    from firsthand.evaluation.benchmarks.suite import EvaluationPlan, evaluate_all
 
     model, name = _model_or_server(args.model, args.out)
     suite, benchmarks = find(args.benchmark)
@@ -61,12 +61,12 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
             download(benchmark, root)
     default = suite.protocol if suite else None
     drawings = [_protocol(args, args.protocol or default or b.protocol, b.draws) for b in benchmarks]
-    plan = Plan(suite, benchmarks, drawings, args.seeds, _judge(args))
+    plan = EvaluationPlan(suite, benchmarks, drawings, args.seeds, _judge(args))
     if plan.judge and not any(b.leaderboard for b in benchmarks):
         raise FirsthandError(f"--judge: {args.benchmark} has no leaderboard's scorer, which would ask it; leave it out")
     with Console() as console:
         summary = evaluate_all(model, plan, root, args.out, name=name, on_benchmark=console.evaluation)
-    show(summary)
+    show_summary(summary)
     print(f"numbers: {summary}")
     return 0
 
@@ -106,7 +106,7 @@ def _refuse_beside(args: argparse.Namespace, option: str, *others: str) -> None:
             raise FirsthandError(f"--{other.replace('_', '-')} goes with --benchmark, not with {option}; leave it out")
 
 
-def benchmarks(args: argparse.Namespace) -> int:
+def benchmarks_command(args: argparse.Namespace) -> int:
     """What ships here."""
     from firsthand.cli.terminal.benchmarks import show_benchmarks
 
@@ -114,7 +114,7 @@ def benchmarks(args: argparse.Namespace) -> int:
     return 0
 
 
-def compare(args: argparse.Namespace) -> int:
+def compare_command(args: argparse.Namespace) -> int:
     """Models on the same items."""
     from firsthand.cli.terminal.comparison import show_comparison
     from firsthand.evaluation.compare import compare_runs
@@ -130,15 +130,15 @@ def compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def export(args: argparse.Namespace) -> int:
+def export_command(args: argparse.Namespace) -> int:
     """A run's replies as other tools want them."""
-    from firsthand.evaluation.benchmarks.export import export
+    from firsthand.evaluation.benchmarks.export import export_replies
 
-    print(f"replies: {export(args.run, args.out)}")
+    print(f"replies: {export_replies(args.run, args.out)}")
     return 0
 
 
-def lmms_task(args: argparse.Namespace) -> int:
+def lmms_task_command(args: argparse.Namespace) -> int:
     """Data as a task for lmms-eval."""
     from firsthand.evaluation.lmms.task import write_lmms_task
     from firsthand.recipe import Data
@@ -149,7 +149,7 @@ def lmms_task(args: argparse.Namespace) -> int:
     return 0
 
 
-def perplexity(args: argparse.Namespace) -> int:
+def perplexity_command(args: argparse.Namespace) -> int:
     """How much a model is surprised."""
     from firsthand.cli.console import Console
     from firsthand.evaluation.perplexity import write_perplexities
@@ -162,7 +162,7 @@ def perplexity(args: argparse.Namespace) -> int:
     return 0
 
 
-def report(args: argparse.Namespace) -> int:
+def report_command(args: argparse.Namespace) -> int:
     """Run directories as pages."""
     from firsthand.report import write_report
 

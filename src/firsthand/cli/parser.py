@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="A.B=C",
         help="change a value of the study, such as shared.steps=20",
     )
-    demo.set_defaults(command=training.demo)
+    demo.set_defaults(command=training.demo_command)
 
     train = commands.add_parser("train", help="carry out a recipe")
     train.add_argument(
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--preflight", action="store_true", help="train nothing: say what a step needs, and whether it fits here"
     )
-    train.set_defaults(command=training.train)
+    train.set_defaults(command=training.train_command)
 
     study = commands.add_parser("study", help="carry out a study: arms and seeds, evaluated, and a report")
     study.add_argument(
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)"
     )
-    study.set_defaults(command=training.study)
+    study.set_defaults(command=training.study_command)
 
     evaluate = commands.add_parser("evaluate", help="accuracy with intervals, and every reply")
     evaluate.add_argument(
@@ -97,10 +97,10 @@ def parser() -> argparse.ArgumentParser:
         help="protocol.KEY; with --data also how answers are judged, in the keys of a recipe's `reward`; with "
         "--benchmark also judge.KEY",
     )
-    evaluate.set_defaults(command=evaluating.evaluate)
+    evaluate.set_defaults(command=evaluating.evaluate_command)
 
     benchmarks = commands.add_parser("benchmarks", help="the benchmarks that ship here, one line each")
-    benchmarks.set_defaults(command=evaluating.benchmarks)
+    benchmarks.set_defaults(command=evaluating.benchmarks_command)
 
     compare = commands.add_parser(
         "compare", help="evaluated models on the same items: differences, and whether they are"
@@ -116,12 +116,12 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--judge", help="whose marks, where several judges have marked a run: a name in its judged/")
     compare.add_argument("--out", type=Path, help="the comparison as JSON")
-    compare.set_defaults(command=evaluating.compare)
+    compare.set_defaults(command=evaluating.compare_command)
 
     export = commands.add_parser("export", help="an evaluated run's replies as VLMEvalKit's table, or as JSON")
     export.add_argument("run", type=Path, help="a run directory of `evaluate --benchmark`")
     export.add_argument("--out", type=Path, required=True, help="a .xlsx, .tsv or .json file")
-    export.set_defaults(command=evaluating.export)
+    export.set_defaults(command=evaluating.export_command)
 
     lmms = commands.add_parser("lmms-task", help="write data as a task that lmms-eval scores with our verifiers")
     lmms.add_argument("--data", required=True, help="as for evaluate")
@@ -129,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
     lmms.add_argument("--max-new-tokens", type=int, default=256)
     lmms.add_argument("--system", help="system prompt of rows that have none")
     lmms.add_argument("--out", type=Path, required=True, help="the folder for lmms-eval's --include_path")
-    lmms.set_defaults(command=evaluating.lmms_task)
+    lmms.set_defaults(command=evaluating.lmms_task_command)
 
     forge = commands.add_parser("forge", help="visual questions -> verified demonstrations and harder questions")
     forge.add_argument("forge", type=Path, help="a YAML file (docs/forge.md)")
@@ -150,19 +150,19 @@ def parser() -> argparse.ArgumentParser:
         "--engine", choices=("local", "ray"), default="local", help="where rows are decoded and hashed (default: local)"
     )
     forge.add_argument("--give-up", action="store_true", help="drop the rows that nobody answers, and go on")
-    forge.set_defaults(command=data.forge)
+    forge.set_defaults(command=data.forge_command)
 
     perplexity = commands.add_parser("perplexity", help="how much a model is surprised by demonstrations, per row")
     perplexity.add_argument("model", help="a Hugging Face folder, a finished run directory, or `small`")
     perplexity.add_argument("--data", required=True, help="as for evaluate; every row has a demonstration")
     perplexity.add_argument("--out", type=Path, required=True, help="JSONL: id, perplexity, tokens")
-    perplexity.set_defaults(command=evaluating.perplexity)
+    perplexity.set_defaults(command=evaluating.perplexity_command)
 
     report = commands.add_parser("report", help="run directories -> one self-contained HTML file")
     report.add_argument("runs", type=Path, nargs="+", help="run directories, or folders that hold some")
     report.add_argument("--out", type=Path, default=Path("report.html"))
     report.add_argument("--title", default="firsthand")
-    report.set_defaults(command=evaluating.report)
+    report.set_defaults(command=evaluating.report_command)
 
     reward = commands.add_parser("reward", help="judge replies from a file: verdicts, and a table of them")
     reward.add_argument("--problems", type=Path, required=True, help="JSONL: id, question, answer, kind, choices")
@@ -183,11 +183,11 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="judge nothing: find beta for the scorer of `open`, and write it",
     )
-    reward.set_defaults(command=data.reward)
+    reward.set_defaults(command=data.reward_command)
 
     recipes = commands.add_parser("recipes", help="the recipes and studies that ship here, one line each")
-    recipes.set_defaults(command=training.recipes)
+    recipes.set_defaults(command=training.recipes_command)
 
     doctor = commands.add_parser("doctor", help="what this machine has, and what firsthand can do with it")
-    doctor.set_defaults(command=training.doctor)
+    doctor.set_defaults(command=training.doctor_command)
     return root

@@ -20,12 +20,12 @@ def recipe_file(name: str) -> Path:
     return shipped if shipped.exists() and not Path(name).exists() else Path(name)
 
 
-def demo(args: argparse.Namespace) -> int:
+def demo_command(args: argparse.Namespace) -> int:
     """The demo's four arms, and a report."""
     return _arms(RECIPES / "demo.yaml", args.set, [args.seed], args.out, "Does SFT help or hurt here?")
 
 
-def study(args: argparse.Namespace) -> int:
+def study_command(args: argparse.Namespace) -> int:
     """Arms and seeds, and a report."""
     return _arms(args.study, args.set, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem)
 
@@ -47,7 +47,7 @@ def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Pat
     return 0
 
 
-def train(args: argparse.Namespace) -> int:
+def train_command(args: argparse.Namespace) -> int:
     """One recipe."""
     from firsthand.cli.console import Console
     from firsthand.config import build, read_recipe
@@ -77,14 +77,14 @@ def _preflight(recipe: "Recipe") -> int:
     return int(not plan.fits)
 
 
-def recipes(args: argparse.Namespace) -> int:
+def recipes_command(args: argparse.Namespace) -> int:
     """What ships here."""
     for path in sorted(RECIPES.glob("*.yaml")):
         print(f"{path.stem:<30} {path.read_text(encoding='utf-8').partition(chr(10))[0].removeprefix('# ')}")
     return 0
 
 
-def doctor(args: argparse.Namespace) -> int:
+def doctor_command(args: argparse.Namespace) -> int:
     """What this machine has."""
     from firsthand.cli.doctor import examine
 

@@ -14,7 +14,7 @@ from firsthand.processor import Encoder, model_config
 from firsthand.recipe import Data
 from firsthand.records import Example
 
-BATCH = 8
+_BATCH = 8
 """Demonstrations per forward."""
 
 
@@ -46,8 +46,8 @@ def write_perplexities(
 
 
 def _lines(policy: Policy, encoder: Encoder, examples: list[Example]) -> Iterator[str]:
-    for first in range(0, len(examples), BATCH):
-        batch = examples[first : first + BATCH]
+    for first in range(0, len(examples), _BATCH):
+        batch = examples[first : first + _BATCH]
         groups = [Group(encoder.prompt(e), (encoder.reply(e.traces[0].text),)) for e in batch]
         with torch.inference_mode():
             found = policy.logprobs(groups)

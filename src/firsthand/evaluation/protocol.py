@@ -10,7 +10,7 @@ from firsthand.config import build, nearest, override, read_yaml
 from firsthand.errors import RecipeError
 from firsthand.records import Record
 
-SHIPPED = Path(__file__).with_name("protocols")
+_SHIPPED = Path(__file__).with_name("protocols")
 _FIRST_KEYS = ("max_new_tokens", "samples", "temperature", "seed", "system")
 """Keys that stand in every evaluation; later ones only where they say something, so that no earlier number loses its
 protocol."""
@@ -80,9 +80,9 @@ def protocol(
     Unlike a protocol that nobody names, it draws no samples beside a greedy reply unless it says so; where it is not
     greedy it draws one, or `draws`, a benchmark's own number.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{name}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _SHIPPED / f"{name}.yaml"
     if not path.exists():
-        known = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+        known = sorted(p.stem for p in _SHIPPED.glob("*.yaml"))
         raise RecipeError(f"--protocol {name}: expected one that ships here or a YAML file; {nearest(name, known)}")
     content = override({**read_yaml(path), **(said or {})}, assignments)
     samples = 0 if content.get("greedy", True) else draws or 1

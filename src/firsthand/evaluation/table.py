@@ -5,11 +5,9 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from firsthand.records import Judged, Score, Status, StopReason
-from firsthand.stats import clustered_mean, pass_at
+from firsthand.stats import SUCCESS, clustered_mean, pass_at
 
-HIT = 0.5
-"""A reply counts as a success for pass@k from here on: 1 for answers that are right or wrong, IoU 0.5 for boxes."""
-KS = (1, 2, 4, 8, 16, 32, 64)
+_KS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def tabulate(
@@ -21,13 +19,13 @@ def tabulate(
     are one question to the interval.
     """
     families = sorted({s.family for s in scores if s.family})
-    table = row(scores, samples, cluster)
+    table = _row(scores, samples, cluster)
     if families:
-        table["families"] = {name: row([s for s in scores if s.family == name], samples, cluster) for name in families}
+        table["families"] = {name: _row([s for s in scores if s.family == name], samples, cluster) for name in families}
     return table
 
 
-def row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hashable]) -> dict[str, Any]:
+def _row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hashable]) -> dict[str, Any]:
     """One line of a table."""
     counted = [(cluster(s), j) for s in scores for j in counting(s)]
     known = [(name, j.verdict.score) for name, j in counted if j.verdict.score is not None]
@@ -37,11 +35,11 @@ def row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hashab
         table |= {"accuracy": accuracy.value, "ci95": [accuracy.low, accuracy.high]}
         if accuracy.n < len(known):
             table["questions"] = accuracy.n
-        table |= rates([j for _, j in counted])
-    hits = [[j.verdict.score >= HIT for j in s.samples if j.verdict.score is not None] for s in scores]
+        table |= _rates([j for _, j in counted])
+    hits = [[j.verdict.score >= SUCCESS for j in s.samples if j.verdict.score is not None] for s in scores]
     hits = [h for h in hits if len(h) == samples]  # pass@k of fewer draws would be another quantity
     if samples and hits:
-        ks = [k for k in KS if k <= samples]
+        ks = [k for k in _KS if k <= samples]
         table["pass_at"] = {str(k): statistics.fmean(pass_at(k, samples, sum(h)) for h in hits) for k in ks}
     sampled = [j.verdict.score for s in scores for j in s.samples if j.verdict.score is not None]
     if sampled:
@@ -54,7 +52,7 @@ def counting(score: Score) -> tuple[Judged, ...]:
     return (score.greedy,) if score.greedy is not None else score.samples
 
 
-def rates(replies: Sequence[Judged]) -> dict[str, float]:
+def _rates(replies: Sequence[Judged]) -> dict[str, float]:
     """What stands beside every accuracy: the shares that were cut and that could not be read, and the mean length."""
     asked = [j for j in replies if j.verdict.status is not Status.FAILED or j.reply.text]
     lengths = [n for j in asked if (n := j.reply.length) is not None]

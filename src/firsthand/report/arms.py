@@ -100,7 +100,7 @@ class Comparison:
     paired: bool
 
 
-def compare(first: Arm, second: Arm, family: str | None = None) -> Comparison | None:
+def compare_arms(first: Arm, second: Arm, family: str | None = None) -> Comparison | None:
     """Paired where the arms share questions, else from their separate intervals; None when either is unmeasured."""
     if first.measure and second.measure:
         return _compare_units(first, second) if family is None else None

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from firsthand.stats import Estimate
 
-COLOURS = 8
+_COLOURS = 8
 """How many arm colours the style sheet has; from the ninth arm on they come again, with dashes."""
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -65,7 +65,7 @@ class Frame:
 
 def arm_class(index: int) -> str:
     """The classes that colour (and, when colours run out, dash) the arm of that index."""
-    return f"arm{index % COLOURS}" + (" again" if index >= COLOURS else "")
+    return f"arm{index % _COLOURS}" + (" again" if index >= _COLOURS else "")
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

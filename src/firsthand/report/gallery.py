@@ -15,13 +15,13 @@ MOST_PER_FAMILY = 8
 MOST_GROUPS_PER_ARM = 6
 HELD_OUT_BYTES, TRAINING_BYTES = 2_600_000, 1_400_000
 """Ours: with the curves, a page below 5 MB."""
-LONGEST_TEXT = 2400
+_LONGEST_TEXT = 2400
 """Characters of a text that are shown; of a longer one the first two thirds, and the last, where the answer is."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-class Outcome(StrEnum):
+class ReplyOutcome(StrEnum):
     """What became of a reply, for the filter and the marks."""
 
     RIGHT = "right"
@@ -31,12 +31,12 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Take:
+class ShownReply:
     """One reply as the page shows it."""
 
     pieces: tuple[tuple[str, str], ...]
     """(css class, text): the tags `<think>` and `<answer>` are set apart from what stands between them."""
-    outcome: Outcome
+    outcome: ReplyOutcome
     status: str
     score: float | None
     parsed: str | None
@@ -49,21 +49,21 @@ class Take:
 
 
 @dataclass(frozen=True)
-class ArmTakes:
+class ArmReplies:
     """One arm's greedy reply (None: not asked for) and its samples."""
 
     arm: Arm
-    greedy: Take | None
-    samples: tuple[Take, ...]
+    greedy: ShownReply | None
+    samples: tuple[ShownReply, ...]
 
     @property
     def right(self) -> int:
         """How many samples are right."""
-        return sum(take.outcome is Outcome.RIGHT for take in self.samples)
+        return sum(reply.outcome is ReplyOutcome.RIGHT for reply in self.samples)
 
 
 @dataclass(frozen=True)
-class Item:
+class Card:
     """One card of the gallery: a held-out question under every arm, or one training group of one arm."""
 
     example_id: str
@@ -73,22 +73,22 @@ class Item:
     shots: tuple[Shot | None, ...]
     """None for a picture that the run directories do not hold."""
     step: int | None
-    by_arm: tuple[ArmTakes, ...]
+    by_arm: tuple[ArmReplies, ...]
 
     @property
     def outcomes(self) -> str:
         """`arm:outcome` words that the filter matches: of greedy replies, or in a training group of all replies."""
         told = {
-            f"{one.arm.index}:{take.outcome}"
+            f"{one.arm.index}:{reply.outcome}"
             for one in self.by_arm
-            for take in ([one.greedy] if one.greedy is not None else one.samples)
+            for reply in ([one.greedy] if one.greedy is not None else one.samples)
         }
         return " ".join(sorted(told))
 
     @property
     def is_demonstrated(self) -> bool:
         """Whether a training group was given rather than sampled."""
-        return all(take.demo for one in self.by_arm for take in one.samples)
+        return all(reply.demo for one in self.by_arm for reply in one.samples)
 
     @property
     def disagree(self) -> bool:
@@ -100,7 +100,7 @@ class Item:
 class HeldOut:
     """The questions that are shown, and how many there were to choose from."""
 
-    items: tuple[Item, ...]
+    items: tuple[Card, ...]
     available: int
 
 
@@ -119,7 +119,7 @@ def held_out(arms: Sequence[Arm]) -> HeldOut:
     return HeldOut(tuple(shown), available=len(by_question))
 
 
-def training(arms: Sequence[Arm]) -> tuple[Item, ...]:
+def training(arms: Sequence[Arm]) -> tuple[Card, ...]:
     """Per arm, groups from the first step to the last at even distance; one with signal where the step has one.
 
     Of an SFT arm these are its demonstrations.
@@ -129,9 +129,9 @@ def training(arms: Sequence[Arm]) -> tuple[Item, ...]:
     return tuple(sorted(_within(TRAINING_BYTES, items), key=lambda item: (item.by_arm[0].arm.index, item.step or 0)))
 
 
-def silent(item: Item) -> bool:
+def has_no_variance(item: Card) -> bool:
     """Whether a training group taught nothing, because every advantage is 0; demonstrations have none and do teach."""
-    credits = {take.advantage for one in item.by_arm for take in one.samples if take.advantage is not None}
+    credits = {reply.advantage for one in item.by_arm for reply in one.samples if reply.advantage is not None}
     return credits == {0.0}
 
 
@@ -139,16 +139,16 @@ def _mixed(ids: Sequence[str], by_question: dict[str, dict[int, Score]]) -> list
     """Turn about between the ways in which the arms' greedy replies fared."""
     kinds: dict[str, list[str]] = {"disagree": [], "wrong": [], "right": [], "other": []}
     for example_id in ids:
-        fared = {outcome(s.greedy) for s in by_question[example_id].values() if s.greedy is not None}
+        fared = {outcome_of(s.greedy) for s in by_question[example_id].values() if s.greedy is not None}
         only = next(iter(fared)).value if len(fared) == 1 else "disagree" if fared else "other"
         kinds[only if only in kinds else "other"].append(example_id)
     return list(_in_turn(list(kinds.values())))
 
 
-def _question(scores: dict[int, Score], arms: Sequence[Arm]) -> Item:
+def _question(scores: dict[int, Score], arms: Sequence[Arm]) -> Card:
     any_score = next(iter(scores.values()))
     folders = [folder for arm in arms for folder in (arm.first.evaluated_in, arm.first.folder)]
-    return Item(
+    return Card(
         example_id=any_score.example_id,
         family=any_score.family,
         question=_shortened(any_score.question),
@@ -156,31 +156,35 @@ def _question(scores: dict[int, Score], arms: Sequence[Arm]) -> Item:
         shots=tuple(shot(folders, sha256) for sha256 in any_score.images),
         step=None,
         by_arm=tuple(
-            ArmTakes(arm, take(score.greedy) if score.greedy is not None else None, tuple(map(take, score.samples)))
+            ArmReplies(
+                arm,
+                shown_reply(score.greedy) if score.greedy is not None else None,
+                tuple(map(shown_reply, score.samples)),
+            )
             for arm in arms
             if (score := scores.get(arm.index)) is not None
         ),
     )
 
 
-def _group(arm: Arm, rollout: Rollout) -> Item:
-    return Item(
+def _group(arm: Arm, rollout: Rollout) -> Card:
+    return Card(
         example_id=rollout.example_id,
         family=rollout.family,
         question=_shortened(rollout.question),
         gold=_shortened(rollout.gold),
         shots=tuple(shot([arm.first.folder], sha256) for sha256 in rollout.images),
         step=rollout.step,
-        by_arm=(ArmTakes(arm, None, tuple(map(take, rollout.group))),),
+        by_arm=(ArmReplies(arm, None, tuple(map(shown_reply, rollout.group))),),
     )
 
 
-def take(judged: Judged) -> Take:
+def shown_reply(judged: Judged) -> ShownReply:
     """What the page shows of a judged reply."""
     reply, verdict = judged.reply, judged.verdict
-    return Take(
+    return ShownReply(
         pieces=tuple(_pieces(_shortened(reply.text))),
-        outcome=outcome(judged),
+        outcome=outcome_of(judged),
         status=verdict.status.value.replace("_", " "),
         score=verdict.score,
         parsed=None if verdict.parsed is None else _shortened(verdict.parsed),
@@ -192,12 +196,12 @@ def take(judged: Judged) -> Take:
     )
 
 
-def outcome(judged: Judged) -> Outcome:
+def outcome_of(judged: Judged) -> ReplyOutcome:
     """Right is a full score and wrong is 0; what lies between, such as a box's overlap, is partly right."""
     score = judged.verdict.score
     if score is None:
-        return Outcome.UNMEASURED
-    return Outcome.RIGHT if score >= 1 else Outcome.PARTLY if score > 0 else Outcome.WRONG
+        return ReplyOutcome.UNMEASURED
+    return ReplyOutcome.RIGHT if score >= 1 else ReplyOutcome.PARTLY if score > 0 else ReplyOutcome.WRONG
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:
@@ -213,14 +217,14 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _shortened(text: str) -> str:
-    cut = len(text) - LONGEST_TEXT
+    cut = len(text) - _LONGEST_TEXT
     if cut <= 0:
         return text
-    tail = LONGEST_TEXT // 3
-    return f"{text[: LONGEST_TEXT - tail]}\n[... {cut:,} characters are not shown ...]\n{text[-tail:]}"
+    tail = _LONGEST_TEXT // 3
+    return f"{text[: _LONGEST_TEXT - tail]}\n[... {cut:,} characters are not shown ...]\n{text[-tail:]}"
 
 
-def _within(budget: int, items: Iterable[Item]) -> Iterator[Item]:
+def _within(budget: int, items: Iterable[Card]) -> Iterator[Card]:
     """Items until the budget is spent; the first is always shown."""
     spent = 0
     for item in items:
@@ -231,7 +235,7 @@ def _within(budget: int, items: Iterable[Item]) -> Iterator[Item]:
         yield item
 
 
-def _bytes(item: Item) -> int:
+def _bytes(item: Card) -> int:
     """About how much of the page an item takes, from measured cards: its pictures, its texts, and the markup around."""
     takes = [t for one in item.by_arm for t in ([one.greedy] if one.greedy else []) + list(one.samples)]
     texts = [
@@ -254,7 +258,7 @@ def _spread(groups: Sequence[Rollout], most: int) -> list[Rollout]:
     return [groups[round(i * (len(groups) - 1) / (most - 1))] for i in range(most)]
 
 
-def _in_turn(queues: Sequence[Sequence[T]]) -> Iterator[T]:
+def _in_turn(queues: Sequence[Sequence[_T]]) -> Iterator[_T]:
     """The first of each, then the second of each, and so on."""
     for turn in range(max(map(len, queues), default=0)):
         yield from (queue[turn] for queue in queues if turn < len(queue))

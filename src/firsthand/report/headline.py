@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from firsthand.report.arms import Arm, Comparison, compare, reference, summarise
+from firsthand.report.arms import Arm, Comparison, compare_arms, reference, summarise
 from firsthand.report.runs import RunRecords
 from firsthand.reward.alarms import alarms
 from firsthand.stats import FEWEST_PAIRS, Estimate, Finding
@@ -73,7 +73,7 @@ def _comparisons(ranked: Sequence[Arm], base: Arm) -> list[Comparison]:
     pairs = [(arm, base) for arm in ranked if arm is not base]
     if best is not base:
         pairs += [(best, arm) for arm in ranked if arm is not best and arm is not base]
-    return [found for first, second in pairs if (found := compare(first, second)) is not None]
+    return [found for first, second in pairs if (found := compare_arms(first, second)) is not None]
 
 
 def _lead(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -> Markup:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from firsthand.report import charts, curves, gallery
-from firsthand.report.arms import PASS_AT, Arm, Comparison, compare, make_arms, reference
+from firsthand.report.arms import PASS_AT, Arm, Comparison, compare_arms, make_arms, reference
 from firsthand.report.headline import Headline, doubts, headline, points
 from firsthand.report.runs import RunRecords, read_runs
 from firsthand.report.scorers import by_scorer
@@ -48,7 +48,7 @@ def render(arms: Sequence[Arm], title: str) -> str:
         pretty=_pretty,
         scale=charts.scale,
         seeds=_seeds,
-        silent=gallery.silent,
+        has_no_variance=gallery.has_no_variance,
         versions=_versions,
         whisker=charts.whisker,
     )
@@ -73,7 +73,7 @@ def _context(arms: Sequence[Arm]) -> dict[str, Any]:
         "held_out": held_out,
         "measure": next((arm.measure.capitalize() for arm in arms if arm.measure), "Greedy accuracy"),
         "opened": opened,
-        "outcomes": list(gallery.Outcome),
+        "outcomes": list(gallery.ReplyOutcome),
         "pass_at": PASS_AT,
         "runs": runs,
         "scorers": by_scorer(arms),
@@ -92,7 +92,10 @@ def _families(arms: Sequence[Arm], base: Arm) -> list[tuple[str, list[tuple[Arm,
     return [
         (
             family,
-            [(arm, arm.families.get(family), compare(arm, base, family) if arm is not base else None) for arm in arms],
+            [
+                (arm, arm.families.get(family), compare_arms(arm, base, family) if arm is not base else None)
+                for arm in arms
+            ],
         )
         for family in names
     ]

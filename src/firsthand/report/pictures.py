@@ -12,7 +12,7 @@ SHOWN_SIDE = 336
 """CSS pixels of the longer side on the page."""
 PIXEL_SIDE = SHOWN_SIDE // 2
 """Up to here a picture is enlarged by a whole factor without smoothing, so that one sees the pixels the model saw."""
-MOST_BYTES = 80_000
+_MOST_BYTES = 80_000
 """A larger file is replaced by a JPEG of at most twice SHOWN_SIDE."""
 
 
@@ -41,7 +41,7 @@ def embedded(encoded: bytes) -> Shot | None:
             width, height = picture.size
             mime = picture.get_format_mimetype()
             picture.load()
-            if len(encoded) > MOST_BYTES:
+            if len(encoded) > _MOST_BYTES:
                 encoded, mime = _smaller(picture), "image/jpeg"
     except (OSError, Image.DecompressionBombError):
         return None

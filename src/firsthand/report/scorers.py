@@ -9,7 +9,7 @@ from firsthand.report.arms import Arm
 from firsthand.stats import Estimate
 
 
-class Table(BaseModel):
+class ScorerTable(BaseModel):
     """What one scorer has found. Only what the page shows is read; None was not measured."""
 
     model_config = ConfigDict(frozen=True)
@@ -49,11 +49,11 @@ def by_scorer(arms: Sequence[Arm]) -> list[Benchmarked]:
             found = run.evaluation
             if found is None or found.strict is None:
                 continue
-            strict = Table.model_validate(found.strict)
+            strict = ScorerTable.model_validate(found.strict)
             rows = _rows(found.benchmark)
             lines.append(Benchmarked(arm, run.seed, "strict", strict.headline, strict.estimate, _notes(strict, rows)))
             for content in found.leaderboard.values():
-                table = Table.model_validate(content)
+                table = ScorerTable.model_validate(content)
                 scorer = f"leaderboard, judged by {table.judge['model']}" if table.judge else "leaderboard, rules alone"
                 headline = table.headline or strict.headline
                 lines.append(Benchmarked(arm, run.seed, scorer, headline, table.estimate, _notes(table, rows)))
@@ -66,7 +66,7 @@ def _rows(benchmark: dict[str, object]) -> tuple[str, ...]:
     return (f"{benchmark['rows']} rows, where the published file has {benchmark['published_rows']}",)
 
 
-def _notes(table: Table, rows: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(table: ScorerTable, rows: tuple[str, ...]) -> tuple[str, ...]:
     absent = (f"not given: {table.absent}",) if table.absent else ()
     left_out = (f"{table.unmeasured:,} replies without a mark",) if table.unmeasured else ()
     differ = (f"differs from strict on {table.disagreements:,} replies",) if table.disagreements else ()

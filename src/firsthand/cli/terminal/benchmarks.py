@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from firsthand.config import read_yaml
-from firsthand.evaluation.benchmarks.spec import SHIPPED, names
+from firsthand.evaluation.benchmarks.spec import DEFINITIONS, names
 from firsthand.evaluation.leaderboard import ODDITIES
 from firsthand.evaluation.protocol import Protocol
 
-WIDTH = 120
+_WIDTH = 120
 
 
-def show(summary: Path) -> None:
+def show_summary(summary: Path) -> None:
     """The table of a summary, the protocol, and everything that a reader must know of its numbers."""
     content: dict[str, Any] = json.loads(summary.read_text())
     terminal = Console(highlight=False)
     if not terminal.is_terminal:
-        terminal = Console(highlight=False, width=WIDTH)  # a pipe would have 80 columns, and cut numbers off
+        terminal = Console(highlight=False, width=_WIDTH)  # a pipe would have 80 columns, and cut numbers off
     judged = any("leaderboard" in part for part in content["benchmarks"].values())
     scorers = ("strict", "leaderboard") if judged else ("strict",)
     table = Table("benchmark", *(f"{scorer} (95 %)" for scorer in scorers), "cut", "unread", "rows", box=box.SIMPLE)
@@ -41,14 +41,14 @@ def show(summary: Path) -> None:
         table.add_row("average", *(_cell(content["average"][s]) for s in scorers), "", "", "")
     terminal.print(f"{content['title']}: {content['model']}")
     terminal.print(table)
-    for line in notes(content):
+    for line in _notes(content):
         terminal.print(line, soft_wrap=True)
     for part in content["benchmarks"].values():
         for run in part["runs"]:
             terminal.print(f"replies: {summary.parent / run}", soft_wrap=True)
 
 
-def notes(content: Mapping[str, Any]) -> list[str]:
+def _notes(content: Mapping[str, Any]) -> list[str]:
     """How the numbers were made, and what is behind them that a table does not show."""
     lines: list[str] = []
     for name, part in content["benchmarks"].items():
@@ -94,7 +94,7 @@ def notes(content: Mapping[str, Any]) -> list[str]:
 def show_benchmarks() -> None:
     """What ships here, a line each."""
     for name in names():
-        content = read_yaml(SHIPPED / f"{name}.yaml")
+        content = read_yaml(DEFINITIONS / f"{name}.yaml")
         parts = content.get("benchmarks")
         what = f"= {', '.join(parts)}" if parts else _places(content)
         print(f"{name:<22} {content['title']:<62} {what}")
@@ -112,11 +112,11 @@ def _cell(table: Mapping[str, Any]) -> str:
     if "value" not in table:
         return "-"
     low, high = table["ci95"]
-    part = f", of {table['replies'] - table['unmeasured']:,} replies in {table['replies']:,}" if is_part(table) else ""
+    part = f", of {table['replies'] - table['unmeasured']:,} replies in {table['replies']:,}" if _is_part(table) else ""
     return f"{100 * table['value']:.1f}" + ("" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})") + part
 
 
-def is_part(table: Mapping[str, Any]) -> bool:
+def _is_part(table: Mapping[str, Any]) -> bool:
     """Whether replies were left out."""
     return bool(table.get("unmeasured"))
 

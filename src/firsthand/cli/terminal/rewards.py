@@ -11,11 +11,11 @@ from firsthand.audit import Tally, warnings
 from firsthand.records import Status
 from firsthand.reward.open_ended import Calibration
 
-COLUMNS = tuple(Status)
+_STATUSES = tuple(Status)
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[int, int], None]]:
+def judging_progress() -> Iterator[Callable[[int, int], None]]:
     """A bar for as long as the block lasts; call what is given with (done, total)."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(TextColumn("judging"), *columns, console=Terminal(stderr=True)) as bar:
@@ -23,9 +23,9 @@ def progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def show(tallies: dict[str, Tally]) -> None:
+def show_tallies(tallies: dict[str, Tally]) -> None:
     """The table of an audit, and what is suspicious in it. An unmeasured mean is a dash, never a 0."""
-    table = Table("kind", "replies", "mean score", *(str(status).replace("_", " ") for status in COLUMNS))
+    table = Table("kind", "replies", "mean score", *(str(status).replace("_", " ") for status in _STATUSES))
     for kind, tally in sorted(tallies.items()):
         table.add_row(kind, *_cells(tally))
     everything = Tally()
@@ -40,7 +40,7 @@ def show(tallies: dict[str, Tally]) -> None:
             terminal.print(f"ALARM: {line}", markup=False)
 
 
-def tell(found: Calibration) -> None:
+def show_calibration(found: Calibration) -> None:
     """What a calibration found, as a recipe says it."""
     print(
         f"{found.references} references, spread {found.spread:.4g}\n"
@@ -50,4 +50,4 @@ def tell(found: Calibration) -> None:
 
 def _cells(tally: Tally) -> list[str]:
     mean = "-" if tally.mean is None else f"{tally.mean:.3f}"
-    return [f"{tally.statuses.total():,}", mean, *(f"{tally.statuses[status]:,}" for status in COLUMNS)]
+    return [f"{tally.statuses.total():,}", mean, *(f"{tally.statuses[status]:,}" for status in _STATUSES)]

@@ -16,7 +16,7 @@ from firsthand.records import Example, Unit
 from firsthand.stats import Estimate, clustered_mean
 
 
-class Row(NamedTuple):
+class ReplyMark(NamedTuple):
     """One reply's mark."""
 
     example: Example
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     """In [0, 1]; None was not measured."""
 
 
-def units(benchmark: Benchmark, rows: Sequence[Row]) -> list[Unit]:
+def units(benchmark: Benchmark, rows: Sequence[ReplyMark]) -> list[Unit]:
     """What the headline number is the mean of: two models can be compared on it without the benchmark's file."""
     if benchmark.aggregate == "accuracy":
         return [
@@ -38,13 +38,13 @@ def units(benchmark: Benchmark, rows: Sequence[Row]) -> list[Unit]:
     return [Unit(question=f"{c}#{draw}", cluster=c, value=value(parts)) for (c, draw), parts in questions.items()]
 
 
-def aggregate(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
+def aggregate(benchmark: Benchmark, rows: Sequence[ReplyMark]) -> dict[str, Any]:
     """The number that a benchmark is known by, `value`, and what belongs to it; in [0, 1], absent if not measured."""
     table = _BY_NAME[benchmark.aggregate](benchmark, rows)
     table["unmeasured"] = sum(row.value is None for row in rows)
     table["replies"] = len(rows)
     for column in benchmark.groups:
-        by_text: dict[str, list[Row]] = defaultdict(list)
+        by_text: dict[str, list[ReplyMark]] = defaultdict(list)
         for row in rows:
             by_text[str(row.example.meta.get(column, ""))].append(row)
         known = {text: _mean(benchmark, some) for text, some in sorted(by_text.items()) if text}
@@ -55,7 +55,7 @@ def aggregate(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
 _KEY = re.compile(r"[1-9]steps_(?:[1-9]|multi)")
 
 
-def check(benchmark: Benchmark, examples: Sequence[Example]) -> None:
+def refuse_missing_variants(benchmark: Benchmark, examples: Sequence[Example]) -> None:
     """Refuse a file in which questions lack a variant, or have one twice: the number would be another one.
 
     Raises DataError.
@@ -93,13 +93,13 @@ def cluster_of(benchmark: Benchmark, example: Example) -> str:
     return f"{_part(benchmark, example).partition('steps')[0]}steps {shared}" if _is_wemath(benchmark) else shared
 
 
-def _accuracy(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
+def _accuracy(benchmark: Benchmark, rows: Sequence[ReplyMark]) -> dict[str, Any]:
     draws = max(Counter(row.example.id for row in rows).values(), default=1)
     headline = "accuracy" if draws == 1 else f"avg@{draws}"
     return {"headline": headline, **_named("value", _mean(benchmark, rows))}
 
 
-def _worst(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
+def _worst(benchmark: Benchmark, rows: Sequence[ReplyMark]) -> dict[str, Any]:
     return {
         "headline": "worst case",
         **_named("value", _mean_of_questions(_by_question(benchmark, rows), _all_right)),
@@ -115,7 +115,7 @@ def _all_right(variants: Mapping[str, float | None]) -> float | None:
     return None if None in values else 1.0
 
 
-def _wemath(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
+def _wemath(benchmark: Benchmark, rows: Sequence[ReplyMark]) -> dict[str, Any]:
     """WeMath's score: 1 for mastery, 1/2 where all steps are right and the whole is wrong, 0 otherwise.
 
     `strict` counts a right whole as learnt by rote if any step is wrong, `loose` if all are (arXiv:2407.01284).
@@ -123,14 +123,14 @@ def _wemath(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
     questions = _by_question(benchmark, rows)
     table: dict[str, Any] = {"headline": "score (strict)", "outcomes": {}}
     for rule, name in (("strict", "value"), ("loose", "loose")):
-        found = Counter(outcome(variants, rule) for variants in questions.values())
+        found = Counter(wemath_outcome(variants, rule) for variants in questions.values())
         table |= _named(name, _mean_of_questions(questions, partial(_worth, rule=rule)))
         table["outcomes"][rule] = {name: count for name, count in sorted(found.items(), key=str) if name is not None}
     return {**table, **_named("average", _mean(benchmark, rows))}
 
 
 def _worth(variants: Mapping[str, float | None], rule: str) -> float | None:
-    found = outcome(variants, rule)
+    found = wemath_outcome(variants, rule)
     return None if found is None else _WORTH[found]
 
 
@@ -142,7 +142,7 @@ _WORTH = {
 }
 
 
-def outcome(variants: Mapping[str, float | None], rule: str) -> str | None:
+def wemath_outcome(variants: Mapping[str, float | None], rule: str) -> str | None:
     """WeMath's verdict on a question, from its steps and its whole; None when one of them was not measured."""
     if None in variants.values():
         return None
@@ -153,7 +153,7 @@ def outcome(variants: Mapping[str, float | None], rule: str) -> str | None:
     return "complete mastery" if (all(steps) if rule == "strict" else any(steps)) else "rote memorization"
 
 
-_BY_NAME: dict[str, Callable[[Benchmark, Sequence[Row]], dict[str, Any]]] = {
+_BY_NAME: dict[str, Callable[[Benchmark, Sequence[ReplyMark]], dict[str, Any]]] = {
     "accuracy": _accuracy,
     "worst": _worst,
     "wemath": _wemath,
@@ -163,7 +163,7 @@ _Questions = Mapping[tuple[str, int], Mapping[str, float | None]]
 """(cluster, draw) -> part -> value."""
 
 
-def _by_question(benchmark: Benchmark, rows: Iterable[Row]) -> _Questions:
+def _by_question(benchmark: Benchmark, rows: Iterable[ReplyMark]) -> _Questions:
     questions: dict[tuple[str, int], dict[str, float | None]] = defaultdict(dict)
     for row in rows:
         questions[cluster_of(benchmark, row.example), row.draw][_part(benchmark, row.example)] = row.value
@@ -178,7 +178,7 @@ def _mean_of_questions(
     return clustered_mean([v for _, v in known], [cluster for cluster, _ in known]) if known else None
 
 
-def _mean(benchmark: Benchmark, rows: Sequence[Row]) -> Estimate | None:
+def _mean(benchmark: Benchmark, rows: Sequence[ReplyMark]) -> Estimate | None:
     known = [(cluster_of(benchmark, row.example), row.value) for row in rows if row.value is not None]
     return clustered_mean([v for _, v in known], [cluster for cluster, _ in known]) if known else None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from firsthand.evaluation.benchmarks import items
-from firsthand.evaluation.benchmarks.aggregate import Row, aggregate, check, cluster_of, units
+from firsthand.evaluation.benchmarks.aggregate import ReplyMark, aggregate, cluster_of, refuse_missing_variants, units
 from firsthand.evaluation.benchmarks.files import locate, named
 from firsthand.evaluation.benchmarks.judged import RULES, judged_folder, judges_of
 from firsthand.evaluation.benchmarks.spec import Benchmark
@@ -47,7 +47,7 @@ class Mark(Record):
     why_not: str = ""
 
 
-class Item(Record):
+class BenchmarkItem(Record):
     """One line of items.jsonl: a row of the benchmark, without its pictures."""
 
     id: str
@@ -62,14 +62,14 @@ class Task(NamedTuple):
     examples: Sequence[Example]
 
 
-def prepare(benchmark: Benchmark, root: Path) -> Task:
+def read_task(benchmark: Benchmark, root: Path) -> Task:
     """Find and read a benchmark's rows. Raises DataError naming file, row, column and remedy."""
     if benchmark.worlds is not None:
         rendered = {example.id: example for example in benchmark.worlds.load()}  # a world may draw one thing twice
         return Task(benchmark, "rendered", list(rendered.values()))
     files = locate(benchmark, root)
     examples = items.load(benchmark, files)
-    check(benchmark, examples)
+    refuse_missing_variants(benchmark, examples)
     return Task(benchmark, named(files), examples)
 
 
@@ -111,21 +111,22 @@ def evaluate_benchmark(
         return run.folder
 
 
-def rows_of(task: Task, scores: Iterable[Score], seed: int = 0) -> list[Row]:
+def strict_marks(task: Task, scores: Iterable[Score], seed: int = 0) -> list[ReplyMark]:
     """The strict marks of replies."""
     by_id = {example.id: example for example in task.examples}
     return [
-        Row(by_id[s.example_id], seed * 1000 + draw, judged.verdict.score)
+        ReplyMark(by_id[s.example_id], seed * 1000 + draw, judged.verdict.score)
         for s in scores
         for draw, judged in enumerate(counting(s))
     ]
 
 
-def mark_rows(task: Task, marks: Iterable[Mark], seed: int = 0) -> list[Row]:
+def leaderboard_marks(task: Task, marks: Iterable[Mark], seed: int = 0) -> list[ReplyMark]:
     """The leaderboard's marks of replies."""
     by_id = {example.id: example for example in task.examples}
     return [
-        Row(by_id[m.example_id], seed * 1000 + m.draw, None if m.mark is None else float(m.mark.right)) for m in marks
+        ReplyMark(by_id[m.example_id], seed * 1000 + m.draw, None if m.mark is None else float(m.mark.right))
+        for m in marks
     ]
 
 
@@ -136,9 +137,9 @@ def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_p
             judge = Strict(task.benchmark, router).judge_many
             scores = score_all(task.examples, generator, judge, protocol, journal, on_progress)
         run.keep_pictures(picture for example in task.examples for picture in example.images)
-        run.write_records("items.jsonl", (Item(id=e.id, cells=e.meta) for e in task.examples))
+        run.write_records("items.jsonl", (BenchmarkItem(id=e.id, cells=e.meta) for e in task.examples))
         run.write_records("scores.jsonl", scores)
-        run.write_records("units-strict.jsonl", units(task.benchmark, rows_of(task, scores)))
+        run.write_records("units-strict.jsonl", units(task.benchmark, strict_marks(task, scores)))
         run.write_json("evaluation.json", _strict_table(task, protocol, scores))
     journal.unlink(missing_ok=True)
     run.finish()
@@ -154,7 +155,7 @@ def _mark_replies(task: Task, protocol: Protocol, run: Run, judge: Judge | None,
     content: dict[str, Iterable[Record]] = {
         "leaderboard": marks,
         "disagreements": _disagreements(scores, marks),
-        "units": units(task.benchmark, mark_rows(task, marks)),
+        "units": units(task.benchmark, leaderboard_marks(task, marks)),
     }
     folder = judged_folder(run.folder, who)
     folder.parent.mkdir(exist_ok=True)
@@ -176,7 +177,7 @@ def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> di
         "benchmark": {"name": benchmark.name, "title": benchmark.title, "file": task.spec, **rows},
         "protocol": protocol.content,
         **table,
-        "strict": aggregate(benchmark, rows_of(task, scores)),
+        "strict": aggregate(benchmark, strict_marks(task, scores)),
     }
 
 
@@ -215,7 +216,7 @@ def _leaderboard_table(
     known = [m.mark for m in marks if m.mark is not None]
     table: dict[str, Any] = {"undecided": dict(Counter(m.why_not for m in marks if m.mark is None).most_common(5))}
     if judge is not None or len(known) == len(marks):  # rules alone decide the easy replies: no number of all
-        table |= aggregate(task.benchmark, mark_rows(task, marks))
+        table |= aggregate(task.benchmark, leaderboard_marks(task, marks))
     else:
         table["absent"] = NO_JUDGE
     table["by"] = dict(Counter(mark.by for mark in known))

@@ -20,7 +20,7 @@ _ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Control characters, and what is none, which no workbook may hold."""
 
 
-def export(run: Path, out: Path) -> Path:
+def export_replies(run: Path, out: Path) -> Path:
     """Write a run's replies; by `out`'s ending as workbook, tab-separated values or JSON.
 
     The table has the benchmark's own columns, without pictures, and `prediction` as the protocol leaves it for a

@@ -38,7 +38,7 @@ def locate(benchmark: Benchmark, root: Path) -> list[Path]:
     raise DataError(_not_there(benchmark, root))
 
 
-def rows(files: Sequence[Path]) -> Iterator[Row]:
+def benchmark_rows(files: Sequence[Path]) -> Iterator[Row]:
     """The rows of these files, one after the other, in their own columns. Raises DataError."""
     readers = {".tsv": rows_as_they_are, ".csv": _csv_rows}
     return chain.from_iterable(

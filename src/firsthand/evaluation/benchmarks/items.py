@@ -18,8 +18,8 @@ from firsthand.data.fields import lookup
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.rows import Cells, Row, collect, is_missing
 from firsthand.errors import BadRow, DataError, shown
-from firsthand.evaluation.benchmarks.files import named, rows
-from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, Text, fits
+from firsthand.evaluation.benchmarks.files import benchmark_rows, named
+from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, PromptPart, fits
 from firsthand.records import Answer, Choice, Example, OpenEnded, Picture, content_id
 
 LETTERED = "A-Z"
@@ -32,7 +32,7 @@ _LONGEST_PATH = 1024
 def load(benchmark: Benchmark, files: Sequence[Path]) -> list[Example]:
     """The examples of a benchmark's files, in order. Raises DataError naming file, row, column and remedy."""
     reader = _Reader(benchmark)
-    examples = collect(reader.chosen(rows(files)), named(files), reader.example)
+    examples = collect(reader.chosen(benchmark_rows(files)), named(files), reader.example)
     if not examples:
         raise DataError(f"{named(files)}: expected rows of {benchmark.title}, got none{_of(benchmark)}; check the file")
     return examples
@@ -166,7 +166,7 @@ def prompt(benchmark: Benchmark, cells: Mapping[str, str], options: tuple[str, .
     values |= {"options": "\n".join(lines)} if lines else {}
     said = []
     for part in benchmark.prompt:
-        text = part if isinstance(part, Text) else Text(text=part)
+        text = part if isinstance(part, PromptPart) else PromptPart(text=part)
         names = re.findall(r"\{(\w+)\}", text.text)
         if "question" in names:
             needed(cells, "question")

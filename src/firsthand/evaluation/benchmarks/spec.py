@@ -24,13 +24,13 @@ from firsthand.records import Record
 
 GOLD_RULE = "gold_rule"
 """In an example's `meta`: the number of the rule that its gold was made by."""
-SHIPPED = Path(__file__).with_name("definitions")
+DEFINITIONS = Path(__file__).with_name("definitions")
 
 When = dict[str, str | tuple[str, ...]]
 """Column -> the text, or one of the texts, that a row must have there; `*` is any, and "" none."""
 
 
-class Text(Record):
+class PromptPart(Record):
     """A part of a prompt; it is left out where one of its columns is empty, or the row is not meant."""
 
     text: str
@@ -86,7 +86,7 @@ class Benchmark(Record):
     """Columns that every row must have, because a scorer reads them."""
     only: When = Field(default_factory=dict)
     """Rows to take; all others are of another part of the file."""
-    prompt: tuple[str | Text, ...] = ("{question}",)
+    prompt: tuple[str | PromptPart, ...] = ("{question}",)
     option_line: str = "{letter}. {text}"
     gold: tuple[Gold, ...] = ()
     shuffle: bool = False
@@ -145,19 +145,19 @@ def fits(when: When, cells: Mapping[str, str]) -> bool:
 
 def find(name: str) -> tuple[Suite | None, list[Benchmark]]:
     """A benchmark or a suite that ships here, or a YAML file of one. Raises RecipeError naming the nearest."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{name}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else DEFINITIONS / f"{name}.yaml"
     if not path.exists():
         raise RecipeError(f"--benchmark {name}: expected one that ships here or a YAML file; {nearest(name, names())}")
     content = read_yaml(path)
     if "benchmarks" in content:
         suite = build(Suite, {**content, "name": path.stem}, str(path))
-        return suite, [_read(SHIPPED / f"{part}.yaml") for part in suite.benchmarks]
+        return suite, [_read(DEFINITIONS / f"{part}.yaml") for part in suite.benchmarks]
     return None, [_read(path)]
 
 
 def names() -> list[str]:
     """What ships here."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+    return sorted(path.stem for path in DEFINITIONS.glob("*.yaml"))
 
 
 def _read(path: Path) -> Benchmark:

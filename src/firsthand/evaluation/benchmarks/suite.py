@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from firsthand.errors import RecipeError
-from firsthand.evaluation.benchmarks.aggregate import Row, aggregate
-from firsthand.evaluation.benchmarks.evaluate import Mark, Task, evaluate_benchmark, mark_rows, prepare, rows_of
+from firsthand.evaluation.benchmarks.aggregate import ReplyMark, aggregate
+from firsthand.evaluation.benchmarks.evaluate import (
+    Mark,
+    Task,
+    evaluate_benchmark,
+    leaderboard_marks,
+    read_task,
+    strict_marks,
+)
 from firsthand.evaluation.benchmarks.judged import RULES, judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, Suite
 from firsthand.evaluation.generator import name_of
@@ -24,7 +31,7 @@ from firsthand.stats import Estimate, mean_of
 from firsthand.teacher import Endpoint
 
 
-class Plan(NamedTuple):
+class EvaluationPlan(NamedTuple):
     """What is to be evaluated, and how."""
 
     suite: Suite | None
@@ -37,14 +44,14 @@ class Plan(NamedTuple):
 
 def evaluate_all(
     model: Path | Endpoint,
-    plan: Plan,
+    plan: EvaluationPlan,
     data_root: Path,
     root: Path,
     *,
     name: str | None = None,
     on_benchmark: Callable[[str], OnProgress] = lambda name: lambda done, all: None,
 ) -> Path:
-    """Evaluate everything that is not done yet; the summary's file. Raises what `prepare` and `evaluate_benchmark` do.
+    """Evaluate everything that is not done yet; the summary's file. Raises as `read_task` and `evaluate_benchmark` do.
 
     All files are read before the first question is asked: the last one's mistake must not show hours later.
     """
@@ -53,7 +60,7 @@ def evaluate_all(
     if len(plan.seeds) > 1 and any(p.greedy for p in plan.protocols):
         raise RecipeError("--seeds: greedy replies are the same under every seed; choose a protocol that only samples")
     name = name or name_of(model)
-    tasks = [prepare(benchmark, data_root) for benchmark in plan.benchmarks]
+    tasks = [read_task(benchmark, data_root) for benchmark in plan.benchmarks]
     found: dict[str, Any] = {}
     for task, protocol in zip(tasks, plan.protocols, strict=True):
         folders = []
@@ -65,7 +72,7 @@ def evaluate_all(
                     model, task, drawing, root, name=name, judge=plan.judge, on_progress=on_benchmark(title)
                 )
             )
-        found[task.benchmark.name] = summary(task, folders, plan.judge)
+        found[task.benchmark.name] = benchmark_summary(task, folders, plan.judge)
     title = plan.suite.title if plan.suite else plan.benchmarks[0].title
     content: dict[str, Any] = {"title": title, "model": name, "benchmarks": found}
     if plan.suite is not None and plan.suite.average:
@@ -77,7 +84,7 @@ def evaluate_all(
     return path
 
 
-def summary(task: Task, folders: Sequence[Path], judge: Judge | None) -> dict[str, Any]:
+def benchmark_summary(task: Task, folders: Sequence[Path], judge: Judge | None) -> dict[str, Any]:
     """One benchmark's numbers over the seeds: draws of one question are one question to the interval."""
     who = RULES if judge is None else judge.identity
     tables = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
@@ -144,14 +151,14 @@ def is_partial(table: Mapping[str, Any], scorer: str) -> bool:
     return "published_rows" in table["benchmark"] or table[scorer].get("unmeasured", 0) > 0
 
 
-def _strict(task: Task, folders: Sequence[Path]) -> Iterator[Row]:
+def _strict(task: Task, folders: Sequence[Path]) -> Iterator[ReplyMark]:
     for seed, folder in enumerate(folders):
-        yield from rows_of(task, read_journal(folder / "scores.jsonl"), seed)
+        yield from strict_marks(task, read_journal(folder / "scores.jsonl"), seed)
 
 
-def _marked(task: Task, folders: Sequence[Path], who: str) -> Iterator[Row]:
+def _marked(task: Task, folders: Sequence[Path], who: str) -> Iterator[ReplyMark]:
     for seed, folder in enumerate(folders):
         lines = (
             judged_file(folder, who, "leaderboard").read_bytes().splitlines()
         )  # as text, replies would end lines too
-        yield from mark_rows(task, [Mark.model_validate_json(line) for line in lines], seed)
+        yield from leaderboard_marks(task, [Mark.model_validate_json(line) for line in lines], seed)
