@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, get_args
 import pytest
 from PIL import Image
 
-from firsthand.evaluation.benchmarks.aggregate import Row, aggregate
+from firsthand.evaluation.benchmarks.aggregate import ReplyMark, aggregate
 from firsthand.evaluation.benchmarks.files import locate
 from firsthand.evaluation.benchmarks.items import load
 from firsthand.evaluation.benchmarks.spec import find
@@ -247,7 +247,7 @@ def aggregated(name: Scoring, folder: Path) -> dict[str, Any]:
     (benchmark,) = find(name)[1]
     pairs = zip(items(name), examples(name, folder), strict=True)
     return aggregate(
-        benchmark, [Row(e, 0, float(i["theirs"]["right"])) for i, e in pairs if "error" not in i["theirs"]]
+        benchmark, [ReplyMark(e, 0, float(i["theirs"]["right"])) for i, e in pairs if "error" not in i["theirs"]]
     )
 
 
@@ -339,7 +339,7 @@ def test_wemaths_score_of_525_questions_is_the_formulas() -> None:
         for key in (*(f"{steps}steps_{i + 1}" for i in range(steps)), f"{steps}steps_multi"):
             meta = {"ID": str(question // 2), "key": key}  # IDs are numbered anew for two steps and for three
             example = Example(id=f"{question}/{key}", question="?", images=(), answer=Choice(letter="A"), meta=meta)
-            rows.append(Row(example, 0, float(draw.random() < 0.7)))
+            rows.append(ReplyMark(example, 0, float(draw.random() < 0.7)))
     ours = aggregate(benchmark, rows)
     for rule, value in (("strict", ours["value"]), ("loose", ours["loose"]["value"])):
         assert sum(ours["outcomes"][rule].values()) == 525
