@@ -8,7 +8,7 @@ from hostile import HOSTILE_PIECES
 
 from firsthand.answers.stated import LONGEST_ANSWER
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold
-from firsthand.evaluation.benchmarks.strict import Strict, compare
+from firsthand.evaluation.benchmarks.strict import Strict, verdict_by_rule
 from firsthand.records import Answer, Choice, Digit, Example, Expression, OpenEnded, Status
 from firsthand.reward import Router
 
@@ -363,22 +363,22 @@ def test_a_reply_without_an_answer_says_why_and_counts_as_wrong(router: Router, 
 
 
 def test_what_the_verifiers_of_training_know_is_left_to_them() -> None:
-    assert compare("B", Choice(letter="B"), Gold(kind="choice")) is None
-    assert compare("12", Digit(value="12"), Gold(kind="digit")) is None
-    assert compare("5", Expression(latex="5"), Gold(kind="math")) is None
+    assert verdict_by_rule("B", Choice(letter="B"), Gold(kind="choice")) is None
+    assert verdict_by_rule("12", Digit(value="12"), Gold(kind="digit")) is None
+    assert verdict_by_rule("5", Expression(latex="5"), Gold(kind="math")) is None
 
 
 @pytest.mark.parametrize(("answer", "score"), [("0.501", 1.0), ("0.4990001", 1.0), ("0.5011", 0.0), ("50", 0.0)])
 def test_a_tolerance_is_how_far_a_number_may_be_off(answer: str, score: float) -> None:
     gold = Gold(kind="digit", tolerance=0.0010000001)
-    verdict = compare(answer, Digit(value="0.5"), gold)
+    verdict = verdict_by_rule(answer, Digit(value="0.5"), gold)
     assert verdict is not None and (verdict.score, verdict.status) == (score, Status.OK)
 
 
 @pytest.mark.parametrize("gold", GOLDS[1:5])
 def test_an_answer_that_is_no_answer_of_its_kind_is_unparsed(gold: Gold) -> None:
     expected: Answer = OpenEnded(reference="A") if gold.kind in ("letters", "text") else Digit(value="12")
-    verdict = compare("x" * (LONGEST_ANSWER + 1), expected, gold)
+    verdict = verdict_by_rule("x" * (LONGEST_ANSWER + 1), expected, gold)
     assert verdict is not None and (verdict.score, verdict.status) == (0.0, Status.UNPARSED)
 
 
@@ -400,5 +400,5 @@ def test_hostile_answers_are_compared_in_linear_time(router: Router, piece: str)
     body = piece * (LONGEST_ANSWER // len(piece))
     start = time.process_time()
     for gold, expected in zip(GOLDS[1:5], (AC[1], HALF[1], TWELVE[1], RISING[1]), strict=True):
-        compare(body, expected, gold)
+        verdict_by_rule(body, expected, gold)
     assert time.process_time() - start < 2.0

@@ -11,14 +11,14 @@ _FOUR = ",".join([_NUMBER] * 4)
 _CORNERS = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"))
 _NAMED = "|".join(r"\s*,\s*".join(rf"[\"']?{name}[\"']?\s*[:=]?{_NUMBER}" for name in names) for names in _CORNERS)
 _PAIR = rf"[\[(]{_NUMBER},{_NUMBER}[\])]"
-BOX = re.compile(rf"\[{_FOUR}\]|\({_FOUR}\)|{_NAMED}|{_PAIR}\s*(?:,|to|and)?\s*{_PAIR}")
-BARE = re.compile(rf"{_FOUR}|" + r"\s+".join([_NUMBER] * 4))
+_BOX = re.compile(rf"\[{_FOUR}\]|\({_FOUR}\)|{_NAMED}|{_PAIR}\s*(?:,|to|and)?\s*{_PAIR}")
+_BARE = re.compile(rf"{_FOUR}|" + r"\s+".join([_NUMBER] * 4))
 
 
 def read_boxes(text: str) -> list[Corners]:
     """Every box in the text, in order: `[..]`, `(..)`, `x1: .., y1: ..`, two corners, or nothing but four numbers."""
     text = without_markup(text)
-    found = list(BOX.finditer(text)) or [m for m in [BARE.fullmatch(text)] if m]
+    found = list(_BOX.finditer(text)) or [m for m in [_BARE.fullmatch(text)] if m]
     numbers = [[float(group) for group in match.groups() if group is not None] for match in found]
     return [(x1, y1, x2, y2) for x1, y1, x2, y2 in numbers]
 

@@ -15,14 +15,14 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CALLED = r"(?:(?:option|choice|answer)\s+|选项?\s*|选择\s*)?"
 _IS_RIGHT = r"(?:\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?)?"
 # re.ASCII: without it, IGNORECASE lets the Kelvin sign pass for a K and the long s for an S.
-LETTER_ALONE = re.compile(
+_LETTER_ALONE = re.compile(
     rf"{_CALLED}(?:\(([A-Z])\)|\[([A-Z])\]|\{{([A-Z])\}}|([A-Z])[.):,]?){_IS_RIGHT}[.!]?", re.IGNORECASE | re.ASCII
 )
-LETTER_AND_TEXT = re.compile(
+_LETTER_AND_TEXT = re.compile(
     rf"{_CALLED}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):]|\s+[-–—]\s))\s*(\S.*)", re.IGNORECASE | re.ASCII | re.DOTALL
 )
-LETTER_BEFORE_ITS_TEXT = re.compile(rf"{_CALLED}([A-Z])[,\s]\s*(\S.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
-ANOTHER_LETTER = re.compile(
+_LETTER_BEFORE_ITS_TEXT = re.compile(rf"{_CALLED}([A-Z])[,\s]\s*(\S.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+_ANOTHER_LETTER = re.compile(
     r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|(?:\b(?:or|and|not|nor|either|both|maybe|also)\b|[,/&;|或和])[\s(\[]*[A-Z](?![A-Za-z])",
     re.ASCII,
 )
@@ -39,14 +39,14 @@ class Reading(NamedTuple):
 def read_letter(text: str, options: tuple[str, ...]) -> Reading:
     """Which option the text names; `options` are the options' texts in letter order, empty when they are not known."""
     text = without_markup(text.replace("**", ""))
-    if alone := LETTER_ALONE.fullmatch(text):
+    if alone := _LETTER_ALONE.fullmatch(text):
         return _within(_first(alone), options)
     named = [chr(ord("A") + i) for i, option in enumerate(options) if _same(text, option)]
     if len(named) == 1:
         return Reading(named[0])
     if named:
         return Reading(None, f"the text of {len(named)} options")
-    both = LETTER_AND_TEXT.fullmatch(text) or (LETTER_BEFORE_ITS_TEXT.fullmatch(text) if options else None)
+    both = _LETTER_AND_TEXT.fullmatch(text) or (_LETTER_BEFORE_ITS_TEXT.fullmatch(text) if options else None)
     return Reading(None, "expected one option letter") if both is None else _with_text(both, options)
 
 
@@ -69,7 +69,7 @@ def _with_text(both: re.Match[str], options: tuple[str, ...]) -> Reading:
         return reading
     if options and not _same(text, options[ord(reading.letter) - ord("A")]):
         return Reading(None, f"the text beside {reading.letter} is not the text of option {reading.letter}")
-    if not options and ANOTHER_LETTER.search(text):
+    if not options and _ANOTHER_LETTER.search(text):
         return Reading(None, "names more than one option")
     return reading
 

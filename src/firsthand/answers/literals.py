@@ -5,7 +5,7 @@ import json
 import re
 from itertools import accumulate
 
-LONGEST_LITERAL = 50_000
+_LONGEST_LITERAL = 50_000
 """Characters of a stringified value that are parsed (ours)."""
 DEEPEST_LITERAL = 16
 """Brackets inside each other (ours): Python's parser can run out of stack."""
@@ -18,7 +18,7 @@ _STRING = re.compile(r"'(?:[^'\\]++|\\.)*+(?:'|\\?\Z)|\"(?:[^\"\\]++|\\.)*+(?:\"
 
 def literal(value: object) -> object:
     """A list or object that was written as text; everything else as it is, LaTeX and intervals included."""
-    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{") or len(value) > LONGEST_LITERAL:
+    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{") or len(value) > _LONGEST_LITERAL:
         return value
     text = value.strip()
     if not _is_plain(text):

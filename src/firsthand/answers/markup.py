@@ -19,13 +19,13 @@ WRAPPERS = (
 )
 """Mark-up around an answer that says nothing about its value."""
 
-CHINESE_SIGNS = str.maketrans(
+_CHINESE_SIGNS = str.maketrans(
     {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII: digits, letters and signs
     | {ord(a): b for a, b in zip("\u3000\u3002\u3001\u3010\u3011\u201c\u201d\u2018\u2019", " .,[]\"\"''", strict=True)}
 )
 """How Chinese text writes digits, letters and punctuation. Look-alikes of other scripts stay what they are."""
 
-LEAD_IN = re.compile(
+_LEAD_IN = re.compile(
     r"\*{0,2}(?:output\s*[0-9]{0,3}\s*:"
     r"|(?:(?:so|thus|hence|therefore),?\s+)?(?:"
     r"(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice)(?:\s+is\s*:?|\s*[:=])"
@@ -41,8 +41,8 @@ def without_markup(text: str) -> str:
 
     Costs the length of the text a few times over; callers bound the length.
     """
-    text = without_wrappers(text.translate(CHINESE_SIGNS))
-    if lead_in := LEAD_IN.match(text):
+    text = without_wrappers(text.translate(_CHINESE_SIGNS))
+    if lead_in := _LEAD_IN.match(text):
         text = without_wrappers(text[lead_in.end() :])
     return text
 

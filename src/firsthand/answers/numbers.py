@@ -12,24 +12,24 @@ from typing import NamedTuple
 from firsthand.answers.markup import without_markup
 from firsthand.answers.units import KNOWN_UNITS, read_unit
 
-MINUS_SIGN = "\u2212"
+_MINUS_SIGN = "\u2212"
 _GROUPS = r"[0-9]{1,3}(?:(?:,|\{,\}|\\,|\\!|[\u00a0\u2009\u202f'])[0-9]{3})+"
 _DECIMAL = rf"(?:(?:{_GROUPS}|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
 _MARKED = r"\\[dt]?frac\s*\{\s*[0-9]+\s*\}\s*\{\s*[0-9]+\s*\}|\\[dt]?frac\s*[0-9]\s*[0-9]|[½⅓⅔¼¾]"
 _RATIO = rf"[0-9]+\s*/\s*[0-9]+|{_MARKED}"
-NUMBER = re.compile(
+_NUMBER = re.compile(
     rf"(?:[A-Za-z]\s*=\s*)?(?P<sign>[+-]?)\s*(?P<money>\\?\$|[€£¥])?\s*"
     rf"(?:(?P<whole>[0-9]+)(?:\s+(?P<part>{_RATIO})|(?P<close>{_MARKED}))"
     rf"|(?P<ratio>{_RATIO})|(?P<decimal>{_DECIMAL}))"
 )
-VULGAR = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4)}
+_VULGAR = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4)}
 
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-WORDS = (
+_WORDS = (
     {word: value for value, word in enumerate(_ONES.split())}
     | {ten: 10 * place for place, ten in enumerate(_TENS.split(), start=2)}
     | {f"{t}-{o}": 10 * p + v for p, t in enumerate(_TENS.split(), 2) for v, o in enumerate(_ONES.split()[1:10], 1)}
@@ -39,11 +39,11 @@ WORDS = (
 _HAN = "零一二三四五六七八九"
 _HAN_DIGITS = {digit: value for value, digit in enumerate(_HAN)} | {"〇": 0, "两": 2}
 _D = "[一二两三四五六七八九]"
-HAN_SECTION = re.compile(rf"(?:({_D})千)?(?:零?({_D})百)?(?:零?({_D}?)(十))?(?:零?({_D}))?")
+_HAN_SECTION = re.compile(rf"(?:({_D})千)?(?:零?({_D})百)?(?:零?({_D}?)(十))?(?:零?({_D}))?")
 _ANY = "[零〇一二两三四五六七八九十百千]"
-HAN = re.compile(rf"(负?)(百分之)?(?:({_ANY}+)万)?({_ANY}*)(?:点([零〇一二三四五六七八九]+))?")
+_HAN_NUMBER = re.compile(rf"(负?)(百分之)?(?:({_ANY}+)万)?({_ANY}*)(?:点([零〇一二三四五六七八九]+))?")
 
-PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent\b)", re.IGNORECASE)
+_PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent\b)", re.IGNORECASE)
 
 
 class Number(NamedTuple):
@@ -60,27 +60,27 @@ class Number(NamedTuple):
 
 def read_number(text: str) -> Number | None:
     """The number that the text is, or None when it is anything but one number with, at most, its unit."""
-    text = without_markup(without_markup(text).removesuffix(".")).replace(MINUS_SIGN, "-")
-    if found := NUMBER.match(text):
+    text = without_markup(without_markup(text).removesuffix(".")).replace(_MINUS_SIGN, "-")
+    if found := _NUMBER.match(text):
         return _with_unit(_number(found), text[found.end() :], (found["money"] or "").lstrip("\\"))
     word = text.lower().split(" ")[0] if text[:1].isalpha() else ""
-    if word in WORDS:
-        return _with_unit(Number(Fraction(WORDS[word])), text[len(word) :], "")
+    if word in _WORDS:
+        return _with_unit(Number(Fraction(_WORDS[word])), text[len(word) :], "")
     return _chinese(text)
 
 
-def same_number(got: Number, gold: Number) -> bool:
+def same_number(got: Number, truth: Number) -> bool:
     """Equal values in units that do not contradict each other.
 
     Where only one of the two has a percent sign, the number before it or its hundredth may be meant, as in math-verify.
     """
-    if got.unit and gold.unit and got.unit != gold.unit:
+    if got.unit and truth.unit and got.unit != truth.unit:
         return False
-    if got.value == gold.value:
+    if got.value == truth.value:
         return True
-    if got.percent == gold.percent:
+    if got.percent == truth.percent:
         return False
-    return (got.value / 100 == gold.value) if got.percent else (gold.value / 100 == got.value)
+    return (got.value / 100 == truth.value) if got.percent else (truth.value / 100 == got.value)
 
 
 def _number(found: re.Match[str]) -> Number | None:
@@ -93,7 +93,7 @@ def _number(found: re.Match[str]) -> Number | None:
 
 
 def _ratio(text: str) -> Fraction | None:
-    above, below = VULGAR[text] if text in VULGAR else (int(n) for n in _two_numbers(text))
+    above, below = _VULGAR[text] if text in _VULGAR else (int(n) for n in _two_numbers(text))
     return Fraction(above, below) if below else None
 
 
@@ -106,7 +106,7 @@ def _with_unit(number: Number | None, rest: str, money: str) -> Number | None:
     """The number with what follows it as percent sign or unit; None when what follows is neither."""
     if number is None:
         return None
-    if percent := PERCENT.match(rest):
+    if percent := _PERCENT.match(rest):
         number, rest = number._replace(percent=True), rest[percent.end() :]
     unit = read_unit(rest)
     if unit is None or (unit and number.percent) or (unit and money and unit != KNOWN_UNITS[money]):
@@ -115,7 +115,7 @@ def _with_unit(number: Number | None, rest: str, money: str) -> Number | None:
 
 
 def _chinese(text: str) -> Number | None:
-    found = HAN.match(text)
+    found = _HAN_NUMBER.match(text)
     if found is None or not (found[3] or found[4]):
         return None
     above, below = _section(found[3] or ""), _section(found[4])
@@ -132,7 +132,7 @@ def _section(text: str) -> int | None:
     """Up to 9,999 in Chinese: with 十百千, or as a row of digits (二〇二六)."""
     if text and all(digit in _HAN_DIGITS for digit in text):
         return int("".join(str(_HAN_DIGITS[digit]) for digit in text))
-    found = HAN_SECTION.fullmatch(text)
+    found = _HAN_SECTION.fullmatch(text)
     if found is None:
         return None
     thousands, hundreds, tens, ten, ones = found.groups()

@@ -28,7 +28,7 @@ from firsthand.answers.markup import folded
 OPEN, CLOSE = "<answer>", "</answer>"
 LONGEST_ANSWER = 2_000
 """Characters of an answer that are read (ours). No answer but free text is longer; 100 KB of digits are."""
-LONGEST_LINE = 200
+_LONGEST_LINE = 200
 """Characters of a reply that is read whole (ours)."""
 Rule = Literal["tags", "stated"]
 
@@ -141,7 +141,7 @@ def _without_tags(visible: str, key: str | None) -> Extraction:
     if stated is not None or why:
         return Extraction(stated, why)
     line = visible.strip()
-    if "\n" in line or len(line) > LONGEST_LINE:
+    if "\n" in line or len(line) > _LONGEST_LINE:
         return Extraction(None, "no answer is stated")
     return Extraction(None, "the answer is taken back") if _TAKEN_BACK.search(line) else Extraction(line)
 

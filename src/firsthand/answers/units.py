@@ -42,16 +42,16 @@ _ARITHMETIC = (
 )
 _HEDGES = "or and not to than but maybe more less fewer least most about"
 _AMOUNTS = "dozen hundred thousand million billion zero one two three four five six seven eight nine ten eleven twelve"
-NOT_UNITS = frozenset(f"{_ARITHMETIC} {_HEDGES} {_AMOUNTS}".split())
+_NOT_UNITS = frozenset(f"{_ARITHMETIC} {_HEDGES} {_AMOUNTS}".split())
 """Words behind a number that change it, or give another beside it."""
-UNIT_WORDS = re.compile(r"(\s*)([A-Za-z]+(?: [A-Za-z]+){0,2})")
-POWER_UNIT = re.compile(
+_UNIT_WORDS = re.compile(r"(\s*)([A-Za-z]+(?: [A-Za-z]+){0,2})")
+_POWER_UNIT = re.compile(
     r"\s*(?:(square|sq\.?|cubic|cu\.?)\s+)?([A-Za-z]+)(\^?\{?[23]\}?|[²³])?(?:\s*/\s*([A-Za-z]+))?(\^?\{?[23]\}?|[²³])?",
     re.IGNORECASE,
 )
-IN_ALL = re.compile(r" (?:in total|in all|altogether)[ .]*$")
-HAN_UNIT = re.compile(r"\s*[\u4e00-\u9fff]{1,4}")
-HAN_NOT_UNITS = frozenset("或和到至不与加减乘除多半点又负零〇一二两三四五六七八九十百千万亿")
+_IN_ALL = re.compile(r" (?:in total|in all|altogether)[ .]*$")
+_HAN_UNIT = re.compile(r"\s*[\u4e00-\u9fff]{1,4}")
+_HAN_NOT_UNITS = frozenset("或和到至不与加减乘除多半点又负零〇一二两三四五六七八九十百千万亿")
 
 
 def read_unit(rest: str) -> str | None:
@@ -63,14 +63,14 @@ def read_unit(rest: str) -> str | None:
     glued = not rest.startswith(" ")
     if (known := _known(name)) and not (glued and len(name) == 1 and name.isalpha()):
         return known
-    if power := POWER_UNIT.fullmatch(rest):
+    if power := _POWER_UNIT.fullmatch(rest):
         base, per = _known(power[2].lower()), _known((power[4] or "").lower())
         if base and (per or not power[4]) and not (glued and len(power[2]) == 1):
             return f"{base}{_exponent(power[1] or power[3])}" + (f"/{per}{_exponent(power[5])}" if per else "")
-    words = UNIT_WORDS.fullmatch(rest)
-    if words and not glued and all(len(w) > 2 and w not in NOT_UNITS for w in name.split()):
+    words = _UNIT_WORDS.fullmatch(rest)
+    if words and not glued and all(len(w) > 2 and w not in _NOT_UNITS for w in name.split()):
         return ""
-    return "" if HAN_UNIT.fullmatch(rest) and not HAN_NOT_UNITS & set(name) else None
+    return "" if _HAN_UNIT.fullmatch(rest) and not _HAN_NOT_UNITS & set(name) else None
 
 
 def _known(name: str) -> str:
@@ -87,4 +87,4 @@ def _exponent(text: str | None) -> str:
 def _unwrapped(rest: str) -> str:
     r"""`\,\text{cm}^2` -> ` cm^2`; a wrapped unit stands apart from its number."""
     text = re.sub(r"\\(?:text|mathrm|textrm)\{([^{}]*)\}", r" \1", re.sub(r"\\[,;! ]|~", " ", rest))
-    return IN_ALL.sub("", text).rstrip(" .")
+    return _IN_ALL.sub("", text).rstrip(" .")

@@ -22,7 +22,7 @@ from rich.table import Table
 from firsthand.evaluation import Protocol
 from firsthand.recipe import Recipe
 from firsthand.records import Step
-from firsthand.reward.alarms import WINDOW, alarms
+from firsthand.reward.alarms import ALARM_WINDOW, alarms
 
 
 class Console:
@@ -55,7 +55,7 @@ class Console:
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
         """A bar for one training run, from its first step on; call what is returned after every step."""
         task: list[TaskID] = []  # a run that is done already takes no step, and shows no idle bar
-        window: deque[dict[str, float]] = deque(maxlen=WINDOW)
+        window: deque[dict[str, float]] = deque(maxlen=ALARM_WINDOW)
 
         def on_step(step: Step) -> None:
             if not task:

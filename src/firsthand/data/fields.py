@@ -12,7 +12,7 @@ from firsthand.answers.literals import literal
 from firsthand.data.rows import Cells, is_missing
 
 
-def mapped(cells: Cells, fields: Mapping[str, str]) -> tuple[Cells, dict[str, str]]:
+def map_columns(cells: Cells, fields: Mapping[str, str]) -> tuple[Cells, dict[str, str]]:
     """The row with our columns filled, and our names -> theirs for errors.
 
     A column of theirs that has our name and another meaning is kept as `original_NAME`.
@@ -33,7 +33,7 @@ def lookup(cells: Cells, path: str) -> object:
     return None if is_missing(value) else value
 
 
-def filled(template: str, cells: Cells) -> str | None:
+def fill_template(template: str, cells: Cells) -> str | None:
     """A column's text, or a template `Objects: {meta.rationale}` with its holes filled; None when one stays empty."""
     paths = re.findall(r"\{([^{}]+)\}", template) or [template]
     values = {path: lookup(cells, path) for path in paths}

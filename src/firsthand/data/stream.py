@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.data import store
-from firsthand.data.fields import filled, lookup, mapped
+from firsthand.data.fields import fill_template, lookup, map_columns
 from firsthand.data.formats import PlainRow, data_rows, plain_row
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.normalise import normalised_answer
@@ -79,7 +79,7 @@ def _example(source: Source, row: Row, reader: RowReader, loader: PictureLoader,
         stored = store.stored_example(row._replace(folder=root), loader)
         check_cells(stored.model_dump(exclude={"images"}), _LONGEST_STORED)
         return stored.model_copy(update={"meta": {**stored.meta, "source": origin}})
-    known, names = mapped(row.cells, source.fields)
+    known, names = map_columns(row.cells, source.fields)
     try:
         found = plain_row(known, root, source.format, source.kind)
         names = {ours: names.get(theirs, theirs) for ours, theirs in {**names, **found.names}.items()}
@@ -112,7 +112,7 @@ def _told(source: Source, cells: Cells) -> Cells:
             remedy = "fill it in, or let the pictures be captioned with `caption: true`"
             raise BadRow(source.caption, "a caption", shown(caption), remedy)
         told["caption"] = caption.strip()
-    side = filled(source.side, cells) if source.side else None
+    side = fill_template(source.side, cells) if source.side else None
     told |= {"side": side} if side else {}
     check_cells(told)
     return told

@@ -1,6 +1,6 @@
-"""What a reply is worth: (reply, gold answer) -> Verdict.
+"""What a reply is worth: (reply, ground truth) -> Verdict.
 
-The gold answer's kind chooses the verifier, never a data set's name.
+The kind of the ground truth chooses the verifier, never a data set's name.
 """
 
 from firsthand.reward.alarms import alarms

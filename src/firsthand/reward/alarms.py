@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from firsthand.records import Status
 
-WINDOW = 10
+ALARM_WINDOW = 10
 """Steps that alarms look at, and that a reward must have been constant for (ours)."""
-SHARE = 0.05
+_SHARE = 0.05
 """Share of replies from which a status is an alarm."""
-WATCHED = (Status.WRONG_FORMAT, Status.UNPARSED, Status.TIMED_OUT, Status.FAILED)
-MEANING = {
+_WATCHED = (Status.WRONG_FORMAT, Status.UNPARSED, Status.TIMED_OUT, Status.FAILED)
+_MEANING = {
     Status.WRONG_FORMAT: "have no single answer block",
-    Status.UNPARSED: "have an answer that is not of the gold's kind",
+    Status.UNPARSED: "have an answer that is not of the kind of the ground truth",
     Status.TIMED_OUT: "could not be compared in time",
     Status.FAILED: "broke their verifier",
 }
@@ -21,23 +21,23 @@ MEANING = {
 def alarms(window: Sequence[Mapping[str, float]]) -> list[str]:
     """What is wrong in the metrics of the last steps, oldest first; empty when nothing is.
 
-    Only the last `WINDOW` of them count. Keys that were not measured are absent and raise nothing.
+    Only the last `ALARM_WINDOW` of them count. Keys that were not measured are absent and raise nothing.
     """
-    last = list(window)[-WINDOW:]
-    return _constant(last) + [line for status in WATCHED for line in _frequent(status, last)]
+    last = list(window)[-ALARM_WINDOW:]
+    return _constant(last) + [line for status in _WATCHED for line in _frequent(status, last)]
 
 
 def _constant(window: Sequence[Mapping[str, float]]) -> list[str]:
     # Runs of the first version logged the score alone.
     logged = ["reward" if "reward/std" in metrics else "score" for metrics in window]
     means = [m[f"{name}/mean"] for m, name in zip(window, logged, strict=True) if m.get(f"{name}/std") == 0]
-    if len(means) < WINDOW or len(set(means)) > 1:
+    if len(means) < ALARM_WINDOW or len(set(means)) > 1:
         return []
-    return [f"every reply of the last {WINDOW} steps scored {means[0]:g}: there is nothing to learn from"]
+    return [f"every reply of the last {ALARM_WINDOW} steps scored {means[0]:g}: there is nothing to learn from"]
 
 
 def _frequent(status: Status, window: Sequence[Mapping[str, float]]) -> list[str]:
     shares = [metrics[f"status/{status}"] for metrics in window if f"status/{status}" in metrics]
-    if not shares or (share := round(statistics.fmean(shares), 9)) <= SHARE:
+    if not shares or (share := round(statistics.fmean(shares), 9)) <= _SHARE:
         return []
-    return [f"{share:.0%} of replies {MEANING[status]} ({status})"]
+    return [f"{share:.0%} of replies {_MEANING[status]} ({status})"]

@@ -1,10 +1,10 @@
-"""Box reward: the intersection over union with the gold box, in [0, 1], raw and without thresholds (VLAA-Thinking).
+"""Box reward: the intersection over union with the true box, in [0, 1], raw and without thresholds (VLAA-Thinking).
 
-A gold of several boxes takes the mean over boxes: each predicted box counts for one gold box at most, and boxes too
-many count as misses. `stepped` is ScoreRS's: 0 up to IoU 0.5, then 0.5, 0.6, 0.7, and 1 above 0.8.
+Several true boxes take the mean over boxes: each predicted box counts for one true box at most, and boxes too many
+count as misses. `stepped` is ScoreRS's: 0 up to IoU 0.5, then 0.5, 0.6, 0.7, and 1 above 0.8.
 
 The answer block holds boxes as JSON or as text; words around them are ignored. Coordinates are compared as they stand,
-unless the gold box knows its picture's size: then normalised and absolute coordinates are told apart and converted.
+unless the true box knows its picture's size: then normalised and absolute coordinates are told apart and converted.
 """
 
 from math import inf
@@ -22,22 +22,22 @@ MOST_BOXES = 64
 """Boxes of one reply that are matched (ours)."""
 
 
-def judge_box(content: str, gold: Box, score: BoxScore = "iou") -> Verdict:
-    """Score boxes by their IoU with the gold boxes. A gold box without an area gives FAILED, not 0."""
-    if not all(0 < area(box) < inf for box in gold.boxes):
-        return failed(f"the gold box {gold.text} is not a box with an area: expected finite x1 < x2 and y1 < y2")
+def judge_box(content: str, truth: Box, score: BoxScore = "iou") -> Verdict:
+    """Score boxes by their IoU with the true boxes. A true box without an area gives FAILED, not 0."""
+    if not all(0 < area(box) < inf for box in truth.boxes):
+        return failed(f"the true box {truth.text} is not a box with an area: expected finite x1 < x2 and y1 < y2")
     boxes = read_boxes(content)
-    if not boxes or len(boxes) > MOST_BOXES or (len(gold.boxes) == 1 and len(boxes) != 1):
-        wanted = "one" if len(gold.boxes) == 1 else f"{len(gold.boxes)}"
+    if not boxes or len(boxes) > MOST_BOXES or (len(truth.boxes) == 1 and len(boxes) != 1):
+        wanted = "one" if len(truth.boxes) == 1 else f"{len(truth.boxes)}"
         return unparsed(content, f"{len(boxes)} boxes [x1, y1, x2, y2] instead of {wanted}")
     parsed = excerpt(", ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in boxes))
     if not any(area(box) > 0 for box in boxes):
         return Verdict(score=0.0, status=Status.OK, parsed=parsed, why="no area: expected x1 < x2 and y1 < y2")
-    overlaps = matched([in_units_of(gold, box) for box in boxes], gold.boxes)
-    missed = max(len(boxes), len(gold.boxes)) - len(overlaps)
+    overlaps = matched([in_units_of(truth, box) for box in boxes], truth.boxes)
+    missed = max(len(boxes), len(truth.boxes)) - len(overlaps)
     worth = [earned(overlap, score) for overlap in overlaps] + [0.0] * missed
     told = ", ".join(f"{overlap:.2f}" for overlap in overlaps)
-    why = f"IoU {told} with {excerpt(gold.text)}" + (f", {missed} missed or too many" if missed else "")
+    why = f"IoU {told} with {excerpt(truth.text)}" + (f", {missed} missed or too many" if missed else "")
     return Verdict(score=sum(worth) / len(worth), status=Status.OK, parsed=parsed, why=why)
 
 
@@ -48,27 +48,28 @@ def earned(overlap: float, score: BoxScore) -> float:
     return next((worth for bound, worth in STEPS if overlap > bound), 0.0)
 
 
-def in_units_of(gold: Box, box: Corners) -> Corners:
-    """The box in the gold's coordinates, where the picture's size is known and one of the two is normalised."""
-    if gold.size is None or _is_normalised(box) == all(_is_normalised(b) for b in gold.boxes):
+def in_units_of(truth: Box, box: Corners) -> Corners:
+    """The box in the true box's coordinates, where the picture's size is known and one of the two is normalised."""
+    are_shares = all(_is_normalised(b) for b in truth.boxes)
+    if truth.size is None or _is_normalised(box) == are_shares:
         return box
-    scale = [1 / n for n in gold.size] if all(_is_normalised(b) for b in gold.boxes) else [float(n) for n in gold.size]
+    scale = [1 / n for n in truth.size] if are_shares else [float(n) for n in truth.size]
     return box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1]
 
 
-def matched(boxes: list[Corners], golds: tuple[Corners, ...]) -> list[float]:
+def matched(boxes: list[Corners], truths: tuple[Corners, ...]) -> list[float]:
     """IoUs of a one-to-one matching, best pairs first, as COCO's evaluation does; ties go to what came first."""
     pairs = sorted(
-        ((_overlap(box, gold), i, j) for i, box in enumerate(boxes) for j, gold in enumerate(golds)),
+        ((_overlap(box, truth), i, j) for i, box in enumerate(boxes) for j, truth in enumerate(truths)),
         key=lambda pair: (-pair[0], pair[1], pair[2]),
     )
     used_boxes: set[int] = set()
-    used_golds: set[int] = set()
+    used_truths: set[int] = set()
     overlaps = []
     for overlap, i, j in pairs:
-        if i not in used_boxes and j not in used_golds:
+        if i not in used_boxes and j not in used_truths:
             used_boxes.add(i)
-            used_golds.add(j)
+            used_truths.add(j)
             overlaps.append(overlap)
     return overlaps
 
@@ -79,8 +80,8 @@ def iou(a: Corners, b: Corners) -> float:
     return shared / (area(a) + area(b) - shared)
 
 
-def _overlap(box: Corners, gold: Corners) -> float:
-    return iou(box, gold) if area(box) > 0 else 0.0
+def _overlap(box: Corners, truth: Corners) -> float:
+    return iou(box, truth) if area(box) > 0 else 0.0
 
 
 def _is_normalised(box: Corners) -> bool:

@@ -1,16 +1,16 @@
-"""Option-letter reward: 1 when the reply names the gold option, by its letter or by its full text (VLAA-Thinking)."""
+"""Option-letter reward: 1 when the reply names the right option, by its letter or by its full text (VLAA-Thinking)."""
 
 from firsthand.answers.letters import read_letter
 from firsthand.records import Choice, Verdict
 from firsthand.reward.verdicts import compared, failed, unparsed
 
 
-def judge_choice(content: str, gold: Choice) -> Verdict:
-    """Compare letters. A gold letter that names none of its own options gives FAILED, not 0."""
-    expected = read_letter(gold.letter, gold.options)
+def judge_choice(content: str, truth: Choice) -> Verdict:
+    """Compare letters. A right letter that names none of its own options gives FAILED, not 0."""
+    expected = read_letter(truth.letter, truth.options)
     if expected.letter is None:
-        return failed(f"the gold answer {gold.letter!r} is not an option letter: {expected.why}")
-    got = read_letter(content, gold.options)
+        return failed(f"the ground truth {truth.letter!r} is not an option letter: {expected.why}")
+    got = read_letter(content, truth.options)
     if got.letter is None:
         return unparsed(content, got.why)
     return compared(got.letter == expected.letter, got.letter, expected.letter)

@@ -1,7 +1,7 @@
-r"""Digit reward: 1 when the answer is the gold number, by value (VLAA-Thinking's counting questions).
+r"""Digit reward: 1 when the answer is the right number, by value (VLAA-Thinking's counting questions).
 
-The answer must be one number, in any of the notations of numerals.py: `7`, `7.0`, `1,000`, `50%`, `7 apples`, `七`.
-Two numbers, a sum or a sentence are not read: in an answer block nobody should have to guess which number counts.
+The answer must be one number, as answers/numbers.py reads it: `7`, `7.0`, `1,000`, `50%`, `7 apples`, `七`. Two
+numbers, a sum or a sentence are not read: in an answer block nobody should have to guess which number counts.
 """
 
 from firsthand.answers.markup import without_markup
@@ -10,11 +10,11 @@ from firsthand.records import Digit, Verdict
 from firsthand.reward.verdicts import compared, failed, unparsed
 
 
-def judge_digit(content: str, gold: Digit) -> Verdict:
-    """Compare by exact value; units must not contradict. A gold that is no number gives FAILED, not 0."""
-    expected, got = read_number(gold.value), read_number(content)
+def judge_digit(content: str, truth: Digit) -> Verdict:
+    """Compare by exact value; units must not contradict. A ground truth that is no number gives FAILED, not 0."""
+    expected, got = read_number(truth.value), read_number(content)
     if expected is None:
-        return failed(f"the gold answer {gold.value!r} is not a number")
+        return failed(f"the ground truth {truth.value!r} is not a number")
     if got is None:
         return unparsed(content, "expected one number, with at most its unit")
-    return compared(same_number(got, expected), without_markup(content), gold.value)
+    return compared(same_number(got, expected), without_markup(content), truth.value)

@@ -1,8 +1,8 @@
-"""Maths reward: 1 when math-verify finds the answer equal to the gold expression (VLAA-Thinking).
+"""Maths reward: 1 when math-verify finds the answer equal to the right expression (VLAA-Thinking).
 
-math-verify runs in worker processes only (pool.py). Numbers, in any of the notations of numerals.py, are compared here:
-they are most of what a policy writes, a pipe is slower than a comparison of two integers, and math-verify neither reads
-Chinese digits nor tells 12 cm from 12 mm.
+math-verify runs in worker processes only (workers/pool.py). Numbers, as answers/numbers.py reads them, are compared
+here: they are most of what a policy writes, a pipe is slower than a comparison of two integers, and math-verify neither
+reads Chinese digits nor tells 12 cm from 12 mm.
 """
 
 import re
@@ -19,24 +19,24 @@ from firsthand.records import Expression, Status, Verdict
 from firsthand.reward.verdicts import compared, failed, unparsed
 from firsthand.workers.pool import DeadlineExceeded, WorkerDied
 
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
+AskWorker = Callable[[dict[str, Any]], dict[str, Any]]
 """Send a request to a worker and wait for its answer; raises DeadlineExceeded and WorkerDied."""
 
-TOLERANCE = Fraction(1, 100_000)
+_TOLERANCE = Fraction(1, 100_000)
 """math-verify rounds decimals to 6 places (`float_rounding`): nearer than this, a decimal goes to math-verify."""
 
-DEEPEST = 30
+_DEEPEST = 30
 """Brackets within brackets of an expression that is compared (ours)."""
 
-DELIMITERS = ("$", "\\(", "\\[", "\\boxed")
-SIDE_BY_SIDE = re.compile(r"[0-9]\s+[0-9]")
-MIXED_NUMBER = re.compile(r"(-?[0-9]+)\s+([0-9]+)/([0-9]+)")
-LABEL = re.compile(r"(?P<name>[A-Za-z](?:\([A-Za-z]\))?)\s*=(?!=)(?P<value>[^=]+)")
-THIN_SPACE = re.compile(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))")
-BARE_NAME = re.compile(r"(?<![A-Za-z\\])(pi|sin|cos|tan|ln|log|exp|theta|alpha|beta)(?![A-Za-z])")
-NEGATIVE_POWER = re.compile(r"\^(-[0-9]+)")
-ROOT_OF_NUMBER = re.compile(r"\u221a([0-9]+)")
-SIGNS = str.maketrans(
+_DELIMITERS = ("$", "\\(", "\\[", "\\boxed")
+_SIDE_BY_SIDE = re.compile(r"[0-9]\s+[0-9]")
+_MIXED_NUMBER = re.compile(r"(-?[0-9]+)\s+([0-9]+)/([0-9]+)")
+_LABEL = re.compile(r"(?P<name>[A-Za-z](?:\([A-Za-z]\))?)\s*=(?!=)(?P<value>[^=]+)")
+_THIN_SPACE = re.compile(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))")
+_BARE_NAME = re.compile(r"(?<![A-Za-z\\])(pi|sin|cos|tan|ln|log|exp|theta|alpha|beta)(?![A-Za-z])")
+_NEGATIVE_POWER = re.compile(r"\^(-[0-9]+)")
+_ROOT_OF_NUMBER = re.compile(r"\u221a([0-9]+)")
+_SIGNS = str.maketrans(
     {
         "\u2212": "-",
         "\u00d7": "\\times ",
@@ -54,16 +54,16 @@ SIGNS = str.maketrans(
 )
 
 
-def judge_math(content: str, gold: Expression, ask: Ask) -> Verdict:
+def judge_math(content: str, truth: Expression, ask: AskWorker) -> Verdict:
     """Compare by value, in the worker that `ask` reaches unless both are plain numbers.
 
-    A comparison that does not end is TIMED_OUT. A worker that dies, an error in the comparison, and a gold that
+    A comparison that does not end is TIMED_OUT. A worker that dies, an error in the comparison, and a ground truth that
     math-verify cannot read are FAILED. None of them has a score.
     """
-    got, expected = same_label(trimmed(content), trimmed(gold.latex))
+    got, expected = same_label(trimmed(content), trimmed(truth.latex))
     numbers = read_number(got), read_number(expected)
     if numbers[0] and numbers[1] and (equal := equal_numbers(numbers[0], numbers[1])) is not None:
-        return compared(equal, got, gold.latex)
+        return compared(equal, got, truth.latex)
     got, expected = (rewritten(text, number) for text, number in zip((got, expected), numbers, strict=True))
     if flaw := malformed(got):
         return unparsed(content, flaw)
@@ -73,16 +73,16 @@ def judge_math(content: str, gold: Expression, ask: Ask) -> Verdict:
         return Verdict(score=None, status=Status.TIMED_OUT, parsed=excerpt(got), why=str(error))
     except WorkerDied as error:
         return failed(str(error), got)
-    return _verdict(answer, got, gold.latex)
+    return _verdict(answer, got, truth.latex)
 
 
 def malformed(text: str) -> str:
     """Why a reply is no expression, before math-verify tries: it adds up `1 2`, and some nesting costs it minutes."""
-    if SIDE_BY_SIDE.search(text) and not MIXED_NUMBER.fullmatch(text):
+    if _SIDE_BY_SIDE.search(text) and not _MIXED_NUMBER.fullmatch(text):
         return "two numbers side by side are no expression"
     marks = text.replace("\\{", "").replace("\\}", "")
-    if max(accumulate((c in "{([") - (c in "})]") for c in marks), default=0) > DEEPEST:
-        return f"brackets nested more than {DEEPEST} deep"
+    if max(accumulate((c in "{([") - (c in "})]") for c in marks), default=0) > _DEEPEST:
+        return f"brackets nested more than {_DEEPEST} deep"
     depths = [0, *accumulate((c == "{") - (c == "}") for c in marks)]
     return "braces that do not match" if depths[-1] != 0 or min(depths) < 0 else ""
 
@@ -93,11 +93,11 @@ def trimmed(text: str) -> str:
 
 
 def same_label(got: str, expected: str) -> tuple[str, str]:
-    """Both without their labels, when these differ: `y = 2x` answers a gold `a = 2x`.
+    """Both without their labels, when these differ: `y = 2x` answers a ground truth `a = 2x`.
 
-    VLAA-Thinking's golds name one function now y and now a (its data's known label problem): the name says nothing.
+    VLAA-Thinking's data name one function now y and now a (its known label problem): the name says nothing.
     """
-    a, b = LABEL.fullmatch(got), LABEL.fullmatch(expected)
+    a, b = _LABEL.fullmatch(got), _LABEL.fullmatch(expected)
     if a is None or b is None or a["name"] == b["name"]:
         return got, expected
     return a["value"].strip(), b["value"].strip()
@@ -106,7 +106,7 @@ def same_label(got: str, expected: str) -> tuple[str, str]:
 def equal_numbers(got: Number, expected: Number) -> bool | None:
     """Whether two numbers are equal; None when only math-verify can tell, because decimals may be rounded."""
     gap = abs(got.value - expected.value)
-    if 0 < gap < TOLERANCE and (got.is_decimal or expected.is_decimal):
+    if 0 < gap < _TOLERANCE and (got.is_decimal or expected.is_decimal):
         return None
     return same_number(got, expected)
 
@@ -127,21 +127,21 @@ def as_latex(text: str) -> str:
 
     Without this, math-verify reads `pi` as p times i, `2**3` not at all, and `1 1/2` as (1 + 1)/2.
     """
-    text = MIXED_NUMBER.sub(r"\1\\frac{\2}{\3}", text) if MIXED_NUMBER.fullmatch(text) else text
-    text = ROOT_OF_NUMBER.sub(r"\\sqrt{\1}", text)
-    text = THIN_SPACE.sub("", text).translate(SIGNS).replace("**", "^").replace("\\$", "")
-    text = NEGATIVE_POWER.sub(r"^{\1}", BARE_NAME.sub(r"\\\1 ", text))
+    text = _MIXED_NUMBER.sub(r"\1\\frac{\2}{\3}", text) if _MIXED_NUMBER.fullmatch(text) else text
+    text = _ROOT_OF_NUMBER.sub(r"\\sqrt{\1}", text)
+    text = _THIN_SPACE.sub("", text).translate(_SIGNS).replace("**", "^").replace("\\$", "")
+    text = _NEGATIVE_POWER.sub(r"^{\1}", _BARE_NAME.sub(r"\\\1 ", text))
     if text.count("$") == 1:  # a price
         text = text.replace("$", "")
-    return text if any(mark in text for mark in DELIMITERS) else f"$${text}$$"
+    return text if any(mark in text for mark in _DELIMITERS) else f"$${text}$$"
 
 
-def _verdict(answer: dict[str, Any], got: str, gold: str) -> Verdict:
-    """A worker's answer in our words (compare.py has the forms)."""
+def _verdict(answer: dict[str, Any], got: str, truth: str) -> Verdict:
+    """A worker's answer in our words (workers/maths.py has the forms)."""
     if "error" in answer:
         return failed(f"the comparison broke: {answer['error']}", got)
     if answer.get("unread") == "gold":
-        return failed(f"math-verify cannot read the gold answer {excerpt(gold)}", got)
+        return failed(f"math-verify cannot read the ground truth {excerpt(truth)}", got)
     if "unread" in answer:
         return unparsed(got, "math-verify reads no expression")
-    return compared(answer["equal"], got, gold)
+    return compared(answer["equal"], got, truth)

@@ -1,4 +1,4 @@
-"""One door to every reward: the gold answer's kind chooses the verifier.
+"""Every reward behind one class: the kind of the ground truth chooses the verifier.
 
 The router owns the worker processes; it is a context manager, so that none is left behind.
 """
@@ -22,16 +22,16 @@ from firsthand.reward.verdicts import unparsed
 from firsthand.workers.pool import WorkerPool
 
 Verifier = Callable[[str, Any], Verdict]
-"""(content of the answer block, gold answer of the verifier's kind) -> verdict."""
+"""(content of the answer block, ground truth of the verifier's kind) -> verdict."""
 
-LONGEST_TEXT = 20_000
+_LONGEST_TEXT = 20_000
 """Characters of an open-ended answer that are read (ours)."""
-SAME = 0.99
-"""What a gold must score against itself: boxes lose digits when they are written as text."""
+_SAME = 0.99
+"""What a ground truth must score against itself: boxes lose digits when they are written as text."""
 
 
 class Router:
-    """Judges replies against gold answers. Use as `with Router() as router:`; thread-safe.
+    """Judges replies against ground truths. Use as `with Router() as router:`; thread-safe.
 
     `workers` replies are judged at once, each comparison of expressions killed after `deadline_s` seconds (TIMED_OUT,
     no score). `box` says how boxes score. `open_ended` scores free text, which has no verifier without it. `function`,
@@ -86,19 +86,19 @@ class Router:
         """The kinds of answer that can be judged."""
         return (*self._verifiers, "open") if self._open or self._user else tuple(self._verifiers)
 
-    def judge(self, reply: str, gold: Answer | Example) -> Verdict:
-        """The verdict on one reply. Free text is judged with its question and pictures where `gold` is an Example.
+    def judge(self, reply: str, truth: Answer | Example) -> Verdict:
+        """The verdict on one reply. Free text is judged with its question and pictures where `truth` is an Example.
 
         Raises DataError when the answer's kind has no verifier.
         """
-        answer, context = (gold.answer, Context.of(gold)) if isinstance(gold, Example) else (gold, Context())
+        answer, context = (truth.answer, Context.of(truth)) if isinstance(truth, Example) else (truth, Context())
         if answer.kind not in self.kinds:
             raise DataError(
                 f"no verifier scores answers of kind {answer.kind!r}: expected {', '.join(self.kinds)}; "
                 "Router.check refuses such data before training"
             )
         if self._user is not None:
-            return self._user.judge(reply, answer, context, gold.meta if isinstance(gold, Example) else {})
+            return self._user.judge(reply, answer, context, truth.meta if isinstance(truth, Example) else {})
         content, why = read_answer(reply)
         if content is None:
             return Verdict(score=0.0, status=Status.WRONG_FORMAT, why=why)
@@ -113,7 +113,7 @@ class Router:
         return list(self._threads.map(lambda one: self._judge_content(*one), judged))
 
     def _judge_content(self, content: str, answer: Answer, context: Context) -> Verdict:
-        longest = LONGEST_TEXT if isinstance(answer, OpenEnded) else LONGEST_ANSWER
+        longest = _LONGEST_TEXT if isinstance(answer, OpenEnded) else LONGEST_ANSWER
         if len(content) > longest:
             return unparsed(content, f"{len(content)} characters where an answer has at most {longest}")
         if isinstance(answer, OpenEnded):
@@ -122,17 +122,17 @@ class Router:
         return self._verifiers[answer.kind](content, answer)
 
     def judge_many(self, pairs: Sequence[tuple[str, Answer | Example]]) -> list[Verdict]:
-        """The verdict on each (reply, gold answer or example), in order: the same as one by one."""
+        """The verdict on each (reply, ground truth or example), in order: the same as one by one."""
         return list(self._threads.map(lambda pair: self.judge(*pair), pairs))
 
-    def submit(self, reply: str, gold: Answer | Example) -> Future[Verdict]:
+    def submit(self, reply: str, truth: Answer | Example) -> Future[Verdict]:
         """`judge` in the background, so that the next replies can be sampled meanwhile."""
-        return self._threads.submit(self.judge, reply, gold)
+        return self._threads.submit(self.judge, reply, truth)
 
     def check(self, examples: Iterable[Example]) -> None:
         """Refuse data that cannot be scored, before anything is trained on it.
 
-        Raises DataError, naming the examples, when a kind has no verifier or a gold answer is rejected by its own.
+        Raises DataError, naming the examples, when a kind has no verifier or a ground truth is rejected by its own.
         """
         examples = list(examples)
         unknown = [f"{e.id} ({e.answer.kind})" for e in examples if e.answer.kind not in self.kinds]
@@ -148,19 +148,19 @@ class Router:
         ]
         if rejected:
             raise DataError(
-                "expected every gold answer to score 1 against itself, got otherwise from the verifier of "
-                f"{_listed(rejected)}; correct these golds or leave the examples out"
+                "expected every ground truth to score 1 against itself, got otherwise from the verifier of "
+                f"{_listed(rejected)}; correct these ground truths or leave the examples out"
             )
 
     def gold_verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
-        """The verdict on each gold answer, given as a reply to its own question."""
+        """The verdict on each ground truth, given as a reply to its own question."""
         return self.judge_many([(f"{OPEN}{e.answer.text}{CLOSE}", e) for e in examples])
 
     def accepts(self, answer: Answer, verdict: Verdict) -> bool:
-        """Whether a gold's own verdict lets it be used: it must score 1, and free text must be measurable."""
+        """Whether a ground truth's own verdict lets it be used: it must score 1, and free text must be measurable."""
         if self._user is not None or isinstance(answer, OpenEnded):
             return verdict.status in (Status.OK, Status.UNSCORED)
-        return verdict.score is not None and verdict.score >= SAME
+        return verdict.score is not None and verdict.score >= _SAME
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

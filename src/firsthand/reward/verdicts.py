@@ -4,21 +4,21 @@ from firsthand.errors import excerpt
 from firsthand.records import Status, Verdict
 
 
-def compared(equal: bool, parsed: str, gold: str) -> Verdict:
+def compared(equal: bool, parsed: str, truth: str) -> Verdict:
     """The answer was read, and it is right (1) or wrong (0)."""
     return Verdict(
         score=float(equal),
         status=Status.OK,
         parsed=excerpt(parsed),
-        why=f"equals {excerpt(gold)}" if equal else f"expected {excerpt(gold)}",
+        why=f"equals {excerpt(truth)}" if equal else f"expected {excerpt(truth)}",
     )
 
 
 def unparsed(content: str, why: str) -> Verdict:
-    """There is an answer block, but nothing of the gold answer's kind in it: scored 0."""
+    """There is an answer block, but nothing of the kind of the ground truth in it: scored 0."""
     return Verdict(score=0.0, status=Status.UNPARSED, parsed=excerpt(content), why=why)
 
 
 def failed(why: str, parsed: str | None = None) -> Verdict:
-    """The verifier, or the gold answer it was given, is broken: unmeasured."""
+    """The verifier, or the ground truth it was given, is broken: unmeasured."""
     return Verdict(score=None, status=Status.FAILED, parsed=None if parsed is None else excerpt(parsed), why=why)

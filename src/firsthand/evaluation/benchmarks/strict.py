@@ -37,7 +37,7 @@ class Strict:
             gold = self._gold(example)
             if answer is None:
                 found.append(Verdict(score=0.0, status=Status.WRONG_FORMAT, why=why))
-            elif gold is not None and (own := compare(answer, example.answer, gold)) is not None:
+            elif gold is not None and (own := verdict_by_rule(answer, example.answer, gold)) is not None:
                 found.append(own)
             else:
                 found.append(None)
@@ -50,7 +50,7 @@ class Strict:
         return self._benchmark.gold[int(example.meta[GOLD_RULE])] if GOLD_RULE in example.meta else None
 
 
-def compare(answer: str, expected: Answer, gold: Gold) -> Verdict | None:
+def verdict_by_rule(answer: str, expected: Answer, gold: Gold) -> Verdict | None:
     """Compare what the verifiers of training do not know: letters, text, numbers with a tolerance. None: they do."""
     if len(answer) > LONGEST_ANSWER:
         return unparsed(answer, f"{len(answer)} characters where an answer has at most {LONGEST_ANSWER}")
