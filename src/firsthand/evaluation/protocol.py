@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from firsthand.answers.stated import answer_block
 from firsthand.config import build, nearest, override, read_yaml
 from firsthand.errors import RecipeError
 from firsthand.records import Record
@@ -67,9 +68,8 @@ class Protocol(Record):
         """What a leaderboard's scorer is given of a reply."""
         if self.prediction == "reply":
             return reply
-        blocks = reply.split("<answer>")
-        inner, closed, _ = blocks[1].partition("</answer>") if len(blocks) == 2 else ("", "", "")
-        return inner.strip() if closed and reply.count("</answer>") == 1 else reply
+        inside = answer_block(reply).inside
+        return reply if inside is None else inside
 
 
 def protocol(

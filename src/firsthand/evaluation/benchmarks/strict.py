@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from firsthand.answers.letters import read_letters
 from firsthand.answers.markup import folded, without_markup
 from firsthand.answers.numbers import read_number
-from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, read_answer
+from firsthand.answers.stated import LONGEST_ANSWER, read_answer
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold
 from firsthand.records import Answer, Choice, Example, Status, Verdict
 from firsthand.reward import Router
@@ -31,7 +31,7 @@ class Strict:
     def judge_many(self, pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
         """The verdict on each (reply, example), in order."""
         found: list[Verdict | None] = []
-        routed: list[tuple[str, Answer]] = []
+        routed: list[tuple[str, Example]] = []
         for reply, example in pairs:
             answer, why = read_answer(reply, "stated", self._benchmark.short_answer)
             gold = self._gold(example)
@@ -41,8 +41,8 @@ class Strict:
                 found.append(own)
             else:
                 found.append(None)
-                routed.append((f"{OPEN}{answer.replace(OPEN, '').replace(CLOSE, '')}{CLOSE}", example.answer))
-        verdicts = iter(self._router.judge_many(routed))
+                routed.append((answer, example))
+        verdicts = iter(self._router.judge_answers(routed))
         return [next(verdicts) if verdict is None else verdict for verdict in found]
 
     def _gold(self, example: Example) -> Gold | None:
