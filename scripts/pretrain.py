@@ -29,7 +29,7 @@ from firsthand import worlds
 from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
 from firsthand.processor import Prompt
 from firsthand.worlds import grid
-from firsthand.worlds.model import build_tokenizer, save_processor, small_config
+from small_model import build_tokenizer, save_processor, small_config
 from firsthand.worlds.traces import direct, stepwise
 from firsthand.worlds.world import Question, Scene
 
