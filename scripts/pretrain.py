@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from small_model import build_tokenizer, save_processor, small_config
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
@@ -29,7 +30,6 @@ from firsthand import worlds
 from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
 from firsthand.processor import Prompt
 from firsthand.worlds import grid
-from small_model import build_tokenizer, save_processor, small_config
 from firsthand.worlds.traces import direct, stepwise
 from firsthand.worlds.world import Question, Scene
 
