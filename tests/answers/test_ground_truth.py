@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from firsthand.answers.ground_truth import typed_answer
-from firsthand.audit.files import read_problems
 from firsthand.data import Refused, Source, load_examples, stream_rows
 from firsthand.errors import BadRow, DataError
 from firsthand.evaluation.benchmarks import items
 from firsthand.evaluation.benchmarks.spec import Benchmark, Gold
+from firsthand.evaluation.grading import read_problems
 from firsthand.records import Answer, Box, Choice, Digit, Expression, OpenEnded, Verdict
 from firsthand.reward import Router
 from firsthand.reward.adapters import trl_reward
@@ -142,7 +142,8 @@ def _forged(folder: Path, value: object, kind: str, options: Sequence[object]) -
 
 
 def _graded(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:
-    return read_problems(_written(folder, _row(value, kind, options)))["1"].example.answer
+    examples, _ = read_problems(_written(folder, _row(value, kind, options)))
+    return examples["1"].answer
 
 
 def _rewarded(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:

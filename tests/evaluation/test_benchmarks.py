@@ -34,7 +34,7 @@ from firsthand.evaluation.protocol import protocol
 from firsthand.records import Choice, Digit, Example, Expression, OpenEnded
 from firsthand.worlds import SMALL
 
-RECIPES = Path(benchmarks.__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "src/firsthand/recipes"
 
 
 def one(name: str) -> Benchmark:

@@ -38,9 +38,9 @@ def forge_command(args: argparse.Namespace) -> int:
 
 def reward_command(args: argparse.Namespace) -> int:
     """Replies of a file."""
-    from firsthand.audit import audit, calibration
     from firsthand.cli.terminal.rewards import judging_progress, show_calibration, show_tallies
     from firsthand.config import build, override
+    from firsthand.evaluation.grading import calibration, grade
     from firsthand.reward import Reward
 
     if args.workers < 1 or args.deadline <= 0:
@@ -52,7 +52,7 @@ def reward_command(args: argparse.Namespace) -> int:
     if args.replies is None:
         raise FirsthandError("expected --replies R.jsonl, got none; or --calibrate, which needs none")
     with judging_progress() as bar:
-        tallies = audit(
+        tallies = grade(
             args.problems,
             args.replies,
             args.out,

@@ -1,11 +1,12 @@
-"""Who answers: a model in this process (local.py), or one behind an OpenAI-compatible server, such as vLLM's."""
+"""Who answers: a model in this process (local.py), one behind an OpenAI-compatible server, or a file of replies."""
 
 import hashlib
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from firsthand.evaluation.protocol import Protocol
 from firsthand.records import Example, Reply, StopReason, Verdict, content_id
@@ -65,6 +66,31 @@ class ServerGenerator:
             )
             for temperature, seed in draws
         ]
+
+
+class FiledReply(NamedTuple):
+    """A reply from a file, and the id of the problem that it answers."""
+
+    id: str | int
+    text: str
+
+    @property
+    def key(self) -> str:
+        """The id as problems are found by: 7 and "7" are one."""
+        return str(self.id)
+
+
+@final
+class FileGenerator:
+    """Replies that somebody else has sampled: one for each example, in order."""
+
+    def __init__(self, replies: Iterable[FiledReply]) -> None:
+        self._replies = iter(replies)
+
+    def answer(self, examples: Sequence[Example], protocol: Protocol) -> list[tuple[Answered, ...]]:
+        """See `Generator`; the protocol was somebody else's. Halves of characters become `?`: no record holds them."""
+        texts = [reply.text.encode("utf-8", "replace").decode() for reply in islice(self._replies, len(examples))]
+        return [(Reply(text=text, token_ids=()),) for text in texts]
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from statistics import fmean
 
 import numpy as np
 
-from firsthand.records import Score, Status, StopReason, Unit, content_id
+from firsthand.evaluation.table import tabulate
+from firsthand.records import Score, Unit, content_id
 from firsthand.report.runs import Evaluation, FamilyResult, RunRecords
 from firsthand.stats import (
     Estimate,
@@ -17,15 +18,11 @@ from firsthand.stats import (
     paired_difference,
     paired_test,
     unpaired_difference,
-    wilson,
 )
 
 PASS_AT = (1, 2, 4, 8)
 PER_SEED = {"seed", "id", "start"}
 """What may differ between two runs of one arm: a run that starts from another names that other's seed in `start`."""
-
-UNREADABLE = (Status.UNPARSED, Status.WRONG_FORMAT)
-"""What the column `unparsed` counts."""
 
 
 @dataclass(frozen=True)
@@ -152,30 +149,8 @@ def _measure(runs: Sequence[RunRecords]) -> str:
 
 
 def summarise(scores: Sequence[Score]) -> Evaluation:
-    """What evaluation.json would say, from the replies themselves. Means are over measured replies; no pass@k."""
-    greedy = [score.greedy for score in scores if score.greedy is not None]
-    samples = [judged for score in scores for judged in score.samples]
-    families = sorted({score.family for score in scores if score.family})
-    results = {family: _result([s for s in scores if s.family == family]) for family in families}
-    return Evaluation(
-        **_result(scores).model_dump(),
-        families=results,
-        sampled_accuracy=_mean(judged.verdict.score for judged in samples),
-        truncated=_mean(float(judged.reply.stop is StopReason.LENGTH) for judged in greedy),
-        unparsed=_mean(float(judged.verdict.status in UNREADABLE) for judged in greedy),
-        unmeasured=sum(judged.verdict.score is None for judged in greedy) if greedy else None,
-        reply_tokens=_mean(judged.reply.length for judged in greedy),
-    )
-
-
-def _result(scores: Sequence[Score]) -> FamilyResult:
-    measured = [value for score in scores if (value := _greedy_score(score)) is not None]
-    if not measured:
-        return FamilyResult()
-    estimate = wilson(fmean(measured), len(measured))
-    return FamilyResult.model_validate(
-        {"accuracy": estimate.value, "ci95": (estimate.low, estimate.high), "n": estimate.n}
-    )
+    """What evaluation.json would say, from the replies themselves; without pass@k."""
+    return Evaluation.model_validate(tabulate(scores, 0)) if scores else Evaluation()
 
 
 def _arm(index: int, name: str, runs: Sequence[RunRecords], names_by_id: dict[str, str]) -> Arm:

@@ -1,4 +1,4 @@
-"""What the terminal shows of an audit: a bar, a table by kind, and warnings."""
+"""What the terminal shows of graded replies: a bar, a table by kind, and warnings."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,11 +7,15 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from firsthand.audit import Tally, warnings
+from firsthand.evaluation.grading import Tally
 from firsthand.records import Status
 from firsthand.reward.open_ended import Calibration
 
 _STATUSES = tuple(Status)
+_ENOUGH = 20
+"""Measured replies of a kind from which an equal score for all is worth a warning (ours)."""
+_SHARE = 0.05
+"""Share of a kind's replies from which a status other than `ok` is worth a warning."""
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def judging_progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def show_tallies(tallies: dict[str, Tally]) -> None:
-    """The table of an audit, and what is suspicious in it. An unmeasured mean is a dash, never a 0."""
+    """The table of graded replies, and what is suspicious in it. An unmeasured mean is a dash, never a 0."""
     table = Table("kind", "replies", "mean score", *(str(status).replace("_", " ") for status in _STATUSES))
     for kind, tally in sorted(tallies.items()):
         table.add_row(kind, *_cells(tally))
@@ -36,7 +40,7 @@ def show_tallies(tallies: dict[str, Tally]) -> None:
     terminal = Terminal(highlight=False)
     terminal.print(table)
     for kind, tally in sorted(tallies.items()):
-        for line in warnings(kind, tally):
+        for line in _warnings(kind, tally):
             terminal.print(f"ALARM: {line}", markup=False)
 
 
@@ -51,3 +55,13 @@ def show_calibration(found: Calibration) -> None:
 def _cells(tally: Tally) -> list[str]:
     mean = "-" if tally.mean is None else f"{tally.mean:.3f}"
     return [f"{tally.statuses.total():,}", mean, *(f"{tally.statuses[status]:,}" for status in _STATUSES)]
+
+
+def _warnings(kind: str, tally: Tally) -> list[str]:
+    """What is suspicious about the verdicts on one kind."""
+    replies = tally.statuses.total()
+    shares = {status: n / replies for status, n in tally.statuses.items() if status is not Status.OK}
+    found = [f"{kind}: {share:.0%} of the replies are `{status}`" for status, share in shares.items() if share > _SHARE]
+    if tally.scores.total() >= _ENOUGH and len(tally.scores) == 1:
+        found.append(f"{kind}: every reply scores {next(iter(tally.scores)):g}, so there is nothing to learn from")
+    return found
