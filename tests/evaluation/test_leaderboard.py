@@ -25,30 +25,30 @@ from PIL import Image
 from firsthand.evaluation.benchmarks.aggregate import ReplyMark, aggregate
 from firsthand.evaluation.benchmarks.files import locate
 from firsthand.evaluation.benchmarks.items import load
+from firsthand.evaluation.benchmarks.judged import leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import find
 from firsthand.evaluation.leaderboard import (
     NO_JUDGE,
-    ODDITIES,
-    Judge,
-    Marked,
+    QUIRKS,
+    JudgeQuestion,
+    LeaderboardJudge,
+    LeaderboardScore,
+    LeaderboardScorer,
+    NotScored,
     Pair,
-    Question,
-    Scoring,
-    Unmarked,
-    mark_all,
     mathvision,
     prompts,
+    score_replies,
 )
-from firsthand.evaluation.leaderboard.judging import EQUAL, Markers
+from firsthand.evaluation.leaderboard.judging import Scorers
 from firsthand.evaluation.leaderboard.matching import infer_option
-from firsthand.evaluation.leaderboard.scorer import Cells, Marking
+from firsthand.evaluation.leaderboard.scorer import ScorerRun, TextCells
 from firsthand.records import Choice, Example
 from firsthand.teacher import AnswerLog, Endpoint, InFlight
-from firsthand.workers.pool import WorkerPool
-from firsthand.workers.zygote import load as load_task
+from firsthand.workers.pool import MATHVISION, WorkerPool
 
 DATA = Path(__file__).parents[1] / "fixtures" / "vlmevalkit"
-SETS: tuple[Scoring, ...] = get_args(Scoring)
+SETS: tuple[LeaderboardScorer, ...] = get_args(LeaderboardScorer)
 TRIES = 5
 """How often a call that fails is made, as VLMEvalKit does it: for every question of ours."""
 
@@ -56,8 +56,8 @@ TRIES = 5
 class Outcome(NamedTuple):
     """How one item went with us: its mark, None where the judge gave nothing, and what was asked."""
 
-    mark: Marked | None
-    asked: tuple[Question, ...]
+    mark: LeaderboardScore | None
+    asked: tuple[JudgeQuestion, ...]
 
     @property
     def right(self) -> bool | None:
@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
 
 
 @cache
-def items(name: Scoring) -> list[dict[str, Any]]:
+def items(name: LeaderboardScorer) -> list[dict[str, Any]]:
     """The items of a set; cells without text are absent, as in a benchmark that was loaded."""
     found = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     for item in found:
@@ -74,7 +74,7 @@ def items(name: Scoring) -> list[dict[str, Any]]:
     return found
 
 
-def summary(name: Scoring) -> Any:
+def summary(name: LeaderboardScorer) -> Any:
     """What VLMEvalKit's report says of a set."""
     return json.loads((DATA / f"{name}.summary.json").read_text(encoding="utf-8"))
 
@@ -85,7 +85,7 @@ class Script:
     def __init__(self, script: Mapping[str, list[str | None]]) -> None:
         self.script, self.calls = script, Counter[str]()
 
-    def says(self, question: Question) -> str | None:
+    def says(self, question: JudgeQuestion) -> str | None:
         """The answer to a question, None when every call fails."""
         kind = next(iter(self.script)) if len(self.script) == 1 else ("score" if is_verdict(question) else "extract")
         for _ in range(TRIES):
@@ -96,38 +96,38 @@ class Script:
         return None
 
 
-def is_verdict(question: Question) -> bool:
+def is_verdict(question: JudgeQuestion) -> bool:
     """Whether MathVerse's second judge is asked."""
     return question.text.startswith(prompts.CONSISTENT[:40])
 
 
-def drive(marking: Marking, says: Callable[[Question], str | None]) -> Outcome:
+def drive(run: ScorerRun, says: Callable[[JudgeQuestion], str | None]) -> Outcome:
     """Lead a scorer to its end, or to the first question that has no answer."""
-    asked: list[Question] = []
+    asked: list[JudgeQuestion] = []
     try:
-        question = next(marking)
+        question = next(run)
         while True:
             asked.append(question)
             said = says(question)
             if said is None:
                 return Outcome(None, tuple(asked))
-            question = marking.send(said)
+            question = run.send(said)
     except StopIteration as end:
         return Outcome(end.value, tuple(asked))
 
 
 @pytest.fixture(scope="module")
-def markers() -> Iterator[Markers]:
-    with Markers(workers=1) as started:
+def scorers() -> Iterator[Scorers]:
+    with Scorers(workers=1) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def outcomes(markers: Markers) -> dict[Scoring, list[Outcome]]:
+def outcomes(scorers: Scorers) -> dict[LeaderboardScorer, list[Outcome]]:
     """Ours, of every item."""
     return {
         name: [
-            drive(markers.begin(name, Pair(i["cells"], i["prediction"])), Script(i["judge"]).says) for i in items(name)
+            drive(scorers.begin(name, Pair(i["cells"], i["prediction"])), Script(i["judge"]).says) for i in items(name)
         ]
         for name in SETS
     }
@@ -163,7 +163,7 @@ def why_different(item: dict[str, Any], ours: Outcome) -> str:
 
 @pytest.mark.parametrize("name", SETS)
 def test_every_item_gets_vlmevalkits_verdict_or_differs_for_a_reason_that_is_named_and_counted(
-    name: Scoring, outcomes: dict[Scoring, list[Outcome]]
+    name: LeaderboardScorer, outcomes: dict[LeaderboardScorer, list[Outcome]]
 ) -> None:
     pairs = list(zip(items(name), outcomes[name], strict=True))
     differing = [(item, ours) for item, ours in pairs if ours.right != item["theirs"]["right"]]
@@ -184,22 +184,24 @@ def test_the_table_of_differences_has_the_sets_and_the_classes_that_there_are() 
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_where_both_agree_the_judge_was_asked_as_often(name: Scoring, markers: Markers) -> None:
+def test_where_both_agree_the_judge_was_asked_as_often(name: LeaderboardScorer, scorers: Scorers) -> None:
     for item in items(name):
         script = Script(item["judge"])
-        ours = drive(markers.begin(name, Pair(item["cells"], item["prediction"])), script.says)
-        never = ours.mark is not None and ours.mark.oddity == "never_right"  # nothing depends on the judge's answer
+        ours = drive(scorers.begin(name, Pair(item["cells"], item["prediction"])), script.says)
+        never = ours.mark is not None and ours.mark.quirk == "never_right"  # nothing depends on the judge's answer
         if ours.right == item["theirs"]["right"] and not never:
             assert script.calls.total() == item["theirs"]["calls"], (item["index"], item["case"])
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_where_both_agree_the_same_answer_was_extracted(name: Scoring, outcomes: dict[Scoring, list[Outcome]]) -> None:
+def test_where_both_agree_the_same_answer_was_extracted(
+    name: LeaderboardScorer, outcomes: dict[LeaderboardScorer, list[Outcome]]
+) -> None:
     for item, ours in zip(items(name), outcomes[name], strict=True):
         theirs = item["theirs"]
         if ours.mark is None or ours.right != theirs["right"] or "error" in theirs:
             continue
-        if ours.mark.by == "chance" or ours.mark.oddity == "never_right":  # nothing was extracted by rule or judge
+        if ours.mark.by == "chance" or ours.mark.quirk == "never_right":  # nothing was extracted by rule or judge
             continue
         assert same_text(ours.mark.extracted, theirs["extracted"]), (item["index"], item["case"], ours, theirs)
 
@@ -231,7 +233,7 @@ def white() -> str:
 WHITE = white()
 
 
-def examples(name: Scoring, folder: Path) -> list[Example]:
+def examples(name: LeaderboardScorer, folder: Path) -> list[Example]:
     """The items of a set as a benchmark's rows, loaded from a table like VLMEvalKit's."""
     (benchmark,) = find(name)[1]
     columns = dict.fromkeys(column for item in items(name) for column in item["cells"])
@@ -242,7 +244,7 @@ def examples(name: Scoring, folder: Path) -> list[Example]:
     return load(benchmark, locate(benchmark, folder))
 
 
-def aggregated(name: Scoring, folder: Path) -> dict[str, Any]:
+def aggregated(name: LeaderboardScorer, folder: Path) -> dict[str, Any]:
     """Our numbers of VLMEvalKit's marks; rows at which its code raises are in neither."""
     (benchmark,) = find(name)[1]
     pairs = zip(items(name), examples(name, folder), strict=True)
@@ -255,7 +257,9 @@ def aggregated(name: Scoring, folder: Path) -> dict[str, Any]:
     ("name", "column", "label"),
     [("mathvista", "task", "Task&Skill"), ("mathvision", "category", "Subject"), ("logicvista", "skill", "Task&Skill")],
 )
-def test_accuracies_are_those_of_vlmevalkits_report(name: Scoring, column: str, label: str, tmp_path: Path) -> None:
+def test_accuracies_are_those_of_vlmevalkits_report(
+    name: LeaderboardScorer, column: str, label: str, tmp_path: Path
+) -> None:
     ours = aggregated(name, tmp_path)
     theirs = {row[label]: row for row in summary(name)["report"]}
     overall = theirs.pop("Overall")
@@ -362,10 +366,12 @@ class Judged(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> LeaderboardJudge:
         """How it is asked."""
         url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-        return Judge(endpoint=Endpoint(base_url=url, model="m", attempts=1, in_flight=InFlight(start=1, max=1)))
+        return LeaderboardJudge(
+            endpoint=Endpoint(base_url=url, model="m", attempts=1, in_flight=InFlight(start=1, max=1))
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -411,7 +417,7 @@ def log(tmp_path: Path) -> Iterator[AnswerLog]:
 
 Serve = Callable[[Callable[[dict[str, Any]], str | dict[str, Any]]], Judged]
 CELLS = {"question_type": "free_form", "answer_type": "integer", "answer": "14", "question": "Question: how many?"}
-VISTA: Cells = CELLS
+VISTA: TextCells = CELLS
 
 
 def number(body: dict[str, Any]) -> str | dict[str, Any]:
@@ -430,24 +436,24 @@ def number(body: dict[str, Any]) -> str | dict[str, Any]:
 def test_what_a_judge_has_said_is_kept_and_not_asked_again(serve: Serve, log: AnswerLog) -> None:
     server = serve(number)
     pairs = [Pair(VISTA, f"I would say {said} here") for said in ("14", "15", "14")] + [Pair(VISTA, "14")]
-    first = mark_all("mathvista", pairs, server.judge, log)
-    assert [(m.right, m.by, m.extracted) for m in first if isinstance(m, Marked)] == [
+    first = score_replies("mathvista", pairs, server.judge, log)
+    assert [(m.right, m.by, m.extracted) for m in first if isinstance(m, LeaderboardScore)] == [
         (True, "judge", "14"),
         (False, "judge", "15"),
         (True, "judge", "14"),
         (True, "rules", "14"),
     ]
     assert len(server.bodies) == 2  # one question for the two replies that are the same, and none for the bare number
-    assert mark_all("mathvista", pairs, server.judge, log) == first
+    assert score_replies("mathvista", pairs, server.judge, log) == first
     assert len(server.bodies) == 2
 
 
 def test_a_cut_answer_counts_and_one_that_was_not_given_leaves_no_mark(serve: Serve, log: AnswerLog) -> None:
     server = serve(number)
     troubles = ("cut", "cut-to-nothing", "empty", "refused", "filtered", "500")
-    found = mark_all("mathvista", [Pair(VISTA, f"I say {what} now") for what in troubles], server.judge, log)
-    assert found[0] == Marked(right=True, extracted="14", by="judge")
-    whys = [mark.why for mark in found[1:] if isinstance(mark, Unmarked)]
+    found = score_replies("mathvista", [Pair(VISTA, f"I say {what} now") for what in troubles], server.judge, log)
+    assert found[0] == LeaderboardScore(right=True, extracted="14", by="judge")
+    whys = [mark.why for mark in found[1:] if isinstance(mark, NotScored)]
     assert [why.partition(",")[0] for why in whys] == [
         f"the judge gave no answer: {reason}" for reason in ("truncated", "empty", "refused", "filtered", "unanswered")
     ]
@@ -455,18 +461,18 @@ def test_a_cut_answer_counts_and_one_that_was_not_given_leaves_no_mark(serve: Se
 
 def test_without_a_judge_what_rules_decide_is_marked_and_the_rest_is_not(log: AnswerLog) -> None:
     pairs = [Pair(VISTA, "14"), Pair(VISTA, "It is 14.")]
-    for found in (mark_all("mathvista", pairs, None, None), mark_all("mathvista", pairs, None, log)):
-        assert found == [Marked(right=True, extracted="14"), Unmarked(why=NO_JUDGE)]
+    for found in (score_replies("mathvista", pairs, None, None), score_replies("mathvista", pairs, None, log)):
+        assert found == [LeaderboardScore(right=True, extracted="14"), NotScored(why=NO_JUDGE)]
 
 
-LOGIC: Cells = {"question": "Which two?", "answer": "A, C"}
+LOGIC: TextCells = {"question": "Which two?", "answer": "A, C"}
 
 
 def test_questions_that_are_repeated_grow_hotter_and_are_each_asked_anew(serve: Serve, log: AnswerLog) -> None:
     said = iter(("A and C", "a, c", "I cannot tell", "(AC)", "CA"))
     server = serve(lambda body: next(said))
-    (mark,) = mark_all("logicvista", [Pair(LOGIC, "C as well as A")], server.judge, log)
-    assert mark == Marked(right=True, extracted="CA", by="judge")
+    (mark,) = score_replies("logicvista", [Pair(LOGIC, "C as well as A")], server.judge, log)
+    assert mark == LeaderboardScore(right=True, extracted="CA", by="judge")
     assert [body["temperature"] for body in server.bodies] == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert len({body["messages"][0]["content"] for body in server.bodies}) == 1
     assert [body.get("seed") for body in server.bodies] == [None, 1, 2, 3, 4]
@@ -474,7 +480,7 @@ def test_questions_that_are_repeated_grow_hotter_and_are_each_asked_anew(serve: 
 
 def test_another_attempt_has_another_key_even_at_the_same_temperature(serve: Serve) -> None:
     judge = serve(lambda body: "").judge
-    keys = [judge.request(Question("Which?", attempt)).key for attempt in range(3)]
+    keys = [judge.request(JudgeQuestion("Which?", attempt)).key for attempt in range(3)]
     assert len(set(keys)) == 3
 
 
@@ -482,8 +488,8 @@ def test_a_judges_identity_depends_on_who_is_asked_and_not_on_where() -> None:
     ask = Endpoint(base_url="http://a/v1", model="m")
     same = [ask.model_copy(update=change) for change in ({}, {"base_url": "http://b/v1"}, {"timeout_s": 9.0})]
     others = [ask.model_copy(update=change) for change in ({"model": "n"}, {"extra": {"top_p": 0.5}})]
-    assert len({Judge(endpoint=e).identity for e in same}) == 1
-    assert len({Judge(endpoint=e).identity for e in (ask, *others)}) == 3
+    assert len({LeaderboardJudge(endpoint=e).identity for e in same}) == 1
+    assert len({LeaderboardJudge(endpoint=e).identity for e in (ask, *others)}) == 3
 
 
 def test_rounds_keep_marks_in_their_order_whoever_needs_more_of_them(serve: Serve, log: AnswerLog) -> None:
@@ -492,8 +498,8 @@ def test_rounds_keep_marks_in_their_order_whoever_needs_more_of_them(serve: Serv
         return "B" if "late" in text and body.get("seed") == 2 else "A" if "late" not in text else "no letter"
 
     pairs = [Pair({"question": "?", "answer": "A"}, reply) for reply in ("late", "early", "late, too")]
-    found = mark_all("logicvista", pairs, serve(says).judge, log)
-    assert [mark.extracted for mark in found if isinstance(mark, Marked)] == ["B", "A", "B"]
+    found = score_replies("logicvista", pairs, serve(says).judge, log)
+    assert [mark.extracted for mark in found if isinstance(mark, LeaderboardScore)] == ["B", "A", "B"]
 
 
 # ---- prompts
@@ -501,7 +507,7 @@ def test_rounds_keep_marks_in_their_order_whoever_needs_more_of_them(serve: Serv
 HOSTILE = "the {question} of {reply}, {gold}, {answer}, {options}, {form}: \\boxed{{14}} {0} {} {unknown}"
 """A reply whose braces must stay text."""
 OPTIONS = {"A": "first", "B": "second"}
-ASKING: dict[Scoring, Cells] = {
+ASKING: dict[LeaderboardScorer, TextCells] = {
     "mathvista": CELLS,
     "mathvision": CELLS | {"answer": "2\\sqrt{3}"},
     "mathverse": {"question_for_eval": "Q: how many?", "answer": "14"},
@@ -513,10 +519,10 @@ ASKING: dict[Scoring, Cells] = {
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_prompt_holds_the_reply_and_the_question_once_and_fills_no_braces_of_a_reply(
-    name: Scoring, markers: Markers
+    name: LeaderboardScorer, scorers: Scorers
 ) -> None:
     reply = f"{{MARKED}} {HOSTILE}"
-    asked = drive(markers.begin(name, Pair(ASKING[name], reply)), lambda question: HOSTILE).asked
+    asked = drive(scorers.begin(name, Pair(ASKING[name], reply)), lambda question: HOSTILE).asked
     seen = reply.replace("\\", "") if name == "dynamath" else reply  # which drops backslashes before anything else
     assert asked[0].text.count(seen) == asked[0].text.count("MARKED") == 1
     question = ASKING[name].get("question") or ASKING[name]["question_for_eval"]
@@ -533,67 +539,16 @@ def test_a_prompt_holds_the_reply_and_the_question_once_and_fills_no_braces_of_a
         assert not any(f"{{{hole}}}" in rest for hole in ("question", "reply", "gold", "answer", "options", "form"))
 
 
-# ---- equality, in a worker
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
-    started = WorkerPool(1, 20.0, (str(EQUAL),))
-    yield started
-    started.close()
-
-
-def equal(pool: WorkerPool, answer: str, gold: str) -> tuple[bool, str]:
-    found = pool.ask({"answer": answer, "gold": gold})
-    return found["equal"], found["oddity"]
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "__import__('os').system('touch {}') + 14",
-        "open('{}', 'w').write('') + 14",
-        "(lambda: open('{}', 'w').write('') + 14)()",
-        "[open('{}', 'w') for _ in (1,)][0] or 14",
-        "exec('import os; os.system(\"touch {}\")') or 14",
-        "().__class__.__base__.__subclasses__()[0] or open('{}', 'w')",
-        "a.__class__.__init__.__globals__['os'].system('touch {}') or 14",
-        "max(14, key=lambda x: open('{}', 'w'))",
-        'f\'{{open("{}", "w")}}\'',
-        "\\text{{__import__('os').system('touch {}')}}14",
-        "(x := open('{}', 'w')) and 14",
-        "print(14, file=open('{}', 'w'))",
-    ],
-)
-def test_a_reply_is_never_carried_out(pool: WorkerPool, tmp_path: Path, code: str) -> None:
-    file = tmp_path / "x"
-    answer = code.format(str(file))
-    # lower case, as everything that is compared; the gold, too, comes from a file that somebody has made
-    assert answer == answer.lower(), "the attack would fail for its spelling"
-    assert equal(pool, answer, "14")[0] is False
-    pool.ask({"answer": "14", "gold": answer})
-    assert not file.exists()
-
-
-@pytest.mark.parametrize(
-    "code", ["(lambda: 14)()", "[x for x in (14,)][0]", "(14).real", "14 if 1 else 0", "int('14')", "a.real", "14 or 1"]
-)
-def test_what_is_no_arithmetic_is_not_carried_out_as_python(code: str) -> None:
-    task = load_task(str(EQUAL))
-    with pytest.raises((ValueError, KeyError)):
-        task._equal_as_python("14", code)
-
-
 def test_a_comparison_without_an_end_is_not_in_time_and_leaves_no_process_behind() -> None:
-    small = WorkerPool(1, 1.0, (str(EQUAL),))
+    small = WorkerPool(1, 1.0, (str(MATHVISION),))
     try:
-        assert equal(small, "14.0", "14") == (True, "")
+        assert small.ask({"answer": "14.0", "gold": "14"})["equal"]
         before = small.pids
         start = time.monotonic()
-        outcome = drive(mathvision.mark(CELLS, "9**9**9**9", ask=small.ask), lambda question: "9**9**9**9")
-        assert outcome.mark == Marked(right=False, extracted="9**9**9**9", by="judge", oddity="not_in_time")
+        outcome = drive(mathvision.score_reply(CELLS, "9**9**9**9", ask=small.ask), lambda question: "9**9**9**9")
+        assert outcome.mark == LeaderboardScore(right=False, extracted="9**9**9**9", by="judge", quirk="not_in_time")
         assert time.monotonic() - start < 10
-        assert equal(small, "14.0", "14") == (True, "")  # the pool goes on
+        assert small.ask({"answer": "14.0", "gold": "14"})["equal"]  # the pool goes on
         seen = {*before, *small.pids}
     finally:
         small.close()
@@ -601,60 +556,18 @@ def test_a_comparison_without_an_end_is_not_in_time_and_leaves_no_process_behind
     assert not any(Path(f"/proc/{pid}").exists() for pid in seen)
 
 
-@pytest.mark.parametrize(
-    ("answer", "gold", "expected"),
-    [
-        ("a", "14", (True, "name_a")),
-        ("A", "14", (True, "name_a")),
-        ("a + 0", "14", (True, "name_a")),
-        ("a", "36\\pi", (False, "")),  # a gold that Python cannot read is not in `a`
-        ("b", "14", (False, "")),
-        ("2^3", "1", (True, "")),  # Python's xor
-        ("2^3", "8", (True, "")),  # and LaTeX's power
-        ("2^{3}", "1", (False, "")),
-        ("2**3", "8", (True, "")),
-        ("50 %", "50%", (False, "")),
-        ("50\\%", "50%", (False, "")),
-        ("50%", "0.5", (False, "")),
-        ("50%", "50%", (True, "")),
-        ("7 % 4", "3", (True, "")),  # Python's remainder
-        ("1,024", "1024", (True, "")),
-        ("1:2", "1/2", (True, "")),
-        ("\\frac{1}{2}", "0.5", (True, "")),
-        ("14.0000001", "14", (True, "")),
-        ("14.00001", "14", (False, "")),
-        ("\\sqrt{12}", "2\\sqrt{3}", (False, "")),
-        ("max(3, 14)", "14", (True, "")),
-        ("'14'", "14", (True, "")),
-        ("true", "1", (False, "")),
-        ("\u221214", "-14", (True, "")),
-        ("14\u00b0", "14", (False, "")),
-        ("\u5341\u56db", "14", (False, "")),
-        ("\U0001f600", "14", (False, "")),
-        ("\ud800", "14", (False, "")),
-        ("\x00", "14", (False, "")),
-        ("", "14", (False, "")),
-        ("(" * 100, "14", (False, "")),
-    ],
-)
-def test_free_answers_are_equal_as_python_or_latex_have_it(
-    pool: WorkerPool, answer: str, gold: str, expected: tuple[bool, str]
+# ---- quirks
+
+
+def test_every_quirk_is_produced_by_an_item_and_every_quirk_produced_has_its_words(
+    outcomes: dict[LeaderboardScorer, list[Outcome]],
 ) -> None:
-    assert equal(pool, answer, gold) == expected
-
-
-# ---- oddities
-
-
-def test_every_oddity_is_produced_by_an_item_and_every_oddity_produced_has_its_words(
-    outcomes: dict[Scoring, list[Outcome]],
-) -> None:
-    produced = {ours.mark.oddity for found in outcomes.values() for ours in found if ours.mark is not None} - {""}
+    produced = {ours.mark.quirk for found in outcomes.values() for ours in found if ours.mark is not None} - {""}
     # `not_in_time` takes a comparison without an end: a test of its own has it
-    assert produced | {"not_in_time"} == set(ODDITIES)
+    assert produced | {"not_in_time"} == set(QUIRKS)
 
 
-ODD: list[tuple[Scoring, dict[str, str], str, str | None, bool, str]] = [
+ODD: list[tuple[LeaderboardScorer, dict[str, str], str, str | None, bool, str]] = [
     ("mathvista", {**CELLS, "answer_type": "list", "answer": "[1, 2]"}, "[1, 2]", None, False, "never_right"),
     ("mathvista", {**CELLS, "answer": "0"}, "0", "0", True, "zero_is_asked"),
     ("mathvision", CELLS, "a", None, True, "name_a"),
@@ -669,23 +582,31 @@ ODD: list[tuple[Scoring, dict[str, str], str, str | None, bool, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "cells", "reply", "said", "right", "oddity"), ODD, ids=[case[-1] for case in ODD])
-def test_an_oddity_stands_with_the_mark_that_it_decides(
-    name: Scoring, cells: Cells, reply: str, said: str | None, right: bool, oddity: str, markers: Markers
+@pytest.mark.parametrize(("name", "cells", "reply", "said", "right", "quirk"), ODD, ids=[case[-1] for case in ODD])
+def test_a_quirk_stands_with_the_score_that_it_decides(
+    name: LeaderboardScorer, cells: TextCells, reply: str, said: str | None, right: bool, quirk: str, scorers: Scorers
 ) -> None:
-    mark = drive(markers.begin(name, Pair(cells, reply)), lambda question: said).mark
+    mark = drive(scorers.begin(name, Pair(cells, reply)), lambda question: said).mark
     assert mark is not None
-    assert (mark.right, mark.oddity) == (right, oddity)
+    assert (mark.right, mark.quirk) == (right, quirk)
 
 
-def test_every_oddity_has_a_case_of_its_own() -> None:
-    assert {case[-1] for case in ODD} | {"not_in_time"} == set(ODDITIES)
+def test_every_quirk_has_a_case_of_its_own() -> None:
+    assert {case[-1] for case in ODD} | {"not_in_time"} == set(QUIRKS)
 
 
-def test_wemaths_guess_is_the_same_whenever_it_is_made_and_fair_over_questions(markers: Markers) -> None:
+def test_scores_of_an_earlier_version_are_read_under_the_new_name_of_a_quirk(tmp_path: Path) -> None:
+    old = {"right": True, "extracted": "B", "by": "chance", "oddity": "chance"}
+    assert LeaderboardScore.model_validate(old).quirk == "chance"
+    board = {"accuracy": 0.5, "oddities": {"chance": {"right": 1, "wrong": 0}}}
+    (tmp_path / "evaluation.json").write_text(json.dumps({"leaderboard": {"rules": board}}))
+    assert leaderboard_tables(tmp_path)["rules"]["quirks"] == board["oddities"]
+
+
+def test_wemaths_guess_is_the_same_whenever_it_is_made_and_fair_over_questions(scorers: Scorers) -> None:
     def guess(question: int) -> str | None:
         cells = {**OPTIONS, "answer": "A", "question": f"Question {question}"}
-        mark = drive(markers.begin("wemath", Pair(cells, "hm")), lambda question: "hm").mark
+        mark = drive(scorers.begin("wemath", Pair(cells, "hm")), lambda question: "hm").mark
         return None if mark is None else mark.extracted
 
     first = [guess(question) for question in range(300)]

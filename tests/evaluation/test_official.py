@@ -27,7 +27,7 @@ from firsthand.evaluation.benchmarks.evaluate import Task, evaluate_benchmark, r
 from firsthand.evaluation.benchmarks.judged import judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, find
 from firsthand.evaluation.benchmarks.suite import EvaluationPlan, averages, evaluate_all
-from firsthand.evaluation.leaderboard import NO_JUDGE, Judge
+from firsthand.evaluation.leaderboard import NO_JUDGE, LeaderboardJudge
 from firsthand.evaluation.local import LocalGenerator
 from firsthand.evaluation.replies import BATCH, read_journal
 from firsthand.records import Digit, Example, Score, Status, StopReason
@@ -89,7 +89,7 @@ def fail(*_: object) -> None:
 
 def test_a_run_writes_the_replies_both_scorers_outcomes_and_nothing_else(tmp_path: Path, judge: ChatServer) -> None:
     task, progress = logicvista(tmp_path), list[tuple[int, int]]()
-    who = Judge(endpoint=judge.endpoint())
+    who = LeaderboardJudge(endpoint=judge.endpoint())
     run = evaluate_benchmark(
         SMALL, task, GREEDY, tmp_path / "runs", judge=who, on_progress=lambda *seen: progress.append(seen)
     )
@@ -135,7 +135,7 @@ def test_without_a_judge_there_is_no_leaderboard_number_and_the_reason_stands_th
     table = table_of(run)
     assert table["strict"]["value"] == 0.5
     assert table["leaderboard"] == {
-        "rules": {"undecided": {NO_JUDGE: 8}, "absent": NO_JUDGE, "by": {}, "oddities": {}, "disagreements": 0}
+        "rules": {"undecided": {NO_JUDGE: 8}, "absent": NO_JUDGE, "by": {}, "quirks": {}, "disagreements": 0}
     }
 
 
@@ -156,7 +156,7 @@ def test_a_judge_that_comes_later_judges_the_replies_that_are_there(
     task = logicvista(tmp_path)
     run = evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs")
     before = state_of(run)
-    first, second = (Judge(endpoint=judge.endpoint(model)) for model in ("one", "two"))
+    first, second = (LeaderboardJudge(endpoint=judge.endpoint(model)) for model in ("one", "two"))
     for who in (first, second):
         assert (
             evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", judge=who, on_progress=fail) == run
@@ -175,7 +175,7 @@ def test_a_judge_that_comes_later_judges_the_replies_that_are_there(
 def test_the_marks_that_an_earlier_version_kept_beside_the_replies_are_read_and_not_made_again(
     tmp_path: Path, server: ChatServer, judge: ChatServer
 ) -> None:
-    task, who = logicvista(tmp_path), Judge(endpoint=judge.endpoint())
+    task, who = logicvista(tmp_path), LeaderboardJudge(endpoint=judge.endpoint())
     run = evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", judge=who)
     boards, judged = table_of(run)["leaderboard"], run / "judged" / who.identity
     for name in ("leaderboard", "disagreements", "units"):
@@ -194,7 +194,7 @@ def test_a_judge_that_dies_half_way_leaves_no_number_and_is_asked_only_for_the_r
     rows: int, tmp_path: Path, server: ChatServer, judge: ChatServer
 ) -> None:
     task, root = logicvista(tmp_path, [logicvista_row(i, "AB"[i % 2]) for i in range(rows)]), tmp_path / "runs"
-    who = Judge(endpoint=judge.endpoint())
+    who = LeaderboardJudge(endpoint=judge.endpoint())
     undisturbed = table_of(evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "other", judge=who))
     asked = len(judge.asked)
     judge.stop()
@@ -328,7 +328,7 @@ def test_samples_give_the_mean_over_draws_with_questions_as_clusters(tmp_path: P
 
 
 def plan(
-    *benchmarks: Benchmark, protocol: Protocol, seeds: tuple[int, ...] = (0,), judge: Judge | None = None
+    *benchmarks: Benchmark, protocol: Protocol, seeds: tuple[int, ...] = (0,), judge: LeaderboardJudge | None = None
 ) -> EvaluationPlan:
     return EvaluationPlan(None, benchmarks, [protocol] * len(benchmarks), seeds, judge)
 
@@ -338,7 +338,7 @@ def test_seeds_are_runs_of_their_own_and_one_number(tmp_path: Path, server: Chat
     server.follow({"when": "", "text": ["A", "B", "B"]})
     judge.follow({"when": "B", "text": "A"})
     once = Protocol(samples=1, greedy=False)
-    who = Judge(endpoint=judge.endpoint())
+    who = LeaderboardJudge(endpoint=judge.endpoint())
     whole = plan(find("logicvista")[1][0], protocol=once, seeds=(0, 1), judge=who)
     summary = evaluate_all(server.endpoint(), whole, tmp_path, tmp_path / "runs")
     part = json.loads(summary.read_text())["benchmarks"]["logicvista"]
@@ -491,7 +491,7 @@ def test_a_question_that_was_never_put_to_the_model_is_no_matter_for_the_judge(
     tmp_path: Path, server: ChatServer, judge: ChatServer
 ) -> None:
     server.follow({"when": "Question 2", "status": 400}, {"when": "Question 3", "text": ""}, {"when": "", "text": "A"})
-    who = Judge(endpoint=judge.endpoint())
+    who = LeaderboardJudge(endpoint=judge.endpoint())
     task = logicvista(tmp_path, [logicvista_row(i) for i in range(4)])
     run = evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", judge=who)
     board = table_of(run)["leaderboard"][who.identity]
@@ -591,7 +591,7 @@ def test_the_judge_sees_what_the_protocol_leaves_of_a_reply(
     tmp_path: Path, server: ChatServer, judge: ChatServer
 ) -> None:
     server.follow({"when": "", "text": "<think>THOUGHT</think><answer>WORD</answer>"})
-    task, who = logicvista(tmp_path, ROWS[:1]), Judge(endpoint=judge.endpoint())
+    task, who = logicvista(tmp_path, ROWS[:1]), LeaderboardJudge(endpoint=judge.endpoint())
     whole: Callable[[], str] = lambda: json.dumps(judge.asked[-1])  # noqa: E731
     evaluate_benchmark(server.endpoint(), task, GREEDY, tmp_path / "runs", judge=who)
     assert "THOUGHT" in whole() and "WORD" in whole()

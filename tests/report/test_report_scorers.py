@@ -25,7 +25,7 @@ JUDGED = {
     "disagreements": 11,
     "judge": {"model": "gpt-<b>4</b>"},
 }
-ABSENT = {"absent": "no judge is configured", "undecided": {"no judge": 9}, "oddities": {}, "by": {}}
+ABSENT = {"absent": "no judge is configured", "undecided": {"no judge": 9}, "quirks": {}, "by": {}}
 
 
 def benchmarked(root: Path, name: str, benchmark: str, leaderboard: dict[str, Any], **rows: int) -> Path:

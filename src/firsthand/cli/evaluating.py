@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from firsthand.errors import FirsthandError
 
 if TYPE_CHECKING:
-    from firsthand.evaluation.leaderboard import Judge
+    from firsthand.evaluation.leaderboard import LeaderboardJudge
     from firsthand.evaluation.protocol import Protocol
     from firsthand.teacher import Endpoint
 
@@ -87,9 +87,9 @@ def _protocol(args: argparse.Namespace, name: str, draws: int | None = None) -> 
     return found
 
 
-def _judge(args: argparse.Namespace) -> "Judge | None":
+def _judge(args: argparse.Namespace) -> "LeaderboardJudge | None":
     from firsthand.config import build, override, read_yaml
-    from firsthand.evaluation.leaderboard import Judge
+    from firsthand.evaluation.leaderboard import LeaderboardJudge
     from firsthand.teacher import Endpoint
 
     strange = [part for part in args.set if not part.startswith(("protocol.", "judge."))]
@@ -97,7 +97,7 @@ def _judge(args: argparse.Namespace) -> "Judge | None":
         raise FirsthandError(f"--set {strange[0]}: with --benchmark expected protocol.KEY=VALUE or judge.KEY=VALUE")
     said = [part.removeprefix("judge.") for part in args.set if part.startswith("judge.")]
     content = override(read_yaml(args.judge) if args.judge else {}, said)
-    return Judge(endpoint=build(Endpoint, content, str(args.judge or "--set judge"))) if content else None
+    return LeaderboardJudge(endpoint=build(Endpoint, content, str(args.judge or "--set judge"))) if content else None
 
 
 def _refuse_beside(args: argparse.Namespace, option: str, *others: str) -> None:

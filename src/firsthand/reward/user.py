@@ -7,18 +7,15 @@ nor batch size can matter. Only what the user names is imported, by the workers 
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, final
 
 from firsthand.errors import RecipeError, excerpt
 from firsthand.records import Answer, Choice, Status, Verdict
 from firsthand.reward.open_ended import Context
 from firsthand.reward.verdicts import failed
-from firsthand.workers import pool
-from firsthand.workers.pool import DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
+from firsthand.workers.pool import USER_FUNCTION, DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
 
-SCRIPT = Path(pool.__file__).with_name("user_function.py")
-FUNCTION_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_FUNCTION_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @final
@@ -27,10 +24,10 @@ class UserReward:
 
     def __init__(self, path: str, workers: int, deadline_s: float) -> None:
         """Raises RecipeError when `path` is not a `module:function`; its module is imported by the workers only."""
-        if not FUNCTION_PATH.fullmatch(path):
+        if not _FUNCTION_PATH.fullmatch(path):
             raise RecipeError(f"reward.function: expected module:function, got {path!r}; such as mine.rewards:brevity")
         self._path = path
-        self.pool = WorkerPool(workers, deadline_s, (str(SCRIPT), path))
+        self.pool = WorkerPool(workers, deadline_s, (str(USER_FUNCTION), path))
 
     def judge(self, reply: str, gold: Answer, context: Context, columns: Mapping[str, Any]) -> Verdict:
         """The function's score of a whole reply. Raises RecipeError when the function cannot be imported.

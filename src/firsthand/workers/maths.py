@@ -1,4 +1,4 @@
-"""What a reward worker does with expressions: compare them with math-verify. A task of zygote.py, not to import.
+"""Compare expressions with math-verify. A task of zygote.py, not to import.
 
 A request {"prediction", "gold"} gets one of {"equal": bool}, {"unread": "prediction" | "gold"} and {"error": str}.
 """
@@ -10,13 +10,13 @@ from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify  # type: ignore[import-untyped, unused-ignore]
 
-MEMORY_BYTES = 1 << 30
+_MEMORY_BYTES = 1 << 30
 """Address space of one worker (ours): ordinary comparisons take 0.1 GB, and a bomb must not take the machine."""
-OUT_OF_MEMORY = 12
+_OUT_OF_MEMORY = 12
 """Exit status of a worker that has used half of its address space: errno's ENOMEM."""
 
 
-WARM_UP = (
+_WARM_UP = (
     r"$\frac{x^2+1}{2}=\sqrt{3}\sin(x)$",
     "$1{,}000.5$",
     r"$\{1, 2\}$",
@@ -29,28 +29,28 @@ WARM_UP = (
 
 def before_fork() -> None:
     """Fill the parser's caches once, for every child: a first expression takes as long as a hundred later ones."""
-    for text in WARM_UP:
-        compare(text, text)
+    for text in _WARM_UP:
+        _compare(text, text)
 
 
 def prepare(_: str) -> None:
     """Limit this process's memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
     """Compare; ends the process when that took too much memory."""
     try:
-        result = compare(request["prediction"], request["gold"])
+        result = _compare(request["prediction"], request["gold"])
     except Exception as error:
         result = {"error": f"{type(error).__name__}: {str(error)[:200]}"}
     # sympy and math-verify swallow a MemoryError and go on to "not equal": such an answer must not be given.
-    if peak_bytes() > MEMORY_BYTES // 2:
-        sys.exit(OUT_OF_MEMORY)
+    if _peak_bytes() > _MEMORY_BYTES // 2:
+        sys.exit(_OUT_OF_MEMORY)
     return result
 
 
-def read(text: str) -> list[Any]:
+def _read(text: str) -> list[Any]:
     """What math-verify reads in LaTeX text with its delimiters; empty when it reads nothing.
 
     Strict: no fallback to strings, and no search for some other number when the expression as a whole is not readable.
@@ -66,19 +66,19 @@ def read(text: str) -> list[Any]:
     return found
 
 
-def compare(prediction: str, gold: str) -> dict[str, object]:
+def _compare(prediction: str, gold: str) -> dict[str, object]:
     """Whether the prediction equals the gold answer; never symmetric (math-verify follows the form of the gold)."""
-    expected = read(gold)
+    expected = _read(gold)
     if not expected:
         return {"unread": "gold"}
-    got = read(prediction)
+    got = _read(prediction)
     if not got:
         return {"unread": "prediction"}
     return {"equal": bool(verify(expected, got, timeout_seconds=None, raise_on_error=True))}
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has ever held.
+def _peak_bytes() -> int:
+    """The most memory that this process has ever held, in bytes.
 
     Not getrusage on Linux: its ru_maxrss survives exec, so a child of a large training process would inherit a peak
     that is not its own, and every one of its answers would count as out of memory.

@@ -1,4 +1,4 @@
-"""Worker processes that compare untrusted expressions, and that we kill at a deadline.
+"""Worker processes for untrusted work, such as comparing expressions, that are killed at a deadline.
 
 Why processes: a Python signal handler cannot interrupt one long operation in C, and is not to be had off the main
 thread; a thread pool's time-out returns and leaves the thread computing. Only a process can be ended. Why not
@@ -21,6 +21,8 @@ from typing import IO, Any
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
 MATHS = Path(__file__).with_name("maths.py")
+MATHVISION = Path(__file__).with_name("mathvision.py")
+USER_FUNCTION = Path(__file__).with_name("user_function.py")
 START_LIMIT_S = 120.0
 """How long a worker may take to import sympy; ours, generous for a loaded machine. It does not count as comparing."""
 STOP_LIMIT_S = 10.0

@@ -1,4 +1,4 @@
-"""What a reward worker does with a user's function: call it. A task of zygote.py, not to import.
+"""Call a user's reward function. A task of zygote.py, not to import.
 
 A request {"reply", "columns"} gets {"score": number or null}, or {"error": str}. A function with a parameter
 `completions` is called as TRL calls it, with a batch of one; any other as function(reply, answer).

@@ -9,6 +9,15 @@ Protocol: one JSON object per line. Requests {"n", "deadline_s", ...} go to whic
 {"ready": pid} of a new child, {"n", ...} with its answer, {"broken": why} when `prepare` raises, and from the zygote
 {"died": exit status}. SIGUSR1 kills the child, SIGTERM the child and the zygote. When stdin ends, both do.
 It imports nothing of ours, so it starts in well under a second and never loads torch.
+
+It ends what hangs, crashes or eats memory. It is no sandbox. Not covered:
+
+- The child has its user's rights: it may read and write files, open connections, start processes, and see the
+  environment with the keys in it.
+- Processes that the child starts are not killed with it.
+- Memory is limited by the task (maths.py and mathvision.py do), for each process alone. Disk and CPU are not limited.
+- A child keeps its state from one request to the next, until it is killed: a function may remember what it was asked.
+- A child may write into the protocol itself, or switch off the timer that ends it when the parent is gone.
 """
 
 import importlib.util
@@ -34,7 +43,7 @@ def main(script: str, argument: str) -> None:
     os.dup2(2, 1)  # a library that prints must not write into the protocol
     logging.disable(logging.CRITICAL)  # math-verify warns that its time-outs are off
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
-    task = load(script)
+    task = load_task(script)
     task.before_fork()
     for number in SIGNALS:
         signal.signal(number, on_signal)
@@ -94,7 +103,7 @@ def on_signal(number: int, _: FrameType | None) -> None:
         os._exit(0)
 
 
-def load(script: str) -> ModuleType:
+def load_task(script: str) -> ModuleType:
     """A module from its file: its folder is not on sys.path, where our math.py would hide the standard library's."""
     spec = importlib.util.spec_from_file_location("task", script)
     assert spec is not None and spec.loader is not None

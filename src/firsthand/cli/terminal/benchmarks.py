@@ -11,7 +11,7 @@ from rich.table import Table
 
 from firsthand.config import read_yaml
 from firsthand.evaluation.benchmarks.spec import DEFINITIONS, names
-from firsthand.evaluation.leaderboard import ODDITIES
+from firsthand.evaluation.leaderboard import QUIRKS
 from firsthand.evaluation.protocol import Protocol
 
 _WIDTH = 120
@@ -75,8 +75,8 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
             []
             if "absent" in board
             else [
-                f"{name}: {count['right']:,} right and {count['wrong']:,} wrong because {ODDITIES[key]}"
-                for key, count in board["oddities"].items()
+                f"{name}: {count['right']:,} right and {count['wrong']:,} wrong because {QUIRKS[key]}"
+                for key, count in board["quirks"].items()
             ]
         )
         if board["disagreements"]:

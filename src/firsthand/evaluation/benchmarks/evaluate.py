@@ -25,7 +25,15 @@ from firsthand.evaluation.benchmarks.spec import Benchmark
 from firsthand.evaluation.benchmarks.strict import VERSION as STRICT_VERSION
 from firsthand.evaluation.benchmarks.strict import Strict
 from firsthand.evaluation.generator import generator_of, identity, name_of
-from firsthand.evaluation.leaderboard import NO_JUDGE, VERSION, Judge, Marked, Pair, Unmarked, mark_all
+from firsthand.evaluation.leaderboard import (
+    NO_JUDGE,
+    PROMPTS_VERSION,
+    LeaderboardJudge,
+    LeaderboardScore,
+    NotScored,
+    Pair,
+    score_replies,
+)
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal, score_all
 from firsthand.evaluation.table import counting, tabulate
@@ -43,7 +51,7 @@ class Mark(Record):
 
     example_id: str
     draw: int
-    mark: Marked | None = None
+    mark: LeaderboardScore | None = None
     why_not: str = ""
 
 
@@ -80,7 +88,7 @@ def evaluate_benchmark(
     root: Path,
     *,
     name: str | None = None,
-    judge: Judge | None = None,
+    judge: LeaderboardJudge | None = None,
     on_progress: OnProgress = lambda done, all: None,
 ) -> Path:
     """Draw replies, unless an earlier call has, and score them; the run directory.
@@ -145,7 +153,7 @@ def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_p
     run.finish()
 
 
-def _mark_replies(task: Task, protocol: Protocol, run: Run, judge: Judge | None, root: Path) -> None:
+def _mark_replies(task: Task, protocol: Protocol, run: Run, judge: LeaderboardJudge | None, root: Path) -> None:
     """The leaderboard's marks by this judge, unless they are there."""
     who = RULES if judge is None else judge.identity
     if who in judges_of(run.folder):
@@ -181,22 +189,24 @@ def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> di
     }
 
 
-def _judged(task: Task, protocol: Protocol, scores: Sequence[Score], judge: Judge | None, root: Path) -> list[Mark]:
+def _judged(
+    task: Task, protocol: Protocol, scores: Sequence[Score], judge: LeaderboardJudge | None, root: Path
+) -> list[Mark]:
     """The leaderboard's mark of every reply."""
     assert task.benchmark.leaderboard is not None
     cells = {example.id: example.meta for example in task.examples}
     replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
     pairs = [Pair(cells[s.example_id], protocol.predicted(j.reply.text)) for s, _, j in replies if _was_given(j)]
     with nullcontext() if judge is None else open_log(root) as log:
-        found = mark_all(task.benchmark.leaderboard, pairs, judge, log)
-    silent = sum(isinstance(mark, Unmarked) and mark.is_passing for mark in found)
+        found = score_replies(task.benchmark.leaderboard, pairs, judge, log)
+    silent = sum(isinstance(mark, NotScored) and mark.is_passing for mark in found)
     if judge is not None and silent:
         raise Outage(
             f"{judge.endpoint.base_url}: the judge did not answer for {silent} of {len(pairs)} replies; look at the "
             "server. What it has said is kept: the same command goes on"
         )
     marks = iter(found)
-    return [_mark(s, draw, next(marks) if _was_given(j) else Unmarked(why=j.verdict.why)) for s, draw, j in replies]
+    return [_mark(s, draw, next(marks) if _was_given(j) else NotScored(why=j.verdict.why)) for s, draw, j in replies]
 
 
 def _was_given(judged: Judged) -> bool:
@@ -204,14 +214,14 @@ def _was_given(judged: Judged) -> bool:
     return bool(judged.reply.text) or judged.verdict.score is not None
 
 
-def _mark(score: Score, draw: int, found: Marked | Unmarked) -> Mark:
-    if isinstance(found, Unmarked):
+def _mark(score: Score, draw: int, found: LeaderboardScore | NotScored) -> Mark:
+    if isinstance(found, NotScored):
         return Mark(example_id=score.example_id, draw=draw, why_not=found.why)
     return Mark(example_id=score.example_id, draw=draw, mark=found)
 
 
 def _leaderboard_table(
-    task: Task, scores: Sequence[Score], marks: Sequence[Mark], judge: Judge | None
+    task: Task, scores: Sequence[Score], marks: Sequence[Mark], judge: LeaderboardJudge | None
 ) -> dict[str, Any]:
     known = [m.mark for m in marks if m.mark is not None]
     table: dict[str, Any] = {"undecided": dict(Counter(m.why_not for m in marks if m.mark is None).most_common(5))}
@@ -220,11 +230,11 @@ def _leaderboard_table(
     else:
         table["absent"] = NO_JUDGE
     table["by"] = dict(Counter(mark.by for mark in known))
-    odd = Counter((mark.oddity, mark.right) for mark in known if mark.oddity)
-    table["oddities"] = {key: {"right": odd[key, True], "wrong": odd[key, False]} for key, _ in sorted(odd)}
+    odd = Counter((mark.quirk, mark.right) for mark in known if mark.quirk)
+    table["quirks"] = {key: {"right": odd[key, True], "wrong": odd[key, False]} for key, _ in sorted(odd)}
     table["disagreements"] = sum(1 for _ in _disagreements(scores, marks))
     if judge is not None:
-        table["judge"] = {"model": judge.endpoint.model, "prompts": VERSION, "extra": judge.endpoint.extra}
+        table["judge"] = {"model": judge.endpoint.model, "prompts": PROMPTS_VERSION, "extra": judge.endpoint.extra}
     return table
 
 
@@ -244,7 +254,7 @@ def _disagreements(scores: Sequence[Score], marks: Sequence[Mark]) -> "Iterable[
                 leaderboard=float(m.mark.right),
                 extracted=m.mark.extracted,
                 by=m.mark.by,
-                oddity=m.mark.oddity,
+                quirk=m.mark.quirk,
             )
 
 
@@ -260,4 +270,4 @@ class Disagreement(Record):
     leaderboard: float
     extracted: str | None
     by: str
-    oddity: str
+    quirk: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE
-from firsthand.evaluation.leaderboard.scorer import LONGEST_CELL
+from firsthand.evaluation.leaderboard.scorer import LONGEST_WORKBOOK_CELL
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import read_journal
 from firsthand.evaluation.table import counting
@@ -102,8 +102,8 @@ def _refuse_longer(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         for column, value in row.items():
             length = len(value.encode("utf-16-le", "surrogatepass")) // 2 if isinstance(value, str) else 0
-            if length > LONGEST_CELL:
+            if length > LONGEST_WORKBOOK_CELL:
                 raise DataError(
                     f"row {row['index']}, column {column}: {length:,} characters, and a workbook's cell holds "
-                    f"{LONGEST_CELL:,}; write a .tsv file"
+                    f"{LONGEST_WORKBOOK_CELL:,}; write a .tsv file"
                 )

@@ -41,5 +41,10 @@ def leaderboard_tables(run: Path) -> dict[str, Any]:
     """The table of each judge; that of rules alone only where nobody was asked."""
     earlier: dict[str, Any] = json.loads((run / "evaluation.json").read_text()).get("leaderboard", {})
     own = {path.parent.name: json.loads(path.read_text()) for path in sorted(run.glob("judged/*/table.json"))}
-    tables = {**earlier, **own}
+    tables = {name: _renamed(table) for name, table in {**earlier, **own}.items()}
     return {name: table for name, table in tables.items() if name != RULES} or tables
+
+
+def _renamed(table: dict[str, Any]) -> dict[str, Any]:
+    """A table under today's keys: in earlier versions `quirks` were `oddities`."""
+    return {"quirks" if key == "oddities" else key: value for key, value in table.items()}

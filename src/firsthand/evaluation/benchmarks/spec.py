@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from firsthand.config import build, nearest, read_yaml
 from firsthand.errors import RecipeError
-from firsthand.evaluation.leaderboard import Scoring
+from firsthand.evaluation.leaderboard import LeaderboardScorer
 from firsthand.recipe import Data
 from firsthand.records import Record
 
@@ -93,7 +93,7 @@ class Benchmark(Record):
     """Show the options in an order drawn for each row, the same for every model."""
     short_answer: str | None = None
     """The key of the reply's JSON that holds its answer."""
-    leaderboard: Scoring | None = None
+    leaderboard: LeaderboardScorer | None = None
     """How VLMEvalKit scores it, where the leaderboard has it."""
     aggregate: Literal["accuracy", "worst", "wemath"] = "accuracy"
     """`worst`: a question counts if all its variants are right. `wemath`: the four-dimensional score."""

@@ -22,7 +22,7 @@ from firsthand.evaluation.benchmarks.evaluate import (
 from firsthand.evaluation.benchmarks.judged import RULES, judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, Suite
 from firsthand.evaluation.generator import name_of
-from firsthand.evaluation.leaderboard import Judge
+from firsthand.evaluation.leaderboard import LeaderboardJudge
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal
 from firsthand.files import write_atomically
@@ -39,7 +39,7 @@ class EvaluationPlan(NamedTuple):
     protocols: Sequence[Protocol]
     """One for each benchmark."""
     seeds: Sequence[int]
-    judge: Judge | None
+    judge: LeaderboardJudge | None
 
 
 def evaluate_all(
@@ -84,7 +84,7 @@ def evaluate_all(
     return path
 
 
-def benchmark_summary(task: Task, folders: Sequence[Path], judge: Judge | None) -> dict[str, Any]:
+def benchmark_summary(task: Task, folders: Sequence[Path], judge: LeaderboardJudge | None) -> dict[str, Any]:
     """One benchmark's numbers over the seeds: draws of one question are one question to the interval."""
     who = RULES if judge is None else judge.identity
     tables = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
@@ -115,15 +115,15 @@ def benchmark_summary(task: Task, folders: Sequence[Path], judge: Judge | None) 
 def _pooled(boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The counts of several seeds' leaderboard tables together; without a number where one of them has none."""
     absent = next((board["absent"] for board in boards if "absent" in board), None)
-    oddities: dict[str, Counter[str]] = defaultdict(Counter)
+    quirks: dict[str, Counter[str]] = defaultdict(Counter)
     for board in boards:
-        for key, count in board["oddities"].items():
-            oddities[key].update(count)
+        for key, count in board["quirks"].items():
+            quirks[key].update(count)
     return {
         "undecided": dict(sum((Counter(board["undecided"]) for board in boards), Counter())),
         **({} if absent is None else {"absent": absent}),
         "by": dict(sum((Counter(board["by"]) for board in boards), Counter())),
-        "oddities": {key: dict(count) for key, count in sorted(oddities.items())},
+        "quirks": {key: dict(count) for key, count in sorted(quirks.items())},
         "disagreements": sum(board["disagreements"] for board in boards),
         **({"judge": boards[0]["judge"]} if "judge" in boards[0] else {}),
     }

@@ -1,17 +1,34 @@
-"""The six sets of the Open LMM Reasoning Leaderboard, scored as VLMEvalKit scores them, its oddities included.
+"""The six sets of the Open LMM Reasoning Leaderboard, scored as VLMEvalKit scores them, its quirks included.
 
-    marking.py     what a scorer is: it asks, is answered, and ends with a mark; the list of oddities
+    scorer.py      what a scorer is: it asks, is answered, and returns a score; the list of quirks
     matching.py    which option a reply names, by rules
     mathvista.py, mathvision.py, mathverse.py, dynamath.py, wemath.py, logicvista.py     a scorer each
-    equal.py       the comparison of MathVision's free answers, in a worker process
     prompts.py     what a judge is told
-    judging.py     many marks at once
+    judging.py     many replies at once
 
 Facts are VLMEvalKit's of August 2026; benchmarks/vs_vlmevalkit.py compares both, item by item.
 """
 
-from firsthand.evaluation.leaderboard.judging import NO_JUDGE, Judge, Pair, Scoring, Unmarked, mark_all
-from firsthand.evaluation.leaderboard.prompts import VERSION
-from firsthand.evaluation.leaderboard.scorer import ODDITIES, Marked, Question
+from firsthand.evaluation.leaderboard.judging import (
+    NO_JUDGE,
+    LeaderboardJudge,
+    LeaderboardScorer,
+    NotScored,
+    Pair,
+    score_replies,
+)
+from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
+from firsthand.evaluation.leaderboard.scorer import QUIRKS, JudgeQuestion, LeaderboardScore
 
-__all__ = ["NO_JUDGE", "ODDITIES", "VERSION", "Judge", "Marked", "Pair", "Question", "Scoring", "Unmarked", "mark_all"]
+__all__ = [
+    "NO_JUDGE",
+    "PROMPTS_VERSION",
+    "QUIRKS",
+    "JudgeQuestion",
+    "LeaderboardJudge",
+    "LeaderboardScore",
+    "LeaderboardScorer",
+    "NotScored",
+    "Pair",
+    "score_replies",
+]

@@ -4,12 +4,18 @@ import json
 import math
 from typing import NamedTuple
 
-from firsthand.evaluation.leaderboard.prompts import FORMS, SHORT, SHORT_SYSTEM, filled
-from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question, through_a_file
+from firsthand.evaluation.leaderboard.prompts import ANSWER_FORMS, SHORT_ANSWER, SHORT_ANSWER_SYSTEM, fill
+from firsthand.evaluation.leaderboard.scorer import (
+    JudgeQuestion,
+    LeaderboardScore,
+    ScorerRun,
+    TextCells,
+    through_a_file,
+)
 
-CHOICE, FLOAT = "multiple choice", "float"
-KEY = "short answer"
-NEAR = 0.001
+_CHOICE, _FLOAT = "multiple choice", "float"
+_KEY = "short answer"
+_NEAR = 0.001
 _LETTERS = "ABCDE"
 _LONGEST = 2048
 """Tokens of the judge's answer; the other sets leave it 128."""
@@ -19,23 +25,27 @@ class _Read(NamedTuple):
     """An answer of its type: a letter, a number or text."""
 
     value: str | float
-    oddity: str = ""
+    quirk: str = ""
 
 
-def mark(cells: Cells, reply: str) -> Marking:
-    """Mark one reply: its JSON's `short answer`, or else all of it; where neither is of its type, a judge is asked."""
+def score_reply(cells: TextCells, reply: str) -> ScorerRun:
+    """Score one reply: its JSON's `short answer`, or else all of it; where neither is of its type, a judge is asked."""
     kind, text = cells["answer_type"], _stripped(through_a_file(reply))
     read, by = _from_json(text, kind) or _read(text, kind), "rules"
     if read is None:
-        form = FORMS.get(kind, FORMS["text"])
-        said = yield Question(filled(SHORT, reply=text, form=form), max_tokens=_LONGEST, system=SHORT_SYSTEM)
+        form = ANSWER_FORMS.get(kind, ANSWER_FORMS["text"])
+        said = yield JudgeQuestion(
+            fill(SHORT_ANSWER, reply=text, form=form), max_tokens=_LONGEST, system=SHORT_ANSWER_SYSTEM
+        )
         read, by = _read(said, kind), "judge"
     if read is not None:
-        right, oddity = _compared(read, through_a_file(cells["answer"]), kind)
-        return Marked(right=right, extracted=str(read.value), by="rules" if by == "rules" else "judge", oddity=oddity)
-    if kind == CHOICE and cells["answer"] in text[:3].upper():
-        return Marked(right=True, extracted=None, oddity="first_characters")
-    return Marked(right=False, extracted=None)
+        right, quirk = _compared(read, through_a_file(cells["answer"]), kind)
+        return LeaderboardScore(
+            right=right, extracted=str(read.value), by="rules" if by == "rules" else "judge", quirk=quirk
+        )
+    if kind == _CHOICE and cells["answer"] in text[:3].upper():
+        return LeaderboardScore(right=True, extracted=None, quirk="first_characters")
+    return LeaderboardScore(right=False, extracted=None)
 
 
 def _stripped(reply: str) -> str:
@@ -50,19 +60,19 @@ def _from_json(text: str, kind: str) -> _Read | None:
         found = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
-    short = found.get(KEY) if isinstance(found, dict) else None
+    short = found.get(_KEY) if isinstance(found, dict) else None
     if isinstance(short, str):
         read = _read(short, kind)
-        return None if read is None else read._replace(oddity="")  # a short answer is meant to be searched
+        return None if read is None else read._replace(quirk="")  # a short answer is meant to be searched
     return None
 
 
 def _read(text: str, kind: str) -> _Read | None:
     """The answer as its type has it: a number before the first space, perhaps of pi; one letter; or any text."""
-    if kind == FLOAT:
+    if kind == _FLOAT:
         value = _number(text if text.isdigit() else text.split(" ")[0])
         return None if value is None else _Read(value)
-    if kind != CHOICE:
+    if kind != _CHOICE:
         return _Read(text)
     if len(text) == 1:
         return _Read(text.upper())
@@ -80,9 +90,9 @@ def _number(text: str) -> float | None:
 
 def _compared(read: _Read, gold: str, kind: str) -> tuple[bool, str]:
     if isinstance(read.value, float):
-        return abs(read.value - float(gold)) <= NEAR, ""
-    if kind == CHOICE:
-        return read.value == gold, read.oddity
+        return abs(read.value - float(gold)) <= _NEAR, ""
+    if kind == _CHOICE:
+        return read.value == gold, read.quirk
     part, whole = read.value.lower(), gold.lower()
     if part == whole or part not in whole:
         return part == whole, ""

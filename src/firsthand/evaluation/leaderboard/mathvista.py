@@ -4,37 +4,45 @@ from collections.abc import Sequence
 
 from firsthand.answers.literals import literal
 from firsthand.evaluation.leaderboard.matching import by_letter, infer_option
-from firsthand.evaluation.leaderboard.prompts import TAKE_ANSWER, filled
-from firsthand.evaluation.leaderboard.scorer import Cells, Marked, Marking, Question, through_a_file
+from firsthand.evaluation.leaderboard.prompts import TAKE_ANSWER, fill
+from firsthand.evaluation.leaderboard.scorer import (
+    JudgeQuestion,
+    LeaderboardScore,
+    ScorerRun,
+    TextCells,
+    through_a_file,
+)
 
 
-def mark(cells: Cells, reply: str) -> Marking:
-    """Mark one reply. The judge is asked unless the whole reply already is the right number, or names an option."""
+def score_reply(cells: TextCells, reply: str) -> ScorerRun:
+    """Score one reply. The judge is asked unless the whole reply already is the right number, or names an option."""
     reply = through_a_file(reply)
     found = _prefetched(cells, reply)
     if found is not None:
-        return Marked(right=_is_right(cells, found), extracted=found)
+        return LeaderboardScore(right=_is_right(cells, found), extracted=found)
     if cells["question_type"] != "multi_choice" and cells["answer_type"] not in ("integer", "float"):
-        return Marked(right=False, extracted=None, oddity="never_right")
-    said = yield Question(filled(TAKE_ANSWER, question=cells["question"], reply=reply))
+        return LeaderboardScore(right=False, extracted=None, quirk="never_right")
+    said = yield JudgeQuestion(fill(TAKE_ANSWER, question=cells["question"], reply=reply))
     right = _is_right(cells, through_a_file(said))
-    return Marked(right=right, extracted=said, by="judge", oddity="zero_is_asked" if _is_zero(cells, reply) else "")
+    return LeaderboardScore(
+        right=right, extracted=said, by="judge", quirk="zero_is_asked" if _is_zero(cells, reply) else ""
+    )
 
 
-def options_of(cells: Cells) -> dict[str, str]:
+def options_of(cells: TextCells) -> dict[str, str]:
     """The options under their letters, from the list that the TSV holds as text."""
     options = literal(cells.get("choices", "[]"))
     return by_letter(options if isinstance(options, Sequence) and not isinstance(options, str) else ())
 
 
-def _prefetched(cells: Cells, reply: str) -> str | None:
+def _prefetched(cells: TextCells, reply: str) -> str | None:
     """What the rules find: an option's letter, or the right number; None leaves it to the judge."""
     if cells["question_type"] == "multi_choice":
         return infer_option(reply, options_of(cells))
     return reply if _is_right(cells, reply) and not _is_zero(cells, reply) else None
 
 
-def _is_right(cells: Cells, found: str) -> bool:
+def _is_right(cells: TextCells, found: str) -> bool:
     """Compare by type: letters, whole numbers as Python's `int` reads them, exactly equal floats."""
     if cells["question_type"] == "multi_choice":
         return infer_option(found, options_of(cells)) == cells["answer_option"]
@@ -47,6 +55,6 @@ def _is_right(cells: Cells, found: str) -> bool:
         return False
 
 
-def _is_zero(cells: Cells, reply: str) -> bool:
+def _is_zero(cells: TextCells, reply: str) -> bool:
     """A right answer of 0 counts as nothing found, for 0 is false."""
     return cells["question_type"] != "multi_choice" and _is_right(cells, reply) and float(reply) == 0

@@ -1,11 +1,11 @@
 """What the judge is told, in our words: what VLMEvalKit asks for each set, with examples of the same kinds.
 
-A judge's number depends on its wording. `VERSION` stands with every number and in every request's identity.
+A judge's number depends on its wording. `PROMPTS_VERSION` stands with every number and in every request's identity.
 """
 
 import re
 
-VERSION = 1
+PROMPTS_VERSION = 1
 
 TAKE_ANSWER = """\
 A model was asked a question and has replied. Find the final answer in its reply, and write that answer alone.
@@ -99,13 +99,13 @@ Standard answer: {gold}
 Model's answer: {answer}
 Verdict:"""
 
-SHORT_SYSTEM = "You turn free answers into short ones, in the form that you are told."
+SHORT_ANSWER_SYSTEM = "You turn free answers into short ones, in the form that you are told."
 
-SHORT = """\
+SHORT_ANSWER = """\
 An answer in free form: {reply}
 What to write: {form}"""
 
-FORMS = {
+ANSWER_FORMS = {
     "multiple choice": "the letter of the chosen option, such as A, B, C or D, on one line.",
     "float": "the number with three decimals, on one line.",
     "text": "a short answer on one line; a number in it has three decimals.",
@@ -190,6 +190,6 @@ Answer: <start>
 Letters:"""
 
 
-def filled(template: str, **values: str) -> str:
+def fill(template: str, **values: str) -> str:
     """The template with its holes filled in one pass: what looks like a hole in a value stays text."""
     return re.sub(r"\{(\w+)\}", lambda hole: values[hole[1]], template)

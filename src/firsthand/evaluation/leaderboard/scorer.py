@@ -1,19 +1,21 @@
-"""What a scorer is: a generator that asks a judge where rules are not enough, and ends with a mark.
+"""What a scorer is: a generator that asks a judge where rules are not enough, and returns a score.
 
-A scorer knows nothing of servers. It yields a `Question`, is sent the judge's text, and returns a `Marked`; whoever
-drives it may ask many judges at once, or none.
+A scorer knows nothing of servers. It yields a `JudgeQuestion`, is sent the judge's text, and returns a
+`LeaderboardScore`; whoever drives it may ask many judges at once, or none.
 """
 
 import re
 from collections.abc import Generator, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from pydantic import model_validator
 
 from firsthand.records import Record
 
-Cells = Mapping[str, str]
+TextCells = Mapping[str, str]
 """A benchmark's row: column -> text, as the TSV has it; empty cells are absent."""
 
-ODDITIES = {
+QUIRKS = {
     "never_right": "MathVista compares neither lists nor text: whatever is answered, it is wrong",
     "zero_is_asked": "a bare 0 that is right is not seen by the rules, and the judge is asked for it",
     "name_a": "MathVision evaluates the answer as Python beside its own variable `a`, which holds the gold answer",
@@ -27,19 +29,17 @@ ODDITIES = {
     "chance": "WeMath guesses an option at random where the judge names none",
     "unread_verdict": "what the judge says is neither 0 nor 1, or no capital letters, five times: wrong",
 }
-"""How VLMEvalKit's scoring differs from what a reader would expect. The key stands with every mark that it decided."""
+"""How VLMEvalKit's scoring differs from what a reader would expect. The key stands with every score that it decided."""
 
 _NANS = ("NaN", "-NaN", "nan", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
 MISSING = frozenset(("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NULL", "null", "None", *_NANS))
 """Text that pandas reads as a missing value; VLMEvalKit then sees `nan`, because tables pass through files."""
-
-
-LONGEST_CELL = 32_767
+LONGEST_WORKBOOK_CELL = 32_767
 """Characters of a workbook's cell, in UTF-16: Excel's own limit."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 
 
-class Question(NamedTuple):
+class JudgeQuestion(NamedTuple):
     """What the judge is asked. Another `attempt` is another draw, even at temperature 0."""
 
     text: str
@@ -49,20 +49,28 @@ class Question(NamedTuple):
     system: str = ""
 
 
-class Marked(Record):
-    """The outcome for one reply."""
+class LeaderboardScore(Record):
+    """A leaderboard's score of one reply."""
 
     right: bool
     extracted: str | None
     """The answer as it was compared; None when none was found."""
     by: Literal["rules", "judge", "chance"] = "rules"
     """Who found the answer."""
-    oddity: str = ""
-    """The key of `ODDITIES` that decided the outcome, if one did."""
+    quirk: str = ""
+    """The key of `QUIRKS` that decided the outcome, if one did."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, content: Any) -> Any:
+        """Up to version 0.1 a quirk was an `oddity`."""
+        if isinstance(content, dict) and "oddity" in content:
+            return {"quirk" if key == "oddity" else key: value for key, value in content.items()}
+        return content
 
 
-Marking = Generator[Question, str, Marked]
-"""A scorer at work. A judge that gives no answer ends it from outside: then there is no mark, and nothing is wrong."""
+ScorerRun = Generator[JudgeQuestion, str, LeaderboardScore]
+"""A scorer at work. A judge that gives no answer ends it from outside: then there is no score, and nothing is wrong."""
 
 
 def through_a_file(text: str) -> str:
@@ -72,4 +80,4 @@ def through_a_file(text: str) -> str:
     """
     if text in MISSING:
         return "nan"
-    return _CONTROL.sub(lambda sign: f"_x{ord(sign[0]):04X}_", text[:LONGEST_CELL])
+    return _CONTROL.sub(lambda sign: f"_x{ord(sign[0]):04X}_", text[:LONGEST_WORKBOOK_CELL])

@@ -1,6 +1,6 @@
-"""What a worker does with MathVision's free answers: VLMEvalKit's equality. A task of a worker, not to import.
+"""Compare MathVision's free answers as VLMEvalKit does. A task of zygote.py, not to import.
 
-A request {"answer", "gold"} gets {"equal": bool, "oddity": str}. There the texts are handed to Python's `eval`, beside
+A request {"answer", "gold"} gets {"equal": bool, "quirk": str}. There the texts are handed to Python's `eval`, beside
 local variables `a` and `b`; here their syntax tree is walked, so that arithmetic and those two names mean the same, and
 nothing else is carried out: a reply must not run code.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 from latex2sympy2_extended import latex2sympy  # type: ignore[import-untyped, unused-ignore]
 
-MEMORY_BYTES = 1 << 30
-NEAR = 1e-6
+_MEMORY_BYTES = 1 << 30
+_NEAR = 1e-6
 """VLMEvalKit's tolerance."""
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -44,22 +44,22 @@ def before_fork() -> None:
 
 def prepare(_: str) -> None:
     """Limit this process's memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
 def answer(request: dict[str, str]) -> dict[str, object]:
     """Compare; whatever cannot be read is not equal, as there."""
     gold, given = (request[name].lower().strip() for name in ("gold", "answer"))
     if gold == given:
-        return {"equal": True, "oddity": ""}
+        return {"equal": True, "quirk": ""}
     for equal in (_equal_as_python, _equal_as_latex):
         try:
-            is_equal, oddity = equal(gold, given)
+            is_equal, quirk = equal(gold, given)
         except Exception:  # there, too, every error of reading or comparing means: not in this way
             continue
         if is_equal:
-            return {"equal": True, "oddity": oddity}
-    return {"equal": False, "oddity": ""}
+            return {"equal": True, "quirk": quirk}
+    return {"equal": False, "quirk": ""}
 
 
 def _equal_as_python(gold: str, given: str) -> tuple[bool, str]:
@@ -67,7 +67,7 @@ def _equal_as_python(gold: str, given: str) -> tuple[bool, str]:
     tree = ast.parse(given, mode="eval").body
     second = _walk(tree, {"a": first})
     uses_a = any(isinstance(node, ast.Name) and node.id == "a" for node in ast.walk(tree))
-    return bool(abs(first - second) < NEAR), "name_a" if uses_a else ""
+    return bool(abs(first - second) < _NEAR), "name_a" if uses_a else ""
 
 
 def _equal_as_latex(gold: str, given: str) -> tuple[bool, str]:
@@ -75,9 +75,9 @@ def _equal_as_latex(gold: str, given: str) -> tuple[bool, str]:
         return False, ""
     first, second = latex2sympy(gold), latex2sympy(given)
     names = {"a": first, "b": second}
-    if abs(_value(str(first), names) - _value(str(second), names)) < NEAR:
+    if abs(_value(str(first), names) - _value(str(second), names)) < _NEAR:
         return True, ""
-    return bool(abs(first - second) < NEAR), ""
+    return bool(abs(first - second) < _NEAR), ""
 
 
 def _value(text: str, names: Mapping[str, Any]) -> Any:
