@@ -1,8 +1,9 @@
 # On a Linux machine with git, make and Python 3.11 or newer, and nothing else:
 #
 #   make demo      the whole loop on the CPU (or a GPU where there is one); prints the path of its report
-#   make test      the tests
-#   make check     format, lint, types, import contracts, tests: what a change must pass
+#   make quick     format, lint, types, import contracts, and the quick tests of what differs from main: 90 s on two cores
+#   make test      all tests, on two cores (WORKERS=4 for more): 12 minutes at most
+#   make check     format, lint, types, import contracts, all tests: what a change must pass
 #   make bench     the benchmarks at a small size; prints where their results are (benchmarks/README.md)
 #   make install   only .venv, with everything that the above need; they do it first
 #
@@ -20,7 +21,11 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 endif
 
-.PHONY: install demo test check bench constraints
+# Two processes run the tests; the one that is done first takes some of the other's.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: install demo test quick static check bench constraints
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -38,14 +43,18 @@ demo: install
 	$(BIN)/firsthand demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-check: install
+static: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+quick: static
+	$(PYTEST) -m "not slow" $$(.ci/changed-tests)
+
+check: static test
 
 # A folder for each time, so that no result replaces an earlier one.
 bench: BENCH := build/benchmarks/$(shell date -u +%Y%m%dT%H%M%SZ)

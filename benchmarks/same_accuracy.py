@@ -15,6 +15,7 @@ index then.
 """
 
 import argparse
+import fcntl
 import http.client
 import json
 import os
@@ -22,7 +23,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +46,6 @@ TOKENS = 256
 LMMS_EVAL = "lmms-eval==0.7.3"
 SEEN = (sysconfig.get_paths()["purelib"], str(Path(firsthand.__file__).parents[1]))
 """What the environment sees of this one: the packages beside firsthand, and firsthand."""
-ENV = Path(tempfile.gettempdir()) / f"firsthand-{LMMS_EVAL.replace('==', '-')}-{content_id(*SEEN)[:8]}"
 # Without dependencies: lmms-eval has those of all its tasks, torchvision wants another build of torch.
 ALONE = [LMMS_EVAL, "torchvision==0.28.0"]
 NEEDED = ["fastapi", "uvicorn", "openai", "python-multipart", "datasets", "evaluate", "loguru", "python-dotenv"]
@@ -73,18 +72,26 @@ torchvision.io.decode_image = torchvision.io.image.decode_image = decode_image
 '''
 
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "firsthand"
+ENV = CACHE / f"lmms-eval-{content_id(sys.version, *SEEN, *ALONE, *NEEDED, SHIM)[:16]}"
+"""Kept between runs; whatever it is made of is in its name."""
+
+
 def environment(folder: Path = ENV) -> Path:
     """A Python with lmms-eval and what serving needs, made once. Raises CalledProcessError without a package index."""
     python, done = folder / "bin/python", folder / "complete"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        site = next(folder.glob("lib/python*/site-packages"))
-        (site / "outside.pth").write_text("".join(f"{path}\n" for path in SEEN))
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        for packages in (NEEDED, ["--no-deps", *ALONE]):
-            subprocess.run([*install, *packages], check=True, capture_output=True, text=True)
-        (site / "sitecustomize.py").write_text(SHIM)
-        done.touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be making it
+        if not done.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)], check=True)
+            site = next(folder.glob("lib/python*/site-packages"))
+            (site / "outside.pth").write_text("".join(f"{path}\n" for path in SEEN))
+            pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+            for packages in (NEEDED, ["--no-deps", *ALONE]):
+                subprocess.run([*pip, "install", "--quiet", *packages], check=True, capture_output=True, text=True)
+            (site / "sitecustomize.py").write_text(SHIM)
+            done.touch()
     return python
 
 

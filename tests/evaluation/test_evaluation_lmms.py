@@ -220,7 +220,7 @@ def test_what_cannot_be_a_task_is_refused_before_anything_is_written(tmp_path: P
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """A Python with lmms-eval; kept between runs. Skips where the package index cannot be reached."""
+    """A Python with lmms-eval; kept in the user's cache. Skips where the package index cannot be reached."""
     try:
         return same_accuracy.environment()
     except subprocess.CalledProcessError as failed:
@@ -229,9 +229,11 @@ def python() -> Path:
 
 @pytest.mark.slow
 def test_four_roads_to_the_accuracy_of_the_small_model_agree_word_for_word(python: Path, tmp_path: Path) -> None:
-    table = same_accuracy.compare(SMALL, same_accuracy.questions(200, seed=0), python, tmp_path / "out")
+    # 20 items of each of five worlds: what one road does otherwise (its template, its pictures, where it stops) it does
+    # to every item of a world. The numbers in docs/evaluation.md are of 200, as benchmarks/same_accuracy.py has it.
+    table = same_accuracy.compare(SMALL, same_accuracy.questions(100, seed=0), python, tmp_path / "out")
     assert table["differing"] == []
-    assert table["items"] == 200 and 0 < table["accuracy"]["ours"] < 1
+    assert table["items"] == 100 and 0 < table["accuracy"]["ours"] < 1
     assert table["accuracy"] == pytest.approx(dict.fromkeys(table["accuracy"], table["accuracy"]["ours"]), abs=1e-12)
 
 
@@ -248,7 +250,7 @@ def test_the_folder_of_a_trained_run_is_served_and_loaded_as_it_is(python: Path,
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(recipe))
     assert main(["train", str(tmp_path / "two.yaml"), "--out", str(tmp_path / "runs")]) == 0
     (model,) = (tmp_path / "runs").glob("*/model")
-    items = same_accuracy.questions(40, seed=0, steps=True)
+    items = same_accuracy.questions(20, seed=0, steps=True)
     table = same_accuracy.compare(model, items, python, tmp_path / "out")
     assert table["differing"] == [] and table["characters per reply"] > 40
     assert table["accuracy"] == pytest.approx(dict.fromkeys(table["accuracy"], table["accuracy"]["ours"]), abs=1e-12)

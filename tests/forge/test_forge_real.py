@@ -1,6 +1,7 @@
 """The forge against a real model server: `transformers serve` with the small VLM, over HTTP.
 
-The server runs in a throw-away environment that sees this one's torch and transformers, and has what serving needs.
+The server runs in the environment of benchmarks/same_accuracy.py: this one's torch and transformers, and what serving
+needs.
 """
 
 import http.client
@@ -8,8 +9,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,22 +25,17 @@ from firsthand.forge import ForgeConfig, run_forge
 from firsthand.worlds import SMALL
 
 pytestmark = pytest.mark.slow
+NUMBER = 60
+"""Rows: enough that some questions are equal, and that some blind guesses at a count are right."""
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that can serve models. Skips where the package index cannot be reached."""
-    folder = tmp_path_factory.mktemp("serving")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    site = next(folder.glob("lib/python*/site-packages"))
-    (site / "outside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    install = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for packages in (["fastapi", "uvicorn", "openai", "python-multipart"], ["--no-deps", "torchvision==0.28.0"]):
-        done = subprocess.run([*install, *packages], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"needs {packages[-1]} from a package index, to serve a model: {done.stderr[-300:]}")
-    (site / "sitecustomize.py").write_text(same_accuracy.SHIM)
-    return folder / "bin/python"
+def environment() -> Path:
+    """A Python that can serve models; kept in the user's cache. Skips where the package index cannot be reached."""
+    try:
+        return same_accuracy.environment()
+    except subprocess.CalledProcessError as failed:
+        pytest.skip(f"needs what serves a model from a package index: {failed.stderr[-300:]}")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +95,7 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
         ForgeConfig,
         {
             "name": "real",
-            "sources": [{"worlds": ["count", "describe"], "number": 120}],
+            "sources": [{"worlds": ["count", "describe"], "number": NUMBER}],
             "teachers": {"default": teacher},
             "prompts": {step: str(tmp_path / f"{step}.txt") for step in ("caption", "distill", "verify")},
         },
@@ -111,7 +105,7 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
     for step in funnel["steps"]:
         assert step["read"] == step["kept"] + sum(step["dropped"].values())
     requests = {row["step"]: row["requests"] for row in costs}
-    assert requests["caption"] == 120 and 0 < requests["distill"] < 120  # equal questions make one request
+    assert requests["caption"] == NUMBER and 0 < requests["distill"] < NUMBER  # equal questions make one request
     assert all(row["prompt_tokens"] > 0 and row["completion_tokens"] > 0 for row in costs if row["step"] != "verify")
     # The reasoner does not see the picture, and guesses: some guesses at a count are right.
     parts = [part for part in ("sft", "rl") if funnel["parts"][part]]
@@ -131,6 +125,6 @@ def test_a_real_server_captions_reasons_and_judges(url: str, tmp_path: Path) -> 
         "test",
     )
     funnel, costs = run_forge(other, tmp_path / "out")
-    assert funnel["steps"][1]["kept"] == 120 and funnel["steps"][2]["kept"] == 0
-    assert {row["step"]: row["requests"] for row in costs}["caption"] == 120
+    assert funnel["steps"][1]["kept"] == NUMBER and funnel["steps"][2]["kept"] == 0
+    assert {row["step"]: row["requests"] for row in costs}["caption"] == NUMBER
     assert set(funnel["steps"][2]["dropped"]) <= {"no_answer", "no_thinking", "teacher_empty", "teacher_truncated"}

@@ -74,6 +74,22 @@ def test_only_tokens_that_are_trained_are_scored(folder: Path) -> None:
         torch.testing.assert_close(found, full * scored.mask_BT)
 
 
+def test_two_threads_give_the_same_gradients_to_the_bit(folder: Path) -> None:
+    """Every reply reads the prompt's last hidden state: threads that sum up what comes back must not race for it."""
+    policy = Policy.load(folder)
+    asked = group(folder, *((5, 6, 7),) * 400)  # enough that torch splits the sum between threads
+    threads, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(8):
+            policy.model.zero_grad()
+            (policy.logprobs([asked]).logp_BT * torch.linspace(0.1, 3, 400)[:, None]).sum().backward()
+            seen.append([p.grad.clone() for p in policy.parameters if p.grad is not None])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(first, again) for run in seen[1:] for first, again in zip(seen[0], run, strict=True))
+
+
 def test_empty_replies_and_flags_that_do_not_fit_are_refused(folder: Path) -> None:
     policy = Policy.load(folder)
     with pytest.raises(ValueError, match=r"example \w+: every reply must have at least one token"):

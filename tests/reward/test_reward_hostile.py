@@ -77,7 +77,8 @@ def many(number: int) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_thousands_of_hostile_replies_cost_neither_a_crash_nor_memory() -> None:
-    number = int(os.environ.get("HOSTILE", "5004"))
+    # 125 of each class: memory that every reply cost shows between blocks of 250. docs/rewards.md has HOSTILE=5004.
+    number = int(os.environ.get("HOSTILE", "1500"))
     # A process of its own: what other tests have left in this one's heap would be measured too.
     script = f"import json, test_reward_hostile; print(json.dumps(test_reward_hostile.many({number})))"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}

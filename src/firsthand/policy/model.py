@@ -147,7 +147,10 @@ class Policy:
             groups = alone(groups)
         rows = self.rows(groups)
         hidden_MND = self.hidden(rows, groups).last_hidden_state
-        hidden_KD = hidden_MND[rows.row_K, rows.source_K]
+        # Not `hidden_MND[row_K, source_K]`: where a place is read twice (the prompt's last token, by every reply), the
+        # gradient of that adds floats in the order in which threads arrive, and no two runs would be equal to the bit.
+        place_K = rows.row_K * hidden_MND.shape[1] + rows.source_K
+        hidden_KD = nn.functional.embedding(place_K, hidden_MND.flatten(0, 1))
         found = self.head.logprobs(hidden_KD, rows.target_K, temperature, entropy)
         entropy_BT = rows.unpack(found.entropy_K) if found.entropy_K is not None else None
         return Logprobs(rows.unpack(found.logp_K), rows.mask_BT, entropy_BT)
