@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from firsthand.recipe import Recipe
-from firsthand.trainer.gather import Member
-from firsthand.trainer.update import forward_budget, row_length, split
+from firsthand.trainer.batch import Group
+from firsthand.trainer.update import forward_budget, split
 
 _UTILS: Any = importlib.import_module("trl.trainer.utils")
 
@@ -104,25 +104,25 @@ def _head(counts: Counts) -> Hook:
     return hook
 
 
-def expected_ours(batch: Sequence[Member], recipe: Recipe) -> Counts:
+def expected_ours(batch: Sequence[Group], recipe: Recipe) -> Counts:
     """A full step of ours: every prompt and picture once in rollout and once in training.
 
     A frozen tower sees a picture only once. Without padding, `training_tokens` would be sum(P) + B * G * R.
     """
     B, G, P, R = _sizes(batch)
-    micros = split(batch, forward_budget(recipe, torch.device("cpu")))
+    forwards = split(batch, forward_budget(recipe, torch.device("cpu")), lambda group: group.packed.tokens)
     return Counts(
         images_processed=B,
         tower_images=B if recipe.trainable == "language" else 2 * B,
         prefill_tokens=B * P,
         decode_steps=R - 1,
         decode_rows=(R - 1) * B * G,
-        training_tokens=sum(len(micro) * row_length(micro[-1]) for micro in micros),
+        training_tokens=sum(len(forward) * forward[-1].packed.tokens for forward in forwards),
         training_head_rows=B * G * R,
     )
 
 
-def expected_trl(batch: Sequence[Member]) -> Counts:
+def expected_trl(batch: Sequence[Group]) -> Counts:
     """A full step of TRL's on the same prompts: everything once per reply, pictures in generation and in training."""
     B, G, P, R = _sizes(batch)
     return Counts(
@@ -136,7 +136,7 @@ def expected_trl(batch: Sequence[Member]) -> Counts:
     )
 
 
-def _sizes(batch: Sequence[Member]) -> tuple[int, int, int, int]:
+def _sizes(batch: Sequence[Group]) -> tuple[int, int, int, int]:
     """Prompts, replies of each, tokens of the longest prompt, tokens of every reply."""
-    longest = max(len(member.prompt.token_ids) for member in batch)
-    return len(batch), len(batch[0].group), longest, len(batch[0].group[0].reply.token_ids)
+    longest = max(len(group.prompt.token_ids) for group in batch)
+    return len(batch), len(batch[0].replies), longest, len(batch[0].replies[0].reply.token_ids)

@@ -14,7 +14,7 @@ from workload import Recorder, group_of, reward
 from firsthand.errors import ParityError
 from firsthand.objective import group_advantage
 from firsthand.records import Example, Judged, Reply, Status, Verdict
-from firsthand.trainer.gather import Member
+from firsthand.trainer.batch import Group
 
 COSINE = 0.9999
 GAP = 1e-5
@@ -27,7 +27,7 @@ near zero into whole steps; SGD's error is the gradient's."""
 class Frozen:
     """One batch of given replies in both forms."""
 
-    ours: list[Member]
+    ours: list[Group]
     trl: dict[str, Any]
 
 
@@ -54,37 +54,37 @@ class Agreement:
 def freeze(ours: Ours, theirs: Trl, examples: list[Example]) -> Frozen:
     """TRL's replies to the examples, as both trainers want them.
 
-    Raises ParityError when the sides read the same example differently, or give other credit for the same rewards.
+    Raises ParityError when the sides read the same example differently, or give other advantages for the same rewards.
     """
     group = group_of(ours.recipe)
     inputs = theirs.replay(repeated(examples, group))
     replies = inputs["completion_ids"].tolist()
-    credit = group_advantage([reward(i, group) for i in range(group)], scale="std")
-    members = []
+    advantages = group_advantage([reward(i, group) for i in range(group)], scale="std")
+    groups = []
     for k, example in enumerate(examples):
         judged = tuple(
             Judged(
                 reply=Reply(text="", token_ids=tuple(replies[k * group + i])),
                 verdict=Verdict(score=reward(i, group), status=Status.OK),
                 reward=reward(i, group),
-                advantage=credit[i],
+                advantage=advantages[i],
             )
             for i in range(group)
         )
-        members.append(Member(example, ours.encoder.prompt(example), judged))
-    check_inputs(members, inputs)
-    return Frozen(members, inputs)
+        groups.append(Group(example, ours.encoder.prompt(example), judged))
+    check_inputs(groups, inputs)
+    return Frozen(groups, inputs)
 
 
-def check_inputs(members: list[Member], inputs: dict[str, Any]) -> None:
+def check_inputs(groups: list[Group], inputs: dict[str, Any]) -> None:
     """Raises ParityError unless our batch and TRL's hold the same prompts, pictures and advantages."""
-    group = len(members[0].group)
-    pixels = torch.cat([m.prompt.pixels for m in members for _ in range(group) if m.prompt.pixels is not None])
-    advantages = torch.tensor([j.advantage for m in members for j in m.group])
+    group = len(groups[0].replies)
+    pixels = torch.cat([g.prompt.pixels for g in groups for _ in range(group) if g.prompt.pixels is not None])
+    advantages = torch.tensor([j.advantage for g in groups for j in g.replies])
     masked = zip(inputs["prompt_ids"], inputs["prompt_mask"].bool(), strict=True)
     same = {
         "prompts": [tuple(ids[mask].tolist()) for ids, mask in masked]
-        == [m.prompt.token_ids for m in members for _ in range(group)],
+        == [g.prompt.token_ids for g in groups for _ in range(group)],
         "reply lengths": bool(inputs["completion_mask"].all()),
         "pixels": torch.equal(pixels, inputs["pixel_values"]),
         "advantages": torch.allclose(advantages, inputs["advantages"], atol=1e-6),

@@ -1,12 +1,12 @@
-"""firsthand's side: the trainer's own gathering and update, without the journal."""
+"""firsthand's side: the trainer's own stages, without the journal."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import torch
-from workload import group_of, reward
+from workload import examples_of, group_of, reward
 
 from firsthand.policy import Policy
 from firsthand.policy.head import Head
@@ -16,9 +16,11 @@ from firsthand.recipe import Recipe
 from firsthand.records import Answer, Example, Status, Verdict
 from firsthand.reward import Router
 from firsthand.rollout import LocalSampler
-from firsthand.trainer.gather import Gatherer, Member
+from firsthand.trainer.batch import Group
+from firsthand.trainer.sample import sample
+from firsthand.trainer.score import score
 from firsthand.trainer.state import State
-from firsthand.trainer.update import optimise
+from firsthand.trainer.update import update
 from firsthand.worlds import SMALL
 
 
@@ -52,9 +54,10 @@ class Ours:
             self.policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=True
         )
         self.state = State(self.policy, self.encoder, optimizer, reference=None, step=0, kl_weight=0.0)
-        sampler = LocalSampler(self.policy, self.encoder)
-        sampler.stop_ids = ()  # every reply is as long as it may be
-        self._gatherer = Gatherer(recipe, examples, self.encoder, sampler, PlaceRouter(group_of(recipe)))
+        self._examples = examples
+        self._sampler = LocalSampler(self.policy, self.encoder)
+        self._sampler.stop_ids = ()  # every reply is as long as it may be
+        self._router = PlaceRouter(group_of(recipe))
 
     def unrestrict(self) -> None:
         """Let replies contain vision tokens, as TRL does in training: then both compute one and the same function."""
@@ -66,16 +69,18 @@ class Ours:
         """What turns pictures into pixels."""
         return self.encoder._reader.pixels._image_processor  # type: ignore[attr-defined]
 
-    def full_step(self, step: int) -> list[Member]:
-        """Encode, sample, judge, update; the batch that was learnt from."""
-        batch, _ = self._gatherer.gather(step)
-        optimise(self.state, batch, self.recipe, step)
-        return batch
+    def full_step(self, step: int) -> Sequence[Group]:
+        """Encode, sample, judge, update; the groups that were learnt from."""
+        examples = examples_of(step, self._examples, self.recipe)
+        samples = sample(examples, self.recipe, self.encoder, self._sampler, step)
+        groups = score(samples, self.recipe, self._router).groups
+        update(self.state, groups, self.recipe, step)
+        return groups
 
-    def update(self, batch: list[Member]) -> float:
+    def update(self, groups: Sequence[Group]) -> float:
         """Log-probs, backward and optimizer step on given replies; the gradient's norm before clipping.
 
         What the tower made of the pictures in an earlier update is forgotten.
         """
         self.policy.tower = Tower(self.policy.model.model, frozen=self.recipe.trainable == "language")
-        return optimise(self.state, batch, self.recipe, step=0)["optim/grad_norm"]
+        return update(self.state, groups, self.recipe, step=0)["optim/grad_norm"]

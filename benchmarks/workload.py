@@ -12,7 +12,7 @@ from firsthand.objective import GRPO
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Example
 from firsthand.rollout import Sampling
-from firsthand.trainer.gather import draw
+from firsthand.trainer.sample import draw
 
 WORLDS = ("count", "chart")
 """One with small pictures and one with large ones, so that prompts differ in length."""

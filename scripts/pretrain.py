@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from firsthand import worlds
-from firsthand.policy.packing import Group, PackedRows, pack, prompt_positions
+from firsthand.policy.packing import PackedRows, PrefixGroup, pack, prompt_positions
 from firsthand.processor import Prompt
 from firsthand.worlds import grid
 from firsthand.worlds.traces import direct, stepwise
@@ -94,17 +94,17 @@ class Rows:
         self.end = tokenizer.encode("<|im_end|>")
         self.places: dict[tuple[int, int], Tensor] = {}
 
-    def batch(self, step: int, rows: int) -> tuple[list[Group], list[Tensor]]:
+    def batch(self, step: int, rows: int) -> tuple[list[PrefixGroup], list[Tensor]]:
         """Groups and their prompts' positions."""
         groups = [self.group(random.Random(f"{self.seed} {step} {row}"), step * rows + row) for row in range(rows)]
         return groups, [self.positions(g.prompt) for g in groups]
 
-    def group(self, rng: random.Random, index: int) -> Group:
+    def group(self, rng: random.Random, index: int) -> PrefixGroup:
         family = rng.choices(list(MIX), list(MIX.values()))[0]
         scene, _ = worlds.scene(family, "train", self.seed + 1000, index, level=rng.choice(("easy", "hard", "hard")))
         return self.turns_group(scene, turns(rng, family, scene), index)
 
-    def turns_group(self, scene: Scene, texts: list[tuple[str, str]], index: int) -> Group:
+    def turns_group(self, scene: Scene, texts: list[tuple[str, str]], index: int) -> PrefixGroup:
         """A picture as the shared prompt, and each (question, reply) as a branch whose reply is trained."""
         pixels, grid_thw = patches(scene)
         count = int(grid_thw.prod()) // 4
@@ -115,7 +115,7 @@ class Rows:
         trained = [
             (False,) * (len(q) + len(self.middle)) + (True,) * (len(a) + 1) for q, a in zip(asked, said, strict=True)
         ]
-        return Group(prompt, tuple(replies), tuple(trained))
+        return PrefixGroup(prompt, tuple(replies), tuple(trained))
 
     def positions(self, prompt: Prompt) -> Tensor:
         key = (int(prompt.grids[0, 1]), int(prompt.grids[0, 2]))
@@ -134,7 +134,7 @@ def patches(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def forward(
-    model: Qwen2_5_VLForConditionalGeneration, groups: list[Group], places: list[Tensor], pad_id: int
+    model: Qwen2_5_VLForConditionalGeneration, groups: list[PrefixGroup], places: list[Tensor], pad_id: int
 ) -> tuple[Tensor, PackedRows]:
     """Logits of every trained token, and the rows they come from."""
     rows = pack(groups, places, pad_id=pad_id, device=model.device)
@@ -152,7 +152,7 @@ def forward(
 
 
 def learn(
-    model: Qwen2_5_VLForConditionalGeneration, groups: list[Group], places: list[Tensor], pad_id: int, micro: int
+    model: Qwen2_5_VLForConditionalGeneration, groups: list[PrefixGroup], places: list[Tensor], pad_id: int, micro: int
 ) -> float:
     """Accumulate the gradient of the mean negative log-likelihood per trained token; rows of like length together."""
     order = sorted(range(len(groups)), key=lambda i: groups[i].tokens)

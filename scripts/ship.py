@@ -75,12 +75,12 @@ class Bench:
 
     def captions(self, name: str, *, shifted: bool = False) -> float:
         """Share of descriptions that are exact."""
-        from firsthand.rollout import Sampling
+        from firsthand.rollout import Sampling, grouped
 
         drawn = generate(name, "test", self.number, seed=78, shifted=shifted)
         examples = [e.model_copy(update={"question": "Describe the image."}) for e in drawn]
         prompts = [self.encoder.prompt(e) for e in examples]
-        replies = self.sampler.sample(prompts, 1, Sampling(max_new_tokens=96, temperature=0))
+        replies = grouped(self.sampler.sample(prompts, 1, Sampling(max_new_tokens=96, temperature=0)), len(prompts))
         return statistics.fmean(
             f"<answer>{e.scene}</answer>" == r[0].text for e, r in zip(examples, replies, strict=True)
         )

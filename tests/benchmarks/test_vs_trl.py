@@ -45,9 +45,9 @@ def test_one_update_on_the_same_replies_is_the_same_update_on_both_sides(
 def test_sides_that_learn_something_else_are_not_timed(sides: tuple[Ours, Trl, equality.Frozen]) -> None:
     ours, theirs, frozen = sides
     first, *rest = frozen.ours
-    worse = tuple(judged.model_copy(update={"advantage": -(judged.advantage or 0)}) for judged in first.group)
+    worse = tuple(judged.model_copy(update={"advantage": -(judged.advantage or 0)}) for judged in first.replies)
     with pytest.raises(ParityError, match="expected one and the same update"):
-        equality.compare(ours, theirs, replace(frozen, ours=[replace(first, group=worse), *rest])).check()
+        equality.compare(ours, theirs, replace(frozen, ours=[replace(first, replies=worse), *rest])).check()
 
 
 def test_sides_that_read_other_prompts_are_not_timed(sides: tuple[Ours, Trl, equality.Frozen]) -> None:

@@ -20,7 +20,7 @@ from firsthand.processor import Encoder
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Judged, Reply, Score, Status, StopReason, Verdict
 from firsthand.reward import Reward, Router
-from firsthand.rollout import ScriptedSampler, ignore
+from firsthand.rollout import ScriptedSampler
 from firsthand.stats import clustered_mean, wilson
 
 
@@ -102,11 +102,9 @@ class Spy(ScriptedSampler):
 
     asked: list[tuple[int, bool, float, int, int]]
 
-    def sample(
-        self, prompts: Any, n: int, settings: Any, on_reply: Any = ignore, *, seed: int = 0, greedy: bool = False
-    ) -> Any:
+    def sample(self, prompts: Any, n: int, settings: Any, *, seed: int = 0, greedy: bool = False) -> Any:
         self.asked = [*getattr(self, "asked", []), (n, greedy, settings.temperature, seed, settings.max_new_tokens)]
-        return super().sample(prompts, n, settings, on_reply, seed=seed, greedy=greedy)
+        return super().sample(prompts, n, settings, seed=seed, greedy=greedy)
 
 
 def test_each_reply_is_judged_against_its_own_example(folder: Path) -> None:

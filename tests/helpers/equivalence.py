@@ -12,7 +12,7 @@ import torch
 from tiny import picture
 from torch import Tensor
 
-from firsthand.policy import Group, Policy
+from firsthand.policy import Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example
 
@@ -25,13 +25,13 @@ def random_replies() -> list[tuple[tuple[int, ...], ...]]:
     return [tuple(tuple(torch.randint(0, 250, (n,), generator=draw).tolist()) for n in row) for row in LENGTHS]
 
 
-def ragged_groups(encoder: Encoder, examples: Sequence[Any]) -> list[Group]:
+def ragged_groups(encoder: Encoder, examples: Sequence[Any]) -> list[PrefixGroup]:
     """Three prompts with replies of different lengths."""
     prompts = [encoder.prompt(example, system="Look.") for example in examples]
-    return [Group(prompt, replies) for prompt, replies in zip(prompts, random_replies(), strict=True)]
+    return [PrefixGroup(prompt, replies) for prompt, replies in zip(prompts, random_replies(), strict=True)]
 
 
-def picture_groups(folder: Path) -> list[Group]:
+def picture_groups(folder: Path) -> list[PrefixGroup]:
     """A prompt with two images, one with one image and one with none, with replies of different lengths."""
     pictures = [picture(64, 64, 1), picture(56, 112, 2), picture(84, 56, 3)]
     examples = [
@@ -57,7 +57,7 @@ def plain_inputs(model: Any, prompt: Prompt, row: Tensor) -> dict[str, Any]:
 
 
 def plain_logprobs(
-    model: Any, banned_ids: Sequence[int], groups: Sequence[Group], temperature: float = 1.0
+    model: Any, banned_ids: Sequence[int], groups: Sequence[PrefixGroup], temperature: float = 1.0
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The reference: one row per reply, positions found by the model itself. Log-probs and entropies."""
     logps, entropies = [], []
@@ -81,7 +81,9 @@ def gradients(model: Any, logps: Sequence[Tensor]) -> dict[str, Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-def assert_equivalent(policy: Policy, groups: Sequence[Group], temperature: float = 1.0, *, plain: Any = None) -> None:
+def assert_equivalent(
+    policy: Policy, groups: Sequence[PrefixGroup], temperature: float = 1.0, *, plain: Any = None
+) -> None:
     """The policy and plain rows agree: log-probs, entropies, and the gradient of every parameter that is trained.
 
     `plain` is a model of the same weights that nobody touched; the policy's own without it.

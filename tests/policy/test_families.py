@@ -18,12 +18,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from firsthand.errors import DataError
-from firsthand.policy import Group, Policy, attention, packing
+from firsthand.policy import Policy, PrefixGroup, attention, packing
 from firsthand.policy.loading import _check_unknown
 from firsthand.policy.sharing import Sharing, _say_once, sharing
 from firsthand.processor import FAMILIES, Encoder
 from firsthand.records import Digit, Example
-from firsthand.rollout import LocalSampler, Sampling
+from firsthand.rollout import LocalSampler, Sampling, grouped
 
 # Qwen3.5 warns that its linear attention runs without CUDA kernels, which is the point of a CPU test.
 pytestmark = pytest.mark.filterwarnings("ignore:.*falling back:UserWarning")
@@ -56,7 +56,7 @@ def examples(family: str) -> list[Example]:
     ]
 
 
-def groups_of(folder: Path, family: str) -> list[Group]:
+def groups_of(folder: Path, family: str) -> list[PrefixGroup]:
     return equivalence.ragged_groups(Encoder.load(folder), examples(family))
 
 
@@ -161,10 +161,13 @@ def test_log_probs_of_sampling_are_those_of_training(folders: dict[str, Path], f
     policy, encoder = Policy.load(folders[family], gradient_checkpointing=True), Encoder.load(folders[family])
     often_ends(policy, encoder.stop_ids[0])
     prompts = [encoder.prompt(example) for example in examples(family)]
-    sampled = LocalSampler(policy, encoder).sample(prompts, 6, Sampling(max_new_tokens=16, temperature=0.8), seed=3)
+    sampled = grouped(
+        LocalSampler(policy, encoder).sample(prompts, 6, Sampling(max_new_tokens=16, temperature=0.8), seed=3),
+        len(prompts),
+    )
     replies = [reply for group in sampled for reply in group]
     assert len({len(reply.token_ids) for reply in replies}) > 4, "no row left the decoder early"
-    packed = [Group(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, sampled, strict=True)]
+    packed = [PrefixGroup(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, sampled, strict=True)]
     scored = policy.logprobs(packed, temperature=0.8)
     stored = torch.zeros_like(scored.logp_BT)
     for b, reply in enumerate(replies):
@@ -176,7 +179,9 @@ def test_log_probs_of_sampling_are_those_of_training(folders: dict[str, Path], f
 def test_greedy_replies_are_those_of_generate(folders: dict[str, Path], family: str) -> None:
     policy, encoder = Policy.load(folders[family]), Encoder.load(folders[family])
     prompts = [encoder.prompt(example) for example in examples(family)]
-    found = LocalSampler(policy, encoder).sample(prompts, 2, Sampling(max_new_tokens=16, temperature=0))
+    found = grouped(
+        LocalSampler(policy, encoder).sample(prompts, 2, Sampling(max_new_tokens=16, temperature=0)), len(prompts)
+    )
     model = plain(folders[family], family).eval()
     for prompt, group in zip(prompts, found, strict=True):
         row = torch.tensor([prompt.token_ids])

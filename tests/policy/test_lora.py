@@ -12,11 +12,11 @@ from tiny import FAMILIES, tiny_folder
 from transformers import AutoModelForImageTextToText
 
 from firsthand.errors import DataError, RecipeError
-from firsthand.policy import AdapterOff, Group, Lora, Policy, merged_folder
+from firsthand.policy import AdapterOff, Lora, Policy, PrefixGroup, merged_folder
 from firsthand.policy.lora import CONFIG, WEIGHTS
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
-from firsthand.rollout import LocalSampler, Sampling
+from firsthand.rollout import LocalSampler, Sampling, grouped
 from firsthand.trainer import train
 from firsthand.worlds import SMALL, generate
 
@@ -111,8 +111,10 @@ def test_a_saved_policy_is_a_plain_model_with_the_adapter_beside_it(tmp_path: Pa
 def test_rollout_and_training_agree_with_the_adapter_on() -> None:
     policy, encoder = moved(Policy.load(SMALL, adapter=LORA)), Encoder.load(SMALL)
     prompts = [encoder.prompt(e) for e in generate("count", "test", 2)]
-    groups = LocalSampler(policy, encoder).sample(prompts, 3, Sampling(max_new_tokens=24), seed=1)
-    packed = [Group(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
+    groups = grouped(
+        LocalSampler(policy, encoder).sample(prompts, 3, Sampling(max_new_tokens=24), seed=1), len(prompts)
+    )
+    packed = [PrefixGroup(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
     with torch.no_grad():
         found = policy.logprobs(packed)
     sampled = torch.tensor([x for g in groups for r in g for x in r.logprobs])

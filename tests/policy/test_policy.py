@@ -13,7 +13,7 @@ from tiny import picture, tiny_folder
 from torch import nn
 
 from firsthand.errors import DataError
-from firsthand.policy import Group, Policy
+from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.packing import block_mask, pack, row_positions
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example
@@ -24,9 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("models") / "qwen2_5_vl", "qwen2_5_vl")
 
 
-def group(folder: Path, *replies: tuple[int, ...]) -> Group:
+def group(folder: Path, *replies: tuple[int, ...]) -> PrefixGroup:
     asked = Example(question="How many?", images=(picture(),), answer=Digit(value="7"))
-    return Group(Encoder.load(folder).prompt(asked), replies)
+    return PrefixGroup(Encoder.load(folder).prompt(asked), replies)
 
 
 def text_prompt(*token_ids: int) -> Prompt:
@@ -34,7 +34,7 @@ def text_prompt(*token_ids: int) -> Prompt:
 
 
 def test_a_row_is_the_prompt_once_and_every_reply_restarts_after_it() -> None:
-    groups = [Group(text_prompt(1, 2, 3), ((5, 6), (7, 8, 9))), Group(text_prompt(1, 2), ((5,),))]
+    groups = [PrefixGroup(text_prompt(1, 2, 3), ((5, 6), (7, 8, 9))), PrefixGroup(text_prompt(1, 2), ((5,),))]
     rows = pack(groups, [torch.arange(3).expand(3, -1), torch.arange(2).expand(3, -1)], pad_id=0)
     assert rows.token_ids_MN.tolist() == [[1, 2, 3, 5, 6, 7, 8, 9], [1, 2, 5, 0, 0, 0, 0, 0]]
     assert rows.position_ids_3MN[0].tolist() == [[0, 1, 2, 3, 4, 3, 4, 5], [0, 1, 2, 0, 0, 0, 0, 0]]

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from firsthand.cli.main import main
 from firsthand.config import build
-from firsthand.policy import Group, Policy
+from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.lora import Lora
 from firsthand.preflight import plan as room
 from firsthand.preflight.advice import advise, changed, changes
@@ -64,7 +64,7 @@ def real(folder: Path, chosen: Recipe) -> Update:
         gradient_checkpointing=chosen.gradient_checkpointing,
         adapter=chosen.adapter,
     )
-    groups = [Group(Prompt("x", (1,) * p, None, None), tuple((1,) * n for n in replies)) for p, *replies in ROWS]
+    groups = [PrefixGroup(Prompt("x", (1,) * p, None, None), tuple((1,) * n for n in replies)) for p, *replies in ROWS]
     for parameter in policy.parameters:
         parameter.grad = torch.zeros_like(parameter)
     with Ledger() as ledger:

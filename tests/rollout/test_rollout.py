@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny import FAMILIES, picture, tiny_folder
 
-from firsthand.policy import Group, Policy
+from firsthand.policy import Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example, Reply, StopReason
-from firsthand.rollout import LocalSampler, Sampler, Sampling, ScriptedSampler
+from firsthand.rollout import LocalSampler, Sampler, Sampling, ScriptedSampler, grouped
 from firsthand.rollout.local import inverse_cdf
 
 
@@ -25,6 +25,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def make(folder: Path, **policy: Any) -> tuple[Policy, Encoder, LocalSampler]:
     loaded, encoder = Policy.load(folder, **policy), Encoder.load(folder)
     return loaded, encoder, LocalSampler(loaded, encoder)
+
+
+def written(sampler: Sampler, prompts: Sequence[Prompt], *how: Any, **settings: Any) -> list[tuple[Reply, ...]]:
+    """All replies, by prompt."""
+    return grouped(sampler.sample(prompts, *how, **settings), len(prompts))
 
 
 def ragged_prompts(encoder: Encoder) -> list[Prompt]:
@@ -74,7 +79,7 @@ def often_ends(policy: Policy, stop_id: int) -> None:
 def test_greedy_replies_are_those_of_generate_token_for_token(folders: dict[str, Path], family: str) -> None:
     policy, encoder, sampler = make(folders[family])
     prompts = ragged_prompts(encoder)
-    groups = sampler.sample(prompts, 2, Sampling(max_new_tokens=24, temperature=0))
+    groups = written(sampler, prompts, 2, Sampling(max_new_tokens=24, temperature=0))
     expected = [generated(policy, prompt, 24, encoder.stop_ids) for prompt in prompts]
     assert [[list(reply.token_ids) for reply in group] for group in groups] == [[ids, ids] for ids in expected]
     assert len({tuple(ids) for ids in expected}) == 3
@@ -85,11 +90,11 @@ def test_log_probs_of_sampling_are_those_of_training(folders: dict[str, Path], f
     policy, encoder, sampler = make(folders[family], gradient_checkpointing=True)
     often_ends(policy, encoder.stop_ids[0])
     prompts = ragged_prompts(encoder)
-    groups = sampler.sample(prompts, 8, Sampling(max_new_tokens=20, temperature=0.8), seed=3)
+    groups = written(sampler, prompts, 8, Sampling(max_new_tokens=20, temperature=0.8), seed=3)
     replies = [reply for group in groups for reply in group]
     lengths = {len(reply.token_ids) for reply in replies}
     assert len(lengths) > 5, "replies must end at different times, or nothing was retired"
-    packed = [Group(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
+    packed = [PrefixGroup(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
     scored = policy.logprobs(packed, temperature=0.8)
     stored = torch.zeros_like(scored.logp_BT)
     for b, reply in enumerate(replies):
@@ -100,7 +105,7 @@ def test_log_probs_of_sampling_are_those_of_training(folders: dict[str, Path], f
 def test_replies_stop_after_an_end_token_or_say_that_they_were_cut(folders: dict[str, Path]) -> None:
     policy, encoder, sampler = make(folders["qwen2_5_vl"])
     often_ends(policy, encoder.stop_ids[0])
-    (group,) = sampler.sample(ragged_prompts(encoder)[1:2], 32, Sampling(max_new_tokens=12))
+    (group,) = written(sampler, ragged_prompts(encoder)[1:2], 32, Sampling(max_new_tokens=12))
     assert {reply.stop for reply in group} == {StopReason.EOS, StopReason.LENGTH}
     for reply in group:
         ended = [token in encoder.stop_ids for token in reply.token_ids]
@@ -116,10 +121,10 @@ def test_a_reply_does_not_depend_on_the_batch_it_is_written_in(folders: dict[str
     often_ends(policy, encoder.stop_ids[0])
     prompts = ragged_prompts(encoder)
     settings = Sampling(max_new_tokens=12)
-    together = sampler.sample(prompts, 4, settings, seed=5)
-    alone = [LocalSampler(policy, encoder, max_rows=1).sample([prompt], 4, settings, seed=5)[0] for prompt in prompts]
-    fewer = sampler.sample(prompts[1:], 2, settings, seed=5)
-    chunked = LocalSampler(policy, encoder, max_rows=8).sample(prompts, 4, settings, seed=5)
+    together = written(sampler, prompts, 4, settings, seed=5)
+    alone = [written(LocalSampler(policy, encoder, max_rows=1), [p], 4, settings, seed=5)[0] for p in prompts]
+    fewer = written(sampler, prompts[1:], 2, settings, seed=5)
+    chunked = written(LocalSampler(policy, encoder, max_rows=8), prompts, 4, settings, seed=5)
     assert token_ids(together) == token_ids(alone) == token_ids(chunked)
     assert token_ids(fewer) == [group[:2] for group in token_ids(together)[1:]]
 
@@ -127,9 +132,9 @@ def test_a_reply_does_not_depend_on_the_batch_it_is_written_in(folders: dict[str
 def test_seeds_replies_and_repeated_prompts_draw_differently(folders: dict[str, Path]) -> None:
     _, encoder, sampler = make(folders["qwen2_5_vl"])
     prompt = ragged_prompts(encoder)[1]
-    once = token_ids(sampler.sample([prompt], 3, Sampling(max_new_tokens=12), seed=1))
-    again = token_ids(sampler.sample([prompt], 3, Sampling(max_new_tokens=12), seed=2))
-    twice = token_ids(sampler.sample([prompt, prompt], 3, Sampling(max_new_tokens=12), seed=1))
+    once = token_ids(written(sampler, [prompt], 3, Sampling(max_new_tokens=12), seed=1))
+    again = token_ids(written(sampler, [prompt], 3, Sampling(max_new_tokens=12), seed=2))
+    twice = token_ids(written(sampler, [prompt, prompt], 3, Sampling(max_new_tokens=12), seed=1))
     assert len({*once[0], *again[0]}) == 6
     assert len({*twice[0], *twice[1]}) == 6
     assert twice[0] == once[0]
@@ -146,7 +151,7 @@ def test_banned_tokens_are_never_said_even_when_they_are_the_likeliest(
         return logits
 
     policy.model.lm_head.register_forward_hook(raised)
-    groups = sampler.sample(ragged_prompts(encoder), 4, Sampling(max_new_tokens=16, temperature=temperature))
+    groups = written(sampler, ragged_prompts(encoder), 4, Sampling(max_new_tokens=16, temperature=temperature))
     said = {token for group in groups for reply in group for token in reply.token_ids}
     assert said
     assert not said & set(encoder.banned_ids)
@@ -171,9 +176,9 @@ def test_each_distinct_picture_goes_through_the_tower_once(
     tower.register_forward_hook(
         lambda module, args, kwargs, out: seen.append(len(kwargs["grid_thw"])), with_kwargs=True
     )
-    groups = sampler.sample(prompts, 4, Sampling(max_new_tokens=6))
+    groups = written(sampler, prompts, 4, Sampling(max_new_tokens=6))
     assert seen == [2]
-    packed = [Group(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
+    packed = [PrefixGroup(p, tuple(r.token_ids for r in g)) for p, g in zip(prompts, groups, strict=True)]
     policy.logprobs(packed).logp_BT.sum().backward()
     # A frozen tower's features outlive the forward; a trained tower runs again, with gradient.
     assert seen == ([2] if trainable == "language" else [2, 2])
@@ -186,21 +191,33 @@ def test_a_prompt_is_prefilled_once_whatever_the_number_of_replies(folders: dict
     layer = policy.model.model.language_model.layers[0]
     layer.register_forward_hook(lambda module, args, out: shapes.append(tuple(args[0].shape[:2])))
     sampler.stop_ids = ()
-    sampler.sample(prompts, 8, Sampling(max_new_tokens=4))
+    written(sampler, prompts, 8, Sampling(max_new_tokens=4))
     assert shapes == [(3, max(len(p.token_ids) for p in prompts)), (24, 1), (24, 1), (24, 1)]
 
 
 def test_every_reply_is_handed_over_once_and_when_it_ends(folders: dict[str, Path]) -> None:
     policy, encoder, sampler = make(folders["qwen2_5_vl"])
     often_ends(policy, encoder.stop_ids[0])
-    ended: list[tuple[int, int, Reply]] = []
     prompts = ragged_prompts(encoder)
-    groups = sampler.sample(prompts, 16, Sampling(max_new_tokens=30), lambda i, j, reply: ended.append((i, j, reply)))
-    assert {(i, j): reply for i, j, reply in ended} == {
-        (i, j): r for i, g in enumerate(groups) for j, r in enumerate(g)
-    }
+    ended = list(sampler.sample(prompts, 16, Sampling(max_new_tokens=30)))
+    assert sorted((i, j) for i, j, _ in ended) == [(i, j) for i in range(len(prompts)) for j in range(16)]
     lengths = [len(reply.token_ids) for _, _, reply in ended]
-    assert len(ended) == 16 * len(prompts) and lengths == sorted(lengths) and len(set(lengths)) > 1
+    assert lengths == sorted(lengths) and len(set(lengths)) > 1
+    groups = grouped(ended, len(prompts))
+    assert all(groups[i][j] is reply for i, j, reply in ended)
+
+
+def test_replies_are_written_as_they_are_read(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    steps: list[int] = []
+    policy.model.model.language_model.layers[0].register_forward_hook(lambda *_: steps.append(1))
+    replies = sampler.sample(ragged_prompts(encoder), 16, Sampling(max_new_tokens=30))
+    assert steps == []
+    first = next(replies)
+    assert len(steps) == len(first.reply.token_ids)
+    assert not torch.is_inference_mode_enabled()  # that of the sampler does not leak to who reads
+    assert len(list(replies)) == 3 * 16 - 1 and len(steps) > len(first.reply.token_ids)
 
 
 def test_finished_rows_leave_the_decoder(folders: dict[str, Path]) -> None:
@@ -208,16 +225,16 @@ def test_finished_rows_leave_the_decoder(folders: dict[str, Path]) -> None:
     often_ends(policy, encoder.stop_ids[0])
     rows: list[int] = []
     policy.model.model.language_model.layers[0].register_forward_hook(lambda m, args, out: rows.append(len(args[0])))
-    groups = sampler.sample(ragged_prompts(encoder), 16, Sampling(max_new_tokens=30))
-    written = sum(len(reply.token_ids) - 1 for group in groups for reply in group)
-    assert sum(rows[1:]) < 1.2 * written
+    groups = written(sampler, ragged_prompts(encoder), 16, Sampling(max_new_tokens=30))
+    needed = sum(len(reply.token_ids) - 1 for group in groups for reply in group)
+    assert sum(rows[1:]) < 1.2 * needed
 
 
 @pytest.mark.parametrize("is_training", [True, False])
 def test_sampling_leaves_the_model_as_it_was(folders: dict[str, Path], is_training: bool) -> None:
     policy, encoder, sampler = make(folders["qwen2_5_vl"])
     policy.model.train(is_training)
-    sampler.sample(ragged_prompts(encoder), 2, Sampling(max_new_tokens=3))
+    written(sampler, ragged_prompts(encoder), 2, Sampling(max_new_tokens=3))
     assert policy.model.training is is_training
     assert all(p.grad is None and not p.is_inference() for p in policy.model.parameters())
 
@@ -239,13 +256,13 @@ def test_a_script_answers_and_its_faults_are_not_hidden(folders: dict[str, Path]
     encoder = Encoder.load(folders["qwen2_5_vl"])
     prompts = ragged_prompts(encoder)[:2]
     sampler: Sampler = ScriptedSampler(encoder, lambda prompt, i: f"<answer>{i}</answer>" if i < 2 else 1 / 0)
-    groups = sampler.sample(prompts, 2, Sampling())
+    groups = written(sampler, prompts, 2, Sampling())
     assert [[reply.text for reply in group] for group in groups] == [["<answer>0</answer>", "<answer>1</answer>"]] * 2
     assert all(reply.stop is StopReason.EOS and reply.logprobs == () for group in groups for reply in group)
-    (cut,) = sampler.sample(prompts[:1], 1, Sampling(max_new_tokens=2))
+    (cut,) = written(sampler, prompts[:1], 1, Sampling(max_new_tokens=2))
     assert (cut[0].stop, cut[0].text) == (StopReason.LENGTH, "<answer>0")
     with pytest.raises(ZeroDivisionError):
-        sampler.sample(prompts, 3, Sampling())
+        written(sampler, prompts, 3, Sampling())
 
 
 def token_ids(groups: Sequence[Sequence[Reply]]) -> list[list[tuple[int, ...]]]:
@@ -264,10 +281,10 @@ def test_a_greedy_reply_beside_samples_changes_neither(folders: dict[str, Path],
         calls += 1
 
     policy.model.get_decoder().layers[0].register_forward_pre_hook(counted)
-    together = sampler.sample(prompts, 3, settings, seed=3, greedy=True)
+    together = written(sampler, prompts, 3, settings, seed=3, greedy=True)
     in_one, calls = calls, 0
-    greedy = sampler.sample(prompts, 1, settings.model_copy(update={"temperature": 0}))
-    samples = sampler.sample(prompts, 3, settings, seed=3)
+    greedy = written(sampler, prompts, 1, settings.model_copy(update={"temperature": 0}))
+    samples = written(sampler, prompts, 3, settings, seed=3)
     assert in_one < calls
     for group, (first,), others in zip(together, greedy, samples, strict=True):
         assert [reply.token_ids for reply in group] == [first.token_ids, *(reply.token_ids for reply in others)]

@@ -16,7 +16,7 @@ from firsthand.errors import DataError, ParityError, RecipeError
 from firsthand.recipe import Recipe
 from firsthand.records import Rollout, Step
 from firsthand.trainer import train
-from firsthand.trainer.gather import draw
+from firsthand.trainer.sample import draw
 
 DATA = {"worlds": ["count", "chart"], "number": 24, "level": "easy"}
 SFT = {
@@ -150,11 +150,10 @@ def test_a_sampler_that_reports_wrong_log_probs_stops_the_first_step(tmp_path, m
 
     sample = LocalSampler.sample
 
-    def lying(self, prompts, n, settings, on_reply, seed):
-        groups = sample(self, prompts, n, settings, on_reply, seed=seed)
-        return [
-            tuple(r.model_copy(update={"logprobs": tuple(p - 0.01 for p in r.logprobs)}) for r in g) for g in groups
-        ]
+    def lying(self, *how, **settings):
+        for indexed in sample(self, *how, **settings):
+            logprobs = tuple(p - 0.01 for p in indexed.reply.logprobs)
+            yield indexed._replace(reply=indexed.reply.model_copy(update={"logprobs": logprobs}))
 
     monkeypatch.setattr(LocalSampler, "sample", lying)
     with pytest.raises(ParityError, match=r"disagree by 0\.01"):

@@ -15,23 +15,21 @@ from torch import Tensor
 
 from firsthand.errors import ParityError
 from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Count, Method, group_advantage
-from firsthand.policy import Group, Logprobs, Policy
+from firsthand.policy import Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Digit, Example, Judged, Reply, Status, StopReason, Verdict
-from firsthand.trainer.gather import Member
+from firsthand.trainer.batch import Group
 from firsthand.trainer.state import State
 from firsthand.trainer.update import (
     _forward,
-    is_taught,
     learning_rate,
-    optimise,
-    row_length,
-    separate_length,
-    shares,
+    minibatches,
+    needs_forward,
     split,
     table_of,
     totals_of,
+    update,
 )
 
 UNCLIPPED = 1e9
@@ -54,7 +52,7 @@ def recipe(objective: Method, **fields: Any) -> Recipe:
     return Recipe(name="a", data=Data(worlds=("count",)), objective=objective, **{"optimizer": optimizer, **fields})
 
 
-def gradients(state: State, batch: Sequence[Member], wanted: Recipe, step: int = 0) -> list[Tensor]:
+def gradients(state: State, batch: Sequence[Group], wanted: Recipe, step: int = 0) -> list[Tensor]:
     """What AdamW is given, parameter by parameter; zeros when there is no step."""
     found = [torch.zeros_like(p) for p in state.policy.parameters]
 
@@ -64,7 +62,7 @@ def gradients(state: State, batch: Sequence[Member], wanted: Recipe, step: int =
                 kept.copy_(parameter.grad)
 
     handle = state.optimizer.register_step_pre_hook(keep)
-    optimise(state, batch, wanted, step)
+    update(state, batch, wanted, step)
     handle.remove()
     return found
 
@@ -77,21 +75,19 @@ def difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
 
 
 @functools.cache
-def scored(folder: Path, temperature: float = 1.0) -> list[Member]:
+def scored(folder: Path, temperature: float = 1.0) -> list[Group]:
     """Five groups of up to four replies, prompts with and without image; rewards differ but in group 3."""
     policy, encoder = Policy.load(folder), Encoder.load(folder)
     rewards: list[list[float | None]] = [[1, 0, 0, 0.5], [0, 1], [1, 1, 1], [0, 0.3, 1], [1, 0]]
     asked = ["How many?", "Which is larger, and why?", "Is it?", "What is 1 + 2?", "Where?"]
     draw = torch.Generator().manual_seed(0)
-    members = []
+    groups = []
     for i, (question, row) in enumerate(zip(asked, rewards, strict=True)):
         images = (picture(56, 56, seed=i),) if i % 2 == 0 else ()
         example = Example(question=question, images=images, answer=Digit(value="7"))
         tokens = [torch.randint(0, 250, (int(torch.randint(1, 9, (), generator=draw)),), generator=draw) for _ in row]
-        members.append(
-            sampled(policy, example, encoder.prompt(example), [t.tolist() for t in tokens], row, temperature)
-        )
-    return members
+        groups.append(sampled(policy, example, encoder.prompt(example), [t.tolist() for t in tokens], row, temperature))
+    return groups
 
 
 def sampled(
@@ -101,51 +97,61 @@ def sampled(
     tokens: Sequence[Sequence[int]],
     rewards: Sequence[float | None],
     temperature: float = 1.0,
-) -> Member:
+) -> Group:
     """A group whose log-probs are the policy's, as a sampler would have stored them."""
     with torch.no_grad():
-        logp_BT = policy.logprobs([Group(prompt, tuple(map(tuple, tokens)))], temperature=temperature).logp_BT
+        logp_BT = policy.logprobs([PrefixGroup(prompt, tuple(map(tuple, tokens)))], temperature=temperature).logp_BT
     replies = [
         Reply(text="", token_ids=tuple(ids), logprobs=tuple(row[: len(ids)].tolist()))
         for ids, row in zip(tokens, logp_BT, strict=True)
     ]
-    return Member(example, prompt, judged(replies, rewards))
+    return Group(example, prompt, judged(replies, rewards))
 
 
 def judged(replies: Sequence[Reply], rewards: Sequence[float | None]) -> tuple[Judged, ...]:
-    credit = group_advantage(rewards, scale="std")
+    advantages = group_advantage(rewards, scale="std")
     status = [Status.FAILED if r is None else Status.OK for r in rewards]
     return tuple(
         Judged(reply=reply, verdict=Verdict(score=r, status=s), reward=r, advantage=a)
-        for reply, r, s, a in zip(replies, rewards, status, credit, strict=True)
+        for reply, r, s, a in zip(replies, rewards, status, advantages, strict=True)
     )
 
 
-def given_demos(members: Sequence[Member]) -> list[Member]:
+def given_demos(groups: Sequence[Group]) -> list[Group]:
     """The first reply of each group as a demonstration; one of them could not be scored."""
     demos = []
-    for i, member in enumerate(members):
-        reply = Reply(text="", token_ids=member.group[0].reply.token_ids, stop=StopReason.GIVEN)
+    for i, group in enumerate(groups):
+        reply = Reply(text="", token_ids=group.replies[0].reply.token_ids, stop=StopReason.GIVEN)
         verdict = Verdict(score=None, status=Status.UNSCORED) if i == 0 else Verdict(score=1.0, status=Status.OK)
-        demos.append(Member(member.example, member.prompt, (Judged(reply=reply, verdict=verdict),)))
+        demos.append(Group(group.example, group.prompt, (Judged(reply=reply, verdict=verdict),)))
     return demos
 
 
-def with_demos(members: Sequence[Member]) -> list[Member]:
+def with_demos(groups: Sequence[Group]) -> list[Group]:
     """The groups, each with a demonstration beside the sampled replies."""
     mixed = []
-    for member in members:
-        ids = tuple(reversed(member.group[0].reply.token_ids)) * 2
-        replies = [*(j.reply for j in member.group), Reply(text="", token_ids=ids, stop=StopReason.GIVEN)]
-        mixed.append(Member(member.example, member.prompt, judged(replies, [*(j.reward for j in member.group), 1.0])))
+    for group in groups:
+        ids = tuple(reversed(group.replies[0].reply.token_ids)) * 2
+        replies = [*(j.reply for j in group.replies), Reply(text="", token_ids=ids, stop=StopReason.GIVEN)]
+        mixed.append(Group(group.example, group.prompt, judged(replies, [*(j.reward for j in group.replies), 1.0])))
     return mixed
 
 
-def batch_for(objective: Method, folder: Path) -> list[Member]:
-    """What a gatherer would have made for a method."""
+def batch_for(objective: Method, folder: Path) -> list[Group]:
+    """What sampling and scoring would have made for a method."""
     if not objective.samples:
         return given_demos(scored(folder))
     return with_demos(scored(folder)) if objective.imitates else scored(folder)
+
+
+def packed(group: Group) -> int:
+    """Tokens of a group in a row of its own."""
+    return group.packed.tokens
+
+
+def apart(group: Group) -> int:
+    """Tokens of a group with a row for each reply."""
+    return group.packed.tokens_apart
 
 
 # ---- splitting
@@ -171,7 +177,7 @@ METHODS = {
 @pytest.mark.parametrize("objective", METHODS.values(), ids=METHODS)
 def test_splitting_a_step_into_micro_batches_changes_no_gradient(folder: Path, objective: Method) -> None:
     batch = batch_for(objective, folder)
-    longest = max(map(row_length, batch))
+    longest = max(map(packed, batch))
     found, metrics = [], []
     for budget in (1, 2 * longest, 10**6):
         wanted = recipe(objective, tokens_per_forward=budget)
@@ -180,8 +186,8 @@ def test_splitting_a_step_into_micro_batches_changes_no_gradient(folder: Path, o
         if state.reference is not None:
             drift(state.policy)
         found.append(gradients(state, batch, wanted, step=1))
-        metrics.append(optimise(state_of(folder, kl), batch, wanted, step=1))
-    assert [len(list(split(batch, budget))) for budget in (1, 10**6)] == [len(batch), 1]
+        metrics.append(update(state_of(folder, kl), batch, wanted, step=1))
+    assert [len(list(split(batch, budget, packed))) for budget in (1, 10**6)] == [len(batch), 1]
     assert difference(found[0], found[2]) < 1e-5
     assert difference(found[1], found[2]) < 1e-5
     for other in metrics[:2]:
@@ -198,37 +204,37 @@ def drift(policy: Policy) -> None:
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 100))
 def test_every_group_is_in_one_micro_batch_that_fits_unless_it_is_alone(lengths: list[int], budget: int) -> None:
     example = Example(question="?", images=(), answer=Digit(value="1"))
-    batch = [Member(example, Prompt(str(i), (1,) * n, None, None), ()) for i, n in enumerate(lengths)]
-    parts = list(split(batch, budget))
+    batch = [Group(example, Prompt(str(i), (1,) * n, None, None), ()) for i, n in enumerate(lengths)]
+    parts = list(split(batch, budget, packed))
     assert sorted(int(m.prompt.example_id) for part in parts for m in part) == list(range(len(lengths)))
     for part in parts:
         assert part
-        assert len(part) == 1 or len(part) * max(map(row_length, part)) <= budget
+        assert len(part) == 1 or len(part) * max(map(packed, part)) <= budget
 
 
 def test_groups_of_like_length_go_together() -> None:
     example = Example(question="?", images=(), answer=Digit(value="1"))
-    batch = [Member(example, Prompt("e", (1,) * n, None, None), ()) for n in (9, 2, 10, 3)]
-    assert [[row_length(m) for m in part] for part in split(batch, 20)] == [[2, 3], [9, 10]]
+    batch = [Group(example, Prompt("e", (1,) * n, None, None), ()) for n in (9, 2, 10, 3)]
+    assert [[packed(g) for g in part] for part in split(batch, 20, packed)] == [[2, 3], [9, 10]]
 
 
 def test_replies_that_cannot_share_a_row_are_counted_one_by_one() -> None:
     example = Example(question="?", images=(), answer=Digit(value="1"))
     replies = [Reply(text="", token_ids=(1,) * n) for n in (2, 5)]
-    batch = [Member(example, Prompt(str(i), (1,) * 10, None, None), judged(replies, [1, 0])) for i in range(4)]
-    assert (row_length(batch[0]), separate_length(batch[0])) == (17, 30)
-    assert [len(part) for part in split(batch, 60)] == [3, 1]
-    assert [len(part) for part in split(batch, 60, separate_length)] == [2, 2]
+    batch = [Group(example, Prompt(str(i), (1,) * 10, None, None), judged(replies, [1, 0])) for i in range(4)]
+    assert (packed(batch[0]), apart(batch[0])) == (17, 30)
+    assert [len(part) for part in split(batch, 60, packed)] == [3, 1]
+    assert [len(part) for part in split(batch, 60, apart)] == [2, 2]
 
 
 # ---- what is counted and what is trained
 
 
-def test_a_silent_group_is_not_run_and_its_replies_count_all_the_same(folder: Path) -> None:
+def test_a_zero_variance_group_is_not_run_and_its_replies_count_all_the_same(folder: Path) -> None:
     batch, wanted = scored(folder), recipe(GRPO())
     totals = totals_of(batch, wanted, 0, 0.0)
-    assert [is_taught(m, wanted, totals) for m in batch] == [True, True, False, True, True]
-    assert totals.sampled == Count(14, sum(len(j.reply.token_ids) for m in batch for j in m.group))
+    assert [needs_forward(m, wanted, totals) for m in batch] == [True, True, False, True, True]
+    assert totals.sampled == Count(14, sum(len(j.reply.token_ids) for m in batch for j in m.replies))
     plain, everything, without = state_of(folder), state_of(folder), state_of(folder)
     left_out = gradients(plain, batch, wanted)
     terms, _ = _forward(everything, batch, totals, wanted, True)
@@ -236,22 +242,22 @@ def test_a_silent_group_is_not_run_and_its_replies_count_all_the_same(folder: Pa
     kept = [torch.zeros_like(p) if p.grad is None else p.grad for p in everything.policy.parameters]
     assert difference(left_out, kept) < 1e-5
     # Had it not been counted, the others would weigh 14 / 11 as much.
-    uncounted = gradients(without, [m for m in batch if is_taught(m, wanted, totals)], wanted)
+    uncounted = gradients(without, [m for m in batch if needs_forward(m, wanted, totals)], wanted)
     assert difference([g * 11 / 14 for g in uncounted], kept) < 1e-5
     assert difference(uncounted, kept) > 1e-2
 
 
-def test_a_silent_group_is_run_when_a_kl_term_looks_at_it(folder: Path) -> None:
+def test_a_zero_variance_group_is_run_when_a_kl_term_looks_at_it(folder: Path) -> None:
     for objective, batch in ((GRPO(kl=0.1), scored(folder)), (SFT(), given_demos(scored(folder)))):
         wanted = recipe(objective)
         totals = totals_of(batch, wanted, 0, objective.kl.first(1))
-        assert all(is_taught(member, wanted, totals) for member in batch)
+        assert all(needs_forward(group, wanted, totals) for group in batch)
 
 
-def test_a_step_in_which_nothing_is_taught_moves_no_parameter(folder: Path) -> None:
+def test_a_step_in_which_nothing_is_trained_moves_no_parameter(folder: Path) -> None:
     state = state_of(folder)
     before = [p.clone() for p in state.policy.parameters]
-    metrics = optimise(state, scored(folder)[2:3], recipe(GRPO()), 0)
+    metrics = update(state, scored(folder)[2:3], recipe(GRPO()), 0)
     assert metrics == {"optim/lr": 1e-3}  # no loss was measured, so there is none
     assert all(torch.equal(p, q) for p, q in zip(state.policy.parameters, before, strict=True))
     assert not state.optimizer.state
@@ -261,9 +267,9 @@ def test_a_step_in_which_nothing_is_taught_moves_no_parameter(folder: Path) -> N
 def test_an_unmeasured_reply_is_not_trained_and_not_in_the_mean(folder: Path, kl: float) -> None:
     batch = scored(folder)
     broken, fine = list(batch), list(batch)
-    replies = [j.reply for j in batch[0].group]
-    broken[0] = Member(batch[0].example, batch[0].prompt, judged(replies, [1, None, 0, 0.5]))
-    fine[0] = Member(batch[0].example, batch[0].prompt, judged([replies[0], *replies[2:]], [1, 0, 0.5]))
+    replies = [j.reply for j in batch[0].replies]
+    broken[0] = Group(batch[0].example, batch[0].prompt, judged(replies, [1, None, 0, 0.5]))
+    fine[0] = Group(batch[0].example, batch[0].prompt, judged([replies[0], *replies[2:]], [1, 0, 0.5]))
     wanted = recipe(GRPO(kl=kl))
     counted = [totals_of(rows, wanted, 0, kl).sampled for rows in (broken, fine)]
     assert counted[0] == counted[1] and counted[0].replies == 13
@@ -273,7 +279,7 @@ def test_an_unmeasured_reply_is_not_trained_and_not_in_the_mean(folder: Path, kl
 
 def test_a_group_of_which_nothing_was_measured_does_no_harm(folder: Path) -> None:
     batch = scored(folder)
-    nothing = Member(batch[0].example, batch[0].prompt, judged([j.reply for j in batch[0].group], [None] * 4))
+    nothing = Group(batch[0].example, batch[0].prompt, judged([j.reply for j in batch[0].replies], [None] * 4))
     wanted = recipe(GRPO(kl=0.5), tokens_per_forward=1)  # alone in its forward
     found, expected = (gradients(state_of(folder, 0.5), rows, wanted) for rows in ([nothing, *batch[1:]], batch[1:]))
     assert difference(found, expected) < 1e-5
@@ -282,7 +288,7 @@ def test_a_group_of_which_nothing_was_measured_does_no_harm(folder: Path) -> Non
 def test_a_demonstration_is_imitated_whatever_became_of_its_score(folder: Path) -> None:
     demos = given_demos(scored(folder))
     assert totals_of(demos, recipe(SFT()), 0, 0.0).demos.replies == len(demos)
-    metrics = optimise(state_of(folder), demos, recipe(SFT()), 0)
+    metrics = update(state_of(folder), demos, recipe(SFT()), 0)
     assert metrics["loss/nll"] > 0
     assert "parity/max_abs" not in metrics  # nobody sampled them
 
@@ -290,7 +296,7 @@ def test_a_demonstration_is_imitated_whatever_became_of_its_score(folder: Path) 
 @pytest.mark.parametrize("objective", [LUFFY(), SRFT(), CHORD()], ids=["luffy", "srft", "chord"])
 def test_a_step_without_a_demonstration_is_finite(folder: Path, objective: Method) -> None:
     state = state_of(folder)
-    metrics = optimise(state, scored(folder), recipe(objective), 0)
+    metrics = update(state, scored(folder), recipe(objective), 0)
     assert all(math.isfinite(value) for value in metrics.values())
     assert all(torch.isfinite(p).all() for p in state.policy.parameters)
     assert all(
@@ -302,43 +308,43 @@ def test_a_step_without_a_demonstration_is_finite(folder: Path, objective: Metho
 
 def test_a_demonstration_is_learnt_from_where_the_group_agrees(folder: Path) -> None:
     agreed = with_demos(scored(folder)[2:3])  # all right, the demonstration too
-    assert agreed[0].is_silent
+    assert agreed[0].has_zero_variance
     state = state_of(folder)
-    group = Group(agreed[0].prompt, (agreed[0].group[-1].reply.token_ids,))
+    group = PrefixGroup(agreed[0].prompt, (agreed[0].replies[-1].reply.token_ids,))
     before = state.policy.logprobs([group]).logp_BT.sum()
-    optimise(state, agreed, recipe(SRFT()), 0)
+    update(state, agreed, recipe(SRFT()), 0)
     assert state.policy.logprobs([group]).logp_BT.sum() > before
 
 
-# ---- several updates on one batch
+# ---- several minibatches
 
 
-def test_a_batch_is_cut_into_shares_that_differ_by_at_most_one() -> None:
+def test_a_batch_is_cut_into_minibatches_that_differ_by_at_most_one() -> None:
     batch = scored_names(7)
-    assert [len(part) for part in shares(batch, 3)] == [2, 2, 3]
-    assert [m for part in shares(batch, 3) for m in part] == batch
-    assert [len(part) for part in shares(batch[:2], 5)] == [1, 1]
-    assert shares([], 3) == [[]]
+    assert [len(part) for part in minibatches(batch, 3)] == [2, 2, 3]
+    assert [m for part in minibatches(batch, 3) for m in part] == batch
+    assert [len(part) for part in minibatches(batch[:2], 5)] == [1, 1]
+    assert minibatches([], 3) == [[]]
 
 
-def scored_names(number: int) -> list[Member]:
+def scored_names(number: int) -> list[Group]:
     example = Example(question="?", images=(), answer=Digit(value="1"))
-    return [Member(example, Prompt(str(i), (1,), None, None), ()) for i in range(number)]
+    return [Group(example, Prompt(str(i), (1,), None, None), ()) for i in range(number)]
 
 
-def test_each_update_is_a_step_on_its_own_share_and_only_the_first_is_on_policy(folder: Path) -> None:
+def test_each_minibatch_is_a_step_of_its_own_and_only_the_first_is_on_policy(folder: Path) -> None:
     batch, wanted = scored(folder)[:2], recipe(GRPO(), prompts=2, minibatches=2)
     state, by_hand = state_of(folder), state_of(folder)
     steps = []
     state.optimizer.register_step_post_hook(lambda *_: steps.append(1))
-    metrics = optimise(state, batch, wanted, 0)
+    metrics = update(state, batch, wanted, 0)
     assert len(steps) == 2
     assert metrics["parity/max_abs"] < 1e-4  # measured before the first update alone
-    optimise(by_hand, batch[:1], recipe(GRPO()), 0)
+    update(by_hand, batch[:1], recipe(GRPO()), 0)
     totals = totals_of(batch[1:], wanted, 0, 0.0)
     off, _ = _forward(by_hand, batch[1:], totals, wanted, False)
     on, _ = _forward(by_hand, batch[1:], totals, wanted, True)
-    assert float(on["policy"].detach()) == pytest.approx(0.0, abs=1e-3)  # ratios of 1, and credit that cancels
+    assert float(on["policy"].detach()) == pytest.approx(0.0, abs=1e-3)  # ratios of 1, and advantages that cancel
     assert float(off["policy"].detach()) != pytest.approx(float(on["policy"].detach()), abs=1e-3)
     off["policy"].backward()
     by_hand.optimizer.step()
@@ -347,14 +353,12 @@ def test_each_update_is_a_step_on_its_own_share_and_only_the_first_is_on_policy(
 
 
 def test_the_second_update_of_a_mixed_batch_meets_no_ratio_on_its_demonstrations(folder: Path) -> None:
-    batch = with_demos(scored(folder)[:1])
-    rows = batch[0].learnt
-    state = state_of(folder)
-    found = state.policy.logprobs([Group(batch[0].prompt, tuple(j.reply.token_ids for j in rows))])
-    moved = Logprobs(found.logp_BT + 0.5 * found.mask_BT, found.mask_BT, None)
-    ratio_BT = table_of(rows, moved, None, is_on_policy=False).log_ratio_BT
+    group = shifted(with_demos(scored(folder)[:1])[0], -0.5)
+    found = state_of(folder).policy.logprobs([group.packed])
+    ratio_BT = table_of(group.trainable, found, None, is_on_policy=False).log_ratio_BT
     assert torch.equal(ratio_BT[-1], torch.zeros_like(ratio_BT[-1]))
-    torch.testing.assert_close(ratio_BT[0][found.mask_BT[0]], torch.full((int(found.mask_BT[0].sum()),), 0.5))
+    assert torch.equal(found.sampled_logp_BT == 0, ~found.mask_BT)
+    torch.testing.assert_close(ratio_BT[0, 0], torch.tensor(0.5))
 
 
 # ---- the KL
@@ -367,22 +371,22 @@ def test_a_weight_of_zero_runs_no_reference_pass(folder: Path, monkeypatch: pyte
     score = state.reference.logprobs
     monkeypatch.setattr(state.reference, "logprobs", lambda *a, **k: calls.append(1) or score(*a, **k))
     wanted = recipe(GRPO(kl={"kind": "grpo-d", "low": 0.0, "high": 0.02}))
-    optimise(state, scored(folder), wanted, 1)
+    update(state, scored(folder), wanted, 1)
     assert len(calls) == 1
     state.kl_weight = 0.0
-    assert "policy/kl" not in optimise(state, scored(folder), wanted, 1)
+    assert "policy/kl" not in update(state, scored(folder), wanted, 1)
     assert len(calls) == 1
 
 
 def test_the_kl_is_zero_in_the_first_step_and_positive_after_it(folder: Path) -> None:
     state, wanted = state_of(folder, 0.5), recipe(GRPO(kl=0.5))
-    first = optimise(state, scored(folder), wanted, 0)
-    second = optimise(state, scored(folder), wanted, 1)
+    first = update(state, scored(folder), wanted, 0)
+    second = update(state, scored(folder), wanted, 1)
     assert first["loss/kl"] == pytest.approx(0.0, abs=1e-6)
     assert second["loss/kl"] > 1e-6
     for metrics in (first, second):
         assert metrics["loss/total"] == pytest.approx(metrics["loss/policy"] + metrics["loss/kl"])
-    assert "loss/kl" not in optimise(state_of(folder), scored(folder), recipe(GRPO()), 0)
+    assert "loss/kl" not in update(state_of(folder), scored(folder), recipe(GRPO()), 0)
 
 
 # ---- the step itself
@@ -390,9 +394,9 @@ def test_the_kl_is_zero_in_the_first_step_and_positive_after_it(folder: Path) ->
 
 def test_a_step_raises_the_log_probs_of_rewarded_replies(folder: Path) -> None:
     state, batch = state_of(folder), scored(folder)[:1]
-    group = Group(batch[0].prompt, tuple(j.reply.token_ids for j in batch[0].group))
+    group = PrefixGroup(batch[0].prompt, tuple(j.reply.token_ids for j in batch[0].replies))
     before = state.policy.logprobs([group]).logp_BT.sum(1)
-    optimise(state, batch, recipe(GRPO()), 0)
+    update(state, batch, recipe(GRPO()), 0)
     change_B = state.policy.logprobs([group]).logp_BT.sum(1) - before
     best, worst = change_B[0], change_B[1:3].max()  # rewards 1, 0, 0, 0.5
     assert best > 0
@@ -406,12 +410,12 @@ def test_the_gradient_is_clipped_and_its_whole_norm_reported(folder: Path) -> No
     clipping = recipe(GRPO(), optimizer=Optimizer(lr=1e-3, warmup=0, max_grad_norm=norm / 4))
     clipped = gradients(state_of(folder), batch, clipping)
     assert difference([4 * g for g in clipped], whole) < 1e-4
-    assert optimise(state_of(folder), batch, clipping, 0)["optim/grad_norm"] == pytest.approx(norm, rel=1e-4)
+    assert update(state_of(folder), batch, clipping, 0)["optim/grad_norm"] == pytest.approx(norm, rel=1e-4)
 
 
 def test_gradients_do_not_leak_into_the_next_step(folder: Path) -> None:
     state = state_of(folder)
-    optimise(state, scored(folder), recipe(GRPO()), 0)
+    update(state, scored(folder), recipe(GRPO()), 0)
     assert all(p.grad is None for p in state.policy.parameters)
 
 
@@ -435,19 +439,19 @@ def test_without_warm_up_the_first_step_has_the_whole_rate() -> None:
 
 def test_the_optimizer_uses_the_rate_that_is_reported(folder: Path) -> None:
     state, settings = state_of(folder), Optimizer(lr=1e-3, warmup=0.5, floor=0.1)
-    metrics = optimise(state, scored(folder)[:1], recipe(GRPO(), optimizer=settings, steps=8), 1)
+    metrics = update(state, scored(folder)[:1], recipe(GRPO(), optimizer=settings, steps=8), 1)
     assert metrics["optim/lr"] == state.optimizer.param_groups[0]["lr"] == pytest.approx(0.5e-3)
 
 
 # ---- parity of rollout and training
 
 
-def shifted(member: Member, by: float) -> Member:
+def shifted(group: Group, by: float) -> Group:
     """The same group, one of whose tokens is said to have been sampled with another log-prob."""
-    first, *others = member.group
+    first, *others = group.replies
     logprobs = (first.reply.logprobs[0] + by, *first.reply.logprobs[1:])
     reply = first.reply.model_copy(update={"logprobs": logprobs})
-    return Member(member.example, member.prompt, (first.model_copy(update={"reply": reply}), *others))
+    return Group(group.example, group.prompt, (first.model_copy(update={"reply": reply}), *others))
 
 
 @pytest.mark.parametrize("by", [0.01, -0.01, math.nan])
@@ -455,20 +459,20 @@ def test_a_sampled_log_prob_that_training_does_not_find_stops_the_run(folder: Pa
     state, (first, second, *_) = state_of(folder), scored(folder)
     before = [p.clone() for p in state.policy.parameters]
     with pytest.raises(ParityError, match=f"disagree by .* examples .*{second.example.id}"):
-        optimise(state, [first, shifted(second, by)], recipe(GRPO()), 0)
+        update(state, [first, shifted(second, by)], recipe(GRPO()), 0)
     assert all(torch.equal(p, q) for p, q in zip(state.policy.parameters, before, strict=True))
 
 
 def test_parity_is_measured_in_every_step_and_a_condition_of_the_first(folder: Path) -> None:
     first, second, *_ = scored(folder)
-    fine = optimise(state_of(folder), [first, second], recipe(GRPO()), 0)
+    fine = update(state_of(folder), [first, second], recipe(GRPO()), 0)
     assert fine["parity/max_abs"] < 1e-4
-    drifted = optimise(state_of(folder), [first, shifted(second, 0.01)], recipe(GRPO(), tokens_per_forward=1), 1)
+    drifted = update(state_of(folder), [first, shifted(second, 0.01)], recipe(GRPO(), tokens_per_forward=1), 1)
     assert drifted["parity/max_abs"] == pytest.approx(0.01, abs=1e-4)  # the largest of both forwards
 
 
 def test_log_probs_are_those_at_the_sampling_temperature(folder: Path) -> None:
     cool = scored(folder, temperature=0.7)
-    assert optimise(state_of(folder), cool, recipe(GRPO(), sampling={"temperature": 0.7}), 0)["parity/max_abs"] < 1e-4
+    assert update(state_of(folder), cool, recipe(GRPO(), sampling={"temperature": 0.7}), 0)["parity/max_abs"] < 1e-4
     with pytest.raises(ParityError):
-        optimise(state_of(folder), cool, recipe(GRPO()), 0)
+        update(state_of(folder), cool, recipe(GRPO()), 0)

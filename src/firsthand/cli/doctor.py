@@ -66,8 +66,8 @@ def _small_model() -> _Check:
     encoder = Encoder.load(SMALL)
     prompt = encoder.prompt(generate("count", "test", 1)[0])
     sampler = LocalSampler(Policy.load(SMALL), encoder)
-    reply = sampler.sample([prompt], 1, Sampling(max_new_tokens=96, temperature=0))[0][0]
-    return _Check(True, f"the small model answers a question about a picture: {reply.text}")
+    [answer] = sampler.sample([prompt], 1, Sampling(max_new_tokens=96, temperature=0))
+    return _Check(True, f"the small model answers a question about a picture: {answer.reply.text}")
 
 
 def _memory_gib() -> float:

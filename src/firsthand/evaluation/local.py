@@ -11,7 +11,7 @@ from firsthand.evaluation.protocol import Protocol
 from firsthand.policy import Policy
 from firsthand.processor import Encoder
 from firsthand.records import Example
-from firsthand.rollout import LocalSampler, Sampler, Sampling
+from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped
 
 _SPARE_TOKENS = 8192
 """Of a prompt beside its pictures, where a protocol bounds those."""
@@ -42,5 +42,5 @@ class LocalGenerator:
         """See `Generator`."""
         prompts = [self._encoder.prompt(asked(example, protocol), protocol.system) for example in examples]
         settings = Sampling(max_new_tokens=protocol.max_new_tokens, temperature=protocol.temperature)
-        found = self._sampler.sample(prompts, protocol.samples, settings, seed=protocol.seed, greedy=protocol.greedy)
-        return [*found]
+        replies = self._sampler.sample(prompts, protocol.samples, settings, seed=protocol.seed, greedy=protocol.greedy)
+        return [*grouped(replies, len(prompts))]

@@ -9,7 +9,7 @@ import torch
 
 from firsthand.errors import DataError
 from firsthand.files import write_atomically
-from firsthand.policy import Group, Policy
+from firsthand.policy import PrefixGroup, Policy
 from firsthand.processor import Encoder, model_config
 from firsthand.recipe import Data
 from firsthand.records import Example
@@ -48,7 +48,7 @@ def write_perplexities(
 def _lines(policy: Policy, encoder: Encoder, examples: list[Example]) -> Iterator[str]:
     for first in range(0, len(examples), _BATCH):
         batch = examples[first : first + _BATCH]
-        groups = [Group(encoder.prompt(e), (encoder.reply(e.traces[0].text),)) for e in batch]
+        groups = [PrefixGroup(encoder.prompt(e), (encoder.reply(e.traces[0].text),)) for e in batch]
         with torch.inference_mode():
             found = policy.logprobs(groups)
         for example, logp_T, mask_T in zip(batch, found.logp_BT, found.mask_BT, strict=True):

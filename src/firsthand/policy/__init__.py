@@ -3,6 +3,6 @@
 from firsthand.policy.lora import AdapterOff, Lora
 from firsthand.policy.merging import merged_folder
 from firsthand.policy.model import Logprobs, Policy
-from firsthand.policy.packing import Group
+from firsthand.policy.packing import PrefixGroup
 
-__all__ = ["AdapterOff", "Group", "Logprobs", "Lora", "Policy", "merged_folder"]
+__all__ = ["AdapterOff", "Logprobs", "Lora", "Policy", "PrefixGroup", "merged_folder"]

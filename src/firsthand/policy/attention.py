@@ -21,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from firsthand.policy.packing import Group
+from firsthand.policy.packing import PrefixGroup
 
 ATTENTION = "firsthand_shared_prefix"
 """The name under which transformers finds it."""
@@ -76,7 +76,7 @@ class Blocks:
         return torch.cat([prompt, self._replies(part).view(M * self.S, self.T, H, E).transpose(1, 2)], dim=2)
 
 
-def blocks(groups: Sequence[Group], queries_per_key: int, device: torch.device) -> Blocks | None:
+def blocks(groups: Sequence[PrefixGroup], queries_per_key: int, device: torch.device) -> Blocks | None:
     """The blocks of these groups' packed rows; None when the square costs little more: few or very uneven replies."""
     N = max(group.tokens for group in groups)
     P = max(len(group.prompt.token_ids) for group in groups)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from firsthand.policy.model import Policy
-from firsthand.policy.packing import Group
+from firsthand.policy.packing import PrefixGroup
 from firsthand.processor import Prompt
 
 
@@ -31,7 +31,7 @@ class Decoder:
     def __init__(self, policy: Policy, prompts: Sequence[Prompt], n: int, max_new_tokens: int) -> None:
         """Run each prompt once, and open n rows for it, each with room for `max_new_tokens` tokens."""
         self._policy = policy
-        groups = [Group(prompt, ()) for prompt in prompts]
+        groups = [PrefixGroup(prompt, ()) for prompt in prompts]
         rows = policy.rows(groups)
         out = policy.hidden(rows, groups, use_cache=True)
         lengths_M = torch.tensor([len(prompt.token_ids) for prompt in prompts], device=rows.token_ids_MN.device)
@@ -138,7 +138,7 @@ class PlainDecoder:
         if len(lengths) != 1:
             raise ValueError(f"expected prompts of one length, got {sorted(lengths)}; write them one after the other")
         self._policy = policy
-        groups = [Group(prompt, ()) for prompt in prompts]
+        groups = [PrefixGroup(prompt, ()) for prompt in prompts]
         rows = policy.rows(groups)
         out = policy.hidden(rows, groups, use_cache=True)
         self._cache = out.past_key_values

@@ -19,7 +19,7 @@ from firsthand.records import Record
 
 if TYPE_CHECKING:
     from firsthand.policy.model import Logprobs, Policy
-    from firsthand.policy.packing import Group
+    from firsthand.policy.packing import PrefixGroup
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """peft's names of an adapter's two files."""
@@ -64,7 +64,7 @@ class AdapterOff:
     def __init__(self, policy: "Policy") -> None:
         self._policy = policy
 
-    def logprobs(self, groups: "Sequence[Group]", *, temperature: float = 1.0) -> "Logprobs":
+    def logprobs(self, groups: "Sequence[PrefixGroup]", *, temperature: float = 1.0) -> "Logprobs":
         """See `Policy.logprobs`; bit for bit those of the model that the adapters were attached to."""
         with adapters_off(self._policy.model):
             return self._policy.logprobs(groups, temperature=temperature)

@@ -15,7 +15,7 @@ from firsthand.policy.attention import ATTENTION, blocks
 from firsthand.policy.head import Entropy, Head
 from firsthand.policy.loading import freeze_tower, read_model
 from firsthand.policy.lora import Lora, attach, load_adapter, merged, save_adapter
-from firsthand.policy.packing import Group, PackedRows, alone, pack, prompt_positions
+from firsthand.policy.packing import PackedRows, PrefixGroup, alone, pack, prompt_positions
 from firsthand.policy.sharing import sharing
 from firsthand.policy.vision import Tower
 from firsthand.processor import family_of, model_config, vision_ids
@@ -46,8 +46,11 @@ class Logprobs:
     """float32, natural log; 0 outside the mask. Carries the gradient."""
     mask_BT: Tensor
     """bool: the tokens that carry a loss."""
-    entropy_BT: Tensor | None
+    entropy_BT: Tensor | None = None
     """float32, nats; 0 outside the mask. None unless it was asked for."""
+    sampled_logp_BT: Tensor | None = None
+    """float32: the log-probs that tokens were sampled with; of replies that nobody sampled, `logp_BT` without its
+    gradient. None when nobody sampled any."""
 
 
 class Policy:
@@ -134,7 +137,9 @@ class Policy:
         """The parameters that are trained, in the model's order."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
-    def logprobs(self, groups: Sequence[Group], *, temperature: float = 1.0, entropy: Entropy = "none") -> Logprobs:
+    def logprobs(
+        self, groups: Sequence[PrefixGroup], *, temperature: float = 1.0, entropy: Entropy = "none"
+    ) -> Logprobs:
         """Log-probs of every reply given its prompt, in one forward over one packed row per group.
 
         Equal, gradients included, to one row per reply: see `packing`. Where the model cannot keep replies apart (see
@@ -153,9 +158,12 @@ class Policy:
         hidden_KD = nn.functional.embedding(place_K, hidden_MND.flatten(0, 1))
         found = self.head.logprobs(hidden_KD, rows.target_K, temperature, entropy)
         entropy_BT = rows.unpack(found.entropy_K) if found.entropy_K is not None else None
-        return Logprobs(rows.unpack(found.logp_K), rows.mask_BT, entropy_BT)
+        logp_BT, sampled_BT = rows.unpack(found.logp_K), rows.sampled_logp_BT
+        if sampled_BT is not None:
+            sampled_BT = torch.where(rows.is_sampled_B[:, None], sampled_BT, logp_BT.detach())
+        return Logprobs(logp_BT, rows.mask_BT, entropy_BT, sampled_BT)
 
-    def rows(self, groups: Sequence[Group]) -> PackedRows:
+    def rows(self, groups: Sequence[PrefixGroup]) -> PackedRows:
         """Groups as packed rows on the model's device. Raises ValueError when a reply contains a banned token."""
         for group in groups:
             self._refuse_banned(group)
@@ -163,7 +171,7 @@ class Policy:
         places = [prompt_positions(self.model.base_model, g.prompt, image_token_id) for g in groups]
         return pack(groups, places, pad_id=PAD_ID, device=self.model.device)
 
-    def hidden(self, rows: PackedRows, groups: Sequence[Group], *, use_cache: bool = False) -> Any:
+    def hidden(self, rows: PackedRows, groups: Sequence[PrefixGroup], *, use_cache: bool = False) -> Any:
         """Run everything but the output layer on the rows of these groups; transformers' output object."""
         inputs: dict[str, Any] = {"position_ids": self.positions(rows.position_ids_3MN)}
         # A row with one reply at most is causal, and its padding, on the right, is seen by no other token.
@@ -183,7 +191,7 @@ class Policy:
         """Positions as the model takes them: on three axes, or, in families without grids, on one of them."""
         return position_ids_3XY if self.family.reads == "grids" else position_ids_3XY[0]
 
-    def _refuse_banned(self, group: Group) -> None:
+    def _refuse_banned(self, group: PrefixGroup) -> None:
         found = {token for reply in group.replies for token in reply}.intersection(self.banned_ids)
         if found:
             raise ValueError(

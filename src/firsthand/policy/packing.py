@@ -23,8 +23,8 @@ from firsthand.processor import Prompt
 
 
 @dataclass(frozen=True)
-class Group:
-    """A prompt and its replies' token ids, end-of-turn token included.
+class PrefixGroup:
+    """A prompt and its replies' token ids, end-of-turn token included: what is packed as one row.
 
     `trained` says, reply by reply and token by token, which tokens carry a loss (None: all). A reply may thus be a
     whole further turn of conversation, of which only the answer is learnt.
@@ -33,11 +33,19 @@ class Group:
     prompt: Prompt
     replies: tuple[tuple[int, ...], ...]
     trained: tuple[tuple[bool, ...], ...] | None = None
+    sampled_logprobs: tuple[tuple[float, ...], ...] = ()
+    """Reply by reply, the log-probs that its tokens were sampled with; empty of a reply that nobody sampled."""
 
     @property
     def tokens(self) -> int:
         """Length of the packed row: what this group costs in one forward."""
         return len(self.prompt.token_ids) + sum(len(reply) for reply in self.replies)
+
+    @property
+    def tokens_apart(self) -> int:
+        """What it costs where replies cannot share a row: the prompt once for each, padded to the longest."""
+        lengths = [len(reply) for reply in self.replies]
+        return len(lengths) * (len(self.prompt.token_ids) + max(lengths))
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,10 @@ class PackedRows:
     place_K: Tensor
     """Reply b and place t in it: the token's cell in a [B, T] result."""
     shape_BT: tuple[int, int]
+    sampled_logp_BT: Tensor | None
+    """float32: the log-probs that tokens were sampled with, 0 where there are none; None when nobody sampled any."""
+    is_sampled_B: Tensor
+    """bool: replies that have such log-probs."""
 
     @property
     def attend_M1NN(self) -> Tensor:
@@ -86,14 +98,15 @@ class RopeModel(Protocol):
         ...
 
 
-def alone(groups: Sequence[Group]) -> list[Group]:
+def alone(groups: Sequence[PrefixGroup]) -> list[PrefixGroup]:
     """The same replies in the same order, each with a prompt of its own; a group without replies stays as it is."""
     apart = []
     for group in groups:
         flags = group.trained or (None,) * len(group.replies)
+        logprobs = group.sampled_logprobs or ((),) * len(group.replies)
         rows = [
-            Group(group.prompt, (reply,), None if trained is None else (trained,))
-            for reply, trained in zip(group.replies, flags, strict=True)
+            PrefixGroup(group.prompt, (reply,), None if trained is None else (trained,), (logps,))
+            for reply, trained, logps in zip(group.replies, flags, logprobs, strict=True)
         ]
         apart += rows or [group]
     return apart
@@ -115,7 +128,7 @@ def prompt_positions(model: RopeModel, prompt: Prompt, image_token_id: int | Non
 
 
 def pack(
-    groups: Sequence[Group], positions: Sequence[Tensor], *, pad_id: int, device: torch.device | str = "cpu"
+    groups: Sequence[PrefixGroup], positions: Sequence[Tensor], *, pad_id: int, device: torch.device | str = "cpu"
 ) -> PackedRows:
     """Lay out one row per group.
 
@@ -140,6 +153,8 @@ def pack(
         segments[m, : group.tokens] = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     row, source, target, reply, place = torch.tensor(_loss_cells(groups), dtype=torch.long).reshape(-1, 5).T
     replies = [reply for group in groups for reply in group.replies]
+    shape_BT = (len(replies), max((len(reply) for reply in replies), default=0))
+    logprobs = [logps for group in groups for logps in group.sampled_logprobs or ((),) * len(group.replies)]
     return PackedRows(
         token_ids_MN=ids.to(device),
         position_ids_3MN=places.to(device),
@@ -149,7 +164,9 @@ def pack(
         target_K=target.to(device),
         reply_K=reply.to(device),
         place_K=place.to(device),
-        shape_BT=(len(replies), max((len(reply) for reply in replies), default=0)),
+        shape_BT=shape_BT,
+        sampled_logp_BT=_padded(logprobs, shape_BT).to(device) if any(logprobs) else None,
+        is_sampled_B=torch.tensor([bool(logps) for logps in logprobs], dtype=torch.bool).to(device),
     )
 
 
@@ -169,7 +186,7 @@ def block_mask(segments_MN: Tensor) -> Tensor:
     return (allowed | torch.eye(N, dtype=torch.bool, device=segments_MN.device))[:, None]
 
 
-def _loss_cells(groups: Sequence[Group]) -> list[tuple[int, int, int, int, int]]:
+def _loss_cells(groups: Sequence[PrefixGroup]) -> list[tuple[int, int, int, int, int]]:
     """(row, source, target, reply, place) of every token that carries a loss, in reading order."""
     cells = []
     b = 0
@@ -185,7 +202,15 @@ def _loss_cells(groups: Sequence[Group]) -> list[tuple[int, int, int, int, int]]
     return cells
 
 
-def _check(group: Group) -> None:
+def _padded(rows: Sequence[Sequence[float]], shape_BT: tuple[int, int]) -> Tensor:
+    """float32 [B, T]: each row with zeros behind it."""
+    padded_BT = torch.zeros(shape_BT)
+    for b, row in enumerate(rows):
+        padded_BT[b, : len(row)] = torch.tensor(row)
+    return padded_BT
+
+
+def _check(group: PrefixGroup) -> None:
     where = f"example {group.prompt.example_id}"
     if not all(group.replies):
         raise ValueError(f"{where}: every reply must have at least one token, got an empty one; leave it out")

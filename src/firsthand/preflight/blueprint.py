@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from firsthand.policy import Group, Policy
+from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.attention import ATTENTION
 from firsthand.policy.decoding import Decoder, PlainDecoder
 from firsthand.policy.head import Entropy
@@ -194,7 +194,7 @@ class Blueprint:
         largest = max(layers, key=lambda layer: layer.weight.numel())
         return largest.in_features, largest.out_features
 
-    def _forward_only(self, packed: PackedRows, groups: Sequence[Group]) -> None:
+    def _forward_only(self, packed: PackedRows, groups: Sequence[PrefixGroup]) -> None:
         with torch.no_grad(), self._mode:
             hidden_KD = self._policy.hidden(packed, groups).last_hidden_state[packed.row_K, packed.source_K]
             self._policy.head.logprobs(hidden_KD, packed.target_K, 1.0, "none")
@@ -209,9 +209,9 @@ class Blueprint:
         with self._mode:
             return torch.zeros(shape, device=self._model.device)
 
-    def _group(self, prompt: int, replies: Sequence[int]) -> Group:
+    def _group(self, prompt: int, replies: Sequence[int]) -> PrefixGroup:
         asked = Prompt("preflight", (self._token,) * prompt, None, None)
-        return Group(asked, tuple((self._token,) * length for length in replies))
+        return PrefixGroup(asked, tuple((self._token,) * length for length in replies))
 
 
 def _place(model: nn.Module, device: str) -> None:

@@ -16,7 +16,7 @@ from firsthand.processor import Encoder, family_of, model_config
 from firsthand.recipe import RENDERED, Recipe
 from firsthand.records import Example, Trace
 from firsthand.reward.build import router_of
-from firsthand.trainer.gather import check
+from firsthand.trainer.check import check
 
 SAMPLE = 32
 """Examples that are encoded (ours)."""

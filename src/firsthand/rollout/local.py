@@ -16,7 +16,7 @@ from firsthand.policy import Policy
 from firsthand.policy.decoding import Decoder, PlainDecoder
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Reply, StopReason, content_id
-from firsthand.rollout.sampler import OnReply, Sampling, ignore
+from firsthand.rollout.sampler import IndexedReply, Sampling
 
 RETIRE = 1 / 8
 """Finished rows leave the decoder once they are this share of it; leaving costs a copy of the rest (measured, ours)."""
@@ -33,28 +33,21 @@ class LocalSampler:
         self.stop_ids = encoder.stop_ids
         """What ends a reply. Empty: every reply has `max_new_tokens` tokens, as a benchmark wants."""
 
+    @torch.inference_mode()
     def sample(
-        self,
-        prompts: Sequence[Prompt],
-        n: int,
-        settings: Sampling,
-        on_reply: OnReply = ignore,
-        *,
-        seed: int = 0,
-        greedy: bool = False,
-    ) -> list[tuple[Reply, ...]]:
-        """n replies to each prompt, in the order of the prompts; each was given to `on_reply` when it ended.
+        self, prompts: Sequence[Prompt], n: int, settings: Sampling, *, seed: int = 0, greedy: bool = False
+    ) -> Iterator[IndexedReply]:
+        """n replies to each prompt, in the order of their ends; the model is in eval mode until the last one is read.
 
         `greedy` puts one of the likeliest tokens before them: prompt and pictures are run once for all. The i-th of the
         others depends on (seed, example, i) only, not on the batch it is written in. Log-probs are those at the
         sampling temperature; of greedy replies (temperature 0, too) those at temperature 1.
         """
         first = _first_replies(prompts, n)
-        found: dict[tuple[int, int], Reply] = {}
         longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
         shares = self._policy.sharing.allows(longest + settings.max_new_tokens)
-        with _eval_mode(self._policy.model), torch.inference_mode():
-            rows = n + greedy
+        rows = n + greedy
+        with _eval_mode(self._policy.model):
             for chunk in chunks(prompts, max(1, self._max_rows // rows), only_equal=not shares):
                 names = [(prompts[i].example_id, first[i] + j - greedy) for i in chunk for j in range(rows)]
                 is_greedy = [settings.temperature == 0 or (greedy and j == 0) for _ in chunk for j in range(rows)]
@@ -65,10 +58,7 @@ class LocalSampler:
                 else:
                     decoder = PlainDecoder(self._policy, chosen, rows)
                 for row, reply in self._write(decoder, settings, seed, names, is_greedy):
-                    place, number = chunk[row // rows], row % rows
-                    found[place, number] = reply
-                    on_reply(place, number, reply)
-        return [tuple(found[i, j] for j in range(n + greedy)) for i in range(len(prompts))]
+                    yield IndexedReply(chunk[row // rows], row % rows, reply)
 
     def _write(
         self,

@@ -1,10 +1,10 @@
 """Replies from a script: for dry runs, and to put a fault exactly where a test wants it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Reply, StopReason
-from firsthand.rollout.sampler import OnReply, Sampling, ignore
+from firsthand.rollout.sampler import IndexedReply, Sampling
 
 
 class ScriptedSampler:
@@ -18,25 +18,15 @@ class ScriptedSampler:
         self._script = script
 
     def sample(
-        self,
-        prompts: Sequence[Prompt],
-        n: int,
-        settings: Sampling,
-        on_reply: OnReply = ignore,
-        *,
-        seed: int = 0,
-        greedy: bool = False,
-    ) -> list[tuple[Reply, ...]]:
+        self, prompts: Sequence[Prompt], n: int, settings: Sampling, *, seed: int = 0, greedy: bool = False
+    ) -> Iterator[IndexedReply]:
         """n scripted replies to each prompt, cut at `max_new_tokens` as sampled ones would be.
 
         A greedy one before them is the script's first, too.
         """
-        numbers = [*([0] * greedy), *range(n)]
-        groups = [tuple(self._reply(self._script(prompt, i), settings) for i in numbers) for prompt in prompts]
-        for place, group in enumerate(groups):
-            for number, reply in enumerate(group):
-                on_reply(place, number, reply)
-        return groups
+        for place, prompt in enumerate(prompts):
+            for number, i in enumerate([*([0] * greedy), *range(n)]):
+                yield IndexedReply(place, number, self._reply(self._script(prompt, i), settings))
 
     def _reply(self, text: str, settings: Sampling) -> Reply:
         token_ids = self._encoder.reply(text)

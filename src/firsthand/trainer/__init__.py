@@ -1,8 +1,14 @@
-"""One loop for every objective: gather a batch, optimise its terms, journal what happened, checkpoint.
+"""One loop for every objective: sample -> score -> select -> update -> journal, and a checkpoint now and then.
 
-    gather.py   examples of a step -> prompts, replies (sampled or given), verdicts, advantages
-    update.py   a gathered batch -> one optimizer step, or several
-    journal.py  what a batch says of itself
+    loop.py     the loop
+    sample.py   examples of a step -> prompts and replies, sampled or given
+    score.py    replies -> verdicts, rewards, advantages: a batch of groups
+    select.py   the groups that are learnt from
+    update.py   a batch -> one optimizer step, or several
+    journal.py  what a run directory tells of each step
+    batch.py    the records of a step
+    metrics.py  what a step measures
+    check.py    what is asked of the examples before the first step
     state.py    policy, optimizer and step: load, save, resume
 
 A run can be killed at any moment. What it does at step s depends only on the weights and the optimizer's state after

@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from firsthand.config import in_first_names
 from firsthand.processor import model_config
@@ -14,13 +13,15 @@ from firsthand.reward import Router
 from firsthand.reward.build import router_of
 from firsthand.rollout import LocalSampler
 from firsthand.run import Run
-from firsthand.trainer.gather import Gatherer, check
-from firsthand.trainer.journal import rollouts, summary
+from firsthand.trainer.batch import Batch
+from firsthand.trainer.check import check
+from firsthand.trainer.journal import Journal
+from firsthand.trainer.metrics import of_batch
+from firsthand.trainer.sample import draws, sample
+from firsthand.trainer.score import score
+from firsthand.trainer.select import check_signal, select
 from firsthand.trainer.state import State
-from firsthand.trainer.update import next_kl_weight, optimise
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from firsthand.trainer.update import update
 
 OnStep = Callable[[Step], None]
 
@@ -50,33 +51,26 @@ def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
 
 def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
     state = State.load(recipe, run)
-    gatherer = Gatherer(recipe, examples, state.encoder, LocalSampler(state.policy, state.encoder), router)
-    run.rewind(state.step)
-    with _board(run, state.step) as board:
+    sampler = LocalSampler(state.policy, state.encoder)
+    with Journal(run, state.step) as journal:
         for step in range(state.step, recipe.steps):
             began = time.perf_counter()
-            batch, timing = gatherer.gather(step)
-            gathered = time.perf_counter()
-            metrics = summary(batch, recipe.prompts) | optimise(state, batch, recipe, step)
-            state.kl_weight = next_kl_weight(state.kl_weight, recipe, step + 1, metrics, batch)
+            batch = Batch()
+            for drawn in draws(examples, recipe, step):
+                samples = sample(drawn, recipe, state.encoder, sampler, step)
+                batch = select(batch, score(samples, recipe, router), recipe)
+                if len(batch.groups) == recipe.prompts:
+                    break
+            check_signal(batch, recipe, len(examples), step)
+            selected = time.perf_counter()
+            metrics = of_batch(batch, recipe.prompts) | update(state, batch.groups, recipe, step)
             done = time.perf_counter()
-            record = Step(
-                step=step, metrics=metrics, seconds=done - began, timing={**timing, "update": done - gathered}
-            )
-            run.keep_pictures(picture for member in batch for picture in member.example.images)
-            run.append_step(record, rollouts(batch, step))
-            for name, value in metrics.items():
-                board.add_scalar(name, value, step)
+            timing = {**batch.timing, "update": done - selected}
+            record = Step(step=step, metrics=metrics, seconds=done - began, timing=timing)
+            journal.write(record, batch)
             on_step(record)
             if (step + 1) % recipe.checkpoint_every == 0 and step + 1 < recipe.steps:
                 state.save(run, step + 1)
     state.policy.save(run.model)
     run.finish()
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
-
-
-def _board(run: Run, step: int) -> "SummaryWriter":
-    """TensorBoard's journal; what it holds from `step` on is superseded."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run.folder / "tensorboard"), purge_step=step)

@@ -1,7 +1,7 @@
 """What a step learns from: groups with signal, demonstrations beside sampled replies, and what is refused at load."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,11 +12,14 @@ from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Recipe
 from firsthand.records import Digit, Example, Reply, Status, StopReason, Trace, Verdict
 from firsthand.reward import Reward, Router
-from firsthand.rollout import OnReply, Sampling, ignore
+from firsthand.rollout import IndexedReply
 from firsthand.rollout.scripted import ScriptedSampler
-from firsthand.trainer import gather
-from firsthand.trainer.gather import Gatherer, Member, check
-from firsthand.trainer.journal import summary
+from firsthand.trainer.batch import Batch, Group
+from firsthand.trainer.check import check
+from firsthand.trainer.metrics import of_batch
+from firsthand.trainer.sample import RESAMPLES, draws, sample
+from firsthand.trainer.score import score
+from firsthand.trainer.select import check_signal, select
 from firsthand.worlds import SMALL
 
 RIGHT, WRONG = "<think>so</think><answer>7</answer>", "<answer>8</answer>"
@@ -54,11 +57,26 @@ def gathered(
     router: Router,
     script: Callable[[Prompt, int], str],
     step: int = 0,
-) -> list[Member]:
-    """A batch of the examples named by letters; an upper-case letter has a group with signal."""
+) -> Batch:
+    """A step's batch of the examples named by letters."""
     examples = [example(name) for name in names]
-    batch, _ = Gatherer(wanted, examples, encoder, ScriptedSampler(encoder, script), router).gather(step)
+    batch = Batch()
+    for drawn in draws(examples, wanted, step):
+        samples = sample(drawn, wanted, encoder, ScriptedSampler(encoder, script), step)
+        batch = select(batch, score(samples, wanted, router), wanted)
+        if len(batch.groups) == wanted.prompts:
+            break
+    check_signal(batch, wanted, len(examples), step)
     return batch
+
+
+def ids(batch: Batch) -> list[str]:
+    return [group.example.id for group in batch.groups]
+
+
+def only(batch: Batch) -> Group:
+    (group,) = batch.groups
+    return group
 
 
 def by_case(prompt: Prompt, i: int) -> str:
@@ -69,53 +87,54 @@ def by_case(prompt: Prompt, i: int) -> str:
 # ---- groups without signal
 
 
-def test_silent_groups_are_kept_unless_the_recipe_says_otherwise(encoder: Encoder, router: Router) -> None:
+def test_zero_variance_groups_are_kept_unless_the_recipe_says_otherwise(encoder: Encoder, router: Router) -> None:
     batch = gathered(recipe(prompts=4), "Abcd", encoder, router, by_case)
-    assert sorted(m.example.id for m in batch) == ["A", "b", "c", "d"]
-    metrics = summary(batch, 4)
+    assert sorted(ids(batch)) == ["A", "b", "c", "d"]
+    metrics = of_batch(batch, 4)
     assert (metrics["groups/zero_variance"], metrics["groups/kept"]) == (0.75, 1.0)
 
 
-def test_filter_leaves_silent_groups_out_of_the_batch(encoder: Encoder, router: Router) -> None:
+def test_filter_leaves_zero_variance_groups_out_of_the_batch(encoder: Encoder, router: Router) -> None:
     wanted = recipe(prompts=4, objective={"zero_variance": "filter"})
     batch = gathered(wanted, "Abcd", encoder, router, by_case)
-    assert [m.example.id for m in batch] == ["A"]
-    assert summary(batch, 4)["groups/kept"] == 0.25
-    assert gathered(wanted, "abcd", encoder, router, by_case) == []
-    assert summary([], 4) == {"groups/kept": 0.0}
+    assert ids(batch) == ["A"]
+    assert of_batch(batch, 4)["groups/kept"] == 0.25
+    assert gathered(wanted, "abcd", encoder, router, by_case).groups == ()
+    assert of_batch(Batch(), 4) == {"groups/kept": 0.0}
 
 
 def test_resample_draws_other_prompts_until_the_batch_is_full(encoder: Encoder, router: Router) -> None:
     wanted = recipe(prompts=3, objective={"zero_variance": "resample"})
     for step in range(3):
         batch = gathered(wanted, "ABCdefghijkl", encoder, router, by_case, step)
-        assert sorted(m.example.id for m in batch) == ["A", "B", "C"]
-    assert gathered(wanted, "ABCdefghijkl", encoder, router, by_case, 2) == batch  # a function of the step
+        assert sorted(ids(batch)) == ["A", "B", "C"]
+    again = gathered(wanted, "ABCdefghijkl", encoder, router, by_case, 2)  # a function of the step
+    assert [g.replies for g in again.groups] == [g.replies for g in batch.groups] and ids(again) == ids(batch)
 
 
 def test_resample_keeps_no_more_than_the_recipe_wants(encoder: Encoder, router: Router) -> None:
     wanted = recipe(prompts=3, objective={"zero_variance": "resample"})
-    for step in range(3):  # together the steps draw every example, the silent one too
+    for step in range(3):  # together the steps draw every example, also the one without
         batch = gathered(wanted, "aBCDEFGHI", encoder, router, by_case, step)
-        assert len(batch) == 3 and not any(m.is_silent for m in batch)
+        assert len(batch.groups) == 3 and not any(g.has_zero_variance for g in batch.groups)
 
 
 def test_resample_goes_on_with_what_there_is(encoder: Encoder, router: Router) -> None:
     batch = gathered(recipe(prompts=3, objective={"zero_variance": "resample"}), "Abcdef", encoder, router, by_case)
-    assert [m.example.id for m in batch] == ["A"]
+    assert ids(batch) == ["A"]
 
 
 def test_resample_asks_no_prompt_twice_and_stops_at_its_cap(encoder: Encoder, router: Router) -> None:
     asked: list[str] = []
 
-    def silent(prompt: Prompt, i: int) -> str:
+    def all_wrong(prompt: Prompt, i: int) -> str:
         asked.append(prompt.example_id)
         return WRONG
 
     wanted = recipe(prompts=1, objective={"zero_variance": "resample", "group_size": 2})
     with pytest.raises(RecipeError, match=r"step 0: expected at least one group .* got none from 9 prompts of 26"):
-        gathered(wanted, "abcdefghijklmnopqrstuvwxyz", encoder, router, silent)
-    assert len(asked) == 2 * (1 + gather.RESAMPLES) and len(set(asked)) == 1 + gather.RESAMPLES
+        gathered(wanted, "abcdefghijklmnopqrstuvwxyz", encoder, router, all_wrong)
+    assert len(asked) == 2 * (1 + RESAMPLES) and len(set(asked)) == 1 + RESAMPLES
 
 
 def test_a_data_set_without_signal_stops_when_all_of_it_was_asked(encoder: Encoder, router: Router) -> None:
@@ -127,23 +146,23 @@ def test_a_data_set_without_signal_stops_when_all_of_it_was_asked(encoder: Encod
 
 
 def test_a_demonstration_is_the_last_of_its_group_and_judged_like_the_others(encoder: Encoder, router: Router) -> None:
-    (member,) = gathered(recipe("luffy", 1, objective={"group_size": 3}), "a", encoder, router, by_case)
-    assert [j.reply.is_demo for j in member.group] == [False, False, False, True]
-    demo = member.group[-1]
+    group = only(gathered(recipe("luffy", 1, objective={"group_size": 3}), "a", encoder, router, by_case))
+    assert [j.reply.is_demo for j in group.replies] == [False, False, False, True]
+    demo = group.replies[-1]
     assert (demo.reply.text, demo.verdict.score, demo.reply.stop) == (RIGHT, 1.0, StopReason.GIVEN)
     # Mean over the mixed group, without its deviation.
-    assert [j.advantage for j in member.group] == pytest.approx([-0.25, -0.25, -0.25, 0.75])
+    assert [j.advantage for j in group.replies] == pytest.approx([-0.25, -0.25, -0.25, 0.75])
 
 
 def test_a_demonstration_may_stand_outside_the_baseline(encoder: Encoder, router: Router) -> None:
     chord = recipe("chord", 1, objective={"group_size": 2, "scale": "none"})
-    (member,) = gathered(chord, "A", encoder, router, by_case)
-    assert [j.advantage for j in member.group] == [-0.5, 0.5, 0.0]
+    group = only(gathered(chord, "A", encoder, router, by_case))
+    assert [j.advantage for j in group.replies] == [-0.5, 0.5, 0.0]
 
 
 def test_metrics_speak_of_sampled_replies_alone(encoder: Encoder, router: Router) -> None:
     batch = gathered(recipe("srft", 1, objective={"group_size": 2}), "a", encoder, router, by_case)
-    metrics = summary(batch, 1)
+    metrics = of_batch(batch, 1)
     assert metrics["score/mean"] == 0.0
     assert metrics["reply/tokens"] == len(encoder.reply(WRONG))
 
@@ -151,9 +170,9 @@ def test_metrics_speak_of_sampled_replies_alone(encoder: Encoder, router: Router
 def test_score_and_trained_reward_are_logged_apart(encoder: Encoder, router: Router) -> None:
     with_format = recipe("grpo", 1, objective={"group_size": 2}, reward={"format": 1.0})
     batch = gathered(with_format, "A", encoder, router, by_case)
-    metrics = summary(batch, 1)
+    metrics = of_batch(batch, 1)
     assert (metrics["score/mean"], metrics["score/std"]) == (0.5, pytest.approx(0.5**0.5))
-    rewards = [j.reward for j in batch[0].group]
+    rewards = [j.reward for j in only(batch).replies]
     assert metrics["reward/mean"] == pytest.approx(sum(rewards) / 2) == 1.0
     assert metrics["reward/mean"] != metrics["score/mean"]
 
@@ -236,9 +255,9 @@ def test_a_masked_reply_is_neither_in_the_group_nor_in_the_loss(encoder: Encoder
     wanted = recipe(
         prompts=1, objective={"group_size": 3}, reward={"truncated": "mask"}, sampling={"max_new_tokens": 24}
     )
-    (member,) = gathered(wanted, "a", encoder, router, long)
-    assert [j.reward for j in member.group] == [None, 1.0, 1.0]
-    assert member.is_silent and len(member.learnt) == 2
+    group = only(gathered(wanted, "a", encoder, router, long))
+    assert [j.reward for j in group.replies] == [None, 1.0, 1.0]
+    assert group.has_zero_variance and len(group.trainable) == 2
 
 
 # ---- judging while sampling
@@ -256,26 +275,15 @@ def test_a_reply_is_judged_while_the_others_are_still_being_written(encoder: Enc
     class Patient(ScriptedSampler):
         """Writes its second reply only when there is a verdict on the first."""
 
-        def sample(
-            self,
-            prompts: Sequence[Prompt],
-            n: int,
-            settings: Sampling,
-            on_reply: OnReply = ignore,
-            *,
-            seed: int = 0,
-            greedy: bool = False,
-        ) -> list[tuple[Reply, ...]]:
-            groups = super().sample(prompts, n, settings, greedy=greedy)
-            for i, group in enumerate(groups):
-                for j, reply in enumerate(group):
-                    on_reply(i, j, reply)
-                    assert judged.wait(timeout=60), "the first reply waits for the last"
-            return groups
+        def sample(self, *how: Any, **settings: Any) -> Iterator[IndexedReply]:
+            for indexed in super().sample(*how, **settings):
+                yield indexed
+                assert judged.wait(timeout=60), "the first reply waits for the last"
 
+    wanted = recipe(prompts=1)
     with Watched() as router:
         sampler = Patient(encoder, lambda prompt, i: RIGHT if i else WRONG)
-        gatherer = Gatherer(recipe(prompts=1), [example("a")], encoder, sampler, router)
-        (member,), timing = gatherer.gather(0)
-    assert [j.verdict.score for j in member.group] == [0.0, *[1.0] * 7]
+        batch = score(sample([example("a")], wanted, encoder, sampler, 0), wanted, router)
+    group, timing = only(batch), batch.timing
+    assert [j.verdict.score for j in group.replies] == [0.0, *[1.0] * 7]
     assert 0 <= timing["judged_from"] < timing["rollout"] <= timing["judged_until"] + timing["rollout"]

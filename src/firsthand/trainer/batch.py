@@ -1,0 +1,55 @@
+"""The records of a training step: a batch of groups, each an example with its judged replies."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from firsthand.policy import PrefixGroup
+from firsthand.processor import Prompt
+from firsthand.records import Example, Judged
+
+
+@dataclass(frozen=True)
+class Group:
+    """One example, its encoded prompt, and its judged replies; a demonstration comes last."""
+
+    example: Example
+    prompt: Prompt
+    replies: tuple[Judged, ...]
+
+    @cached_property
+    def has_zero_variance(self) -> bool:
+        """Whether no reply has an advantage: their rewards agree, or fewer than two were measured."""
+        return not any(judged.advantage for judged in self.replies)
+
+    @cached_property
+    def trainable(self) -> tuple[Judged, ...]:
+        """The replies that losses and denominators count: demonstrations, and those with a reward."""
+        return tuple(j for j in self.replies if j.reply.is_demo or j.reward is not None)
+
+    @cached_property
+    def packed(self) -> PrefixGroup:
+        """The trainable replies as the policy takes them."""
+        return PrefixGroup(
+            self.prompt,
+            tuple(j.reply.token_ids for j in self.trainable),
+            sampled_logprobs=tuple(j.reply.logprobs for j in self.trainable),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The groups of a training step, and how long it took to get them."""
+
+    groups: tuple[Group, ...] = ()
+    prompts: int = 0
+    """How many were sampled from: more than there are groups where some were left out."""
+    timing: Mapping[str, float] = field(default_factory=dict)
+    """Seconds, see `records.Step`."""
+
+
+def sampled_entropy(groups: Sequence[Group]) -> float | None:
+    """The policy's mean entropy per sampled token (nats), estimated by -log-prob of what it sampled; None without."""
+    logps = [p for group in groups for j in group.replies if not j.reply.is_demo for p in j.reply.logprobs]
+    return -math.fsum(logps) / len(logps) if logps else None

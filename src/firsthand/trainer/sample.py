@@ -1,0 +1,98 @@
+"""First stage of a step: its examples, their prompts, and the replies to them, sampled or given."""
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from firsthand.errors import RecipeError
+from firsthand.objective import Imitating, Sampled
+from firsthand.processor import Encoder, Prompt
+from firsthand.recipe import Recipe
+from firsthand.records import Example, Reply, StopReason, Trace
+from firsthand.rollout import IndexedReply, Sampler
+
+RESAMPLES = 8
+"""Rounds of further prompts that a step may draw for zero-variance groups (ours; DAPO draws until the batch is
+full)."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Prompts, and the replies to them as they are being written."""
+
+    examples: Sequence[Example]
+    prompts: Sequence[Prompt]
+    replies: Iterator[IndexedReply]
+    """In the order of their ends, so that they can be judged while others are still being written; then
+    demonstrations, each the last of its group."""
+
+
+def draws(examples: Sequence[Example], recipe: Recipe, step: int) -> Iterator[list[Example]]:
+    """A step's examples; where zero-variance groups are resampled, then others, none of them twice."""
+    drawn = [examples[i] for i in draw(len(examples), recipe.prompts, step, recipe.seed)]
+    yield drawn
+    method = recipe.objective
+    if not isinstance(method, Sampled) or method.zero_variance != "resample":
+        return
+    known = {example.id for example in drawn}
+    for number in range(RESAMPLES):
+        fresh = [i for i, example in enumerate(examples) if example.id not in known]
+        if not fresh:
+            return
+        rng = random.Random(f"{recipe.seed} {step} {number}")
+        drawn = [examples[i] for i in rng.sample(fresh, min(recipe.prompts, len(fresh)))]
+        known |= {example.id for example in drawn}
+        yield drawn
+
+
+def draw(examples: int, prompts: int, step: int, seed: int) -> list[int]:
+    """Indices of a step's examples: every epoch is a permutation of all, a function of (seed, epoch) alone."""
+    places = range(step * prompts, (step + 1) * prompts)
+    orders: dict[int, list[int]] = {}
+    for epoch in {place // examples for place in places}:
+        orders[epoch] = random.Random(f"{seed} {epoch}").sample(range(examples), examples)
+    return [orders[place // examples][place % examples] for place in places]
+
+
+def sample(examples: Sequence[Example], recipe: Recipe, encoder: Encoder, sampler: Sampler, step: int) -> Samples:
+    """Encode the examples; replies are written when `replies` is read. A function of the recipe and the step.
+
+    Reading raises RecipeError when a sampled token has no finite log-prob.
+    """
+    method = recipe.objective
+    prompts = [encoder.prompt(example, recipe.system) for example in examples]
+    replies: Iterator[IndexedReply] = iter(())
+    if method.samples:
+        seed = recipe.seed * 1_000_003 + step
+        replies = _finite(sampler.sample(prompts, method.samples, recipe.sampling, seed=seed), step)
+    if isinstance(method, Imitating):
+        replies = itertools.chain(replies, _demonstrations(examples, method, encoder))
+    return Samples(examples, prompts, replies)
+
+
+def demonstration(example: Example, style: str | None) -> Trace | None:
+    """The demonstration to imitate: the one of that style, or without a style the only one."""
+    if style is None:
+        return example.traces[0] if len(example.traces) == 1 else None
+    return example.trace(style)
+
+
+def _demonstrations(examples: Sequence[Example], method: Imitating, encoder: Encoder) -> Iterator[IndexedReply]:
+    for i, example in enumerate(examples):
+        trace = demonstration(example, method.style)
+        assert trace is not None, "the examples have passed `check`"
+        reply = Reply(text=trace.text, token_ids=encoder.reply(trace.text), stop=StopReason.GIVEN)
+        yield IndexedReply(i, method.samples, reply)
+
+
+def _finite(replies: Iterator[IndexedReply], step: int) -> Iterator[IndexedReply]:
+    """Weights that are not numbers write equal replies, whose groups have no variance: nothing else would notice."""
+    for indexed in replies:
+        if not all(map(math.isfinite, indexed.reply.logprobs)):
+            raise RecipeError(
+                f"step {step}: expected finite log-probs of sampled tokens, got others: training has diverged; "
+                "lower optimizer.lr or optimizer.max_grad_norm"
+            )
+        yield indexed
