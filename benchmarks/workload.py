@@ -12,7 +12,7 @@ from firsthand.objective import GRPO
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Example
 from firsthand.rollout import Sampling
-from firsthand.trainer.sample import draw
+from firsthand.trainer.sample import draw_indices
 
 WORLDS = ("count", "chart")
 """One with small pictures and one with large ones, so that prompts differ in length."""
@@ -62,7 +62,7 @@ def reward(reply: int, group: int) -> float:
 
 def examples_of(step: int, examples: list[Example], recipe: Recipe) -> list[Example]:
     """The examples of a step, drawn as our trainer draws them."""
-    return [examples[i] for i in draw(len(examples), recipe.prompts, step, recipe.seed)]
+    return [examples[i] for i in draw_indices(len(examples), recipe.prompts, step, recipe.seed)]
 
 
 class Recorder(torch.optim.SGD):

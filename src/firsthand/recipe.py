@@ -119,7 +119,7 @@ class Recipe(Record):
     objective: Objective = Field(default_factory=lambda: parse("grpo"))
     reward: Reward = Field(default_factory=Reward)
     steps: int = Field(default=60, ge=0)
-    """Batches that are sampled and learnt from. 0 only copies the model: a baseline."""
+    """Batches that are sampled and trained on. 0 only copies the model: a baseline."""
     prompts: int = Field(default=16, gt=0)
     """Prompts per batch."""
     minibatches: int = Field(default=1, gt=0)

@@ -274,7 +274,7 @@ class Judged(Record):
     reply: Reply
     verdict: Verdict
     reward: float | None = None
-    """The verdict's score with what the recipe adds for format or length; None when the reply taught nothing."""
+    """The verdict's score with what the recipe adds for format or length; None when the reply is not trained on."""
     advantage: float | None = None
     """The reward relative to its group."""
 

@@ -212,7 +212,7 @@ REPLIES = [
 ]
 
 
-def as_table(credit: list[float]) -> Table:
+def as_table(advantages: list[float]) -> Table:
     T = max(len(p) for p, *_ in REPLIES)
     logp, entropy = torch.zeros(4, T, dtype=torch.float64), torch.zeros(4, T, dtype=torch.float64)
     mask = torch.zeros(4, T, dtype=torch.bool)
@@ -223,7 +223,7 @@ def as_table(credit: list[float]) -> Table:
     return Table(
         logp.requires_grad_(),
         mask,
-        tensor(credit),
+        tensor(advantages),
         tensor([reward for *_, reward, _ in REPLIES]),
         torch.tensor([is_demo for *_, is_demo in REPLIES]),
         entropy_BT=entropy.requires_grad_(),

@@ -261,12 +261,12 @@ def test_grpo_equals_a_recomputation_in_float64(mode: Any, beta: float) -> None:
     policy, kl, slopes = 0.0, 0.0, torch.zeros(len(LENGTHS), max(LENGTHS), dtype=torch.float64)
     for b, length in enumerate(LENGTHS):
         weight = 1 / (length * len(LENGTHS)) if mode == "seq-mean-token-mean" else 1 / sum(LENGTHS)
-        credit = table.advantage_B[b].item()
+        advantage = table.advantage_B[b].item()
         for t in range(length):
             gap = table.ref_logp_BT[b, t].item() - table.logp_BT[b, t].item()
-            policy -= weight * credit  # on policy the ratio is 1
+            policy -= weight * advantage  # on policy the ratio is 1
             kl += weight * beta * (math.exp(gap) - gap - 1)
-            slopes[b, t] = weight * (-credit + beta * (1 - math.exp(gap)))
+            slopes[b, t] = weight * (-advantage + beta * (1 - math.exp(gap)))
     assert terms["policy"].item() == pytest.approx(policy, rel=1e-6)
     assert set(terms) == ({"policy", "kl"} if beta else {"policy"})
     if beta:

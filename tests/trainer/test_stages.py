@@ -1,4 +1,4 @@
-"""What a step learns from: groups with signal, demonstrations beside sampled replies, and what is refused at load."""
+"""What a step is trained on: groups with variance, demonstrations beside sampled replies; what is refused at load."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from firsthand.reward import Reward, Router
 from firsthand.rollout import IndexedReply
 from firsthand.rollout.scripted import ScriptedSampler
 from firsthand.trainer.batch import Batch, Group
-from firsthand.trainer.check import check
+from firsthand.trainer.check import check_examples
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.sample import RESAMPLES, draws, sample
 from firsthand.trainer.score import score
-from firsthand.trainer.select import check_signal, select
+from firsthand.trainer.select import check_variance, select
 from firsthand.worlds import SMALL
 
 RIGHT, WRONG = "<think>so</think><answer>7</answer>", "<answer>8</answer>"
@@ -50,7 +50,7 @@ def recipe(kind: str = "grpo", prompts: int = 2, **fields: Any) -> Recipe:
     )
 
 
-def gathered(
+def batch_of(
     wanted: Recipe,
     names: str,
     encoder: Encoder,
@@ -66,7 +66,7 @@ def gathered(
         batch = select(batch, score(samples, wanted, router), wanted)
         if len(batch.groups) == wanted.prompts:
             break
-    check_signal(batch, wanted, len(examples), step)
+    check_variance(batch, wanted, len(examples), step)
     return batch
 
 
@@ -84,11 +84,11 @@ def by_case(prompt: Prompt, i: int) -> str:
     return RIGHT if prompt.example_id.isupper() and i % 2 else WRONG
 
 
-# ---- groups without signal
+# ---- groups of zero variance
 
 
 def test_zero_variance_groups_are_kept_unless_the_recipe_says_otherwise(encoder: Encoder, router: Router) -> None:
-    batch = gathered(recipe(prompts=4), "Abcd", encoder, router, by_case)
+    batch = batch_of(recipe(prompts=4), "Abcd", encoder, router, by_case)
     assert sorted(ids(batch)) == ["A", "b", "c", "d"]
     metrics = of_batch(batch, 4)
     assert (metrics["groups/zero_variance"], metrics["groups/kept"]) == (0.75, 1.0)
@@ -96,31 +96,31 @@ def test_zero_variance_groups_are_kept_unless_the_recipe_says_otherwise(encoder:
 
 def test_filter_leaves_zero_variance_groups_out_of_the_batch(encoder: Encoder, router: Router) -> None:
     wanted = recipe(prompts=4, objective={"zero_variance": "filter"})
-    batch = gathered(wanted, "Abcd", encoder, router, by_case)
+    batch = batch_of(wanted, "Abcd", encoder, router, by_case)
     assert ids(batch) == ["A"]
     assert of_batch(batch, 4)["groups/kept"] == 0.25
-    assert gathered(wanted, "abcd", encoder, router, by_case).groups == ()
+    assert batch_of(wanted, "abcd", encoder, router, by_case).groups == ()
     assert of_batch(Batch(), 4) == {"groups/kept": 0.0}
 
 
 def test_resample_draws_other_prompts_until_the_batch_is_full(encoder: Encoder, router: Router) -> None:
     wanted = recipe(prompts=3, objective={"zero_variance": "resample"})
     for step in range(3):
-        batch = gathered(wanted, "ABCdefghijkl", encoder, router, by_case, step)
+        batch = batch_of(wanted, "ABCdefghijkl", encoder, router, by_case, step)
         assert sorted(ids(batch)) == ["A", "B", "C"]
-    again = gathered(wanted, "ABCdefghijkl", encoder, router, by_case, 2)  # a function of the step
+    again = batch_of(wanted, "ABCdefghijkl", encoder, router, by_case, 2)  # a function of the step
     assert [g.replies for g in again.groups] == [g.replies for g in batch.groups] and ids(again) == ids(batch)
 
 
 def test_resample_keeps_no_more_than_the_recipe_wants(encoder: Encoder, router: Router) -> None:
     wanted = recipe(prompts=3, objective={"zero_variance": "resample"})
     for step in range(3):  # together the steps draw every example, also the one without
-        batch = gathered(wanted, "aBCDEFGHI", encoder, router, by_case, step)
+        batch = batch_of(wanted, "aBCDEFGHI", encoder, router, by_case, step)
         assert len(batch.groups) == 3 and not any(g.has_zero_variance for g in batch.groups)
 
 
 def test_resample_goes_on_with_what_there_is(encoder: Encoder, router: Router) -> None:
-    batch = gathered(recipe(prompts=3, objective={"zero_variance": "resample"}), "Abcdef", encoder, router, by_case)
+    batch = batch_of(recipe(prompts=3, objective={"zero_variance": "resample"}), "Abcdef", encoder, router, by_case)
     assert ids(batch) == ["A"]
 
 
@@ -133,20 +133,20 @@ def test_resample_asks_no_prompt_twice_and_stops_at_its_cap(encoder: Encoder, ro
 
     wanted = recipe(prompts=1, objective={"zero_variance": "resample", "group_size": 2})
     with pytest.raises(RecipeError, match=r"step 0: expected at least one group .* got none from 9 prompts of 26"):
-        gathered(wanted, "abcdefghijklmnopqrstuvwxyz", encoder, router, all_wrong)
+        batch_of(wanted, "abcdefghijklmnopqrstuvwxyz", encoder, router, all_wrong)
     assert len(asked) == 2 * (1 + RESAMPLES) and len(set(asked)) == 1 + RESAMPLES
 
 
 def test_a_data_set_without_signal_stops_when_all_of_it_was_asked(encoder: Encoder, router: Router) -> None:
     with pytest.raises(RecipeError, match=r"got none from 3 prompts of 3; the data is too hard or too easy"):
-        gathered(recipe(prompts=2, objective={"zero_variance": "resample"}), "abc", encoder, router, by_case)
+        batch_of(recipe(prompts=2, objective={"zero_variance": "resample"}), "abc", encoder, router, by_case)
 
 
 # ---- demonstrations in the group
 
 
 def test_a_demonstration_is_the_last_of_its_group_and_judged_like_the_others(encoder: Encoder, router: Router) -> None:
-    group = only(gathered(recipe("luffy", 1, objective={"group_size": 3}), "a", encoder, router, by_case))
+    group = only(batch_of(recipe("luffy", 1, objective={"group_size": 3}), "a", encoder, router, by_case))
     assert [j.reply.is_demo for j in group.replies] == [False, False, False, True]
     demo = group.replies[-1]
     assert (demo.reply.text, demo.verdict.score, demo.reply.stop) == (RIGHT, 1.0, StopReason.GIVEN)
@@ -156,12 +156,12 @@ def test_a_demonstration_is_the_last_of_its_group_and_judged_like_the_others(enc
 
 def test_a_demonstration_may_stand_outside_the_baseline(encoder: Encoder, router: Router) -> None:
     chord = recipe("chord", 1, objective={"group_size": 2, "scale": "none"})
-    group = only(gathered(chord, "A", encoder, router, by_case))
+    group = only(batch_of(chord, "A", encoder, router, by_case))
     assert [j.advantage for j in group.replies] == [-0.5, 0.5, 0.0]
 
 
 def test_metrics_speak_of_sampled_replies_alone(encoder: Encoder, router: Router) -> None:
-    batch = gathered(recipe("srft", 1, objective={"group_size": 2}), "a", encoder, router, by_case)
+    batch = batch_of(recipe("srft", 1, objective={"group_size": 2}), "a", encoder, router, by_case)
     metrics = of_batch(batch, 1)
     assert metrics["score/mean"] == 0.0
     assert metrics["reply/tokens"] == len(encoder.reply(WRONG))
@@ -169,7 +169,7 @@ def test_metrics_speak_of_sampled_replies_alone(encoder: Encoder, router: Router
 
 def test_score_and_trained_reward_are_logged_apart(encoder: Encoder, router: Router) -> None:
     with_format = recipe("grpo", 1, objective={"group_size": 2}, reward={"format": 1.0})
-    batch = gathered(with_format, "A", encoder, router, by_case)
+    batch = batch_of(with_format, "A", encoder, router, by_case)
     metrics = of_batch(batch, 1)
     assert (metrics["score/mean"], metrics["score/std"]) == (0.5, pytest.approx(0.5**0.5))
     rewards = [j.reward for j in only(batch).replies]
@@ -181,9 +181,9 @@ def test_a_demonstration_that_its_verifier_rejects_is_refused_at_load(router: Ro
     examples = [example("a"), example("b", WRONG), example("c", "no answer")]
     message = r"got 2 of 3 that do not \(first: b \(ok: expected 7\)\); correct them"
     with pytest.raises(DataError, match=message):
-        check(recipe("srft"), examples, router)
-    check(recipe("sft"), examples, router)  # plain imitation asks for no score
-    check(recipe("grpo"), examples, router)
+        check_examples(recipe("srft"), examples, router)
+    check_examples(recipe("sft"), examples, router)  # plain imitation asks for no score
+    check_examples(recipe("grpo"), examples, router)
 
 
 @pytest.mark.parametrize("kind", ["sft", "srft"])
@@ -192,10 +192,10 @@ def test_a_style_is_asked_for_where_there_is_a_choice(kind: str, router: Router)
         update={"traces": (Trace(style="plain", text=RIGHT), Trace(style="expert", text=RIGHT))}
     )
     with pytest.raises(DataError, match=r"one demonstration each.*set objective.style to one of \['expert', 'plain'\]"):
-        check(recipe(kind), [several], router)
-    check(recipe(kind, objective={"style": "expert"}), [several], router)
+        check_examples(recipe(kind), [several], router)
+    check_examples(recipe(kind, objective={"style": "expert"}), [several], router)
     with pytest.raises(DataError, match="add a column `trace`"):
-        check(recipe(kind), [example("a", None)], router)
+        check_examples(recipe(kind), [example("a", None)], router)
 
 
 # ---- rewards
@@ -255,7 +255,7 @@ def test_a_masked_reply_is_neither_in_the_group_nor_in_the_loss(encoder: Encoder
     wanted = recipe(
         prompts=1, objective={"group_size": 3}, reward={"truncated": "mask"}, sampling={"max_new_tokens": 24}
     )
-    group = only(gathered(wanted, "a", encoder, router, long))
+    group = only(batch_of(wanted, "a", encoder, router, long))
     assert [j.reward for j in group.replies] == [None, 1.0, 1.0]
     assert group.has_zero_variance and len(group.trainable) == 2
 

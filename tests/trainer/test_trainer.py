@@ -16,7 +16,7 @@ from firsthand.errors import DataError, ParityError, RecipeError
 from firsthand.recipe import Recipe
 from firsthand.records import Rollout, Step
 from firsthand.trainer import train
-from firsthand.trainer.sample import draw
+from firsthand.trainer.sample import draw_indices
 
 DATA = {"worlds": ["count", "chart"], "number": 24, "level": "easy"}
 SFT = {
@@ -127,10 +127,10 @@ def test_what_a_grpo_step_did_can_be_read_in_its_journal(tmp_path):
 
 
 def test_every_epoch_shows_every_example_once_in_another_order():
-    drawn = [i for step in range(6) for i in draw(10, 5, step, seed=3)]
+    drawn = [i for step in range(6) for i in draw_indices(10, 5, step, seed=3)]
     assert sorted(drawn[:10]) == sorted(drawn[10:20]) == sorted(drawn[20:]) == list(range(10))
     assert drawn[:10] != drawn[10:20]
-    assert draw(10, 5, 4, seed=3) == drawn[20:25]  # a step can be drawn without those before it
+    assert draw_indices(10, 5, 4, seed=3) == drawn[20:25]  # a step can be drawn without those before it
 
 
 def test_sft_without_demonstrations_names_the_styles_that_there_are(tmp_path):

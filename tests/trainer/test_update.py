@@ -306,7 +306,7 @@ def test_a_step_without_a_demonstration_is_finite(folder: Path, objective: Metho
     )
 
 
-def test_a_demonstration_is_learnt_from_where_the_group_agrees(folder: Path) -> None:
+def test_a_demonstration_is_trained_on_where_the_group_agrees(folder: Path) -> None:
     agreed = with_demos(scored(folder)[2:3])  # all right, the demonstration too
     assert agreed[0].has_zero_variance
     state = state_of(folder)

@@ -1,7 +1,7 @@
 """What is optimised: every method is a sum of named terms over one table of reply tokens.
 
 table.py     the table, the denominators of a whole optimizer step, the means
-pieces.py    group-relative credit, clipped ratios, divergences, weights of tokens
+pieces.py    group-relative advantages, clipped ratios, divergences, weights of tokens
 kl.py        controllers that move the KL weight
 methods.py   the methods: settings, and a pure function of at most 40 lines each
 presets.py   method names and their papers' values

@@ -193,10 +193,10 @@ def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
     weight_BT = token_weights(
         table.mask_BT, totals.all, mode=settings.loss_agg_mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
     )
-    credit_BT = weight_BT * table.advantage_B[:, None]
+    weighted_BT = weight_BT * table.advantage_B[:, None]
     terms = {
-        "off_policy": -(credit_BT * table.demo_BT * shaped_probability(table.logp_BT, settings.gamma)).sum(),
-        "on_policy": -(credit_BT * table.sampled_BT * table.log_ratio_BT.exp()).sum(),
+        "off_policy": -(weighted_BT * table.demo_BT * shaped_probability(table.logp_BT, settings.gamma)).sum(),
+        "on_policy": -(weighted_BT * table.sampled_BT * table.log_ratio_BT.exp()).sum(),
     }
     if settings.entropy_bonus:
         bonus_BT = _sampled_weights(table, totals, "token-mean") * required(table.entropy_BT, "entropies")

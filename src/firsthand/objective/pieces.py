@@ -1,4 +1,4 @@
-"""What objectives are put together from: credit relative to a group, ratios, clips, divergences, weights of tokens.
+"""What objectives are put together from: advantages relative to a group, ratios, clips, divergences, weights of tokens.
 
 Shape letters: B replies, T tokens of the longest reply, G replies of one prompt.
 """
@@ -20,7 +20,7 @@ def group_advantage(rewards_G: Sequence[float | None], *, scale: Literal["std", 
     """Each reply's reward relative to its group: `(r - mean) / (std + 1e-4)` (DeepSeekMath §4.1.2).
 
     `none` leaves the division out (Dr. GRPO, arXiv:2503.20783). An unmeasured reward (None) is left out of mean and
-    std, and its reply gets 0: it teaches nothing. A group whose rewards agree teaches nothing either. The standard
+    std, and its reply gets 0, as do all replies of a group whose rewards agree. The standard
     deviation is the sample's (n - 1), as in TRL.
     """
     known = [r for r in rewards_G if r is not None]

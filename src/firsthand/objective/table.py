@@ -25,7 +25,7 @@ class Table:
     mask_BT: Tensor
     """bool: real tokens."""
     advantage_B: Tensor
-    """Group-relative credit of each reply; 0 where there is none."""
+    """Of each reply, relative to its group; 0 where there is none."""
     score_B: Tensor
     """The verdict's score in [0, 1], without what a recipe adds to it for format or length; 0 where unmeasured."""
     is_demo_B: Tensor

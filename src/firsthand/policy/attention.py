@@ -52,7 +52,7 @@ class Blocks:
     """bool [M * S, 1, R * T, P + T]: what each query of a reply may attend to."""
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, *, scaling: float, layer: int) -> Tensor:
-        """See `Shared`. Prompts attend causally to themselves, replies to their prompt and causally to themselves."""
+        """Prompts attend causally to themselves, replies to their prompt and causally to themselves."""
         M, heads, N, E = query.shape
         H, P, S, T = key.shape[1], self.P, self.S, self.T
         q, k, v = (part[:, :, :P] for part in (query, key, value))

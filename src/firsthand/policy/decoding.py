@@ -87,7 +87,7 @@ class Decoder:
         return found[0], found[1]
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, *, scaling: float, layer: int) -> Tensor:
-        """See `attention.Shared`: each row's newest token attends to its prompt and to all of its own reply."""
+        """Each row's newest token attends to its prompt and to all of its own reply."""
         B, heads, _, E = query.shape
         keys_MHPE, values_MHPE = self._prompt[layer]
         query_BHRE = (query * scaling).view(B, key.shape[1], -1, E)

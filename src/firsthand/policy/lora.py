@@ -65,7 +65,7 @@ class AdapterOff:
         self._policy = policy
 
     def logprobs(self, groups: "Sequence[PrefixGroup]", *, temperature: float = 1.0) -> "Logprobs":
-        """See `Policy.logprobs`; bit for bit those of the model that the adapters were attached to."""
+        """As `Policy.logprobs` gives them, bit for bit those of the model that the adapters were attached to."""
         with adapters_off(self._policy.model):
             return self._policy.logprobs(groups, temperature=temperature)
 

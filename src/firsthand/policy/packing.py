@@ -27,7 +27,7 @@ class PrefixGroup:
     """A prompt and its replies' token ids, end-of-turn token included: what is packed as one row.
 
     `trained` says, reply by reply and token by token, which tokens carry a loss (None: all). A reply may thus be a
-    whole further turn of conversation, of which only the answer is learnt.
+    whole further turn of conversation, of which only the answer is trained on.
     """
 
     prompt: Prompt

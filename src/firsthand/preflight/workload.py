@@ -16,7 +16,7 @@ from firsthand.processor import Encoder, family_of, model_config
 from firsthand.recipe import RENDERED, Recipe
 from firsthand.records import Example, Trace
 from firsthand.reward.build import router_of
-from firsthand.trainer.check import check
+from firsthand.trainer.check import check_examples
 
 SAMPLE = 32
 """Examples that are encoded (ours)."""
@@ -174,7 +174,7 @@ def examine_data(recipe: Recipe, folder: Path) -> Workload:
     config = model_config(folder)
     examples, total = _first(recipe)
     with router_of(recipe.reward) as router:
-        check(recipe, examples, router)
+        check_examples(recipe, examples, router)
     wanted = ("tokenizer_config.json",) if family_of(config).reads == "text" else ENCODER_FILES
     if not all((folder / name).is_file() for name in wanted):
         return Workload(tuple(_assumed(e, recipe, config) for e in examples), total, None)

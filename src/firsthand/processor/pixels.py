@@ -32,7 +32,7 @@ class PixelCache:
         try:
             found = self._image_processor(images=[image], return_tensors="pt")
         except ValueError as error:
-            raise refused(picture, where, error) from error
+            raise picture_error(picture, where, error) from error
         return found["pixel_values"], found["image_grid_thw"][0]
 
     def _add(self, name: str, entry: tuple[Tensor, Tensor]) -> None:
@@ -48,10 +48,10 @@ def opened(picture: Picture, where: str) -> Image:
     try:
         return picture.open()
     except (OSError, ValueError, DecompressionBombError) as error:
-        raise refused(picture, where, error) from error
+        raise picture_error(picture, where, error) from error
 
 
-def refused(picture: Picture, where: str, error: Exception) -> DataError:
+def picture_error(picture: Picture, where: str, error: Exception) -> DataError:
     """What to raise about a picture that the model's processor does not take."""
     source = picture.path or f"{picture.width}x{picture.height}, given as bytes"
     return DataError(

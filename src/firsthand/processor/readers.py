@@ -49,7 +49,6 @@ class TextReader:
         self._conversation = conversation
 
     def read(self, example: Example, text: str) -> Prompt:
-        """See `Reader`."""
         if example.images:
             raise DataError(
                 f"example {example.id}: expected no images, for the model in {self._folder} reads text only, got "
@@ -68,7 +67,6 @@ class GridReader:
         self.pixels = PixelCache(image_processor)
 
     def read(self, example: Example, text: str) -> Prompt:
-        """See `Reader`."""
         images = [self.pixels.of(p, f"example {example.id}, image {i}") for i, p in enumerate(example.images)]
         counts = [int(grid.prod()) // self._merge_size**2 for _, grid in images]
         return Prompt(
@@ -95,7 +93,6 @@ class ProcessorReader:
         self._processor = processor
 
     def read(self, example: Example, text: str) -> Prompt:
-        """See `Reader`."""
         where = f"example {example.id}"
         images = [opened(picture, f"{where}, image {i}") for i, picture in enumerate(example.images)]
         if not images:

@@ -3,7 +3,7 @@
     loop.py     the loop
     sample.py   examples of a step -> prompts and replies, sampled or given
     score.py    replies -> verdicts, rewards, advantages: a batch of groups
-    select.py   the groups that are learnt from
+    select.py   the groups that are trained on
     update.py   a batch -> one optimizer step, or several
     journal.py  what a run directory tells of each step
     batch.py    the records of a step

@@ -10,7 +10,7 @@ from firsthand.reward import Router
 from firsthand.trainer.sample import demonstration
 
 
-def check(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
+def check_examples(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
     """Whether every example can serve the objective. Raises DataError naming those that cannot."""
     if not examples:
         raise DataError("expected at least one example to train on, got none")

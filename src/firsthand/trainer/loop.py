@@ -14,12 +14,12 @@ from firsthand.reward.build import router_of
 from firsthand.rollout import LocalSampler
 from firsthand.run import Run
 from firsthand.trainer.batch import Batch
-from firsthand.trainer.check import check
+from firsthand.trainer.check import check_examples
 from firsthand.trainer.journal import Journal
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.sample import draws, sample
 from firsthand.trainer.score import score
-from firsthand.trainer.select import check_signal, select
+from firsthand.trainer.select import check_variance, select
 from firsthand.trainer.state import State
 from firsthand.trainer.update import update
 
@@ -36,7 +36,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     with router_of(recipe.reward, folder=root) as router:
         # Before a directory is made: a mistake leaves nothing behind.
         model_config(recipe.model_folder())
-        check(recipe, examples, router)
+        check_examples(recipe, examples, router)
         with open_run(recipe, examples, root) as run:
             if not run.is_done:
                 _train(recipe, examples, run, router, on_step)
@@ -61,7 +61,7 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
                 batch = select(batch, score(samples, recipe, router), recipe)
                 if len(batch.groups) == recipe.prompts:
                     break
-            check_signal(batch, recipe, len(examples), step)
+            check_variance(batch, recipe, len(examples), step)
             selected = time.perf_counter()
             metrics = of_batch(batch, recipe.prompts) | update(state, batch.groups, recipe, step)
             done = time.perf_counter()

@@ -31,7 +31,7 @@ class Samples:
 
 def draws(examples: Sequence[Example], recipe: Recipe, step: int) -> Iterator[list[Example]]:
     """A step's examples; where zero-variance groups are resampled, then others, none of them twice."""
-    drawn = [examples[i] for i in draw(len(examples), recipe.prompts, step, recipe.seed)]
+    drawn = [examples[i] for i in draw_indices(len(examples), recipe.prompts, step, recipe.seed)]
     yield drawn
     method = recipe.objective
     if not isinstance(method, Sampled) or method.zero_variance != "resample":
@@ -47,7 +47,7 @@ def draws(examples: Sequence[Example], recipe: Recipe, step: int) -> Iterator[li
         yield drawn
 
 
-def draw(examples: int, prompts: int, step: int, seed: int) -> list[int]:
+def draw_indices(examples: int, prompts: int, step: int, seed: int) -> list[int]:
     """Indices of a step's examples: every epoch is a permutation of all, a function of (seed, epoch) alone."""
     places = range(step * prompts, (step + 1) * prompts)
     orders: dict[int, list[int]] = {}
@@ -82,7 +82,7 @@ def demonstration(example: Example, style: str | None) -> Trace | None:
 def _demonstrations(examples: Sequence[Example], method: Imitating, encoder: Encoder) -> Iterator[IndexedReply]:
     for i, example in enumerate(examples):
         trace = demonstration(example, method.style)
-        assert trace is not None, "the examples have passed `check`"
+        assert trace is not None, "the examples have passed `check_examples`"
         reply = Reply(text=trace.text, token_ids=encoder.reply(trace.text), stop=StopReason.GIVEN)
         yield IndexedReply(i, method.samples, reply)
 

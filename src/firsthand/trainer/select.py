@@ -1,4 +1,4 @@
-"""Third stage of a step: which groups it learns from."""
+"""Third stage of a step: which groups are trained on."""
 
 from firsthand.errors import RecipeError
 from firsthand.objective import Sampled
@@ -22,7 +22,7 @@ def select(batch: Batch, scored: Batch, recipe: Recipe) -> Batch:
     )
 
 
-def check_signal(batch: Batch, recipe: Recipe, examples: int, step: int) -> None:
+def check_variance(batch: Batch, recipe: Recipe, examples: int, step: int) -> None:
     """Raises RecipeError when zero-variance groups were to be replaced, and every group was one."""
     method = recipe.objective
     if isinstance(method, Sampled) and method.zero_variance == "resample" and not batch.groups:

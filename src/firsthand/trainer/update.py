@@ -32,7 +32,7 @@ PARITY = 1e-3
 
 
 def update(state: "State", groups: Sequence[Group], recipe: Recipe, step: int) -> dict[str, float]:
-    """Learn from a batch, in an optimizer step on each of its minibatches; then move the KL weight.
+    """Train on a batch, in an optimizer step on each of its minibatches; then move the KL weight.
 
     For each: accumulate the gradient of the sum of all terms, clip it, and step. Returns what was measured, losses and
     norms averaged over the minibatches. Raises ParityError in a run's first step when rollout and training disagree
