@@ -46,6 +46,19 @@ def test_a_row_is_the_prompt_once_and_every_reply_restarts_after_it() -> None:
     assert rows.unpack(rows.target_K.float()).tolist() == [[5, 6, 0], [7, 8, 9], [5, 0, 0]]
 
 
+def test_log_probs_of_sampling_become_one_table_beside_the_replies() -> None:
+    positions = [torch.arange(2).expand(3, -1)]
+    mixed = PrefixGroup(text_prompt(1, 2), ((5, 6), (7, 8, 9)), sampled_logprobs=((-0.5, -1.0), ()))
+    rows = pack([mixed], positions, pad_id=0)
+    assert rows.sampled_logp_BT is not None
+    assert rows.sampled_logp_BT.tolist() == [[-0.5, -1.0, 0.0], [0.0, 0.0, 0.0]]
+    assert rows.is_sampled_B.tolist() == [True, False]
+    given = replace(mixed, sampled_logprobs=())  # nobody sampled it
+    assert pack([given], positions, pad_id=0).sampled_logp_BT is None
+    with pytest.raises(ValueError, match="expected a log-prob per token, 2, or none, got 1"):
+        pack([replace(mixed, sampled_logprobs=((-0.5,), ()))], positions, pad_id=0)
+
+
 def test_replies_see_the_prompt_and_themselves_and_nothing_sees_padding_but_itself() -> None:
     attend = block_mask(torch.tensor([[0, 0, 1, 1, 2, -1]]))[0, 0].int().tolist()
     assert attend == [

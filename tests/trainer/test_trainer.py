@@ -12,10 +12,11 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from firsthand.config import in_first_names
 from firsthand.errors import DataError, ParityError, RecipeError
 from firsthand.recipe import Recipe
-from firsthand.records import Rollout, Step
-from firsthand.trainer import train
+from firsthand.records import Rollout, Step, content_id
+from firsthand.trainer import open_run, train
 from firsthand.trainer.sample import draw_indices
 
 DATA = {"worlds": ["count", "chart"], "number": 24, "level": "easy"}
@@ -104,6 +105,16 @@ def test_a_finished_run_is_skipped_and_another_recipe_is_another_run(tmp_path):
     assert train(recipe, tmp_path, lambda step: pytest.fail("trained again")) == first
     assert (first / "model/model.safetensors").stat().st_mtime_ns == written
     assert train(recipe.model_copy(update={"seed": 1}), tmp_path) != first
+
+
+def test_a_run_is_named_in_the_first_version_s_keys_and_recorded_in_todays(tmp_path):
+    recipe = Recipe.model_validate(GRPO | {"minibatches": 2})
+    with open_run(recipe, recipe.data.load(), tmp_path) as run:
+        kept = json.loads((run.folder / "recipe.json").read_text())
+    assert kept["minibatches"] == 2 and kept["objective"]["loss_agg_mode"] == "seq-mean-token-mean"
+    content = {key: value for key, value in kept.items() if key != "id"}
+    assert kept["id"] == content_id(in_first_names(content)) != content_id(content)
+    assert run.folder.name == f"grpo-s0-{kept['id'][:8]}"
 
 
 def test_a_run_without_steps_is_the_model_it_starts_from(tmp_path):

@@ -138,7 +138,7 @@ def pack(
         pad_id: fills the shorter rows; any id that is not an image placeholder.
         device: where the result lives.
 
-    Raises ValueError when a reply is empty or its `trained` flags do not match its tokens.
+    Raises ValueError when a reply is empty, or its `trained` flags or log-probs do not match its tokens.
     """
     for group in groups:
         _check(group)
@@ -218,3 +218,6 @@ def _check(group: PrefixGroup) -> None:
         wanted, got = [len(reply) for reply in group.replies], [len(flags) for flags in group.trained]
         if wanted != got:
             raise ValueError(f"{where}: `trained` needs one flag per reply token, expected {wanted}, got {got}")
+    for reply, logps in zip(group.replies, group.sampled_logprobs, strict=bool(group.sampled_logprobs)):
+        if logps and len(logps) != len(reply):
+            raise ValueError(f"{where}: expected a log-prob per token, {len(reply)}, or none, got {len(logps)}")
