@@ -35,12 +35,12 @@ import transformers
 from gpu_workload import FULL, TINY, Size, policy_of, random_group, random_policy, random_prompt
 from torch import Tensor
 
-from firsthand.policy import Group, Policy, attention, packing
+from firsthand.policy import Policy, PrefixGroup, attention, packing
 from firsthand.policy.decoding import PlainDecoder
 from firsthand.policy.packing import alone
 from firsthand.policy.vision import Tower
 from firsthand.processor import Encoder, Prompt
-from firsthand.rollout import LocalSampler, Sampling
+from firsthand.rollout import LocalSampler, Sampling, grouped
 from firsthand.worlds import SMALL, generate
 
 FORMS = ("separate", "square", "blocks")
@@ -145,7 +145,7 @@ class Learnt(NamedTuple):
         return {"logp": gap_of(self.logp_K, other.logp_K), "gradient": relative}
 
 
-def learn(policy: Policy, groups: Sequence[Group], form: str) -> Learnt:
+def learn(policy: Policy, groups: Sequence[PrefixGroup], form: str) -> Learnt:
     """Forward and backward of a loss that weighs every token differently, so that no two errors can cancel."""
     policy.model.zero_grad(set_to_none=True)
     parts = {SINGLE: [[g] for g in alone(groups)], "separate": [alone(groups)]}.get(form, [list(groups)])
@@ -176,9 +176,10 @@ def gap_of(found_K: Tensor, expected_K: Tensor) -> dict[str, float]:
 
 def parity(policy: Policy, encoder: Any, prompts: Sequence[Prompt], n: int, tokens: int) -> dict[str, Any]:
     """Log-probs of sampled tokens where they were sampled, beside those of training and of the model's own cache."""
-    sampled = LocalSampler(policy, encoder).sample(prompts, n, Sampling(max_new_tokens=tokens))
+    written = LocalSampler(policy, encoder).sample(prompts, n, Sampling(max_new_tokens=tokens))
+    sampled = grouped(written, len(prompts))
     logp_K = torch.tensor([p for group in sampled for reply in group for p in reply.logprobs])
-    groups = [Group(p, tuple(r.token_ids for r in group)) for p, group in zip(prompts, sampled, strict=True)]
+    groups = [PrefixGroup(p, tuple(r.token_ids for r in group)) for p, group in zip(prompts, sampled, strict=True)]
     found: dict[str, Any] = {"tokens": len(logp_K), "entropy": -float(logp_K.mean())}
     for form in FORMS:
         with torch.no_grad(), attention_form(form):
@@ -191,7 +192,7 @@ def parity(policy: Policy, encoder: Any, prompts: Sequence[Prompt], n: int, toke
 
 
 @torch.inference_mode()
-def forced(policy: Policy, group: Group) -> Tensor:
+def forced(policy: Policy, group: PrefixGroup) -> Tensor:
     """Log-probs [K] of a group's replies, written token by token into transformers' own cache."""
     policy.model.eval()
     longest = max(map(len, group.replies))
@@ -234,8 +235,9 @@ def small_model(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     number, n, tokens = bench.size.small
     encoder, reference = Encoder.load(SMALL), Policy.load(SMALL)
     prompts = [encoder.prompt(e) for world in ("count", "chart") for e in generate(world, "test", number // 2)]
-    sampled = LocalSampler(reference, encoder).sample(prompts, n, Sampling(max_new_tokens=tokens))
-    groups = [Group(p, tuple(r.token_ids for r in group)) for p, group in zip(prompts, sampled, strict=True)]
+    written = LocalSampler(reference, encoder).sample(prompts, n, Sampling(max_new_tokens=tokens))
+    sampled = grouped(written, len(prompts))
+    groups = [PrefixGroup(p, tuple(r.token_ids for r in group)) for p, group in zip(prompts, sampled, strict=True)]
     expected = learn(reference, groups, SINGLE)
 
     def measured(policy: Policy, name: str, form: str | None) -> dict[str, Any]:
@@ -365,7 +367,7 @@ def update(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     yield "AdamW step, moments in bfloat16", optimizer
 
 
-def operations(policy: Policy, group: Group, form: str) -> float:
+def operations(policy: Policy, group: PrefixGroup, form: str) -> float:
     """Operations of the matrix products that an update needs: twice the forward's again in backward; no recomputing."""
     text = policy.model.config.get_text_config()
     G, P, R = len(group.replies), len(group.prompt.token_ids), len(group.replies[0])
@@ -384,7 +386,7 @@ def rollout(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     weights = sum(p.numel() * p.element_size() for p in policy.language.parameters())
 
     def write(prompts: Sequence[Prompt], tokens: int) -> Any:
-        return sampler.sample(prompts, bench.size.group, Sampling(max_new_tokens=tokens))
+        return grouped(sampler.sample(prompts, bench.size.group, Sampling(max_new_tokens=tokens)), len(prompts))
 
     def timed(number: int) -> dict[str, Any]:
         prompts = [random_prompt(bench.size, seed) for seed in range(number)]

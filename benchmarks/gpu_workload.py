@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 
-from firsthand.policy import Group, Policy
+from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.attention import ATTENTION
 from firsthand.policy.loading import freeze_tower
 from firsthand.processor import Prompt, vision_ids
@@ -133,8 +133,8 @@ def random_prompt(size: Size, seed: int) -> Prompt:
     return Prompt(f"random-{seed}", ids, pixels, torch.tensor([size.grid]), (f"noise-{seed}",))
 
 
-def random_group(size: Size, seed: int, number: int, tokens: int) -> Group:
+def random_group(size: Size, seed: int, number: int, tokens: int) -> PrefixGroup:
     """So many random replies, each of so many tokens, to a random prompt."""
     draw = torch.Generator().manual_seed(seed)
     replies = torch.randint(0, size.first_special - 100, (number, tokens), generator=draw).tolist()
-    return Group(random_prompt(size, seed), tuple(map(tuple, replies)))
+    return PrefixGroup(random_prompt(size, seed), tuple(map(tuple, replies)))

@@ -9,7 +9,7 @@ import torch
 
 from firsthand.errors import DataError
 from firsthand.files import write_atomically
-from firsthand.policy import PrefixGroup, Policy
+from firsthand.policy import Policy, PrefixGroup
 from firsthand.processor import Encoder, model_config
 from firsthand.recipe import Data
 from firsthand.records import Example
