@@ -25,7 +25,6 @@ from benchmark_files import (
 from firsthand.cli.main import main
 from firsthand.config import build
 from firsthand.errors import DataError, RecipeError
-from firsthand.evaluation.benchmarks import spec as benchmarks
 from firsthand.evaluation.benchmarks.evaluate import evaluate_benchmark, read_task
 from firsthand.evaluation.benchmarks.files import default_root, download, locate
 from firsthand.evaluation.benchmarks.items import load

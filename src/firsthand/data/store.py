@@ -6,7 +6,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from firsthand.data import parquet
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.rows import Cells, Row, collect
 from firsthand.errors import BadRow, DataError, shown
+from firsthand.files import replacing
 from firsthand.records import Answer, Example, Picture, Trace
 
 _TEXT = ("id", "question", "answer", "family", "traces", "system", "scene", "meta")
@@ -44,15 +44,10 @@ def write_examples(examples: Iterable[Example], path: Path | str) -> None:
     Raises DataError when a picture is no longer the one that was loaded, or when `meta` is not JSON.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
     schema = _schema()
-    try:
-        with pa.parquet.ParquetWriter(partial, schema) as writer:
-            for group in _groups(examples):
-                writer.write_table(pa.Table.from_pylist(group, schema=schema))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as draft, pa.parquet.ParquetWriter(draft, schema) as writer:
+        for group in _groups(examples):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
 def read_examples(path: Path | str, limits: PictureLimits | None = None) -> list[Example]:

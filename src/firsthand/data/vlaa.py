@@ -9,7 +9,6 @@ folder `images/`, with or without a leading slash, and their first part names th
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +21,7 @@ from firsthand.data.rows import Cells
 from firsthand.data.store import encoded_picture
 from firsthand.data.text import check_cells
 from firsthand.errors import BadRow, DataError, shown
+from firsthand.files import replacing
 from firsthand.records import Example, Picture
 
 _KIND_OF = {"digit": "digit", "mcq": "choice", "math": "math", "iou": "box", "open": "open"}
@@ -137,17 +137,12 @@ def write_vlaa(examples: Iterable[Example], path: Path | str, part: Literal["sft
     move. Raises DataError when an example lacks its trace, or a picture is no longer the one that was loaded.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as lines:
-            for example in examples:
-                row = _sft_row(example) if part == "sft" else _rl_row(example)
-                images = [_kept(picture, example, path.parent / "images") for picture in example.images]
-                shown_images = {"image": images[0] if len(images) == 1 else images} if images else {}
-                lines.write(json.dumps({**shown_images, **row}, ensure_ascii=False, allow_nan=False) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as draft, draft.open("w", encoding="utf-8") as lines:
+        for example in examples:
+            row = _sft_row(example) if part == "sft" else _rl_row(example)
+            images = [_kept(picture, example, path.parent / "images") for picture in example.images]
+            shown_images = {"image": images[0] if len(images) == 1 else images} if images else {}
+            lines.write(json.dumps({**shown_images, **row}, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _sft_row(example: Example) -> Cells:

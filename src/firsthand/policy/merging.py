@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.errors import DataError, RecipeError
+from firsthand.files import replacing
 from firsthand.policy.lora import CONFIG
 from firsthand.policy.model import Policy
 from firsthand.records import content_id
@@ -35,7 +36,6 @@ def merged_folder(adapter: Path, root: Path) -> Path:
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a name that is on its way out
         adapted: Any = PeftModel.from_pretrained(policy.model, str(adapter), local_files_only=True)
     policy.model = adapted.merge_and_unload(safe_merge=True)
-    draft = folder.with_name(f".{folder.name}.tmp")
-    policy.save(draft)
-    draft.rename(folder)
+    with replacing(folder) as draft:
+        policy.save(draft)
     return folder

@@ -6,7 +6,6 @@ safetensors, and counters as JSON; no pickle is written or read. It appears unde
 
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from firsthand.files import write_atomically
+from firsthand.files import replacing
 from firsthand.policy import AdapterOff, Policy
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
@@ -71,16 +70,12 @@ class State:
     def save(self, run: Run, step: int) -> None:
         """Write a checkpoint after `step` training steps; older ones go once it is complete."""
         folder = run.folder / "checkpoints" / f"step-{step:06d}"
-        draft = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        self.policy.save_checkpoint(draft / "model")
-        save_file(_moments(self.optimizer), draft / "optimizer.safetensors")
-        save_file({"torch": torch.get_rng_state()}, draft / "random.safetensors")
-        write_atomically(draft / "state.json", json.dumps({"step": step, "kl_weight": self.kl_weight}))
-        _sync(draft)
-        draft.rename(folder)
-        _sync(folder.parent)
+        with replacing(folder) as draft:
+            draft.mkdir(parents=True)
+            self.policy.save_checkpoint(draft / "model")
+            save_file(_moments(self.optimizer), draft / "optimizer.safetensors")
+            save_file({"torch": torch.get_rng_state()}, draft / "random.safetensors")
+            (draft / "state.json").write_text(json.dumps({"step": step, "kl_weight": self.kl_weight}))
         for older in folder.parent.glob("*step-*"):
             if older != folder:
                 shutil.rmtree(older)
@@ -112,12 +107,3 @@ def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         for index, parameter in enumerate(parameters)
         for name, value in optimizer.state.get(parameter, {}).items()
     }
-
-
-def _sync(folder: Path) -> None:
-    """Make the folder's entries survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
