@@ -248,9 +248,10 @@ def test_the_page_of_papers_has_every_recipe_and_no_other() -> None:
 def test_a_miniature_trains_and_evaluates_every_arm(path: Path, tmp_path: Path) -> None:
     small = ["shared.steps=2", "shared.prompts=4", "shared.data.number=8", "shared.sampling.max_new_tokens=24"]
     study = Study.read(path, [*small, "evaluation.data.number=4", "evaluation.protocol.max_new_tokens=24"])
-    folders = run_study(study, tmp_path)
-    for arm, folder in folders.items():
-        assert (folder / "DONE").exists() and (folder / "evaluation.json").exists()
+    runs = run_study(study, tmp_path)
+    folders = {arm: run.training for arm, run in runs.items()}
+    for arm, (folder, evaluation) in runs.items():
+        assert (folder / "DONE").exists() and (evaluation / "evaluation.json").exists()
         steps = (folder / "metrics.jsonl").read_text().count("\n") if (folder / "metrics.jsonl").exists() else 0
         assert steps == study.recipe(arm, 0, folders).steps
 

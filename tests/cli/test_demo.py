@@ -41,8 +41,11 @@ def test_the_demo_trains_four_arms_and_says_where_the_evidence_is(tmp_path):
         assert row["n"] + row["unmeasured"] == 8
         assert set(row["pass_at"]) == {"1", "2"}
 
-    runs = {json.loads(p.read_text())["name"]: p.parent for p in tmp_path.glob("*/recipe.json")}
-    assert sorted(runs) == sorted(ARMS)
+    recipes = {path.parent: json.loads(path.read_text()) for path in tmp_path.glob("*/recipe.json")}
+    runs = {recipe["name"]: run for run, recipe in recipes.items() if "evaluates" not in recipe}
+    evaluated = {recipe["name"]: recipe["evaluates"] for recipe in recipes.values() if "evaluates" in recipe}
+    assert sorted(runs) == sorted(evaluated) == sorted(ARMS)
+    assert {name: recipes[run]["id"] for name, run in runs.items()} == evaluated
     steps = {name: (run / "metrics.jsonl").read_text().count("\n") for name, run in runs.items() if name != "base"}
     assert steps == {"sft": 2, "grpo": 2, "sft+grpo": 2}
     assert (
@@ -55,6 +58,6 @@ def test_the_demo_trains_four_arms_and_says_where_the_evidence_is(tmp_path):
     assert page.count("data:image/png;base64,") >= 4
     assert all(arm in page for arm in ARMS)
 
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/model/*")}
-    demo(tmp_path)  # everything is done: nothing is trained again
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/model/*")} == before
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/**/*") if p.is_file()}
+    demo(tmp_path)  # everything is done: nothing is trained or evaluated again
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/**/*") if p.is_file()} == before
