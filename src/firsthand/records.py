@@ -147,14 +147,9 @@ class Picture(Record):
 
     def open(self) -> "Image":
         """Decode to an RGB `PIL.Image.Image`, upright; what is transparent becomes white, as on a page."""
-        from PIL import Image, ImageOps
+        from PIL import Image
 
-        image = Image.open(io.BytesIO(self.encoded()))
-        ImageOps.exif_transpose(image, in_place=True)  # cameras store pixels as the sensor lay, and a turn beside them
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        page = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
+        return upright_rgb(Image.open(io.BytesIO(self.encoded())))
 
 
 class Trace(Record):
@@ -332,6 +327,17 @@ def content_id(*parts: Any) -> str:
     """16 hex digits naming JSON-serialisable content; equal content has equal ids on every machine."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def upright_rgb(image: "Image") -> "Image":
+    """An opened image as a model sees it: upright, RGB, what is transparent white. Turns `image` itself."""
+    from PIL import Image, ImageOps
+
+    ImageOps.exif_transpose(image, in_place=True)  # cameras store pixels as the sensor lay, and a turn beside them
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    page = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
 
 
 def png(picture: "Image") -> bytes:

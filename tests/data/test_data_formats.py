@@ -656,6 +656,20 @@ def test_a_picture_for_print_is_opened_in_rgb(folder: Path) -> None:
     assert opened.getpixel((4, 4)) == pytest.approx((254, 0, 0), abs=3)
 
 
+def test_who_wants_to_see_pictures_sees_each_once_as_it_is_opened(folder: Path) -> None:
+    grey, turn = Image.effect_noise((40, 30), 90), Image.Exif()
+    turn[0x0112] = 6
+    Image.merge("LA", (grey, grey)).save(folder / "clear.png")
+    grey.save(folder / "noise.jpg")
+    grey.save(folder / "sideways.jpg", exif=turn)
+    names = ("clear.png", "noise.jpg", "sideways.jpg", "noise.jpg")
+    seen: list[tuple[str, bytes]] = []
+    source = Source(path=write_lines(folder, *(row(image=name) for name in names)))
+    examples = list(stream_rows(source, on_decoded=lambda sha256, image: seen.append((sha256, image.tobytes()))))
+    pictures = [e.images[0] for e in examples if isinstance(e, Example)]
+    assert seen == [(picture.sha256, picture.open().tobytes()) for picture in pictures[:3]]
+
+
 # Ids
 
 

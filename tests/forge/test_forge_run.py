@@ -1,6 +1,7 @@
 """A forge as a whole: nothing is lost or asked twice, and it ends in the same bytes however often it was killed."""
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -362,6 +364,28 @@ def test_ray_prepares_rows_on_two_workers_and_gives_the_same_bytes(tmp_path: Pat
         done = subprocess.run([*command, "--out", str(tmp_path / engine)], capture_output=True, text=True, env=two)
         assert done.returncode == 0, done.stderr[-2000:]
     assert data_set(tmp_path / "ray") == data_set(tmp_path / "local")
+
+
+def test_a_picture_is_opened_once_from_its_source_to_every_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for i in range(4):
+        picture = Image.effect_noise((40 + i, 30), 90)
+        picture.save(tmp_path / f"{i}.jpg", exif=turned if i % 2 else Image.Exif())
+        picture.convert("LA").save(tmp_path / f"{i + 4}.png")
+    path = rows(tmp_path, 24, lambda i: {"image": f"{i % 8}.{'jpg' if i % 8 < 4 else 'png'}"})  # three rows each
+    opened, plain = Counter[str](), Image.open
+
+    def counted(file: Any, *args: Any, **kwargs: Any) -> Any:
+        opened[hashlib.sha256(file.getvalue()).hexdigest()] += 1
+        return plain(file, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", counted)
+    funnel, _ = run_forge(config(sources=[{"path": str(path)}], exports=["trl", "vlaa"]), tmp_path / "out")
+    assert funnel["steps"][0]["kept"] == 24
+    assert set(opened.values()) == {1} and len(opened) == 8
 
 
 # ---- what it is for

@@ -7,7 +7,7 @@ What is checked, in this order, and why so:
 3. the pixels that the header promises, before any is decoded: a 50 kB PNG can unfold to gigabytes;
 4. that the picture decodes. Pillow's own `verify()` does not look into JPEG data, so a half-downloaded photo would pass
    it and fail in the middle of a training run. JPEGs are decoded at an eighth of their size, which still reads every
-   byte and costs a third of the time; the pixels are thrown away;
+   byte and costs a third of the time, unless somebody wants to see them; the pixels are thrown away;
 5. that it means one thing: one frame, eight bits per channel, and a turn in its EXIF data that can be carried out.
 
 A picture that several rows share is checked once, and held once for as long as anybody holds it: the loader itself
@@ -22,7 +22,9 @@ import os
 import stat
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 from weakref import WeakValueDictionary
@@ -30,7 +32,7 @@ from weakref import WeakValueDictionary
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from firsthand.errors import BadRow, shown
-from firsthand.records import Picture
+from firsthand.records import Picture, upright_rgb
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -39,6 +41,9 @@ _ON_ITS_SIDE = range(5, 9)
 _REMEMBERED = 65_536
 """Pictures whose sizes are kept by hash, so that one that comes again is not decoded again: about 15 MB."""
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+OnDecoded = Callable[[str, Image.Image], None]
+"""(sha256 of the encoded picture, the picture) -> nothing."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,14 @@ class _Found(NamedTuple):
 class PictureLoader:
     """Checks pictures, and remembers which it has checked, for as long as one load lasts.
 
-    A rooted loader is for paths that others wrote: none may lead out of the folder that it starts from.
+    A rooted loader is for paths that others wrote: none may lead out of the folder that it starts from. `on_decoded`
+    is shown each picture that is decoded, with its sha256, as `Picture.open` would give it.
     """
 
-    def __init__(self, limits: PictureLimits, *, is_rooted: bool = False) -> None:
+    def __init__(self, limits: PictureLimits, *, is_rooted: bool = False, on_decoded: OnDecoded | None = None) -> None:
         self._limits = limits
         self._is_rooted = is_rooted
+        self._on_decoded = on_decoded
         self._sizes: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._by_path: WeakValueDictionary[Path, Picture] = WeakValueDictionary()
         self._by_content: WeakValueDictionary[str, Picture] = WeakValueDictionary()
@@ -115,7 +122,8 @@ class PictureLoader:
         size = self._sizes.get(sha256)
         if size is None:
             _bound_bytes(len(encoded), self._limits, found)
-            size = self._sizes[sha256] = _measure(encoded, self._limits, found)
+            seen = None if self._on_decoded is None else partial(self._on_decoded, sha256)
+            size = self._sizes[sha256] = _measure(encoded, self._limits, found, seen)
             if len(self._sizes) > _REMEMBERED:
                 self._sizes.popitem(last=False)
         return sha256, size
@@ -180,7 +188,9 @@ def _bound_bytes(count: int, limits: PictureLimits, found: _Found) -> None:
         found.refuse(expected, got, remedy, "image_too_large")
 
 
-def _measure(encoded: bytes, limits: PictureLimits, found: _Found) -> tuple[int, int]:
+def _measure(
+    encoded: bytes, limits: PictureLimits, found: _Found, on_decoded: Callable[[Image.Image], None] | None
+) -> tuple[int, int]:
     """(width, height), upright, of a picture that has passed every check. Raises BadRow."""
     try:
         with warnings.catch_warnings():
@@ -191,9 +201,12 @@ def _measure(encoded: bytes, limits: PictureLimits, found: _Found) -> tuple[int,
         width, height = image.size
         _refuse_ambiguous(image, found)
         turned = image.getexif().get(_ORIENTATION, 1)
-        image.draft("L", (1, 1))  # JPEG only: decode at 1/8; other formats ignore it
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)  # as Picture.open does, so that it does not fail there
+        if on_decoded is None:
+            image.draft("L", (1, 1))  # JPEG only: decode at 1/8; other formats ignore it
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)  # as Picture.open does, so that it does not fail there
+        else:
+            on_decoded(upright_rgb(image))
     except BadRow:
         raise
     except UnidentifiedImageError:

@@ -9,7 +9,7 @@ from typing import Any
 from firsthand.data import store
 from firsthand.data.fields import fill_template, lookup, map_columns
 from firsthand.data.formats import PlainRow, data_rows, plain_row
-from firsthand.data.images import PictureLimits, PictureLoader
+from firsthand.data.images import OnDecoded, PictureLimits, PictureLoader
 from firsthand.data.normalise import normalised_answer
 from firsthand.data.plain_columns import RowReader
 from firsthand.data.rows import Cells, Row
@@ -44,14 +44,17 @@ class Refused(Record):
     """As `Example.meta["source"]`: name, file, row, license, origin."""
 
 
-def stream_rows(source: Source, limits: PictureLimits | None = None) -> Iterator[Example | Refused]:
+def stream_rows(
+    source: Source, limits: PictureLimits | None = None, on_decoded: OnDecoded | None = None
+) -> Iterator[Example | Refused]:
     """The rows of a source in order, in flat memory: an Example, or why there is none.
 
     An example has `meta["source"]`, and, where the source has them, `meta["caption"]` and `meta["side"]` (texts). Its
     id is the hash of its content; an id of the data's own is in `meta["source"]["id"]`. Image paths must stay in the
-    source's folder of pictures, links followed. Raises DataError when the source as a whole cannot be read.
+    source's folder of pictures, links followed; `on_decoded` is shown each picture that is decoded. Raises DataError
+    when the source as a whole cannot be read.
     """
-    loader = PictureLoader(limits or PictureLimits(), is_rooted=True)
+    loader = PictureLoader(limits or PictureLimits(), is_rooted=True, on_decoded=on_decoded)
     reader = RowReader(loader, source.kind)
     rows = (row for row in data_rows(source.path, source.format) if _is_of(source, row.cells))
     row = None

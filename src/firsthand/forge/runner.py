@@ -28,7 +28,7 @@ from firsthand.forge.config import ASKING, ForgeConfig
 from firsthand.forge.distill import Distill
 from firsthand.forge.draft import Draft
 from firsthand.forge.engine import Engine, map_shards
-from firsthand.forge.intake import drafts, source_rows
+from firsthand.forge.intake import PictureHashes, drafts, source_rows
 from firsthand.forge.rewrite import Rewrite
 from firsthand.forge.shards import SHARD_FORMAT, StepShards, flat
 from firsthand.forge.simulated import SIMULATED_MODEL, SimulatedTeacher
@@ -189,8 +189,9 @@ class ForgeRunner:
 
     def _drafts(self, first: int) -> Iterator[list[Draft | Refused]]:
         """The sources' rows in shards, from shard `first` on; those before it are read, but not looked at."""
-        rows = itertools.islice(batched(source_rows(self.config.sources), SHARD_ROWS), first, None)
-        return map_shards(self.engine, partial(drafts, pictures=self.work / "pictures"), rows)
+        hashes = PictureHashes() if self.engine == "local" else None  # Ray's tasks hash where they run
+        rows = itertools.islice(batched(source_rows(self.config.sources, hashes), SHARD_ROWS), first, None)
+        return map_shards(self.engine, partial(drafts, pictures=self.work / "pictures", hashes=hashes), rows)
 
     def _steps(self, router: Router) -> Iterable[ForgeStep]:
         config, prompts = self.config, self.config.prompts

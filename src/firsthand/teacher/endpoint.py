@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
 from firsthand.errors import RecipeError
-from firsthand.records import Picture, Record, png
+from firsthand.records import Picture, Record, png, upright_rgb
 from firsthand.teacher.types import Message, Outcome, Request
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -148,6 +148,6 @@ def data_url(picture: Picture) -> str:
         kind = _SENT.get(header.format or "")
         if header.mode not in ("RGB", "RGBA", "L", "P") or header.getexif().get(_ORIENTATION, 1) != 1:
             kind = None
-    if kind is None:
-        encoded, kind = png(picture.open()), "png"
+        if kind is None:
+            encoded, kind = png(upright_rgb(header)), "png"
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
