@@ -40,7 +40,7 @@ from firsthand.teacher.budget import IN_A_ROW, Breaker
 from firsthand.teacher.client import retry_after
 from firsthand.teacher.completion import Garbled, read_completion
 from firsthand.teacher.endpoint import body, data_url
-from firsthand.teacher.limiter import SAMPLE, Limiter
+from firsthand.teacher.limiter import LATENCY_SAMPLE, Limiter
 
 PNG = png(Image.new("RGB", (1, 1)))
 SEEN = Picture(sha256="ab" * 32, width=1, height=1, data=PNG)
@@ -339,7 +339,7 @@ def test_answers_that_take_many_times_longer_cut_the_limit_once() -> None:
 
 def test_answers_of_very_different_length_cut_nothing() -> None:
     limiter, now = Limiter(start=64, most=64), 0.0
-    for i in range(100 * SAMPLE):
+    for i in range(100 * LATENCY_SAMPLE):
         limiter.answered(now, now + (0.1, 0.3, 1.0, 4.0)[i * 7919 % 4], 64)
         now += 0.01
     assert limiter.limit == 64

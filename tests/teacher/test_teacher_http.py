@@ -30,7 +30,7 @@ from firsthand.teacher import (
     Outcome,
     Request,
 )
-from firsthand.teacher.batch_client import WINDOW
+from firsthand.teacher.batch_client import LOOK_AHEAD
 
 KEY = "sk-0123456789-secret"
 
@@ -274,7 +274,7 @@ def test_a_slow_row_lets_others_pass_but_only_so_many(server: Server, log: Answe
 
     answers = BatchClient(endpoint, log, step="caption").answers(rows())
     next(answers)
-    assert 4 < latest <= 2 * WINDOW * 4
+    assert 4 < latest <= 2 * LOOK_AHEAD * 4
     ahead = latest
     taken = list(itertools.islice(answers, 500))
     assert [i for i, _ in taken] == list(range(1, 501))

@@ -28,7 +28,7 @@ WORD = re.compile(r"[^\W_]+")
 
 
 class Context(NamedTuple):
-    """What an answer is an answer to."""
+    """The question that an answer belongs to."""
 
     question: str = ""
     images: tuple[Picture, ...] = ()
@@ -37,7 +37,7 @@ class Context(NamedTuple):
 
     @classmethod
     def of(cls, example: Example) -> "Context":
-        """An example without its answer."""
+        """The context of an example: all but its answer."""
         return cls(example.question, example.images, example.scene)
 
 

@@ -13,17 +13,17 @@ from firsthand.teacher.endpoint import Endpoint
 from firsthand.teacher.log import AnswerLog
 from firsthand.teacher.types import Outcome, Request, Teacher
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _Pending = Future[Outcome] | Outcome | None
 
-CHUNK = 256
+_CHUNK = 256
 """Requests that are looked up in the log at once."""
-WINDOW = 4
+LOOK_AHEAD = 4
 """How far ahead of the oldest unanswered request others may be asked, in multiples of the most in flight (ours)."""
 
 
 class Progress(NamedTuple):
-    """What a client has done so far, in this run."""
+    """What a client has counted so far, in this run."""
 
     asked: int = 0
     from_log: int = 0
@@ -35,7 +35,7 @@ class Progress(NamedTuple):
 
 @final
 class BatchClient:
-    """Asks a teacher many things at once, and keeps every answer in a log."""
+    """Asks a teacher for many answers at once, and keeps each in a log."""
 
     def __init__(self, teacher: Endpoint | Teacher, log: AnswerLog, budget: Budget | None = None, *, step: str) -> None:
         """`step` is the name under which the log counts what was spent.
@@ -53,7 +53,7 @@ class BatchClient:
 
     @property
     def progress(self) -> Progress:
-        """How far it is; any thread may ask."""
+        """The counts so far; any thread may read them."""
         spent, client = self._log.spent(self._step), self._thread.client if self._thread else None
         return Progress(
             asked=self._asked,
@@ -64,7 +64,7 @@ class BatchClient:
             dollars=spent.dollars - self._before.dollars,
         )
 
-    def answers(self, pairs: Iterable[tuple[T, Request | None]]) -> Generator[tuple[T, Outcome | None], None, None]:
+    def answers(self, pairs: Iterable[tuple[_T, Request | None]]) -> Generator[tuple[_T, Outcome | None], None, None]:
         """The outcome of each request, in input order, once it is on the disk; None for None.
 
         Stops with BudgetSpent, Outage, or RecipeError for a wrong setting, after everything that was answered has been
@@ -75,9 +75,9 @@ class BatchClient:
         return self._in_process(self._teacher, pairs)
 
     def _in_process(
-        self, teacher: Teacher, pairs: Iterable[tuple[T, Request | None]]
-    ) -> Generator[tuple[T, Outcome | None], None, None]:
-        for chunk in batched(pairs, CHUNK):
+        self, teacher: Teacher, pairs: Iterable[tuple[_T, Request | None]]
+    ) -> Generator[tuple[_T, Outcome | None], None, None]:
+        for chunk in batched(pairs, _CHUNK):
             known = self._look_up([request.key for _, request in chunk if request is not None])
             written = []
             for _, request in chunk:
@@ -90,14 +90,14 @@ class BatchClient:
             yield from ((tag, None if request is None else known[request.key]) for tag, request in chunk)
 
     def _over_http(
-        self, endpoint: Endpoint, pairs: Iterable[tuple[T, Request | None]]
-    ) -> Generator[tuple[T, Outcome | None], None, None]:
-        window: deque[tuple[T, _Pending]] = deque()
-        longest = WINDOW * endpoint.in_flight.max
+        self, endpoint: Endpoint, pairs: Iterable[tuple[_T, Request | None]]
+    ) -> Generator[tuple[_T, Outcome | None], None, None]:
+        window: deque[tuple[_T, _Pending]] = deque()
+        longest = LOOK_AHEAD * endpoint.in_flight.max
         with ClientThread(AsyncClient(endpoint, self._log, self._budget, self._step)) as thread:
             self._thread = thread
             try:
-                for chunk in batched(pairs, min(CHUNK, longest)):
+                for chunk in batched(pairs, min(_CHUNK, longest)):
                     window.extend(zip((tag for tag, _ in chunk), self._begin(thread, chunk), strict=True))
                     while window and (len(window) > longest or _is_settled(window[0][1])):
                         tag, pending = window.popleft()
@@ -112,8 +112,8 @@ class BatchClient:
             finally:
                 self._thread, self._retried = None, self._retried + thread.client.retried
 
-    def _begin(self, thread: ClientThread, chunk: Sequence[tuple[T, Request | None]]) -> list[_Pending]:
-        """What the chunk's rows wait for: what is known, under way, or asked now."""
+    def _begin(self, thread: ClientThread, chunk: Sequence[tuple[_T, Request | None]]) -> list[_Pending]:
+        """What each row of the chunk waits for: a known outcome, or a request that is under way or starts here."""
         keys = [request.key for _, request in chunk if request is not None]
         # Looked at before the log: what arrives between the two is found in the log, and nothing is missed.
         waited_for = {key: pending for key in keys if (pending := thread.under_way.get(key)) is not None}

@@ -18,12 +18,12 @@ from firsthand.teacher.log import AnswerLog
 from firsthand.teacher.types import Failure, Outcome, Request
 
 MOST_LINES = 50_000
-"""Of one file: OpenAI's limit."""
+"""Lines of one file: OpenAI's limit."""
 MOST_BYTES = 100_000_000
-"""Of one file (ours): half of OpenAI's limit, for a file is put together in memory."""
-CHUNK = 500
-NOBODY: Mapping[str, Endpoint] = MappingProxyType({})
-TOLD = 5
+"""Bytes of one file (ours): half of OpenAI's limit, because a file is put together in memory."""
+_CHUNK = 500
+_NO_ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({})
+_LINES_NAMED = 5
 """Lines that an error names."""
 
 
@@ -50,7 +50,7 @@ def write_batch(requests: Iterable[Request], folder: Path, log: AnswerLog, *, st
     return files
 
 
-def read_batch(path: Path, log: AnswerLog, endpoints: Mapping[str, Endpoint] = NOBODY) -> int:
+def read_batch(path: Path, log: AnswerLog, endpoints: Mapping[str, Endpoint] = _NO_ENDPOINTS) -> int:
     """Keep the outcomes of an output or an error file; returns how many were new. `endpoints` know the prices, by step.
 
     Requests that the server could not carry out (it was busy, or the batch expired) stay unanswered. Raises DataError
@@ -58,7 +58,7 @@ def read_batch(path: Path, log: AnswerLog, endpoints: Mapping[str, Endpoint] = N
     """
     kept, problems = 0, list[str]()
     with path.open("rb") as file:
-        for chunk in batched(enumerate(file, 1), CHUNK):
+        for chunk in batched(enumerate(file, 1), _CHUNK):
             lines: list[_Line] = []
             for number, line in chunk:
                 try:
@@ -69,7 +69,7 @@ def read_batch(path: Path, log: AnswerLog, endpoints: Mapping[str, Endpoint] = N
             problems += [f"custom_id {key!r} was never asked" for key, _ in lines if key not in steps]
             kept += _keep({key: outcome for key, outcome in lines if key in steps}, steps, log, endpoints)
     if problems:
-        told = "\n".join(f"  {problem}" for problem in problems[:TOLD])
+        told = "\n".join(f"  {problem}" for problem in problems[:_LINES_NAMED])
         raise DataError(
             f"{path}: {len(problems)} lines cannot be used; the other outcomes are kept. "
             f"Download the file again, and read it again:\n{told}"
@@ -79,7 +79,7 @@ def read_batch(path: Path, log: AnswerLog, endpoints: Mapping[str, Endpoint] = N
 
 def _missing(requests: Iterable[Request], log: AnswerLog) -> Iterator[Request]:
     written: set[str] = set()
-    for chunk in batched(requests, CHUNK):
+    for chunk in batched(requests, _CHUNK):
         known = log.get_many(request.key for request in chunk)
         for request in chunk:
             if request.key not in known and request.key not in written:
@@ -122,7 +122,7 @@ def _read_line(line: bytes) -> _Line:
 def _keep(
     outcomes: dict[str, Outcome], steps: Mapping[str, str], log: AnswerLog, endpoints: Mapping[str, Endpoint]
 ) -> int:
-    """Log what is new: a file that is read twice is paid for once."""
+    """Log what is new, so that a file which is read twice is paid for once."""
     known = log.get_many(outcomes)
     new = {
         key: outcome

@@ -1,4 +1,4 @@
-"""When to stop asking: the budget is spent, or nobody answers any more."""
+"""Stop a run when its budget is spent or its server is down."""
 
 from typing import final
 
@@ -11,7 +11,7 @@ from firsthand.teacher.log import Spent
 from firsthand.teacher.types import Failure, Outcome
 
 IN_A_ROW = 20
-"""Requests given up, one after the other and without an answer between, that are an outage (ours)."""
+"""Requests given up in a row, without an answer between them, that are an outage (ours)."""
 
 
 class BudgetSpent(FirsthandError):
@@ -19,7 +19,7 @@ class BudgetSpent(FirsthandError):
 
 
 class Outage(FirsthandError):
-    """The server answers nobody any more. What was answered is kept."""
+    """The server no longer answers. What was answered is kept."""
 
 
 class Budget(Record):
@@ -30,7 +30,7 @@ class Budget(Record):
     dollars: float | None = Field(default=None, gt=0)
 
     def fits(self, endpoint: Endpoint) -> None:
-        """Raises RecipeError when what `endpoint` costs could not be told."""
+        """Raises RecipeError when a limit in dollars has no prices to go by."""
         if self.dollars is not None and endpoint.prompt_price is None:
             raise RecipeError(
                 f"a budget in dollars needs the prices of {endpoint.model}; "

@@ -27,7 +27,7 @@ LONGEST_PAUSE_S = 900.0
 
 
 class _Again(Exception):
-    """An attempt failed, and another may not."""
+    """An attempt failed, and another may succeed."""
 
     def __init__(self, detail: str, *, overload: bool = False, pause: float = 0.0) -> None:
         super().__init__(detail)
@@ -62,7 +62,7 @@ class AsyncClient:
         await self._transport.close()
 
     def stop(self, error: FirsthandError) -> None:
-        """Start nothing any more: who waits for a turn gets the error."""
+        """Start nothing any more: whoever waits for a slot gets the error."""
         self._gate.close(error)
 
     @property
@@ -166,7 +166,7 @@ class AsyncClient:
         return rejection(status, raw)
 
     def _unsent_key(self, status: int) -> str:
-        """What to do where a key is there, and nothing says that this server may have it."""
+        """The remedy where the environment has a key that key_env does not name."""
         if status not in (401, 403) or self._endpoint.key_env is not None or "OPENAI_API_KEY" not in os.environ:
             return ""
         return ". OPENAI_API_KEY is set, and no key is sent unless key_env names it: set key_env to OPENAI_API_KEY"
@@ -196,7 +196,7 @@ class ClientThread:
         return pending
 
     def stop(self, error: FirsthandError) -> None:
-        """Let nothing start any more; what is in flight may end."""
+        """Start nothing any more; what is in flight may end."""
         self._loop.call_soon(partial(self.client.stop, error))
 
 

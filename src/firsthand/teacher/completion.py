@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server sends, read as an outcome; pure functions."""
+"""Read the response of an OpenAI-compatible server as an outcome; pure functions."""
 
 import json
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from firsthand.errors import excerpt
 from firsthand.teacher.types import Completion, Failure, FailureReason, Outcome
 
 TRANSIENT = {408, 409, 425, 429}
-"""These pass, and all from 500 on do."""
+"""Statuses that another attempt may change; so may all from 500 on."""
 OVERLOAD = {408, 429, 503, 504, 529}
 """The server has too much to do; 529 is what some hosted ones say."""
 SETTING = {401, 402, 403, 404, 405}
@@ -17,7 +17,7 @@ SETTING = {401, 402, 403, 404, 405}
 
 
 class Garbled(ValueError):
-    """What a server sent is no chat completion."""
+    """A response's body is no chat completion."""
 
 
 def _whole(text: Any) -> Any:
@@ -69,12 +69,12 @@ def read_completion(raw: bytes) -> Outcome:
 
 
 def is_transient(status: int) -> bool:
-    """Whether another attempt may do better."""
+    """Whether another attempt may succeed."""
     return status in TRANSIENT or status >= 500
 
 
 def rejection(status: int, raw: bytes) -> Failure:
-    """What a status means that will stay, with its response's body."""
+    """The failure for a status that another attempt will not change."""
     return Failure(reason="filtered" if b'"content_filter"' in raw else "rejected", detail=f"{status}: {excerpt(raw)}")
 
 

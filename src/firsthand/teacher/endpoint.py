@@ -1,4 +1,4 @@
-"""A teacher behind an OpenAI-compatible server: its settings, and the body of a request to it."""
+"""An OpenAI-compatible chat server: its settings, and the body of a request to it."""
 
 import base64
 import io
@@ -55,7 +55,7 @@ class SamplingParameters(Record):
 
 
 class Endpoint(SamplingParameters):
-    """Where a teacher is, and how it is asked."""
+    """The address of a chat server, and the settings of requests to it."""
 
     base_url: str
     """With the version and without the path of a call: http://localhost:8000/v1."""
@@ -65,7 +65,7 @@ class Endpoint(SamplingParameters):
     """Of one attempt, from connecting to the last byte."""
     in_flight: InFlight = InFlight()
     attempts: int = Field(default=8, gt=0)
-    """Before a request counts as unanswered. With the waits between them, eight last about a minute."""
+    """Attempts before a request counts as unanswered. With the waits between them, eight last about a minute."""
     prompt_price: float | None = Field(default=None, ge=0)
     """Dollars per million tokens."""
     completion_price: float | None = Field(default=None, ge=0)

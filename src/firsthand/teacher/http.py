@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, final
 
 import aiohttp
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 LONGEST_RESPONSE = 1 << 24
 """Bytes (ours): several times the longest answer of any model."""
@@ -78,7 +78,7 @@ class LoopThread:
         self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+    def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
         """Run a coroutine."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 

@@ -1,4 +1,4 @@
-"""How many requests a server bears at once: as TCP finds it out, by growing until it hurts and then halving.
+"""Limit the requests in flight as TCP does: the limit grows until the server is overloaded, then halves.
 
 `Limiter` is pure logic on times that it is given; `Gate` lets coroutines through as it says. Times are seconds of one
 monotonic clock.
@@ -10,7 +10,7 @@ from typing import final
 
 from firsthand.errors import FirsthandError
 
-SAMPLE = 50
+LATENCY_SAMPLE = 50
 """Answers that the smoothed latency is made of: the lengths of answers, and so their times, differ a lot (ours)."""
 SLUMP = 0.25
 """Share of the best throughput below which latency has risen too much (ours)."""
@@ -29,7 +29,7 @@ class Limiter:
         self._latency, self._answers, self._best = 0.0, 0, 0.0
 
     def admits(self, in_flight: int, now: float) -> bool:
-        """Whether another request may start."""
+        """Whether another request may start at time `now`."""
         return now >= self._resumes_at and in_flight < int(self.limit)
 
     def pause_left(self, now: float) -> float:
@@ -37,13 +37,13 @@ class Limiter:
         return max(0.0, self._resumes_at - now)
 
     def answered(self, started: float, now: float, in_flight: int) -> None:
-        """A request came back in time; `in_flight` counts it. Grows only while the limit holds others back."""
+        """Note an answer that came in time; `in_flight` counts it. The limit grows only while it holds others back."""
         if started < self._cut_at or in_flight < int(self.limit):
             return
         self.limit = min(float(self._most), self.limit + (1.0 if self._doubling else 1.0 / self.limit))
         self._answers += 1
-        self._latency += (max(now - started, 1e-9) - self._latency) / min(self._answers, SAMPLE)
-        if self._answers < SAMPLE:
+        self._latency += (max(now - started, 1e-9) - self._latency) / min(self._answers, LATENCY_SAMPLE)
+        if self._answers < LATENCY_SAMPLE:
             return
         # Servers that batch get slower with every request and yet do more; only a loss of throughput is too much.
         throughput = in_flight / self._latency
@@ -52,7 +52,7 @@ class Limiter:
             self._cut(started, now)
 
     def overloaded(self, started: float, now: float, pause: float = 0.0) -> None:
-        """The server had too much, or took too long; it asks to be left alone for `pause` seconds."""
+        """Note an overload or a time-out; nothing starts for `pause` seconds, which are a Retry-After."""
         self._resumes_at = max(self._resumes_at, now + pause)
         self._cut(started, now)
 
@@ -77,7 +77,7 @@ class Gate:
         self._alarm: asyncio.TimerHandle | None = None
 
     async def enter(self) -> float:
-        """Wait for one's turn; returns the time. Raises what the gate was closed with."""
+        """Wait for a slot; returns the loop's time in seconds. Raises what the gate was closed with."""
         if self._closed.done():
             self._closed.result()
         ticket = self._loop.create_future()
@@ -90,7 +90,7 @@ class Gate:
         return self._loop.time()
 
     def leave(self) -> None:
-        """One has come back, and the limiter has been told."""
+        """Give the slot back. The limiter must know of the answer by then."""
         self.inside -= 1
         self._admit()
 
@@ -101,7 +101,7 @@ class Gate:
             self._closed.result()
 
     def close(self, error: FirsthandError) -> None:
-        """Nobody enters any more: everyone who waits, or comes later, gets the error. The first one counts."""
+        """Let nothing in any more: whoever waits or comes later gets the error. Only the first call counts."""
         if self._closed.done():
             return
         self._closed.set_exception(error)

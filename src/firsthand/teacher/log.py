@@ -1,4 +1,4 @@
-"""The one place where answers are kept: an SQLite file, in which each is found again by its request's key.
+"""Keep answers in an SQLite file, each under its request's key: the one place where answers are kept.
 
 An answer that is in the log is paid for, and survives `kill -9` and a loss of power. What is written at about the same
 time shares one transaction, and so one fsync.
@@ -35,13 +35,13 @@ INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests 
 AT_ONCE = 500
 """Keys of one SELECT; SQLite allows 32,766."""
 PATIENCE_S = 60.0
-"""How long to wait while another process writes to the file."""
+"""Seconds to wait while another process writes to the file."""
 
 _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Completion | Failure)
 
 
 class Spent(NamedTuple):
-    """What was paid for; what a server did not report counts as 0."""
+    """Requests, tokens and dollars that were paid for; what a server did not report counts as 0."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -50,11 +50,11 @@ class Spent(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Of prompts and completions."""
+        """Tokens of prompts and completions."""
         return self.prompt_tokens + self.completion_tokens
 
     def plus(self, other: "Spent") -> "Spent":
-        """Both together."""
+        """The sum of both."""
         return Spent(
             self.requests + other.requests,
             self.prompt_tokens + other.prompt_tokens,
@@ -104,11 +104,11 @@ class AnswerLog:
         self._reading.close()
 
     def get(self, key: str) -> Outcome | None:
-        """What is known under that key."""
+        """The outcome that is kept under that key."""
         return self.get_many([key]).get(key)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Outcome]:
-        """What is known under those keys; the others are absent."""
+        """The outcomes that are kept under those keys; other keys are absent."""
         found: dict[str, Outcome] = {}
         for some in batched(keys, AT_ONCE):
             query = f"SELECT key, outcome FROM answers WHERE key IN ({', '.join('?' * len(some))})"

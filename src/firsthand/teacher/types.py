@@ -1,4 +1,4 @@
-"""What is said to a teacher and what comes back: records, each named by its content where it must be found again."""
+"""Requests to chat servers and their outcomes; a request is named by the hash of its content."""
 
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -69,7 +69,7 @@ Outcome = Completion | Failure
 
 
 class Teacher(Protocol):
-    """Whoever answers one request at a time: a client of a server, or a script in this process."""
+    """Answers one request at a time: a client of a server, or a script in this process."""
 
     def answer(self, request: Request) -> Outcome:
         """The outcome of one request, a function of the request alone."""

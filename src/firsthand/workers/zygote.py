@@ -91,7 +91,7 @@ def work(task: ModuleType, argument: str, out: int) -> None:
 
 
 def say(out: int, message: dict[str, object]) -> None:
-    """One line, on a line of its own even if the child before was killed in the middle of one."""
+    """Write one line; it starts on a new line even if the child before was killed in the middle of one."""
     os.write(out, b"\n" + json.dumps(message).encode("ascii") + b"\n")
 
 

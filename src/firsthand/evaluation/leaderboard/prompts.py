@@ -1,4 +1,4 @@
-"""What the judge is told, in our words: what VLMEvalKit asks for each set, with examples of the same kinds.
+"""The judge's prompts, in our words: they ask what VLMEvalKit asks for each set, with examples of the same kinds.
 
 A judge's number depends on its wording. `PROMPTS_VERSION` stands with every number and in every request's identity.
 """
