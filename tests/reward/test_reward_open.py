@@ -19,6 +19,7 @@ import yaml
 from benchmark_server import ChatServer
 
 from firsthand.errors import DataError, RecipeError
+from firsthand.evaluation.grading import grade
 from firsthand.records import Example, OpenEnded, Picture, Status, png
 from firsthand.reward import Reward, Router
 from firsthand.reward.build import router_of, scorer_of
@@ -550,3 +551,20 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     model = scorer_of(OpenEndedScoring(scorer="model", model=str(tmp_path)))
     with pytest.raises(RecipeError, match=r"without config\.json"), model:
         pass
+
+
+def test_grading_the_same_replies_again_asks_the_judge_nothing(tmp_path: Path) -> None:
+    problems, replies = tmp_path / "problems.jsonl", tmp_path / "replies.jsonl"
+    problems.write_text('{"id": "1", "question": "What is there?", "answer": "a red cube", "kind": "open"}\n')
+    replies.write_text("".join(json.dumps({"id": "1", "reply": block(text)}) + "\n" for text in ("a dog", "a cat")))
+
+    def verdicts(name: str) -> str:
+        grade(problems, replies, tmp_path / "out" / name, reward, workers=1, deadline_s=5.0)
+        return (tmp_path / "out" / name).read_text()
+
+    with serving(lambda body: chat(json.dumps({"word": word_of(body), "score": len(str(body)) % 11}))) as (url, got):
+        reward = judged_at(url)
+        first = verdicts("first.jsonl")
+        assert len(got) == 3
+    assert verdicts("second.jsonl") == first  # the server is not there any more
+    assert '"status": "ok"' in first

@@ -33,6 +33,7 @@ from firsthand.teacher import (
     Outcome,
     Request,
     Spent,
+    open_log,
     read_batch,
     write_batch,
 )
@@ -223,6 +224,23 @@ def test_an_outcome_that_was_put_is_found_by_this_process_and_by_the_next(log: A
         for opened in (log, again):
             assert opened.get_many(["a", "b", "c", "d"]) == {"a": GOOD, "b": CUT, "c": REJECTED}
             assert opened.get("d") is None
+
+
+@pytest.mark.parametrize("earlier", ["judge.sqlite", "server.sqlite"])
+def test_a_folders_log_goes_on_under_the_name_that_an_earlier_version_gave_it(tmp_path: Path, earlier: str) -> None:
+    with AnswerLog(tmp_path / earlier) as log:
+        log.put("a", GOOD, step="judge").result()
+    with open_log(tmp_path) as log:
+        assert log.get("a") == GOOD
+    assert not (tmp_path / "answers.sqlite").exists()
+
+
+def test_a_log_is_made_in_a_folder_and_without_one_ends_with_its_block(tmp_path: Path) -> None:
+    with open_log(tmp_path / "runs") as log:
+        assert log.path == tmp_path / "runs" / "answers.sqlite"
+    with open_log(None) as log:
+        log.put("a", GOOD, step="judge").result()
+    assert not log.path.exists()
 
 
 def test_what_nobody_answered_is_not_kept(log: AnswerLog) -> None:
