@@ -32,10 +32,10 @@ from firsthand.evaluation.leaderboard import (
     QUIRKS,
     JudgeQuestion,
     LeaderboardJudge,
-    LeaderboardScore,
     LeaderboardScorer,
     NotScored,
     Pair,
+    ReplyScore,
     mathvision,
     prompts,
     score_replies,
@@ -56,7 +56,7 @@ TRIES = 5
 class Outcome(NamedTuple):
     """How one item went with us: its mark, None where the judge gave nothing, and what was asked."""
 
-    mark: LeaderboardScore | None
+    mark: ReplyScore | None
     asked: tuple[JudgeQuestion, ...]
 
     @property
@@ -437,7 +437,7 @@ def test_what_a_judge_has_said_is_kept_and_not_asked_again(serve: Serve, log: An
     server = serve(number)
     pairs = [Pair(VISTA, f"I would say {said} here") for said in ("14", "15", "14")] + [Pair(VISTA, "14")]
     first = score_replies("mathvista", pairs, server.judge, log)
-    assert [(m.right, m.by, m.extracted) for m in first if isinstance(m, LeaderboardScore)] == [
+    assert [(m.right, m.by, m.extracted) for m in first if isinstance(m, ReplyScore)] == [
         (True, "judge", "14"),
         (False, "judge", "15"),
         (True, "judge", "14"),
@@ -452,7 +452,7 @@ def test_a_cut_answer_counts_and_one_that_was_not_given_leaves_no_mark(serve: Se
     server = serve(number)
     troubles = ("cut", "cut-to-nothing", "empty", "refused", "filtered", "500")
     found = score_replies("mathvista", [Pair(VISTA, f"I say {what} now") for what in troubles], server.judge, log)
-    assert found[0] == LeaderboardScore(right=True, extracted="14", by="judge")
+    assert found[0] == ReplyScore(right=True, extracted="14", by="judge")
     whys = [mark.why for mark in found[1:] if isinstance(mark, NotScored)]
     assert [why.partition(",")[0] for why in whys] == [
         f"the judge gave no answer: {reason}" for reason in ("truncated", "empty", "refused", "filtered", "unanswered")
@@ -462,7 +462,7 @@ def test_a_cut_answer_counts_and_one_that_was_not_given_leaves_no_mark(serve: Se
 def test_without_a_judge_what_rules_decide_is_marked_and_the_rest_is_not(log: AnswerLog) -> None:
     pairs = [Pair(VISTA, "14"), Pair(VISTA, "It is 14.")]
     for found in (score_replies("mathvista", pairs, None, None), score_replies("mathvista", pairs, None, log)):
-        assert found == [LeaderboardScore(right=True, extracted="14"), NotScored(why=NO_JUDGE)]
+        assert found == [ReplyScore(right=True, extracted="14"), NotScored(why=NO_JUDGE)]
 
 
 LOGIC: TextCells = {"question": "Which two?", "answer": "A, C"}
@@ -472,7 +472,7 @@ def test_questions_that_are_repeated_grow_hotter_and_are_each_asked_anew(serve: 
     said = iter(("A and C", "a, c", "I cannot tell", "(AC)", "CA"))
     server = serve(lambda body: next(said))
     (mark,) = score_replies("logicvista", [Pair(LOGIC, "C as well as A")], server.judge, log)
-    assert mark == LeaderboardScore(right=True, extracted="CA", by="judge")
+    assert mark == ReplyScore(right=True, extracted="CA", by="judge")
     assert [body["temperature"] for body in server.bodies] == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert len({body["messages"][0]["content"] for body in server.bodies}) == 1
     assert [body.get("seed") for body in server.bodies] == [None, 1, 2, 3, 4]
@@ -499,7 +499,7 @@ def test_rounds_keep_marks_in_their_order_whoever_needs_more_of_them(serve: Serv
 
     pairs = [Pair({"question": "?", "answer": "A"}, reply) for reply in ("late", "early", "late, too")]
     found = score_replies("logicvista", pairs, serve(says).judge, log)
-    assert [mark.extracted for mark in found if isinstance(mark, LeaderboardScore)] == ["B", "A", "B"]
+    assert [mark.extracted for mark in found if isinstance(mark, ReplyScore)] == ["B", "A", "B"]
 
 
 # ---- prompts
@@ -546,7 +546,7 @@ def test_a_comparison_without_an_end_is_not_in_time_and_leaves_no_process_behind
         before = small.pids
         start = time.monotonic()
         outcome = drive(mathvision.score_reply(CELLS, "9**9**9**9", ask=small.ask), lambda question: "9**9**9**9")
-        assert outcome.mark == LeaderboardScore(right=False, extracted="9**9**9**9", by="judge", quirk="not_in_time")
+        assert outcome.mark == ReplyScore(right=False, extracted="9**9**9**9", by="judge", quirk="not_in_time")
         assert time.monotonic() - start < 10
         assert small.ask({"answer": "14.0", "gold": "14"})["equal"]  # the pool goes on
         seen = {*before, *small.pids}
@@ -597,7 +597,7 @@ def test_every_quirk_has_a_case_of_its_own() -> None:
 
 def test_scores_of_an_earlier_version_are_read_under_the_new_name_of_a_quirk(tmp_path: Path) -> None:
     old = {"right": True, "extracted": "B", "by": "chance", "oddity": "chance"}
-    assert LeaderboardScore.model_validate(old).quirk == "chance"
+    assert ReplyScore.model_validate(old).quirk == "chance"
     board = {"accuracy": 0.5, "oddities": {"chance": {"right": 1, "wrong": 0}}}
     (tmp_path / "evaluation.json").write_text(json.dumps({"leaderboard": {"rules": board}}))
     assert leaderboard_tables(tmp_path)["rules"]["quirks"] == board["oddities"]

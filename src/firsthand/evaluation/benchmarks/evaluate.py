@@ -29,9 +29,9 @@ from firsthand.evaluation.leaderboard import (
     NO_JUDGE,
     PROMPTS_VERSION,
     LeaderboardJudge,
-    LeaderboardScore,
     NotScored,
     Pair,
+    ReplyScore,
     score_replies,
 )
 from firsthand.evaluation.protocol import Protocol
@@ -51,7 +51,7 @@ class Mark(Record):
 
     example_id: str
     draw: int
-    mark: LeaderboardScore | None = None
+    mark: ReplyScore | None = None
     why_not: str = ""
 
 
@@ -214,7 +214,7 @@ def _was_given(judged: Judged) -> bool:
     return bool(judged.reply.text) or judged.verdict.score is not None
 
 
-def _mark(score: Score, draw: int, found: LeaderboardScore | NotScored) -> Mark:
+def _mark(score: Score, draw: int, found: ReplyScore | NotScored) -> Mark:
     if isinstance(found, NotScored):
         return Mark(example_id=score.example_id, draw=draw, why_not=found.why)
     return Mark(example_id=score.example_id, draw=draw, mark=found)

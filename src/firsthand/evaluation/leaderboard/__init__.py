@@ -18,7 +18,7 @@ from firsthand.evaluation.leaderboard.judging import (
     score_replies,
 )
 from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
-from firsthand.evaluation.leaderboard.scorer import QUIRKS, JudgeQuestion, LeaderboardScore
+from firsthand.evaluation.leaderboard.scorer import QUIRKS, JudgeQuestion, ReplyScore
 
 __all__ = [
     "NO_JUDGE",
@@ -26,9 +26,9 @@ __all__ = [
     "QUIRKS",
     "JudgeQuestion",
     "LeaderboardJudge",
-    "LeaderboardScore",
     "LeaderboardScorer",
     "NotScored",
     "Pair",
+    "ReplyScore",
     "score_replies",
 ]

@@ -5,13 +5,7 @@ import math
 from typing import NamedTuple
 
 from firsthand.evaluation.leaderboard.prompts import ANSWER_FORMS, SHORT_ANSWER, SHORT_ANSWER_SYSTEM, fill
-from firsthand.evaluation.leaderboard.scorer import (
-    JudgeQuestion,
-    LeaderboardScore,
-    ScorerRun,
-    TextCells,
-    through_a_file,
-)
+from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells, through_a_file
 
 _CHOICE, _FLOAT = "multiple choice", "float"
 _KEY = "short answer"
@@ -40,12 +34,10 @@ def score_reply(cells: TextCells, reply: str) -> ScorerRun:
         read, by = _read(said, kind), "judge"
     if read is not None:
         right, quirk = _compared(read, through_a_file(cells["answer"]), kind)
-        return LeaderboardScore(
-            right=right, extracted=str(read.value), by="rules" if by == "rules" else "judge", quirk=quirk
-        )
+        return ReplyScore(right=right, extracted=str(read.value), by="rules" if by == "rules" else "judge", quirk=quirk)
     if kind == _CHOICE and cells["answer"] in text[:3].upper():
-        return LeaderboardScore(right=True, extracted=None, quirk="first_characters")
-    return LeaderboardScore(right=False, extracted=None)
+        return ReplyScore(right=True, extracted=None, quirk="first_characters")
+    return ReplyScore(right=False, extracted=None)
 
 
 def _stripped(reply: str) -> str:

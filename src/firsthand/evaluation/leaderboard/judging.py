@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Self, final
 
 from firsthand.evaluation.leaderboard import dynamath, logicvista, mathverse, mathvision, mathvista, wemath
 from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
-from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, LeaderboardScore, ScorerRun, TextCells
+from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells
 from firsthand.records import Record, content_id
 from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Message, Outcome, Request
 from firsthand.workers.pool import MATHVISION, WorkerDied, WorkerPool
@@ -90,12 +90,12 @@ class Scorers:
 
 def score_replies(
     scorer: LeaderboardScorer, pairs: Sequence[Pair], judge: LeaderboardJudge | None, log: AnswerLog | None
-) -> list[LeaderboardScore | NotScored]:
+) -> list[ReplyScore | NotScored]:
     """The score of each reply. Without a judge, only of those that rules decide; `log` keeps what a judge has said.
 
     Raises Outage, BudgetSpent or RecipeError when the judge cannot be had; what it has said is in the log by then.
     """
-    found: dict[int, LeaderboardScore | NotScored] = {}
+    found: dict[int, ReplyScore | NotScored] = {}
     with Scorers() as scorers:
         runs = [scorers.begin(scorer, pair) for pair in pairs]
         steps = {place: _advance(run, None) for place, run in enumerate(runs)}
@@ -113,12 +113,12 @@ def score_replies(
     return [found[place] for place in range(len(pairs))]
 
 
-def _advance(run: ScorerRun, said: str | None) -> JudgeQuestion | LeaderboardScore | NotScored:
+def _advance(run: ScorerRun, said: str | None) -> JudgeQuestion | ReplyScore | NotScored:
     """The scorer's next question, or its score."""
     try:
         return next(run) if said is None else run.send(said)
     except StopIteration as end:
-        score: LeaderboardScore = end.value
+        score: ReplyScore = end.value
         return score
     except WorkerDied as error:
         return NotScored(why=str(error))

@@ -1,13 +1,7 @@
 """LogicVista: a judge names the letters, one or several, and all of them must be right (arXiv:2407.04973)."""
 
 from firsthand.evaluation.leaderboard.prompts import LETTERS_OF, fill
-from firsthand.evaluation.leaderboard.scorer import (
-    JudgeQuestion,
-    LeaderboardScore,
-    ScorerRun,
-    TextCells,
-    through_a_file,
-)
+from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells, through_a_file
 
 _ATTEMPTS = 5
 """How often the judge is asked until it writes capital letters alone, each time at a temperature that is 0.5 higher."""
@@ -21,5 +15,5 @@ def score_reply(cells: TextCells, reply: str) -> ScorerRun:
         said = yield JudgeQuestion(text, attempt, temperature=0.5 * attempt)
         if said.isupper() and said.isalpha():
             right = "".join(sorted(said.lower())) == "".join(gold)
-            return LeaderboardScore(right=right, extracted=said, by="judge")
-    return LeaderboardScore(right=False, extracted=None, by="judge", quirk="unread_verdict")
+            return ReplyScore(right=right, extracted=said, by="judge")
+    return ReplyScore(right=False, extracted=None, by="judge", quirk="unread_verdict")

@@ -6,13 +6,7 @@ from typing import Any
 from firsthand.evaluation.leaderboard.matching import infer_option
 from firsthand.evaluation.leaderboard.mathvista import options_of
 from firsthand.evaluation.leaderboard.prompts import TAKE_ANSWER, fill
-from firsthand.evaluation.leaderboard.scorer import (
-    JudgeQuestion,
-    LeaderboardScore,
-    ScorerRun,
-    TextCells,
-    through_a_file,
-)
+from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells, through_a_file
 from firsthand.workers.pool import DeadlineExceeded
 
 DEADLINE_S = 30.0
@@ -30,15 +24,13 @@ def score_reply(cells: TextCells, reply: str, ask: _Ask) -> ScorerRun:
         if found is None:
             found, by = through_a_file((yield _question(cells, reply))), "judge"
         letter = infer_option(found, options)
-        return LeaderboardScore(
-            right=letter == cells["answer"], extracted=found, by="rules" if by == "rules" else "judge"
-        )
+        return ReplyScore(right=letter == cells["answer"], extracted=found, by="rules" if by == "rules" else "judge")
     right, quirk = _equal(gold, reply, ask)
     if right:
-        return LeaderboardScore(right=True, extracted=reply, quirk=quirk)
+        return ReplyScore(right=True, extracted=reply, quirk=quirk)
     said = through_a_file((yield _question(cells, reply)))
     right, quirk = _equal(gold, said, ask)
-    return LeaderboardScore(right=right, extracted=said, by="judge", quirk=quirk)
+    return ReplyScore(right=right, extracted=said, by="judge", quirk=quirk)
 
 
 def _question(cells: TextCells, reply: str) -> JudgeQuestion:

@@ -5,13 +5,7 @@ from collections.abc import Sequence
 from firsthand.answers.literals import literal
 from firsthand.evaluation.leaderboard.matching import by_letter, infer_option
 from firsthand.evaluation.leaderboard.prompts import TAKE_ANSWER, fill
-from firsthand.evaluation.leaderboard.scorer import (
-    JudgeQuestion,
-    LeaderboardScore,
-    ScorerRun,
-    TextCells,
-    through_a_file,
-)
+from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells, through_a_file
 
 
 def score_reply(cells: TextCells, reply: str) -> ScorerRun:
@@ -19,14 +13,12 @@ def score_reply(cells: TextCells, reply: str) -> ScorerRun:
     reply = through_a_file(reply)
     found = _prefetched(cells, reply)
     if found is not None:
-        return LeaderboardScore(right=_is_right(cells, found), extracted=found)
+        return ReplyScore(right=_is_right(cells, found), extracted=found)
     if cells["question_type"] != "multi_choice" and cells["answer_type"] not in ("integer", "float"):
-        return LeaderboardScore(right=False, extracted=None, quirk="never_right")
+        return ReplyScore(right=False, extracted=None, quirk="never_right")
     said = yield JudgeQuestion(fill(TAKE_ANSWER, question=cells["question"], reply=reply))
     right = _is_right(cells, through_a_file(said))
-    return LeaderboardScore(
-        right=right, extracted=said, by="judge", quirk="zero_is_asked" if _is_zero(cells, reply) else ""
-    )
+    return ReplyScore(right=right, extracted=said, by="judge", quirk="zero_is_asked" if _is_zero(cells, reply) else "")
 
 
 def options_of(cells: TextCells) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a scorer is: a generator that asks a judge where rules are not enough, and returns a score.
 
 A scorer knows nothing of servers. It yields a `JudgeQuestion`, is sent the judge's text, and returns a
-`LeaderboardScore`; whoever drives it may ask many judges at once, or none.
+`ReplyScore`; whoever drives it may ask many judges at once, or none.
 """
 
 import re
@@ -49,7 +49,7 @@ class JudgeQuestion(NamedTuple):
     system: str = ""
 
 
-class LeaderboardScore(Record):
+class ReplyScore(Record):
     """A leaderboard's score of one reply."""
 
     right: bool
@@ -69,7 +69,7 @@ class LeaderboardScore(Record):
         return content
 
 
-ScorerRun = Generator[JudgeQuestion, str, LeaderboardScore]
+ScorerRun = Generator[JudgeQuestion, str, ReplyScore]
 """A scorer at work. A judge that gives no answer ends it from outside: then there is no score, and nothing is wrong."""
 
 

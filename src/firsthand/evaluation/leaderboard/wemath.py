@@ -8,7 +8,7 @@ from firsthand.evaluation.leaderboard.prompts import CHOOSE, fill
 from firsthand.evaluation.leaderboard.scorer import (
     MISSING,
     JudgeQuestion,
-    LeaderboardScore,
+    ReplyScore,
     ScorerRun,
     TextCells,
     through_a_file,
@@ -25,12 +25,12 @@ def score_reply(cells: TextCells, reply: str) -> ScorerRun:
     lost = "" if cells["answer"] in options else "option_is_missing"
     found = infer_option(reply, options)
     if found is not None:
-        return LeaderboardScore(right=found == cells["answer"], extracted=found, quirk=lost)
+        return ReplyScore(right=found == cells["answer"], extracted=found, quirk=lost)
     listed = "".join(f"\n{letter}. {text}" for letter, text in options.items())
     text = fill(CHOOSE, question=cells["question"], options=listed, reply=reply)
     for attempt in range(_ATTEMPTS):
         found = infer_option((yield JudgeQuestion(text, attempt, max_tokens=2048)), options)
         if found is not None:
-            return LeaderboardScore(right=found == cells["answer"], extracted=found, by="judge", quirk=lost)
+            return ReplyScore(right=found == cells["answer"], extracted=found, by="judge", quirk=lost)
     guess = random.Random(content_id(cells["question"], options, reply)).choice([*options, NONE_OF_THEM])
-    return LeaderboardScore(right=guess == cells["answer"], extracted=guess, by="chance", quirk="chance")
+    return ReplyScore(right=guess == cells["answer"], extracted=guess, by="chance", quirk="chance")
