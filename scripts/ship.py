@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from firsthand.evaluation import Protocol, score, tabulate
+from firsthand.evaluation import Protocol, score_examples, tabulate
 from firsthand.evaluation.local import LocalGenerator
 from firsthand.policy import Policy
 from firsthand.processor import Encoder
@@ -52,7 +52,7 @@ class Bench:
         """Replies to the questions with a style instruction behind them."""
         asked = [e.model_copy(update={"question": e.question + suffix}) for e in examples]
         generator = LocalGenerator(self.sampler, self.encoder)
-        return score(asked, generator, router.judge_many, Protocol(max_new_tokens=128, samples=samples))
+        return score_examples(asked, generator, router.judge_many, Protocol(max_new_tokens=128, samples=samples))
 
     def family(self, name: str, router: Router, *, shifted: bool = False) -> dict[str, Any]:
         """The row of a family."""

@@ -11,7 +11,7 @@ from tiny import tiny_folder
 
 from firsthand.cli.main import main
 from firsthand.errors import DataError
-from firsthand.evaluation import Protocol, score, tabulate
+from firsthand.evaluation import Protocol, score_examples, tabulate
 from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.generator import identity
 from firsthand.evaluation.local import LocalGenerator
@@ -117,8 +117,8 @@ def test_each_reply_is_judged_against_its_own_example(folder: Path) -> None:
     sampler = Spy(encoder, lambda prompt, i: f"<answer>{said[prompt.example_id][i]}</answer>")
     protocol = Protocol(max_new_tokens=64, samples=3, temperature=0.7, seed=5)
     with Router() as router:
-        scores = score(examples, LocalGenerator(sampler, encoder), router.judge_many, protocol)
-        only_greedy = score(examples, LocalGenerator(sampler, encoder), router.judge_many, Protocol(samples=0))
+        scores = score_examples(examples, LocalGenerator(sampler, encoder), router.judge_many, protocol)
+        only_greedy = score_examples(examples, LocalGenerator(sampler, encoder), router.judge_many, Protocol(samples=0))
     # Greedy reply and samples in one call: prompt and pictures are encoded once.
     assert sampler.asked == [(3, True, 0.7, 5, 64), (0, True, 1.0, 0, 256)]
     assert [(s.example_id, s.gold, s.family) for s in scores] == [

@@ -18,13 +18,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("runs/demo"), help="where the runs and report.html go (default: %(default)s)"
     )
     demo.add_argument("--seed", type=int, default=0)
-    demo.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="change a value of the study, such as shared.steps=20",
-    )
+    _add_set(demo, "change a value of the study, such as shared.steps=20")
     demo.set_defaults(command=training.demo_command)
 
     train = commands.add_parser("train", help="carry out a recipe")
@@ -33,13 +27,7 @@ def parser() -> argparse.ArgumentParser:
         type=training.recipe_file,
         help="a YAML file (docs/recipes.md), or the name of a recipe that ships here",
     )
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="change a value of the recipe, such as optimizer.lr=1e-5",
-    )
+    _add_set(train, "change a value of the recipe, such as optimizer.lr=1e-5")
     train.add_argument(
         "--out", type=Path, default=Path("runs"), help="where the run directory is made (default: %(default)s)"
     )
@@ -55,13 +43,7 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--seeds", type=int, nargs="+", default=[0], metavar="N", help="every arm runs once per seed (default: 0)"
     )
-    study.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="change a value of the study, such as shared.steps=20",
-    )
+    _add_set(study, "change a value of the study, such as shared.steps=20")
     study.add_argument(
         "--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)"
     )
@@ -89,12 +71,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--out", type=Path, default=Path("runs"), help="where run directories are made (default: %(default)s)"
     )
-    evaluate.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="protocol.KEY; with --data also how answers are judged, in the keys of a recipe's `reward`; with "
+    _add_set(
+        evaluate,
+        "protocol.KEY; with --data also how answers are judged, in the keys of a recipe's `reward`; with "
         "--benchmark also judge.KEY",
     )
     evaluate.set_defaults(command=evaluating.evaluate_command)
@@ -135,13 +114,7 @@ def parser() -> argparse.ArgumentParser:
     forge.add_argument("forge", type=Path, help="a YAML file (docs/forge.md)")
     forge.add_argument("--out", type=Path, help="where the data set goes (default: forge/ and the forge's name)")
     forge.add_argument("--dry-run", action="store_true", help="ask nobody: the teacher inside answers every request")
-    forge.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="change a value of the forge, such as rewrite.words=20",
-    )
+    _add_set(forge, "change a value of the forge, such as rewrite.words=20")
     forge.add_argument("--batch-out", type=Path, metavar="DIR", help="write requests as batch files, and stop")
     forge.add_argument(
         "--batch-in", type=Path, nargs="+", metavar="FILE", default=[], help="read answers of batch files"
@@ -170,13 +143,7 @@ def parser() -> argparse.ArgumentParser:
     reward.add_argument("--out", type=Path, required=True, help="JSONL of verdicts, in the order of the replies")
     reward.add_argument("--workers", type=int, default=2, help="replies judged at once (default: %(default)s)")
     reward.add_argument("--deadline", type=float, default=5.0, help="seconds of one comparison (default: %(default)s)")
-    reward.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="change a value of a recipe's `reward`, such as box=stepped or open.scorer=overlap",
-    )
+    _add_set(reward, "change a value of a recipe's `reward`, such as box=stepped or open.scorer=overlap")
     reward.add_argument(
         "--calibrate",
         action="store_true",
@@ -191,3 +158,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what this machine has, and what firsthand can do with it")
     doctor.set_defaults(command=training.doctor_command)
     return root
+
+
+def _add_set(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--set", action="append", default=[], metavar="A.B=C", help=what)

@@ -14,7 +14,7 @@ lmms/          examples as a task for lmms-eval
 """
 
 from firsthand.evaluation.protocol import Protocol
-from firsthand.evaluation.replies import score
+from firsthand.evaluation.replies import score_examples
 from firsthand.evaluation.table import tabulate
 
-__all__ = ["Protocol", "score", "tabulate"]
+__all__ = ["Protocol", "score_examples", "tabulate"]

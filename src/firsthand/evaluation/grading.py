@@ -21,7 +21,7 @@ from firsthand.data.rows import Row, collect
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.evaluation.generator import FiledReply, FileGenerator
 from firsthand.evaluation.protocol import Protocol
-from firsthand.evaluation.replies import OnProgress, score
+from firsthand.evaluation.replies import OnProgress, score_examples
 from firsthand.files import replacing, write_atomically
 from firsthand.records import Example, Status, Verdict
 from firsthand.reward import Reward, Router
@@ -87,7 +87,7 @@ def grade(
         done = 0
         for batch in batched(read_replies(replies), _BATCH):
             asked = [examples[reply.key] for reply in batch]
-            scores = score(asked, FileGenerator(batch), partial(_verdicts, router), _AS_GIVEN)
+            scores = score_examples(asked, FileGenerator(batch), partial(_verdicts, router), _AS_GIVEN)
             for reply, example, scored in zip(batch, asked, scores, strict=True):
                 assert scored.greedy is not None
                 verdict = scored.greedy.verdict

@@ -19,7 +19,9 @@ JudgeMany = Callable[[Sequence[tuple[str, Example]]], list[Verdict]]
 OnProgress = Callable[[int, int], None]
 
 
-def score(examples: Sequence[Example], generator: Generator, judge: JudgeMany, protocol: Protocol) -> list[Score]:
+def score_examples(
+    examples: Sequence[Example], generator: Generator, judge: JudgeMany, protocol: Protocol
+) -> list[Score]:
     """Ask and judge."""
     drawn = generator.answer(examples, protocol)
     pairs = [(a.text, e) for e, answers in zip(examples, drawn, strict=True) for a in answers if isinstance(a, Reply)]
@@ -56,7 +58,7 @@ def score_all(
     journal: Path,
     on_progress: OnProgress,
 ) -> list[Score]:
-    """`score` for all examples, in their order; batch by batch into the journal, from where an earlier run stopped.
+    """`score_examples` for all, in their order; batch by batch into the journal, from where an earlier run stopped.
 
     Batches hold examples of similar size, so that little is padded. `generator` is called when one is needed.
     Raises DataError when the journal is not one of these examples.
@@ -74,7 +76,7 @@ def score_all(
     asks = generator() if left else None
     for first in range(0, len(left), BATCH):
         assert asks is not None
-        scores = score(left[first : first + BATCH], asks, judge, protocol)
+        scores = score_examples(left[first : first + BATCH], asks, judge, protocol)
         with journal.open("a") as file:
             file.write("".join(f"{score.model_dump_json()}\n" for score in scores))
         for scored in scores:
