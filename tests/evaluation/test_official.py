@@ -172,6 +172,19 @@ def test_a_judge_that_comes_later_judges_the_replies_that_are_there(
     assert table_of(run)["leaderboard"] == boards and state_of(run) == before
 
 
+def test_without_a_judge_the_summary_says_so_whoever_has_marked_the_replies_before(
+    tmp_path: Path, server: ChatServer, judge: ChatServer
+) -> None:
+    logicvista(tmp_path)
+    asked = plan(find("logicvista")[1][0], protocol=GREEDY, judge=LeaderboardJudge(endpoint=judge.endpoint()))
+    boards = []
+    for one in (asked, asked._replace(judge=None)):
+        summary = evaluate_all(server.endpoint(), one, tmp_path, tmp_path / "runs")
+        boards.append(json.loads(summary.read_text())["benchmarks"]["logicvista"]["leaderboard"])
+    assert (boards[0]["value"], boards[0]["n"]) == (0.5, 8)
+    assert boards[1]["absent"] == NO_JUDGE and "value" not in boards[1]
+
+
 def test_the_marks_that_an_earlier_version_kept_beside_the_replies_are_read_and_not_made_again(
     tmp_path: Path, server: ChatServer, judge: ChatServer
 ) -> None:

@@ -37,12 +37,12 @@ def judges_of(run: Path) -> list[str]:
     ]
 
 
-def leaderboard_tables(run: Path) -> dict[str, Any]:
-    """The table of each judge; that of rules alone only where nobody was asked."""
+def leaderboard_tables(run: Path, wanted: str | None = None) -> dict[str, Any]:
+    """The table of each judge; that of rules alone only where nobody was asked, or where it is `wanted`."""
     earlier: dict[str, Any] = json.loads((run / "evaluation.json").read_text()).get("leaderboard", {})
     own = {path.parent.name: json.loads(path.read_text()) for path in sorted(run.glob("judged/*/table.json"))}
     tables = {name: _renamed(table) for name, table in {**earlier, **own}.items()}
-    return {name: table for name, table in tables.items() if name != RULES} or tables
+    return {name: table for name, table in tables.items() if name != RULES or wanted == RULES} or tables
 
 
 def _renamed(table: dict[str, Any]) -> dict[str, Any]:

@@ -88,27 +88,26 @@ def benchmark_summary(task: Task, folders: Sequence[Path], judge: LeaderboardJud
     """One benchmark's numbers over the seeds: draws of one question are one question to the interval."""
     who = RULES if judge is None else judge.identity
     tables = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
-    boards = [leaderboard_tables(folder) for folder in folders]
+    boards = [leaderboard_tables(folder, who) for folder in folders]
     first = tables[0]
+    rates = {
+        key: sum(values) / len(values)
+        for key in ("truncated", "unparsed", "reply_tokens")
+        if (values := [table[key] for table in tables if key in table])
+    }
     content = {
         "benchmark": first["benchmark"],
         "protocol": first["protocol"],
         "runs": [folder.name for folder in folders],
         "seeds": [table["protocol"]["seed"] for table in tables],
-        **{key: first[key] for key in ("truncated", "unparsed", "reply_tokens") if key in first},
+        **rates,
         **({"pass_at": first["pass_at"]} if "pass_at" in first and len(folders) == 1 else {}),
         "strict": aggregate(task.benchmark, list(_strict(task, folders))),
     }
     if who in boards[0]:
-        content["leaderboard"] = boards[0][who]
-    if len(folders) > 1:
-        if "leaderboard" in content:
-            content["leaderboard"] = _pooled([board[who] for board in boards])
-            if "absent" not in content["leaderboard"]:
-                content["leaderboard"] |= aggregate(task.benchmark, list(_marked(task, folders, who)))
-        for key in ("truncated", "unparsed", "reply_tokens"):
-            values = [table[key] for table in tables if key in table]
-            content |= {key: sum(values) / len(values)} if values else {}
+        content["leaderboard"] = _pooled([board[who] for board in boards])
+        if "absent" not in content["leaderboard"]:
+            content["leaderboard"] |= aggregate(task.benchmark, list(_marked(task, folders, who)))
     return content
 
 
