@@ -8,7 +8,7 @@ import difflib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,19 +20,39 @@ Model = TypeVar("Model", bound=BaseModel)
 _LOG = logging.getLogger(__name__)
 
 
-_RENAMED: Mapping[tuple[str, str], tuple[str | None, Mapping[str, str]]] = {
-    ("", "updates"): ("minibatches", {}),
-    ("objective", "trace"): ("style", {}),
-    ("objective", "silent"): ("zero_variance", {}),
-    ("objective", "per"): (
+class Renamed(NamedTuple):
+    """A key of a recipe that the first version (0.1.0) called something else."""
+
+    section: str
+    """The mapping that holds it; empty for the recipe itself."""
+    old: str
+    new: str | None
+    """None: the key is gone, and a value that is still given is ignored."""
+    values: Mapping[str, str] = {}
+    """Old values -> new ones, where they were renamed with the key."""
+    default: Any = None
+    """What the first version recorded for a key that is gone."""
+
+    @property
+    def line(self) -> str:
+        """The change in words."""
+        old, new = (".".join(filter(None, (self.section, name))) for name in (self.old, self.new))
+        return f"{old} is now {new}" if self.new else f"{old} is ignored"
+
+
+RENAMED = (
+    Renamed("objective", "trace", "style"),
+    Renamed("objective", "silent", "zero_variance"),
+    Renamed(
+        "objective",
+        "per",
         "loss_agg_mode",
         {"sequence": "seq-mean-token-mean", "token": "token-mean", "budget": "seq-mean-token-sum-norm"},
     ),
-    ("sampling", "seed"): (None, {}),
-}
-"""A section of a recipe and a key of it in the first version (0.1.0) -> today's key, and today's values for old ones.
-
-None: the key is gone, and a value that is still given is ignored."""
+    Renamed("", "updates", "minibatches"),
+    Renamed("sampling", "seed", None, default=0),
+)
+"""Every renamed key of a recipe: read here, and nowhere else."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -82,15 +102,15 @@ def in_first_names(content: Mapping[str, Any]) -> dict[str, Any]:
     Ids are hashed over these names for good, so that a renaming disowns no run that is there.
     """
     result = _copied(content)
-    for (section, old), (new, values) in _RENAMED.items():
-        holder = result.get(section) if section else result
+    for renamed in RENAMED:
+        holder = result.get(renamed.section) if renamed.section else result
         if not isinstance(holder, dict):
             continue
-        if new is None:
-            holder[old] = 0  # what the first version recorded of `sampling.seed`
-        elif new in holder:
-            value = holder.pop(new)
-            holder[old] = {today: first for first, today in values.items()}.get(value, value)
+        if renamed.new is None:
+            holder[renamed.old] = renamed.default
+        elif renamed.new in holder:
+            value = holder.pop(renamed.new)
+            holder[renamed.old] = {new: old for old, new in renamed.values.items()}.get(value, value)
     return result
 
 
@@ -149,19 +169,18 @@ def _to_todays_names(content: dict[str, Any], *, is_override: bool = False) -> I
     `is_override`: the old names were set last, so they win. Otherwise a key with both names raises RecipeError.
     """
     arms = content.get("arms")
-    for recipe in [content.get("shared"), *arms.values()] if isinstance(arms, dict) else [content]:
-        for (section, old), (new, values) in _RENAMED.items():
-            holder = recipe.get(section) if section and isinstance(recipe, dict) else recipe
-            if not isinstance(holder, dict) or old not in holder:
+    inner = [content.get("shared"), *arms.values()] if isinstance(arms, dict) else [content]
+    for recipe in inner:
+        for renamed in RENAMED:
+            holder = recipe.get(renamed.section) if renamed.section and isinstance(recipe, dict) else recipe
+            if not isinstance(holder, dict) or renamed.old not in holder:
                 continue
-            path = f"{section}." if section else ""
-            line = f"{path}{old} is now {path}{new}" if new else f"{path}{old} is ignored"
-            value = holder.pop(old)
-            if new is not None:
-                if new in holder and not is_override:
-                    raise RecipeError(f"{line}, and both are given; leave {old} out")
-                holder[new] = values.get(value, value) if isinstance(value, str) else value
-            yield line
+            value = holder.pop(renamed.old)
+            if renamed.new is not None:
+                if renamed.new in holder and not is_override:
+                    raise RecipeError(f"{renamed.line}, and both are given; leave {renamed.old} out")
+                holder[renamed.new] = renamed.values.get(value, value) if isinstance(value, str) else value
+            yield renamed.line
 
 
 def _warn(where: str, lines: Iterable[str]) -> None:

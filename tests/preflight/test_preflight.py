@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ from firsthand.cli.main import main
 from firsthand.config import build
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.lora import Lora
-from firsthand.preflight import plan as room
+from firsthand.preflight import check as room
 from firsthand.preflight.advice import advise, changed, changes
-from firsthand.preflight.blueprint import Blueprint, Update
+from firsthand.preflight.blueprint import Blueprint, UpdateCost
 from firsthand.preflight.estimate import Estimator
-from firsthand.preflight.ledger import Kernel, Ledger
+from firsthand.preflight.kernels import Kernel, KernelCounter
 from firsthand.preflight.machine import Machine, Rates
 from firsthand.preflight.workload import Lengths, Workload, examine_data
 from firsthand.processor import Encoder, Prompt
@@ -56,7 +57,12 @@ def workload() -> Workload:
     return Workload(lengths, 40, 0.001)
 
 
-def real(folder: Path, chosen: Recipe) -> Update:
+def flops(kernels: Sequence[Kernel]) -> int:
+    """Floating-point operations of all matrix products; a multiplication and an addition are two."""
+    return sum(kernel.flops for kernel in kernels)
+
+
+def real(folder: Path, chosen: Recipe) -> UpdateCost:
     """What `Blueprint.update` counts, of a policy with weights that computes numbers."""
     policy = Policy.load(
         folder,
@@ -67,11 +73,11 @@ def real(folder: Path, chosen: Recipe) -> Update:
     groups = [PrefixGroup(Prompt("x", (1,) * p, None, None), tuple((1,) * n for n in replies)) for p, *replies in ROWS]
     for parameter in policy.parameters:
         parameter.grad = torch.zeros_like(parameter)
-    with Ledger() as ledger:
+    with KernelCounter() as counter:
         logp_BT = policy.logprobs(groups).logp_BT
-        kept = ledger.live
+        kept = counter.live
         logp_BT.sum().backward()
-    return Update(kept, 0, ledger.peak - kept, tuple(ledger.kernels), ())
+    return UpdateCost(kept, 0, counter.peak - kept, counter.kernels, ())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,7 @@ def real(folder: Path, chosen: Recipe) -> Update:
 def test_a_model_without_weights_costs_what_one_with_weights_does(folder: Path, more: dict[str, object]) -> None:
     chosen = recipe(**more)
     found, expected = Blueprint(chosen, folder, "cpu").update(ROWS, "none", reference=False), real(folder, chosen)
-    assert sum(k.flops for k in found.kernels) == sum(k.flops for k in expected.kernels) > 0
+    assert flops(found.kernels) == flops(expected.kernels) > 0
     # The policy unpacks its log-probs, which are few, into a table.
     assert found.activations + found.head == pytest.approx(expected.activations, rel=0.03)
     assert found.workspace == pytest.approx(expected.workspace, rel=0.03)
@@ -88,40 +94,40 @@ def test_a_model_without_weights_costs_what_one_with_weights_does(folder: Path, 
 
 def test_arithmetic_is_counted_as_pytorch_counts_it() -> None:
     a, b = torch.randn(5, 7, requires_grad=True), torch.randn(7, 3)
-    with Ledger() as ledger, FlopCounterMode(display=False) as counter:
+    with KernelCounter() as ours, FlopCounterMode(display=False) as theirs:
         torch.relu(a @ b).sum().backward()
-    assert ledger.flops == counter.get_total_flops() == 2 * (2 * 5 * 7 * 3)
+    assert flops(ours.kernels) == theirs.get_total_flops() == 2 * (2 * 5 * 7 * 3)
 
 
 def test_attention_on_a_cpu_is_counted_forward_and_backward() -> None:
     query, key = (torch.randn(2, 3, tokens, 8, requires_grad=True) for tokens in (5, 9))
-    with Ledger() as ledger:
+    with KernelCounter() as counter:
         out = torch.nn.functional.scaled_dot_product_attention(query, key, key)
-        forward = ledger.flops
+        forward = flops(counter.kernels)
         out.sum().backward()
     assert forward == 2 * (2 * 2 * 3 * 5 * 9 * 8)
-    assert ledger.flops == forward + 5 * (2 * 2 * 3 * 5 * 9 * 8)
+    assert flops(counter.kernels) == forward + 5 * (2 * 2 * 3 * 5 * 9 * 8)
 
 
 def test_memory_is_counted_while_it_is_held_and_views_hold_none() -> None:
     given = torch.zeros(250)
-    with Ledger() as ledger:
+    with KernelCounter() as counter:
         first = given * 2
         row = first.view(10, 25)[3]
-        assert (ledger.live, ledger.peak) == (1000, 1000)
+        assert (counter.live, counter.peak) == (1000, 1000)
         second = first * 2
         del first, row
-        assert (ledger.live, ledger.peak) == (1000, 2000)
+        assert (counter.live, counter.peak) == (1000, 2000)
         del second
-        assert ledger.live == 0
-    assert [kernel.bytes for kernel in ledger.kernels if kernel.bytes] == [2000, 2000]
+        assert counter.live == 0
+    assert [kernel.bytes for kernel in counter.kernels if kernel.bytes] == [2000, 2000]
 
 
 def test_a_lookup_moves_what_it_finds_and_not_the_whole_table() -> None:
     table, places = torch.zeros(1000, 10), torch.tensor([3, 5])
-    with Ledger() as ledger:
+    with KernelCounter() as counter:
         torch.nn.functional.embedding(places, table)
-    assert sum(kernel.bytes for kernel in ledger.kernels) == 2 * 2 * 10 * 4
+    assert sum(kernel.bytes for kernel in counter.kernels) == 2 * 2 * 10 * 4
 
 
 def test_a_kernel_takes_as_long_as_the_slowest_of_its_limits() -> None:
@@ -157,8 +163,7 @@ def test_only_an_adapter_s_parameters_are_trained(folder: Path) -> None:
 def test_a_prompt_is_computed_once_for_all_of_its_replies(folder: Path) -> None:
     blueprint = Blueprint(recipe(), folder, "cpu")
     alone, shared = (
-        sum(k.flops for k in blueprint.update(rows, "none", reference=False).kernels)
-        for rows in ([(90, 5)] * 4, [(90, 5, 5, 5, 5)])
+        flops(blueprint.update(rows, "none", reference=False).kernels) for rows in ([(90, 5)] * 4, [(90, 5, 5, 5, 5)])
     )
     assert shared < 0.4 * alone
 
@@ -169,7 +174,7 @@ def test_a_frozen_tower_learns_nothing_and_a_trained_one_keeps_activations(folde
     )
     assert frozen.features == trained.features == 6 * 32 * 4
     assert not frozen.backward
-    assert sum(k.flops for k in trained.backward) > sum(k.flops for k in trained.forward)
+    assert flops(trained.backward) > flops(trained.forward)
     assert trained.kept > 10 * frozen.kept
 
 
@@ -183,7 +188,7 @@ def test_memory_has_the_parts_that_the_recipe_asks_for(folder: Path, workload: W
             {"objective": {**RECIPE["objective"], "kl": 0.1}, "adapter": {"rank": 4}},
         )
     )
-    sizes = estimator.sizes(recipe())
+    sizes = estimator.blueprint(recipe()).sizes()
     trained = sum(size.trained for size in sizes.values())
     assert plain.held["weights"] == 4 * sum(map(sum, sizes.values())) == kl.held["reference policy"]
     assert (plain.held["AdamW's moments"], plain.phases["update"]["gradients"]) == (8 * trained, 4 * trained)
@@ -248,13 +253,13 @@ def test_advice_is_what_preflight_says_of_the_changed_recipe(folder: Path, workl
     first = chosen = recipe(trainable="all", objective={**RECIPE["objective"], "kl": 0.1}, prompts=16)
     estimator = Estimator(folder, workload, HERE)
     before = estimator.memory(chosen).total
-    advice = advise(chosen, estimator, workload, dataclasses.replace(HERE, free=0))
+    advice = advise(chosen, estimator, 0)
     assert len(advice) > 2
     for piece in advice:
         chosen = changed(chosen, piece.change)
         assert piece.total == estimator.memory(chosen).total < before
         before = piece.total
-    enough = advise(first, estimator, workload, dataclasses.replace(HERE, free=advice[0].total))
+    enough = advise(first, estimator, advice[0].total)
     assert all(piece.total > advice[0].total for piece in enough[:-1])
     assert enough[-1].total <= advice[0].total
 
@@ -262,8 +267,8 @@ def test_advice_is_what_preflight_says_of_the_changed_recipe(folder: Path, workl
 def test_what_saves_most_is_advised_first(folder: Path, workload: Workload) -> None:
     chosen = recipe(sampling={"max_new_tokens": 200}, tokens_per_forward=830)
     estimator = Estimator(folder, workload, HERE)
-    first, *_ = advise(chosen, estimator, workload, dataclasses.replace(HERE, free=0))
-    alone = {c: estimator.memory(changed(chosen, c)).total for c in changes(chosen, workload, HERE).values()}
+    first, *_ = advise(chosen, estimator, 0)
+    alone = {c: estimator.memory(changed(chosen, c)).total for c in changes(chosen, estimator).values()}
     assert len(alone) == 5
     assert first.total == alone[first.change] == min(alone.values()) < max(alone.values())
 

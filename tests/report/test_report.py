@@ -205,19 +205,6 @@ def test_runs_that_differ_in_their_seed_are_one_arm(tmp_path: Path) -> None:
     assert arms[3].starts_from == "sft"
 
 
-def test_a_run_of_an_earlier_version_is_of_the_same_arm_under_todays_names(tmp_path: Path) -> None:
-    arms = {"grpo": ARMS["grpo"]}
-    old, new = write_runs(tmp_path, per_family=2, seeds=(0, 1), arms=arms)
-    for folder, keys in ((old, {"updates": 2, "sampling": {"seed": 3}}), (new, {"minibatches": 2, "sampling": {}})):
-        recipe = json.loads((folder / "recipe.json").read_text())
-        (folder / "recipe.json").write_text(json.dumps({**recipe, **keys}))
-    metrics = (old / "metrics.jsonl").read_text()
-    (old / "metrics.jsonl").write_text(metrics.replace("groups/zero_variance", "groups/silent"))
-    runs = read_runs([old, new])
-    assert len(make_arms(runs)) == 1
-    assert all("groups/zero_variance" in step.metrics for run in runs for step in run.steps)
-
-
 def test_two_recipes_of_one_name_stay_two_arms(grpo: Path, tmp_path: Path) -> None:
     other = write_scored(tmp_path / "other", "grpo", [1.0])
     names = [arm.name for arm in make_arms(read_runs([grpo, other]))]

@@ -2,13 +2,13 @@
 
 workload.py    the recipe's first examples -> lengths of prompts, replies and pictures
 blueprint.py   config.json -> the model on the meta device, run there to count what it costs
-ledger.py      the counting: arithmetic, traffic, bytes held at once
+kernels.py     the counting: arithmetic, traffic, bytes held at once
 machine.py     free memory, and rates measured on the spot
 estimate.py    counts -> memory of a step's phases, and work of its parts
 advice.py      what to change in a recipe that does not fit
-plan.py        all of it
+check.py       all of it
 """
 
-from firsthand.preflight.plan import Plan, preflight
+from firsthand.preflight.check import PreflightResult, preflight
 
-__all__ = ["Plan", "preflight"]
+__all__ = ["PreflightResult", "preflight"]

@@ -1,17 +1,17 @@
 """A recipe's model without its weights: built from config.json on the meta device, and run to count what it costs.
 
-Its tensors then get the name of a real device (torch calls them fake), which decides what kernels run on them; they
-still have shapes and no numbers. What runs is the policy's own code, so shared prefixes, gradient checkpointing, frozen
-parts and adapters cost what they cost in training. Left out are the steps that depend on numbers: putting picture
-features into their places (and Qwen3-VL's deepstack additions). The vision towers of families that do not cut pictures
-into a grid depend on numbers as a whole, and are left out too.
+Its tensors get the name of a real device (torch calls them fake), which decides what kernels run on them; they still
+have shapes and no numbers. What runs is the policy's own code, so shared prefixes, gradient checkpointing, frozen parts
+and adapters cost what they cost in training. Left out are the steps that depend on numbers: putting picture features
+into their places (and Qwen3-VL's deepstack additions). The vision towers of families that do not cut pictures into a
+grid depend on numbers as a whole, and are left out too.
 
 Shape letters: M prompts, K reply tokens.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +27,8 @@ from firsthand.policy.head import Entropy
 from firsthand.policy.loading import freeze_tower
 from firsthand.policy.lora import attach
 from firsthand.policy.packing import PackedRows, alone
-from firsthand.preflight.ledger import Kernel, Ledger
-from firsthand.preflight.workload import Grid, Row
+from firsthand.preflight.kernels import Kernel, KernelCounter
+from firsthand.preflight.workload import Grid, RowLengths
 from firsthand.processor import Prompt, family_of, model_config, vision_ids
 from firsthand.recipe import Recipe
 from firsthand.rollout.local import inverse_cdf
@@ -41,9 +41,8 @@ class Size(NamedTuple):
     trained: int
 
 
-@dataclass(frozen=True)
-class Update:
-    """The cost of one forward and backward over packed rows. Bytes are on top of weights and gradients."""
+class UpdateCost(NamedTuple):
+    """One forward and backward over packed rows. Bytes are on top of weights and gradients."""
 
     activations: int
     """Bytes that the layers keep for the backward."""
@@ -51,29 +50,26 @@ class Update:
     """Bytes that the output layer keeps."""
     workspace: int
     """What the backward, or the reference's forward, needs on top at its worst moment."""
-    kernels: tuple[Kernel, ...]
-    reference: tuple[Kernel, ...]
+    kernels: Sequence[Kernel]
+    reference: Sequence[Kernel]
     """Those of the reference's forward; empty when there is none."""
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """The cost of running M prompts, and of one token more of each of their replies."""
+class RolloutCost(NamedTuple):
+    """Running M prompts, and one token more of each of their replies."""
 
     bytes_per_token: int
     """Of keys and values; a recurrent layer's state counts as if it grew with the prompt."""
     shares: bool
     """Whether a prompt's keys and values are held once for all of its replies."""
-    prefill_workspace: int
+    workspace: int
     """Bytes beside keys and values at the worst moment."""
-    step_workspace: int
-    prefill: tuple[Kernel, ...]
-    step: tuple[Kernel, ...]
+    prefill: Sequence[Kernel]
+    step: Sequence[Kernel]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """The cost of one picture in the vision tower."""
+class PictureCost(NamedTuple):
+    """One picture in the vision tower."""
 
     patches: int
     features: int
@@ -82,8 +78,8 @@ class Picture:
     """Bytes that a trained tower keeps for the backward, its features among them."""
     workspace: int
     """Bytes at the worst moment of a frozen tower's forward, or a trained one's backward."""
-    forward: tuple[Kernel, ...]
-    backward: tuple[Kernel, ...]
+    forward: Sequence[Kernel]
+    backward: Sequence[Kernel]
     """Empty when the tower is frozen."""
 
 
@@ -92,15 +88,15 @@ class Blueprint:
 
     def __init__(self, recipe: Recipe, folder: Path, device: str) -> None:
         config = model_config(folder)
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         auto = AutoModelForCausalLM if family_of(config).reads == "text" else AutoModelForImageTextToText
+        self._is_frozen = recipe.trainable == "language" or recipe.adapter is not None
         with torch.device("meta"):
             model: Any = auto.from_config(config, dtype=torch.float32, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
-            self._is_frozen = recipe.trainable == "language" or recipe.adapter is not None
             if self._is_frozen:
                 freeze_tower(model)
             if recipe.adapter is not None:
                 attach(model, recipe.adapter)
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         with self._mode:
             _place(model, device)
         model.get_decoder().config._attn_implementation = ATTENTION
@@ -121,72 +117,73 @@ class Blueprint:
             "language layers": self._model.get_decoder().parameters(),
             "vision tower": self._model.parameters(),  # what is left
         }
-        seen: set[int] = set()
+        seen: set[nn.Parameter] = set()
         sizes = {}
         for name, found in parts.items():
-            own = [p for p in found if id(p) not in seen]
-            seen |= {id(p) for p in own}
+            own = set(found) - seen
+            seen |= own
             trained = sum(p.numel() for p in own if p.requires_grad)
             sizes[name] = Size(sum(p.numel() for p in own) - trained, trained)
         return sizes
 
-    def update(self, rows: Sequence[Row], entropy: Entropy, *, reference: bool) -> Update:
-        """Forward and backward over packed rows: each is the length of a prompt, then those of its replies."""
+    def update(self, rows: Sequence[RowLengths], entropy: Entropy, *, reference: bool) -> UpdateCost:
+        """Forward and backward over packed rows."""
         groups = [self._group(prompt, replies) for prompt, *replies in rows]
         if not self._policy.sharing.allows(max(group.tokens for group in groups)):
             groups = alone(groups)
         packed = self._policy.rows(groups)
-        self._fill_gradients()
-        with Ledger() as ledger:
-            with self._mode:  # also around masks, which are large, and made afresh in every forward
-                hidden_KD = self._policy.hidden(packed, groups).last_hidden_state[packed.row_K, packed.source_K]
-            activations = ledger.live
+        with self._mode:  # as after a first micro-batch: gradients are not counted as a part of this one
+            for parameter in self._policy.parameters:
+                parameter.grad = torch.zeros_like(parameter)
+        with KernelCounter() as counter:
+            hidden_KD = self._hidden(packed, groups)
+            activations = counter.live
             logp_K = self._policy.head.logprobs(hidden_KD, packed.target_K, 1.0, entropy).logp_K
             del hidden_KD
-            kept, begun = ledger.live, len(ledger.kernels)
+            kept, begun = counter.live, len(counter.kernels)
             if reference:
-                self._forward_only(packed, groups)
-            ended = len(ledger.kernels)
+                with torch.no_grad(), self._mode:
+                    self._policy.head.logprobs(self._hidden(packed, groups), packed.target_K, 1.0, "none")
+            ended = len(counter.kernels)
             with self._mode:
                 logp_K.sum().backward()
-        kernels = tuple(ledger.kernels)
-        learning = kernels[:begun] + kernels[ended:]
-        return Update(activations, kept - activations, ledger.peak - kept, learning, kernels[begun:ended])
+        kernels = counter.kernels
+        learning = [*kernels[:begun], *kernels[ended:]]
+        return UpdateCost(activations, kept - activations, counter.peak - kept, learning, kernels[begun:ended])
 
-    def rollout(self, prompts: Sequence[int], n: int) -> Rollout:
+    def rollout(self, prompts: Sequence[int], n: int) -> RolloutCost:
         """Run prompts of these lengths, and write one token of n replies to each."""
         self._model.eval()  # layers that checkpoint gradients refuse a cache
         with torch.no_grad():
             groups = [self._group(length, ()) for length in prompts]
-            with Ledger() as prefill:
+            with KernelCounter() as prefill:
                 cache = self._policy.hidden(self._policy.rows(groups), groups, use_cache=True).past_key_values
             held = prefill.live
             del cache
             asked = [group.prompt for group in groups]
             shares = self._policy.sharing.allows(max(prompts) + 1)
             decoder = Decoder(self._policy, asked, n, 1) if shares else PlainDecoder(self._policy, asked, n)
-            with Ledger() as step:
+            with KernelCounter() as step:
                 logp_BV = self._policy.head.logits(decoder.hidden_BD, 1.0).log_softmax(-1)
                 inverse_cdf(logp_BV.exp(), self._fake(len(prompts) * n))
                 del logp_BV
                 decoder.step(torch.zeros(len(prompts) * n, dtype=torch.long))
         self._model.train()
         per_token = held // (len(prompts) * max(prompts))
-        return Rollout(per_token, shares, prefill.peak - held, step.peak, tuple(prefill.kernels), tuple(step.kernels))
+        return RolloutCost(per_token, shares, max(prefill.peak - held, step.peak), prefill.kernels, step.kernels)
 
-    def picture(self, grid: Grid, numbers: int) -> Picture:
+    def picture(self, grid: Grid, numbers: int) -> PictureCost:
         """Run one picture of (t, h, w) patches, of so many numbers each, through the tower; and back, if trained."""
-        patches = grid[0] * grid[1] * grid[2]
-        pixels = self._fake(patches, numbers)
-        with torch.no_grad() if self._is_frozen else nullcontext(), Ledger() as ledger:
+        pixels = self._fake(math.prod(grid), numbers)
+        with torch.no_grad() if self._is_frozen else nullcontext(), KernelCounter() as counter:
             out = self._model.base_model.get_image_features(pixels, torch.tensor([grid]), return_dict=True)
             levels = [level[0] for level in (out.pooler_output, *out.get("deepstack_features", ()))]
             del out
-            features, kept, ended = sum(level.nbytes for level in levels), ledger.live, len(ledger.kernels)
+            features, kept, ended = sum(level.nbytes for level in levels), counter.live, len(counter.kernels)
             if not self._is_frozen:
                 torch.stack([level.sum() for level in levels]).sum().backward()
-        kernels = tuple(ledger.kernels)
-        return Picture(patches, features, kept, ledger.peak, kernels[:ended], kernels[ended:])
+        kernels = counter.kernels
+        return PictureCost(math.prod(grid), features, kept, counter.peak, kernels[:ended], kernels[ended:])
 
     def matrix(self) -> tuple[int, int]:
         """Inputs and outputs of the language model's largest kind of layer, its MLP's."""
@@ -194,16 +191,10 @@ class Blueprint:
         largest = max(layers, key=lambda layer: layer.weight.numel())
         return largest.in_features, largest.out_features
 
-    def _forward_only(self, packed: PackedRows, groups: Sequence[PrefixGroup]) -> None:
-        with torch.no_grad(), self._mode:
-            hidden_KD = self._policy.hidden(packed, groups).last_hidden_state[packed.row_K, packed.source_K]
-            self._policy.head.logprobs(hidden_KD, packed.target_K, 1.0, "none")
-
-    def _fill_gradients(self) -> None:
-        """As after a first micro-batch: gradients are counted by the parameters, not as part of a backward."""
-        with self._mode:
-            for parameter in self._policy.parameters:
-                parameter.grad = torch.zeros_like(parameter)
+    def _hidden(self, packed: PackedRows, groups: Sequence[PrefixGroup]) -> Tensor:
+        with self._mode:  # also around masks, which are large, and made afresh in every forward
+            hidden: Tensor = self._policy.hidden(packed, groups).last_hidden_state[packed.row_K, packed.source_K]
+            return hidden
 
     def _fake(self, *shape: int) -> Tensor:
         with self._mode:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from firsthand.config import in_todays_names
 from firsthand.errors import DataError
 from firsthand.evaluation.benchmarks.judged import leaderboard_tables
 from firsthand.records import Record, Rollout, Score, Step, Unit
@@ -163,7 +162,7 @@ def _recipe(folder: Path, notices: list[str]) -> dict[str, Any] | None:
         return None
     if not isinstance(recipe, dict):
         raise DataError(f"expected a JSON object in {path}, got {type(recipe).__name__}; this is not a run's recipe")
-    return in_todays_names(recipe)
+    return recipe
 
 
 def _steps(folder: Path, recipe: dict[str, Any] | None, notices: list[str]) -> tuple[Step, ...]:

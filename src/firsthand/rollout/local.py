@@ -18,6 +18,8 @@ from firsthand.processor import Encoder, Prompt
 from firsthand.records import Reply, StopReason, content_id
 from firsthand.rollout.sampler import IndexedReply, Sampling
 
+MAX_ROWS = 256
+"""Replies that are written at once (but never less than one prompt's)."""
 RETIRE = 1 / 8
 """Finished rows leave the decoder once they are this share of it; leaving costs a copy of the rest (measured, ours)."""
 
@@ -25,7 +27,7 @@ RETIRE = 1 / 8
 class LocalSampler:
     """Samples from a policy that lives in this process, with the log-probs that training computes."""
 
-    def __init__(self, policy: Policy, encoder: Encoder, *, max_rows: int = 256) -> None:
+    def __init__(self, policy: Policy, encoder: Encoder, *, max_rows: int = MAX_ROWS) -> None:
         """At most `max_rows` replies are written at once (but never less than one prompt's)."""
         self._policy = policy
         self._encoder = encoder

@@ -1,5 +1,6 @@
 """Last stage of a step: metrics.jsonl, rollouts.jsonl, its pictures, and TensorBoard's files."""
 
+from types import TracebackType
 from typing import Self
 
 from firsthand.records import Rollout, Step
@@ -20,7 +21,9 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._board.close()
 
     def write(self, record: Step, batch: Batch) -> None:

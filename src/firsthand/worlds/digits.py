@@ -12,7 +12,7 @@ from firsthand.worlds.chart import running_sum
 from firsthand.worlds.draw import CELL, Canvas
 from firsthand.worlds.world import Question, Scene, World
 
-PAPER = (12, 12, 16)
+_PAPER = (12, 12, 16)
 
 
 def draw(rng: random.Random, level: str, shifted: bool, split: str) -> Scene:
@@ -20,7 +20,7 @@ def draw(rng: random.Random, level: str, shifted: bool, split: str) -> Scene:
     columns, rows = 3 if shifted or rng.random() < 0.3 else 2, 2
     number = 5 if shifted else 3 if level == "easy" else 4
     pool = _pool(split)
-    canvas = Canvas(columns, rows, PAPER)
+    canvas = Canvas(columns, rows, _PAPER)
     cells = sorted(rng.sample(range(columns * rows), number))
     picks = [rng.randrange(len(pool)) for _ in cells]
     for cell, pick in zip(cells, picks, strict=True):

@@ -11,7 +11,7 @@ from firsthand.records import Expression
 from firsthand.worlds.draw import CELL, INK, Canvas
 from firsthand.worlds.world import Question, Scene, World
 
-PAPER = (232, 238, 246)
+_PAPER = (232, 238, 246)
 
 
 def draw(rng: random.Random, level: str, shifted: bool, split: str) -> Scene:
@@ -32,7 +32,7 @@ def _rectangle(rng: random.Random, labels: list[int], shifted: bool) -> tuple[Im
     canvas = Canvas(3, 3)
     left, top = CELL + rng.randint(-2, 4), CELL + rng.randint(-2, 4)
     right, bottom = 3 * CELL - rng.randint(2, 10), 3 * CELL - rng.randint(2, 10)
-    canvas.rectangle((left, top, right, bottom), PAPER, INK, 2)
+    canvas.rectangle((left, top, right, bottom), _PAPER, INK, 2)
     canvas.text(str(labels[0]), (1.5 * CELL, 0.5 * CELL), 22, shifted)
     canvas.text(str(labels[1]), (0.5 * CELL, 1.5 * CELL), 22, shifted)
     return canvas.finish(), f"{left},{top},{right},{bottom}"
@@ -41,7 +41,7 @@ def _rectangle(rng: random.Random, labels: list[int], shifted: bool) -> tuple[Im
 def _angles(rng: random.Random, labels: list[int], shifted: bool) -> tuple[Image.Image, str]:
     canvas = Canvas(3, 3)
     apex = CELL * 1.5 + rng.randint(-14, 14)
-    canvas.polygon([(apex, 3), (3 * CELL - 3, 2 * CELL - 2), (3, 2 * CELL - 2)], PAPER, INK, 2)
+    canvas.polygon([(apex, 3), (3 * CELL - 3, 2 * CELL - 2), (3, 2 * CELL - 2)], _PAPER, INK, 2)
     for label, x in zip(labels, (0.5 * CELL, 2.5 * CELL), strict=True):
         canvas.text(str(label), (x, 2.5 * CELL), 19 if label < 100 else 14, shifted)
     canvas.text("?", (apex, 1.15 * CELL), 17, shifted)
@@ -51,7 +51,7 @@ def _angles(rng: random.Random, labels: list[int], shifted: bool) -> tuple[Image
 def _step(rng: random.Random, labels: list[int], shifted: bool) -> tuple[Image.Image, str]:
     canvas = Canvas(4, 3)
     edge, mid = 2 * CELL + rng.randint(-3, 3), CELL + rng.randint(2, 8)
-    canvas.rectangle((CELL, CELL, edge, 3 * CELL - 4), PAPER, INK, 2)
+    canvas.rectangle((CELL, CELL, edge, 3 * CELL - 4), _PAPER, INK, 2)
     canvas.rectangle((edge, mid + 8, 3 * CELL, 3 * CELL - 4), (246, 234, 226), INK, 2)
     canvas.text(str(labels[0]), (1.5 * CELL, 0.5 * CELL), 22, shifted)
     canvas.text(str(labels[1]), (0.5 * CELL, 1.5 * CELL), 22, shifted)
@@ -63,7 +63,7 @@ def _step(rng: random.Random, labels: list[int], shifted: bool) -> tuple[Image.I
 def _right(rng: random.Random, labels: list[int], shifted: bool) -> tuple[Image.Image, str]:
     canvas = Canvas(3, 3)
     top, right = rng.randint(2, 20), 3 * CELL - rng.randint(2, 20)
-    canvas.polygon([(CELL, top), (right, 2 * CELL), (CELL, 2 * CELL)], PAPER, INK, 2)
+    canvas.polygon([(CELL, top), (right, 2 * CELL), (CELL, 2 * CELL)], _PAPER, INK, 2)
     canvas.rectangle((CELL, 2 * CELL - 7, CELL + 7, 2 * CELL), None, INK, 1)
     canvas.text(str(labels[0]), (0.5 * CELL, 1.5 * CELL), 22, shifted)
     canvas.text(str(labels[1]), (1.5 * CELL, 2.5 * CELL), 22, shifted)

@@ -1,30 +1,29 @@
-"""A plan on the terminal: tables when it fits, and one message when it does not."""
+"""What preflight found out on the terminal: tables when a recipe fits, and one message when it does not."""
 
 import math
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from firsthand.preflight import Plan
+from firsthand.preflight import PreflightResult
 from firsthand.preflight.workload import Workload
 from firsthand.recipe import Recipe
 
-GIB = 2**30
+_GIB = 2**30
 
 
-def show(recipe: Recipe, plan: Plan, terminal: Terminal | None = None) -> None:
-    """Print the tables of a plan."""
+def show(recipe: Recipe, found: PreflightResult, terminal: Terminal | None = None) -> None:
+    """Print the tables."""
     terminal = terminal or Terminal(highlight=False)
-    terminal.print(f"recipe {recipe.name}, model {_name(plan.folder)}, on {plan.machine.name}")
-    for line in data_lines(plan.workload):
-        terminal.print(line)
-    terminal.print(_sizes(plan), _memory(plan))
+    terminal.print(f"recipe {recipe.name}, model {found.folder.name or found.folder}, on {found.machine.name}")
+    terminal.print(_prompts(found.workload))
+    terminal.print(_sizes(found), _memory(found))
     other = "without" if recipe.gradient_checkpointing else "with"
-    terminal.print(f"activations {other} gradient_checkpointing: {_gib(plan.turned)} GiB")
-    if plan.time is not None:
-        terminal.print(_work(plan))
-        low, usual, high = plan.time.seconds
+    terminal.print(f"activations {other} gradient_checkpointing: {_gib(found.other_activations)} GiB")
+    if found.time is not None:
+        terminal.print(_work(found))
+        low, usual, high = found.time.seconds
         terminal.print(
             f"expected: {_seconds(usual)} per step ({_seconds(low)} to {_seconds(high)}), "
             f"{_seconds(usual * recipe.steps)} for {recipe.steps} steps ({_seconds(low * recipe.steps)} to "
@@ -32,37 +31,35 @@ def show(recipe: Recipe, plan: Plan, terminal: Terminal | None = None) -> None:
         )
 
 
-def refusal(recipe: Recipe, plan: Plan) -> str:
+def refusal(recipe: Recipe, found: PreflightResult) -> str:
     """What is said of a recipe that does not fit: by how much, and what to change."""
-    missing = plan.memory.total - plan.machine.free
+    free, needed = found.machine.free, found.memory.total
     lines = [
-        f"{recipe.name}: expected a step that fits into {_gib(plan.machine.free)} GiB of free memory "
-        f"({plan.machine.name}), got one that needs {_gib(plan.memory.total)} GiB: {_gib(missing)} GiB too much, "
-        f"in the {plan.memory.worst}"
+        f"{recipe.name}: expected a step that fits into {_gib(free)} GiB of free memory ({found.machine.name}), "
+        f"got one that needs {_gib(needed)} GiB: {_gib(needed - free)} GiB too much, in the {found.memory.worst}"
     ]
-    if plan.advice:
+    if found.advice:
         lines.append("change, one on top of the other, the largest effect first:")
-        lines += [f"  --set '{advice.change}'  ->  {_gib(advice.total)} GiB" for advice in plan.advice]
-    fits = bool(plan.advice) and plan.advice[-1].total <= plan.machine.free
-    lines.append("with all of these it fits" if fits else f"that is not enough: {_smaller(plan)}")
+        lines += [f"  --set '{advice.change}'  ->  {_gib(advice.total)} GiB" for advice in found.advice]
+    fits = bool(found.advice) and found.advice[-1].total <= free
+    lines.append("with all of these it fits" if fits else f"that is not enough: {_smaller(found)}")
     return "\n".join(lines)
 
 
-def data_lines(workload: Workload) -> list[str]:
+def _prompts(workload: Workload) -> str:
     """Lengths of prompts, and where they come from."""
-    pictures = f", {workload.image_tokens} of them of pictures" if workload.image_tokens else ""
-    return [
-        f"prompts: {workload.prompt} tokens{pictures}; the longest {workload.longest_prompt}",
-        f"         ({workload.source})",
-    ]
+    of_pictures = round(workload.mean(lambda one: one.image_tokens))
+    pictures = f", {of_pictures} of them of pictures" if of_pictures else ""
+    mean = round(workload.mean(lambda one: one.prompt))
+    return f"prompts: {mean} tokens{pictures}; the longest {workload.longest_prompt}\n         ({workload.source})"
 
 
-def _smaller(plan: Plan) -> str:
+def _smaller(found: PreflightResult) -> str:
     """A smaller model, in parameters: all that grows with their number shrinks in proportion."""
-    total = sum(size.frozen + size.trained for size in plan.sizes.values())
-    fixed = plan.memory.held["process"]
-    least = plan.advice[-1].total if plan.advice else plan.memory.total
-    share = (plan.machine.free - fixed) / (least - fixed)
+    total = sum(map(sum, found.sizes.values()))
+    fixed = found.memory.held["process"]
+    least = found.advice[-1].total if found.advice else found.memory.total
+    share = (found.machine.free - fixed) / (least - fixed)
     if share <= 0:
         return "this machine has no memory left for any model"
     return (
@@ -70,63 +67,50 @@ def _smaller(plan: Plan) -> str:
     )
 
 
-def _sizes(plan: Plan) -> Table:
-    table = Table("parameters", "trained", "frozen", title="model", title_justify="left")
-    _right(table)
-    for name, size in plan.sizes.items():
-        if size.trained or size.frozen:
-            table.add_row(name, _count(size.trained), _count(size.frozen))
-    trained, frozen = (sum(size[i] for size in plan.sizes.values()) for i in (1, 0))
-    table.add_row("all", _count(trained), _count(frozen), style="bold")
-    return table
+def _sizes(found: PreflightResult) -> Table:
+    rows = [(name, size.trained, size.frozen) for name, size in found.sizes.items() if any(size)]
+    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
+    lines = [(name, _count(trained), _count(frozen)) for name, trained, frozen in rows]
+    return _table("model", ("parameters", "trained", "frozen"), lines)
 
 
-def _memory(plan: Plan) -> Table:
+def _memory(found: PreflightResult) -> Table:
     """One column per phase: a step needs what the largest of them does."""
-    memory = plan.memory
-    phases = list(memory.phases)
-    table = Table("GiB", *phases, title="memory at the longest lengths", title_justify="left")
-    _right(table)
-    for name, size in memory.held.items():
-        if size:
-            table.add_row(name, *[_gib(size)] * len(phases))
-    for name in dict.fromkeys(name for parts in memory.phases.values() for name in parts):
-        table.add_row(name, *(_gib(parts[name]) if name in parts else "" for parts in memory.phases.values()))
-    held = sum(memory.held.values())
-    table.add_row("all", *(_gib(held + sum(parts.values())) for parts in memory.phases.values()), style="bold")
-    table.add_row("free", *[_gib(plan.machine.free)] * len(phases))
+    held, phases = found.memory.held, found.memory.phases.values()
+    lines = [(name, *[_gib(size)] * len(phases)) for name, size in held.items() if size]
+    for name in dict.fromkeys(name for parts in phases for name in parts):
+        lines.append((name, *(_gib(parts[name]) if name in parts else "" for parts in phases)))
+    lines.append(("all", *(_gib(sum(held.values()) + sum(parts.values())) for parts in phases)))
+    table = _table("memory at the longest lengths", ("GiB", *found.memory.phases), lines)
+    table.add_row("free", *[_gib(found.machine.free)] * len(phases))
     return table
 
 
-def _work(plan: Plan) -> Table:
+def _work(found: PreflightResult) -> Table:
     """Arithmetic and time of a step's parts, and the share of the measured rate that is used."""
-    assert plan.time is not None
-    table = Table(
-        "a step", "GFLOP", "seconds", "of the rate", title="work at the lengths to expect", title_justify="left"
-    )
-    _right(table)
-    rate = plan.time.rates.flops
-    parts = plan.time.parts
-    for name, cost in parts.items():
-        share = f"{cost.flops / rate / cost.seconds:.0%}" if cost.flops else ""
-        table.add_row(name, f"{cost.flops / 1e9:,.1f}", _seconds(cost.seconds), share)
-    flops, seconds = sum(c.flops for c in parts.values()), math.fsum(c.seconds for c in parts.values())
-    table.add_row("all", f"{flops / 1e9:,.1f}", _seconds(seconds), f"{flops / rate / seconds:.0%}", style="bold")
-    rates = plan.time.rates
+    assert found.time is not None
+    rates, rows = found.time.rates, [(name, *cost) for name, cost in found.time.parts.items()]
+    rows.append(("all", sum(row[1] for row in rows), math.fsum(row[2] for row in rows)))
+    lines = [
+        (name, f"{flops / 1e9:,.1f}", _seconds(seconds), f"{flops / rates.flops / seconds:.0%}" if flops else "")
+        for name, flops, seconds in rows
+    ]
+    table = _table("work at the lengths to expect", ("a step", "GFLOP", "seconds", "of the rate"), lines)
     table.caption = (
-        f"replies of {plan.time.reply:.0f} tokens; measured here: "
+        f"replies of {found.time.reply:.0f} tokens; measured here: "
         f"{rates.flops / 1e9:,.0f} GFLOP/s, {rates.bytes / 1e9:,.1f} GB/s, {rates.launch * 1e6:.1f} µs per kernel"
     )
     return table
 
 
-def _right(table: Table) -> None:
-    for column in table.columns[1:]:
-        column.justify = "right"
-
-
-def _name(folder: Path) -> str:
-    return folder.name or str(folder)
+def _table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
+    """Names on the left, numbers on the right, sums in bold."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for line in lines:
+        table.add_row(*line, style="bold" if line[0] == "all" else None)
+    return table
 
 
 def _count(number: int) -> str:
@@ -137,7 +121,7 @@ def _count(number: int) -> str:
 
 
 def _gib(size: int) -> str:
-    return f"{size / GIB:,.3f}" if size < GIB else f"{size / GIB:,.1f}"
+    return f"{size / _GIB:,.3f}" if size < _GIB else f"{size / _GIB:,.1f}"
 
 
 def _seconds(seconds: float) -> str:

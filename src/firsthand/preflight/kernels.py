@@ -1,25 +1,25 @@
 """What a computation costs, counted while it runs: floating-point operations, bytes moved, and bytes held at once.
 
-A `Ledger` sees every kernel that torch starts, forward and backward. It counts the same on fake tensors (the meta
-device with a device's name on it: shapes without numbers) as on real ones, so a model that fits nowhere can be counted.
-Kernels' own scratch space and the allocator's rounding are not seen.
+Fake tensors (shapes without numbers) cost here what real ones do, so a model that fits nowhere can be counted. Kernels'
+own scratch space and the allocator's rounding are not seen. torch's MemTracker, in a private module, would give the
+bytes held; the time of a step needs every kernel.
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 from torch.utils.weak import WeakIdKeyDictionary
 
-aten = torch.ops.aten
-READS_WHAT_IT_WRITES = {aten.embedding, aten.index_select, aten.index, aten.gather}
+_aten = torch.ops.aten
+_READS_WHAT_IT_WRITES = {_aten.embedding, _aten.index_select, _aten.index, _aten.gather}
 """Kernels that look into a table without reading all of it."""
-MOVES_NOTHING = {aten.empty, aten.new_empty, aten.empty_like, aten.detach, aten._unsafe_view}
+_MOVES_NOTHING = {_aten.empty, _aten.new_empty, _aten.empty_like, _aten.detach, _aten._unsafe_view}
 
 
 class Kernel(NamedTuple):
@@ -29,7 +29,7 @@ class Kernel(NamedTuple):
     bytes: int
 
 
-class Ledger(TorchDispatchMode):
+class KernelCounter(TorchDispatchMode):
     """Counts what runs inside the context. Storages made before it are not counted as held, but as read."""
 
     def __init__(self) -> None:
@@ -41,22 +41,25 @@ class Ledger(TorchDispatchMode):
         """The largest that `live` has been."""
         self._known = WeakIdKeyDictionary()
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of all matrix products; a multiplication and an addition are two."""
-        return sum(kernel.flops for kernel in self.kernels)
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """See TorchDispatchMode."""
+        """Run one kernel, forward or backward, and count it."""
         kwargs = kwargs or {}
         read = _tensors((args, kwargs))
         for tensor in read:
             self._known.setdefault(tensor.untyped_storage(), None)
         out = func(*args, **kwargs)
         made = [tensor for tensor in _tensors(out) if self._is_new(tensor)]
-        self._note(func, args, kwargs, read, made, out)
+        packet = func._overloadpacket
+        if packet in _MOVES_NOTHING or not (made or func._schema.is_mutable):
+            self.kernels.append(Kernel(0, 0))  # a view: no work, but Python and the dispatcher take their time
+            return out
+        formula = _FORMULAS.get(packet)
+        flops = int(formula(*args, **kwargs, out_val=out)) if formula else 0
+        written = sum(tensor.nbytes for tensor in made)
+        fetched = written if packet in _READS_WHAT_IT_WRITES else sum(map(_occupied, read))
+        self.kernels.append(Kernel(flops, fetched + written))
         return out
 
     def _is_new(self, tensor: Tensor) -> bool:
@@ -64,33 +67,13 @@ class Ledger(TorchDispatchMode):
         if storage in self._known:
             return False
         self._known[storage] = None
-        size = storage.nbytes()
-        weakref.finalize(storage, self._free, size)
-        self.live += size
+        weakref.finalize(storage, self._free, storage.nbytes())
+        self.live += storage.nbytes()
         self.peak = max(self.peak, self.live)
         return True
 
     def _free(self, size: int) -> None:
         self.live -= size
-
-    def _note(
-        self,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        read: Iterable[Tensor],
-        made: list[Tensor],
-        out: Any,
-    ) -> None:
-        packet = func._overloadpacket
-        if packet in MOVES_NOTHING or not (made or func._schema.is_mutable):
-            self.kernels.append(Kernel(0, 0))  # a view: no work, but Python and the dispatcher take their time
-            return
-        count = FORMULAS.get(packet)
-        flops = int(count(*args, **kwargs, out_val=out)) if count else 0
-        written = sum(tensor.nbytes for tensor in made)
-        moved = written if packet in READS_WHAT_IT_WRITES else sum(map(_occupied, read))
-        self.kernels.append(Kernel(flops, moved + written))
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -103,18 +86,18 @@ def _occupied(tensor: Tensor) -> int:
 
 
 def _cpu_attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
-    """Forward of CPU attention, which torch's own table leaves out: scores, then their mean of the values."""
-    return 4 * query.shape[:3].numel() * key.shape[2] * query.shape[3]
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
 
 
-def _cpu_attention_backward(grad: Tensor, query: Tensor, key: Tensor, *rest: Any, **__: Any) -> int:
+def _cpu_attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
     """Five products where the forward has two: it makes the scores again."""
-    return _cpu_attention(query, key, key) * 5 // 2
+    return _cpu_attention(query, key, value) * 5 // 2
 
 
-FORMULAS: dict[Any, Callable[..., Any]] = {
+_FORMULAS: dict[Any, Callable[..., Any]] = {
     **flop_registry,
-    aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
+    # The attention of CPUs, which torch's own table leaves out.
+    _aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
 }
 """Kernel -> its floating-point operations, as torch's FlopCounterMode counts them."""
