@@ -31,6 +31,7 @@ LONGEST_ANSWER = 2_000
 _LONGEST_LINE = 200
 """Characters of a reply that is read whole (ours)."""
 Rule = Literal["tags", "stated"]
+_NO_BLOCK = "no <answer> block"
 
 _STATES = re.compile(
     r"""(?imx) answer\s+is\b | answer\W{0,3}[:=] | ^[\s*_\#]{0,8}(?:the\s)?(?:final\s|correct\s)?answer[\s*_]{0,4}$
@@ -97,28 +98,28 @@ def read_answer(reply: str, rule: Rule = "tags", key: str | None = None) -> Extr
     visible = reply.rpartition("</think>")[2]
     if "<think>" in visible:
         return Extraction(None, "the thinking is not closed")
-    has_tags = OPEN in visible or CLOSE in visible
-    if rule == "stated" and not has_tags:
+    if rule == "stated" and OPEN not in visible and CLOSE not in visible:
         return _without_tags(visible, key)
-    if not has_tags:
-        return Extraction(None, "no <answer> block after the thinking" if OPEN in reply else "no <answer> block")
     _, inside, why = answer_block(visible)
     if rule == "stated" and inside is not None and key is not None and (member := _json(inside, key)):
         return Extraction(member)
+    if why == _NO_BLOCK and OPEN in reply:
+        return Extraction(None, f"{_NO_BLOCK} after the thinking")
     return Extraction(inside, why)
 
 
 def answer_block(text: str) -> Block:
     """The text's one `<answer>...</answer>` block, wherever it stands."""
     before, _, after = text.partition(OPEN)
+    inside, closing, rest = after.partition(CLOSE)
+    if closing and OPEN not in after and CLOSE not in rest and CLOSE not in before:
+        return Block(before, inside.strip())
     opened, closed = text.count(OPEN), text.count(CLOSE)
     if opened == closed == 0:
-        return Block(before, None, "no <answer> block")
+        return Block(before, None, _NO_BLOCK)
     if opened > 1 or closed > 1:
         return Block(before, None, f"{max(opened, closed)} <answer> blocks instead of one")
-    if opened == 0 or closed == 0 or CLOSE in before:
-        return Block(before, None, "the <answer> block is incomplete")
-    return Block(before, after.partition(CLOSE)[0].strip())
+    return Block(before, None, "the <answer> block is incomplete")
 
 
 def split_last_block(text: str, tag: str) -> tuple[str, str] | None:
