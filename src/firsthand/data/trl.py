@@ -40,12 +40,12 @@ def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
     gold = next((column for column in _GOLD if not is_missing(cells.get(column))), "answer")
     if gold in rest:
         names["answer"] = gold
-        rest["answer"] = _take_gold(rest, gold)
+        rest["answer"] = _take_truth(rest, gold)
     return rest, names
 
 
-def _take_gold(rest: Cells, gold: str) -> Any:
-    """Remove the gold column, and its <answer> block if it has one; steps around the block are a demonstration."""
+def _take_truth(rest: Cells, gold: str) -> Any:
+    """Remove the column of the ground truth, and its <answer> block if it has one; steps around the block are a demonstration."""
     value = rest.pop(gold)
     block = split_last_block(value, "answer") if isinstance(value, str) else None
     if block is None:

@@ -75,7 +75,7 @@ def plain_cells(cells: Cells, kind: str | None) -> tuple[Cells, dict[str, str]]:
     `kind` is for rows without a `verifier_type`; None takes that of the upstream set.
     """
     rest = {c: v for c, v in cells.items() if c not in ("gt", "answer", "ds_answer", "verifier_type", "image", "meta")}
-    gold, trace, names = _gold_and_trace(cells)
+    gold, trace, names = _truth_and_trace(cells)
     image, folder = _image(cells.get("image"))
     meta = literal(cells.get("meta"))
     options = meta.get("options") if isinstance(meta, dict) else None
@@ -86,7 +86,7 @@ def plain_cells(cells: Cells, kind: str | None) -> tuple[Cells, dict[str, str]]:
     return known, names
 
 
-def _gold_and_trace(cells: Cells) -> tuple[object, str | None, dict[str, str]]:
+def _truth_and_trace(cells: Cells) -> tuple[object, str | None, dict[str, str]]:
     """The gold answer, the demonstration with its block unwrapped, and what the two columns are called there."""
     column = "ds_answer" if "gt" in cells else "answer"
     names = {"trace": column, "answer": "gt" if "gt" in cells else "answer"}

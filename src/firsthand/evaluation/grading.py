@@ -213,7 +213,7 @@ def _refuse_bad_ground_truth(
     checked = [example for example in examples.values() if example.answer.kind != "open"]
     rejected = [
         f"  {places[e.id]}: {e.answer.kind} {e.answer.text!r} is `{verdict.status}` ({verdict.why})"
-        for e, verdict in zip(checked, router.gold_verdicts(checked), strict=True)
+        for e, verdict in zip(checked, router.truth_verdicts(checked), strict=True)
         if not router.accepts(e.answer, verdict)
     ]
     if rejected:

@@ -143,7 +143,7 @@ class Router:
             )
         rejected = [
             f"{example.id} ({example.answer.kind} {example.answer.text!r}: {verdict.status}, {verdict.why})"
-            for example, verdict in zip(examples, self.gold_verdicts(examples), strict=True)
+            for example, verdict in zip(examples, self.truth_verdicts(examples), strict=True)
             if not self.accepts(example.answer, verdict)
         ]
         if rejected:
@@ -152,7 +152,7 @@ class Router:
                 f"{_listed(rejected)}; correct these ground truths or leave the examples out"
             )
 
-    def gold_verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
+    def truth_verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
         """The verdict on each ground truth, given as a reply to its own question."""
         return self.judge_many([(f"{OPEN}{e.answer.text}{CLOSE}", e) for e in examples])
 

@@ -1,6 +1,6 @@
 """A benchmark's files -> examples: every row checked, none left out, none twice.
 
-An example's `meta` holds the row's cells as text, for prompts, golds and scorers alike; its id is the row's index.
+An example's `meta` holds the row's cells as text, for prompts, ground truths and scorers alike; its id is the row's index.
 """
 
 import json
@@ -118,7 +118,7 @@ class _Reader:
     def _answer(
         self, gold: Gold, cells: dict[str, str], options: tuple[str, ...], index: str
     ) -> tuple[Answer, tuple[str, ...]]:
-        """The typed gold, and the options in the order that they are shown in."""
+        """The typed ground truth, and the options in the order that they are shown in."""
         text = needed(cells, gold.answer)
         if gold.kind == "letters":
             if read_letters(text.upper()) is None:
