@@ -45,7 +45,7 @@ def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
 
 
 def _take_truth(rest: Cells, gold: str) -> Any:
-    """Remove the column of the ground truth, and its <answer> block if it has one; steps around the block are a demonstration."""
+    """Remove the ground truth and the <answer> block around it, if any; steps around the block are a demonstration."""
     value = rest.pop(gold)
     block = split_last_block(value, "answer") if isinstance(value, str) else None
     if block is None:

@@ -1,6 +1,6 @@
 """A benchmark's files -> examples: every row checked, none left out, none twice.
 
-An example's `meta` holds the row's cells as text, for prompts, ground truths and scorers alike; its id is the row's index.
+An example's `meta` holds the row's cells as text, for prompts, ground truths and scorers; its id is the row's index.
 """
 
 import json
