@@ -204,10 +204,10 @@ def test_rows_that_make_no_mean_are_refused(values: Sequence[float], clusters: S
 def test_the_rows_of_a_large_benchmark_take_a_fraction_of_a_second() -> None:
     values = np.random.default_rng(0).random(5010)
     clusters = [f"question-{i // 10}" for i in range(5010)]
-    start = time.perf_counter()
+    start = time.process_time()
     clustered_mean(values, clusters)
     paired_test(values, values[::-1], clusters)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize(
