@@ -93,6 +93,14 @@ def test_a_row_knows_where_it_comes_from_and_what_was_said_of_it(small: Path) ->
         assert forged["caption"] == example.scene and "looks" not in forged
 
 
+def test_a_row_is_written_once_on_its_way_through_the_steps(small: Path) -> None:
+    first, *others = [sorted(folder.glob("*.parquet")) for folder in sorted((small / ".work").glob("[1-6]-*"))]
+    assert pq.read_table(first, columns=["row"]).column("row").null_count == 0
+    for files in others:
+        table = pq.read_table(files, columns=["row", "hashes"])
+        assert table.column("row").null_count == table.column("hashes").null_count == table.num_rows > 0
+
+
 def test_datasets_opens_both_parts_with_their_pictures(small: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     for part in ("sft", "rl"):

@@ -16,7 +16,7 @@ _STEPS = {
 }
 
 
-def card(config: ForgeConfig, funnel: dict[str, Any]) -> str:
+def data_card(config: ForgeConfig, funnel: dict[str, Any]) -> str:
     """README.md of a data set, in the form of the Hugging Face Hub."""
     sft, rl = (sum(funnel["parts"][part].values()) for part in ("sft", "rl"))
     licences = sorted({_origin(source)[1] for source in config.sources})

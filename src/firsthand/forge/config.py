@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 Export = Literal["trl", "vlaa"]
 EXPORTS: tuple[Export, ...] = ("trl", "vlaa")
 
-ASKING = ("caption", "distill", "rewrite", "verify")
+ASKING_STEPS = ("caption", "distill", "rewrite", "verify")
 """The steps that ask a teacher."""
 
 
@@ -107,13 +107,14 @@ class ForgeConfig(Record):
     def _fits_together(self) -> "ForgeConfig":
         if re.search(r"[^\w.+-]", self.name):
             raise ValueError(f"name {self.name!r} becomes a folder: use letters, digits, '.', '+', '-' and '_'")
-        for key, known in (("teachers", ("default", *ASKING)), ("prompts", ASKING)):
+        for key, known in (("teachers", ("default", *ASKING_STEPS)), ("prompts", ASKING_STEPS)):
             for step in getattr(self, key):
                 if step not in known:
                     raise ValueError(f"{key}.{step}: unknown step; {nearest(step, known)}")
-        silent = [step for step in ASKING if step not in self.teachers and (step != "verify" or self.verify.judge)]
-        if silent and "default" not in self.teachers:
-            raise ValueError(f"teachers: nobody is there for {', '.join(silent)}; name one each, or a `default`")
+        asking = [step for step in ASKING_STEPS if step != "verify" or self.verify.judge]
+        alone = [step for step in asking if step not in self.teachers]
+        if alone and "default" not in self.teachers:
+            raise ValueError(f"teachers: nobody is there for {', '.join(alone)}; name one each, or a `default`")
         names = self.source_names
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"sources: {twice} are there twice; give each a `name` of its own")

@@ -8,7 +8,7 @@ from firsthand.answers.stated import CLOSE, OPEN
 from firsthand.data.stream import Refused
 from firsthand.records import Example, Trace
 
-STYLE = "distilled"
+FORGED_STYLE = "distilled"
 """The style of a forged demonstration."""
 
 Ruling = Literal["yes", "no", "undecided"]
@@ -81,7 +81,7 @@ class Draft:
         if self.answer is None:
             return self.example.traces
         text = f"<think>\n{self.thinking}\n</think>\n{OPEN}{self.answer}{CLOSE}"
-        return (Trace(style=STYLE, text=text),)
+        return (Trace(style=FORGED_STYLE, text=text),)
 
 
 def source_of(row: Draft | Refused) -> str:

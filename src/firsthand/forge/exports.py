@@ -18,7 +18,7 @@ from firsthand.data.store import encoded_picture
 from firsthand.data.vlaa import write_vlaa
 from firsthand.forge.config import EXPORTS, Export
 from firsthand.forge.draft import DATA_PARTS, DataPart
-from firsthand.forge.shards import StepShards, flat
+from firsthand.forge.shards import StepShards, flat_drafts
 from firsthand.records import IMAGE_MARK, Example
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
@@ -42,7 +42,7 @@ def write_exports(shards: StepShards, out: Path, exports: Sequence[Export]) -> N
         shutil.rmtree(out / export, ignore_errors=True)
     for export in exports:
         for part in DATA_PARTS:
-            examples = (draft.finished() for draft in flat(shards.kept(part=part)))
+            examples = (draft.finished() for draft in flat_drafts(shards.kept(part=part)))
             if export == "trl":
                 _write_trl(examples, out / "trl" / part, part)
             else:

@@ -23,10 +23,10 @@ from firsthand.batched import batched
 from firsthand.data import write_examples
 from firsthand.data.stream import Refused
 from firsthand.files import write_atomically
-from firsthand.forge.card import card
+from firsthand.forge.card import data_card
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.draft import DATA_PARTS, DataPart, source_of
-from firsthand.forge.shards import StepShards, flat
+from firsthand.forge.shards import StepShards, flat_drafts
 from firsthand.forge.step import STEP_NAMES, Dropped
 
 _FILE_ROWS = 4_000
@@ -56,7 +56,7 @@ def write_data_set(config: ForgeConfig, found: Mapping[str, StepShards], out: Pa
     for name in _PRODUCTS:
         shutil.rmtree(out / name, ignore_errors=True)
         (fresh / name).replace(out / name)
-    write_atomically(out / "README.md", card(config, funnel))
+    write_atomically(out / "README.md", data_card(config, funnel))
     write_atomically(out / "funnel.json", json.dumps(funnel, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -89,7 +89,7 @@ def _write_part(shards: StepShards, part: DataPart, folder: Path) -> Counter[str
     folder.mkdir(parents=True)
     counts: Counter[str] = Counter()
     number = 0
-    for number, drafts in enumerate(batched(flat(shards.kept(part=part)), _FILE_ROWS), start=1):
+    for number, drafts in enumerate(batched(flat_drafts(shards.kept(part=part)), _FILE_ROWS), start=1):
         write_examples((draft.finished() for draft in drafts), folder / f"part-{number - 1:05d}.parquet")
         counts.update(map(source_of, drafts))
     if number == 0:  # a part without rows still opens, and says so

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.files import write_atomically
-from firsthand.forge.config import ASKING, ForgeConfig
+from firsthand.forge.config import ASKING_STEPS, ForgeConfig
 from firsthand.forge.engine import Engine
 from firsthand.forge.exports import write_exports
 from firsthand.forge.output import is_whole, write_data_set
@@ -46,7 +46,7 @@ def run_forge(
 
 def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:
     """Keep what batch files answer; how many answers were new. Raises DataError."""
-    asked = {step: config.teacher(step) for step in ASKING if step != "verify" or config.verify.judge}
+    asked = {step: config.teacher(step) for step in ASKING_STEPS if step != "verify" or config.verify.judge}
     endpoints = {step: teacher for step, teacher in asked.items() if isinstance(teacher, Endpoint)}
     with AnswerLog(work_of(out) / "answers.sqlite") as log:
         return sum(read_batch(file, log, endpoints) for file in files)

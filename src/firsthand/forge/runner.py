@@ -24,13 +24,13 @@ from firsthand.data.stream import Refused
 from firsthand.errors import FirsthandError, RecipeError
 from firsthand.forge.caption import Caption
 from firsthand.forge.collect import Collect
-from firsthand.forge.config import ASKING, ForgeConfig
+from firsthand.forge.config import ASKING_STEPS, ForgeConfig
 from firsthand.forge.distill import Distill
 from firsthand.forge.draft import Draft
 from firsthand.forge.engine import Engine, map_shards
 from firsthand.forge.intake import PictureHashes, drafts, source_rows
 from firsthand.forge.rewrite import Rewrite
-from firsthand.forge.shards import SHARD_FORMAT, StepShards, flat
+from firsthand.forge.shards import SHARD_FORMAT, StepShards, flat_drafts
 from firsthand.forge.simulated import SIMULATED_MODEL, SimulatedTeacher
 from firsthand.forge.split import Split
 from firsthand.forge.step import STEP_NAMES, Asked, Decision, Dropped, ForgeStep, Kept
@@ -105,7 +105,7 @@ class ForgeRunner:
 
     def _check_teachers(self) -> None:
         """A key that is not there must not show only when the steps before have been paid for. Raises RecipeError."""
-        for teacher in map(self._teacher, ASKING):
+        for teacher in map(self._teacher, ASKING_STEPS):
             if isinstance(teacher, Endpoint):
                 teacher.key()
                 self.config.budget.fits(teacher)
@@ -120,7 +120,7 @@ class ForgeRunner:
         """What is left of one step."""
         if isinstance(step, Split):
             assert before is not None
-            step.survey(flat(before.kept()))
+            step.survey(flat_drafts(before.kept()))
         first, (done, kept) = shards.number, _earlier(step, shards)
         teacher = self._teacher(step.name)
         if self.batch_out is not None and isinstance(teacher, Endpoint) and before is not None:
@@ -209,7 +209,7 @@ class ForgeRunner:
 
     def _teacher(self, step: str) -> Endpoint | SimulatedTeacher:
         """Who is asked in a step. Those that ask nothing have the teacher inside, and never reach it."""
-        if step in ASKING and not self.dry_run and (step != "verify" or self.config.verify.judge):
+        if step in ASKING_STEPS and not self.dry_run and (step != "verify" or self.config.verify.judge):
             teacher = self.config.teacher(step)
             if isinstance(teacher, Endpoint):
                 return teacher

@@ -24,8 +24,10 @@ from firsthand.records import Example
 SHARD_FORMAT = 2
 """Part of every step's identity: what was written in another format is made again."""
 
-_OTHER_TYPES = {"hashes": pa.list_(pa.binary()), "is_explored_only": pa.bool_(), "mentions_left": pa.int64()}
-_FOUND = {f.name: _OTHER_TYPES.get(f.name, pa.string()) for f in fields(Draft) if f.name != "example"}
+_OTHER_TYPES = {"is_explored_only": pa.bool_(), "mentions_left": pa.int64()}
+_FOUND = {f.name: _OTHER_TYPES.get(f.name, pa.string()) for f in fields(Draft) if f.name not in ("example", "hashes")}
+_READ = {"row": pa.string(), "hashes": pa.list_(pa.binary())}
+"""What the first step alone writes: the row as JSON, and the hashes of its pictures."""
 _SCHEMA = pa.schema(
     {
         "place": pa.int32(),  # of the row in the first step's shard of the same number
@@ -33,7 +35,7 @@ _SCHEMA = pa.schema(
         "reason": pa.string(),  # empty where the row goes on
         "detail": pa.string(),
         "is_refused": pa.bool_(),
-        "row": pa.string(),  # JSON, in the first step's shards
+        **_READ,
         **_FOUND,
     }
 )
@@ -104,21 +106,19 @@ class StepShards:
 
     def _cells(self, place: int, decision: Decision) -> dict[str, Any]:
         row = decision.draft
-        record = row if isinstance(row, Refused) else row.example
-        return {
-            "place": place,
-            "source": source_of(row),
-            "reason": "" if isinstance(decision, Kept) else decision.reason,
-            "detail": "" if isinstance(decision, Kept) else decision.detail,
-            "is_refused": isinstance(row, Refused),
-            "row": record.model_dump_json() if self._first is self else None,
-            **({} if isinstance(row, Refused) else {name: getattr(row, name) for name in _FOUND}),
-        }
+        cells: dict[str, Any] = {"place": place, "source": source_of(row), "reason": "", "detail": ""}
+        if isinstance(decision, Dropped):
+            cells |= {"reason": decision.reason, "detail": decision.detail}
+        if isinstance(row, Refused):
+            return {**cells, "is_refused": True, "row": row.model_dump_json()}
+        if self._first is self:
+            cells |= {"row": row.example.model_dump_json(), "hashes": row.hashes}
+        return {**cells, "is_refused": False, **{name: getattr(row, name) for name in _FOUND}}
 
     def _read(self, number: int, wanted: list[tuple[str, str, str]] | None) -> list[Decision]:
-        cells = self._table(number, filters=wanted).to_pylist()
-        rows = self._first._table(number, ["row"]).column("row")
-        return [_decision(one, rows[one["place"]].as_py()) for one in cells]
+        table = self._table(number, filters=wanted)
+        read = self._first._table(number, list(_READ)).take(table.column("place"))
+        return [_decision({**cells, **row}) for cells, row in zip(table.to_pylist(), read.to_pylist(), strict=True)]
 
     def _kept_places(self, number: int) -> list[int]:
         places: list[int] = self._table(number, ["place"], [("reason", "=", "")]).column("place").to_pylist()
@@ -139,14 +139,14 @@ class StepShards:
         return self.folder / f"part-{number:05d}.parquet"
 
 
-def flat(shards: Iterable[list[Draft]]) -> Iterator[Draft]:
+def flat_drafts(shards: Iterable[list[Draft]]) -> Iterator[Draft]:
     """The rows of shards, one after the other."""
     return (draft for shard in shards for draft in shard)
 
 
-def _decision(cells: dict[str, Any], row: str) -> Decision:
+def _decision(cells: dict[str, Any]) -> Decision:
     if cells["is_refused"]:
-        return Dropped(Refused.model_validate_json(row), cells["reason"], cells["detail"])
+        return Dropped(Refused.model_validate_json(cells["row"]), cells["reason"], cells["detail"])
     found = {name: cells[name] for name in _FOUND}
-    draft = Draft(Example.model_validate_json(row), **{**found, "hashes": tuple(found["hashes"])})
+    draft = Draft(Example.model_validate_json(cells["row"]), tuple(cells["hashes"]), **found)
     return Dropped(draft, cells["reason"], cells["detail"]) if cells["reason"] else Kept(draft)

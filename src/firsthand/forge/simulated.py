@@ -10,7 +10,7 @@ import re
 from typing import final
 
 from firsthand.answers.stated import CLOSE, OPEN
-from firsthand.forge.draft import STYLE, Draft
+from firsthand.forge.draft import FORGED_STYLE, Draft
 from firsthand.forge.step import Asked
 from firsthand.records import Digit, Example
 from firsthand.teacher import Completion, Failure, Outcome, Request
@@ -61,7 +61,7 @@ def _caption(draft: Draft, text: str, rng: random.Random) -> str:
 def _trace(draft: Draft, text: str, rng: random.Random) -> str:
     """A demonstration of the row's own, else a short one, with an answer that is sometimes wrong."""
     example = draft.example
-    own = [trace for trace in example.traces if trace.style != STYLE]
+    own = [trace for trace in example.traces if trace.style != FORGED_STYLE]
     whole = rng.choice(own).text if own else f"I look at it and find {example.answer.text}."
     thinking = re.sub(r"</?think>", "", whole.partition(OPEN)[0]).strip() or f"I see {example.answer.text}."
     if rng.random() < _GIVES_AWAY:

@@ -17,18 +17,18 @@ from firsthand.errors import DataError
 from firsthand.records import Answer
 from firsthand.report.pictures import Shot, embedded
 
-DROPPED_SHOWN = 3
+_DROPPED_SHOWN = 3
 """Rows that are shown for each reason of a step."""
-KEPT_SHOWN = 8
+_KEPT_SHOWN = 8
 """Rows that are shown of each part."""
-LONGEST = 4_000
+_LONGEST = 4_000
 """Characters of a text that are shown."""
 
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
 @dataclass(frozen=True)
-class Row:
+class _ForgedRow:
     """One row as the page shows it; texts that there are not are empty."""
 
     id: str
@@ -64,14 +64,14 @@ def write_forge_report(folder: Path, costs: list[dict[str, Any]] | None = None) 
     return out
 
 
-def _dropped(file: Path) -> list[tuple[str, list[Row]]]:
+def _dropped(file: Path) -> list[tuple[str, list[_ForgedRow]]]:
     """Reason -> its first rows, the most frequent reason first."""
     counts: Counter[str] = Counter()
-    shown: dict[str, list[Row]] = {}
+    shown: dict[str, list[_ForgedRow]] = {}
     for cells in _cells([file]):
         reason = cells["reason"]
         counts[reason] += 1
-        if counts[reason] <= DROPPED_SHOWN:
+        if counts[reason] <= _DROPPED_SHOWN:
             row = json.loads(cells["row"])
             told = {"reason": reason, "detail": cells["detail"]}
             shown.setdefault(reason, []).append(
@@ -80,30 +80,30 @@ def _dropped(file: Path) -> list[tuple[str, list[Row]]]:
     return [(reason, shown[reason]) for reason, _ in counts.most_common()]
 
 
-def _kept(paths: Iterable[Path]) -> list[Row]:
+def _kept(paths: Iterable[Path]) -> list[_ForgedRow]:
     rows = []
     for cells in _cells(paths):
         meta = json.loads(cells["meta"])
         gold = _ANSWER.validate_json(cells["answer"]).text
         source = {"source": meta.get("source", {}).get("name", "")}
         rows.append(_row({**cells, **source}, meta, json.loads(cells["traces"]), gold, {}))
-        if len(rows) == KEPT_SHOWN:
+        if len(rows) == _KEPT_SHOWN:
             break
     return rows
 
 
 def _row(
     cells: dict[str, Any], meta: dict[str, Any], traces: list[dict[str, Any]], gold: str, told: dict[str, str]
-) -> Row:
+) -> _ForgedRow:
     forge = meta.get("forge", {})
-    return Row(
+    return _ForgedRow(
         id=cells["id"],
         source=cells["source"],
-        question=cells["question"][:LONGEST],
-        gold=gold[:LONGEST],
+        question=cells["question"][:_LONGEST],
+        gold=gold[:_LONGEST],
         shots=tuple(embedded(image["bytes"]) for image in cells["images"]),
-        caption=str(forge.get("caption", ""))[:LONGEST],
-        said=traces[0]["text"][:LONGEST] if traces and "answer" in forge else "",
+        caption=str(forge.get("caption", ""))[:_LONGEST],
+        said=traces[0]["text"][:_LONGEST] if traces and "answer" in forge else "",
         forge={key: forge[key] for key in ("rules", "rules_why", "judge", "judged_by", "distilled_by") if key in forge},
         **told,
     )
