@@ -18,13 +18,11 @@ from firsthand.errors import DataError
 from firsthand.forge.draft import DATA_PARTS, DataPart, Draft, source_of
 from firsthand.forge.step import Asked, Decision, Dropped, Kept
 from firsthand.records import Record, Score, content_id
+from firsthand.stats import SUCCESS
 from firsthand.teacher import Outcome
 
 REFLECTIVE_CUES = ("wait", "again", "double-check", "hmm", "mistake", "alternatively", "check", "i should confirm")
 """VLAA-Thinking's list (arXiv:2504.11468)."""
-
-_SOLVED_SCORE = 0.5
-"""A sampled reply's score from which it counts as solved: 1 for what is right or wrong, IoU 0.5 for boxes."""
 
 
 class Quota(Record):
@@ -148,7 +146,7 @@ def _pass_rates(files: Sequence[str]) -> dict[str, float]:
                 raise DataError(
                     f"{file} line {number}: expected a line of scores.jsonl, got another; {error}"
                 ) from error
-            hits = [s.verdict.score >= _SOLVED_SCORE for s in score.samples if s.verdict.score is not None]
+            hits = [s.verdict.score >= SUCCESS for s in score.samples if s.verdict.score is not None]
             if hits:
                 found[score.example_id].append(statistics.fmean(hits))
     if files and not found:
