@@ -16,11 +16,6 @@ _REPLIES = ("gpt", "assistant")
 _STAGE = re.compile(r"</?(?:SUMMARY|CAPTION|REASONING)>")
 
 
-def is_chat(cells: Cells) -> bool:
-    """Whether a row has this format; a column `question` says that it has the plain one."""
-    return "conversations" in cells and "question" not in cells
-
-
 def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
     """The row in the plain columns, and a map from those columns to the user's, for errors. Raises BadRow."""
     asked, replied = _exchange(cells["conversations"])

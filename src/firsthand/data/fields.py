@@ -50,12 +50,8 @@ def _inside(value: object, key: str) -> object:
     if not isinstance(value, list):
         return None
     if key == "*":
-        return _most(value)
+        texts = [part.strip() for part in value if isinstance(part, str) and part.strip()]
+        return Counter(texts).most_common(1)[0][0] if texts else None
     if value and all(isinstance(part, dict) for part in value) and not key.isdecimal():
         return [part.get(key) for part in value]
     return value[int(key)] if key.isdecimal() and int(key) < len(value) else None
-
-
-def _most(values: list[object]) -> object:
-    texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
-    return Counter(texts).most_common(1)[0][0] if texts else None

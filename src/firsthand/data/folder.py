@@ -27,7 +27,13 @@ def data_files(folder: Path, split: str | None) -> list[Path]:
     by_split: dict[str | None, list[Path]] = {}
     for file in files:
         by_split.setdefault(_split_of(file, folder), []).append(file)
-    chosen = _choose(by_split, folder, split)
+    there = ", ".join(sorted(name or "files without one" for name in by_split))
+    if split is None and len(by_split) > 1:
+        example = next(name for name in by_split if name)
+        raise DataError(f"{folder}: expected one split, got {there}; choose one, e.g. {folder}:{example}")
+    if split is not None and split not in by_split:
+        raise DataError(f"{folder}:{split}: expected a split that is there, got {split!r}; there is {there}")
+    chosen = by_split[split] if split is not None else next(iter(by_split.values()))
     refuse_gaps(chosen, folder)
     return chosen
 
@@ -38,16 +44,6 @@ def _split_of(file: Path, folder: Path) -> str | None:
     shard = _SHARD.fullmatch(file.stem)
     name = shard["name"] if shard else file.stem
     return name if shard or name in _SPLITS else None
-
-
-def _choose(by_split: dict[str | None, list[Path]], folder: Path, split: str | None) -> list[Path]:
-    there = ", ".join(sorted(name or "files without one" for name in by_split))
-    if split is None and len(by_split) > 1:
-        example = next(name for name in by_split if name)
-        raise DataError(f"{folder}: expected one split, got {there}; choose one, e.g. {folder}:{example}")
-    if split is not None and split not in by_split:
-        raise DataError(f"{folder}:{split}: expected a split that is there, got {split!r}; there is {there}")
-    return by_split[split] if split is not None else next(iter(by_split.values()))
 
 
 def refuse_gaps(files: list[Path], folder: Path) -> None:

@@ -43,21 +43,20 @@ class PlainRow(NamedTuple):
 
 def data_rows(spec: str, form: Format = "auto") -> Iterator[Row]:
     """The rows of a file, a folder or FOLDER:SPLIT, as they are written. Raises DataError."""
-    files = _files(spec)
-    return chain.from_iterable(_rows(file, form) for file in files)
+    return chain.from_iterable(_rows(file, form) for file in _files(spec))
 
 
 def plain_row(cells: Cells, folder: Path, form: Format = "auto", kind: str | None = None) -> PlainRow:
-    """A row of any format in the plain columns. Raises BadRow.
-
-    `folder` is what image paths start from unless the format says otherwise; `kind` is for rows that name none.
-    """
+    """A row of any format in the plain columns; `kind` is for rows that name none. Raises BadRow."""
     check_cells(cells)  # before any pattern is searched in them
     if form == "vlaa" or vlaa.is_vlaa(cells):
-        return PlainRow(*vlaa.plain_cells(cells, kind), vlaa.image_root(folder))
-    if chats.is_chat(cells):
+        images = folder / "images"  # beside the data file, where it is there
+        return PlainRow(*vlaa.plain_cells(cells, kind), images if images.is_dir() else folder)
+    if "question" in cells:
+        return PlainRow(cells, {}, folder)
+    if "conversations" in cells:
         return PlainRow(*chats.plain_cells(cells), folder)
-    if trl.is_conversational(cells):
+    if "prompt" in cells:
         return PlainRow(*trl.plain_cells(cells), folder)
     return PlainRow(cells, {}, folder)
 

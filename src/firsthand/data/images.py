@@ -15,7 +15,6 @@ keeps nothing but sizes, so that a long stream of pictures takes no memory.
 """
 
 import base64
-import binascii
 import hashlib
 import io
 import os
@@ -26,7 +25,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn
 from weakref import WeakValueDictionary
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -35,9 +33,7 @@ from firsthand.errors import BadRow, shown
 from firsthand.records import Picture, upright_rgb
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-_ON_ITS_SIDE = range(5, 9)
-"""Orientations that swap width and height."""
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright, and 5 to 8 swap width and height
 _REMEMBERED = 65_536
 """Pictures whose sizes are kept by hash, so that one that comes again is not decoded again: about 15 MB."""
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -55,16 +51,6 @@ class PictureLimits:
     side: int = 4
     """Pixels of the shorter side, at least. Image processors find the colours by an axis of length 1 or 3, so that a
     picture of 1 or 3 pixels a side can be read askew; and what is that small was a placeholder or a tracker's."""
-
-
-class _Found(NamedTuple):
-    """Where a picture came from, for the error that may follow."""
-
-    column: str
-    name: str
-
-    def refuse(self, expected: str, got: str, remedy: str, reason: str = "bad_image") -> NoReturn:
-        raise BadRow(self.column, expected, f"{self.name}, {got}", remedy, reason)
 
 
 class PictureLoader:
@@ -90,116 +76,119 @@ class PictureLoader:
         """
         if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
             value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
-        if isinstance(value, bytes):
-            return self._by_value(value, _Found(column, "bytes"))
-        if isinstance(value, str) and value.startswith("data:"):
-            return self._by_value(_decode_uri(value, column), _Found(column, shown(value)))
-        if isinstance(value, str) and value.strip():
-            return self._reference(value, folder, column)
-        remedy = "give a path, a data: URI, the file's bytes, or {bytes, path}"
-        raise BadRow(column, "an image", shown(value), remedy)
+        try:
+            return self._picture(value, folder)
+        except BadRow as bad:
+            name = "bytes" if isinstance(value, bytes) else shown(value)
+            raise BadRow(column, bad.expected, name + bad.got, bad.remedy, bad.reason) from bad
 
-    def _reference(self, value: str, folder: Path, column: str) -> Picture:
+    def _picture(self, value: object, folder: Path) -> Picture:
+        """As `load`; a BadRow's `got` is what comes after the value."""
+        if isinstance(value, bytes):
+            return self._by_value(value)
+        if not isinstance(value, str) or not value.strip():
+            raise BadRow("image", "an image", "", "give a path, a data: URI, the file's bytes, or {bytes, path}")
+        if value.startswith("data:"):
+            return self._by_value(_decode_uri(value))
         if "://" in value:
-            raise BadRow(column, "the path of an image file", shown(value), "download it first and give its path")
-        found = _Found(column, shown(value))
-        path = _inside(folder, value, found) if self._is_rooted else (folder / value).absolute()
+            raise BadRow("image", "the path of an image file", "", "download it first and give its path")
+        path = _inside(folder, value) if self._is_rooted else (folder / value).absolute()
         known = self._by_path.get(path)
         if known is not None:
             return known
         where = "the folder of pictures" if self._is_rooted else str(folder)
-        sha256, (width, height) = self._check(_read(path, where, self._limits, found), found)
+        sha256, (width, height) = self._check(_read(path, where, self._limits))
         return self._by_path.setdefault(path, Picture(sha256=sha256, width=width, height=height, path=str(path)))
 
-    def _by_value(self, encoded: bytes, found: _Found) -> Picture:
-        sha256, (width, height) = self._check(encoded, found)
+    def _by_value(self, encoded: bytes) -> Picture:
+        sha256, (width, height) = self._check(encoded)
         carried = Picture(sha256=sha256, width=width, height=height, data=encoded)
         # Parquet repeats a picture for each of its questions; one copy in memory is enough.
         return self._by_content.setdefault(sha256, carried)
 
-    def _check(self, encoded: bytes, found: _Found) -> tuple[str, tuple[int, int]]:
+    def _check(self, encoded: bytes) -> tuple[str, tuple[int, int]]:
         sha256 = hashlib.sha256(encoded).hexdigest()
         size = self._sizes.get(sha256)
         if size is None:
-            _bound_bytes(len(encoded), self._limits, found)
+            _bound_bytes(len(encoded), self._limits)
             seen = None if self._on_decoded is None else partial(self._on_decoded, sha256)
-            size = self._sizes[sha256] = _measure(encoded, self._limits, found, seen)
+            size = self._sizes[sha256] = _measure(encoded, self._limits, seen)
             if len(self._sizes) > _REMEMBERED:
                 self._sizes.popitem(last=False)
         return sha256, size
 
 
-def _decode_uri(uri: str, column: str) -> bytes:
+def _decode_uri(uri: str) -> bytes:
     head, comma, payload = uri.partition(",")
     try:
         if not comma or not head.endswith(";base64"):
             raise ValueError("no `;base64,`")
         return base64.b64decode(payload, validate=True)
-    except (ValueError, binascii.Error) as broken:
-        got = f"{shown(uri)} ({broken})"
-        raise BadRow(column, "data:image/...;base64,...", got, "encode the file's bytes as base64") from broken
+    except ValueError as broken:
+        remedy = "encode the file's bytes as base64"
+        raise BadRow("image", "data:image/...;base64,...", f" ({broken})", remedy) from broken
 
 
-def _inside(folder: Path, value: str, found: _Found) -> Path:
+def _inside(folder: Path, value: str) -> Path:
     """The real path, links followed. Raises BadRow when it is not below `folder`; whether it exists stays unsaid."""
     try:
         root = Path(os.path.realpath(folder))
         path = Path(os.path.realpath(root / value))
     except (OSError, ValueError) as broken:  # a NUL in the path
-        raise BadRow(found.column, "the path of an image file", found.name, "correct it", "image_missing") from broken
+        raise BadRow("image", "the path of an image file", "", "correct it", "image_missing") from broken
     if not path.is_relative_to(root):
-        got = "which leads out of the folder of pictures"
-        found.refuse("a path inside the folder of pictures", got, "put the picture there", "image_outside_root")
+        expected, got = "a path inside the folder of pictures", ", which leads out of the folder of pictures"
+        raise BadRow("image", expected, got, "put the picture there", "image_outside_root")
     return path
 
 
-def _read(path: Path, where: str, limits: PictureLimits, found: _Found) -> bytes:
+def _read(path: Path, where: str, limits: PictureLimits) -> bytes:
     """The bytes of a regular file; a pipe is never waited for. Raises BadRow."""
-    remedy = "correct it: paths start from the folder of the data file"
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                _refuse_other(status.st_mode, found, remedy)
-            _bound_bytes(status.st_size, limits, found)
-            return file.read(limits.file_bytes + 1)
+            if stat.S_ISREG(status.st_mode):
+                _bound_bytes(status.st_size, limits)
+                return file.read(limits.file_bytes + 1)
+        got = ", which is a pipe or a device"
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-        got = f"which does not exist in {where}"
-        found.refuse("the path of an image file", got, remedy, "image_missing")
+        got = f", which does not exist in {where}"
     except IsADirectoryError:
-        _refuse_other(stat.S_IFDIR, found, remedy)
+        got = ", which is a folder"
     except OSError as broken:
-        got = f"{found.name}, which cannot be read ({broken.strerror})"
-        expected = "a readable image file"
-        raise BadRow(found.column, expected, got, "check path and rights", "image_missing") from broken
+        got = f", which cannot be read ({broken.strerror})"
+        raise BadRow("image", "a readable image file", got, "check path and rights", "image_missing") from broken
+    remedy = "correct it: paths start from the folder of the data file"
+    raise BadRow("image", "the path of an image file", got, remedy, "image_missing")
 
 
-def _refuse_other(mode: int, found: _Found, remedy: str) -> NoReturn:
-    got = "which is a folder" if stat.S_ISDIR(mode) else "which is a pipe or a device"
-    found.refuse("the path of an image file", got, remedy, "image_missing")
-
-
-def _bound_bytes(count: int, limits: PictureLimits, found: _Found) -> None:
+def _bound_bytes(count: int, limits: PictureLimits) -> None:
     if count == 0:
-        found.refuse("an image", "which is empty", "fetch or export it again")
+        raise BadRow("image", "an image", ", which is empty", "fetch or export it again")
     if count > limits.file_bytes:
         expected = f"an image file of at most {limits.file_bytes / 2**20:,.0f} MiB"
-        got, remedy = f"which has {count / 2**20:,.1f} MiB", "shrink it, or store it as JPEG"
-        found.refuse(expected, got, remedy, "image_too_large")
+        got, remedy = f", which has {count / 2**20:,.1f} MiB", "shrink it, or store it as JPEG"
+        raise BadRow("image", expected, got, remedy, "image_too_large")
 
 
 def _measure(
-    encoded: bytes, limits: PictureLimits, found: _Found, on_decoded: Callable[[Image.Image], None] | None
+    encoded: bytes, limits: PictureLimits, on_decoded: Callable[[Image.Image], None] | None
 ) -> tuple[int, int]:
     """(width, height), upright, of a picture that has passed every check. Raises BadRow."""
+    at_most = f"an image of at most {limits.pixels:,} pixels"
     try:
         with warnings.catch_warnings():
             # Our own limit comes next, with a better message than Pillow's warning.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
-        _bound_pixels(image.size, limits, found)
         width, height = image.size
-        _refuse_ambiguous(image, found)
+        if width * height > limits.pixels:
+            got = f", which has {width} x {height} = {width * height:,}"
+            raise BadRow("image", at_most, got, "shrink it", "image_too_large")
+        if min(image.size) < limits.side:
+            expected, got = f"an image of at least {limits.side} pixels a side", f", which has {width} x {height}"
+            raise BadRow("image", expected, got, "look what it is: it may stand for a missing one", "image_too_small")
+        _refuse_ambiguous(image)
         turned = image.getexif().get(_ORIENTATION, 1)
         if on_decoded is None:
             image.draft("L", (1, 1))  # JPEG only: decode at 1/8; other formats ignore it
@@ -209,37 +198,26 @@ def _measure(
             on_decoded(upright_rgb(image))
     except BadRow:
         raise
-    except UnidentifiedImageError:
-        got = f"which is none of these (it starts with {encoded[:8]!r})"
-        found.refuse(f"a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} image", got, "convert it to PNG or JPEG")
+    except UnidentifiedImageError as broken:
+        expected = f"a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} image"
+        got = f", which is none of these (it starts with {encoded[:8]!r})"
+        raise BadRow("image", expected, got, "convert it to PNG or JPEG") from broken
     except Image.DecompressionBombError as bomb:
-        got = f"which promises more than Pillow opens at all ({bomb})"
-        found.refuse(_at_most(limits), got, "shrink it", "image_too_large")
+        got = f", which promises more than Pillow opens at all ({bomb})"
+        raise BadRow("image", at_most, got, "shrink it", "image_too_large") from bomb
     except Exception as broken:  # damaged files make Pillow raise anything: OSError, SyntaxError, struct.error, ...
-        got = f"{found.name}, which does not decode ({broken})"
-        raise BadRow(found.column, "a complete image", got, "fetch or export it again") from broken
-    return (height, width) if turned in _ON_ITS_SIDE else (width, height)
+        got = f", which does not decode ({broken})"
+        raise BadRow("image", "a complete image", got, "fetch or export it again") from broken
+    return (height, width) if turned in range(5, 9) else (width, height)
 
 
-def _at_most(limits: PictureLimits) -> str:
-    return f"an image of at most {limits.pixels:,} pixels"
-
-
-def _bound_pixels(size: tuple[int, int], limits: PictureLimits, found: _Found) -> None:
-    shape = f"which has {size[0]} x {size[1]}"
-    if size[0] * size[1] > limits.pixels:
-        found.refuse(_at_most(limits), f"{shape} = {size[0] * size[1]:,}", "shrink it", "image_too_large")
-    if min(size) < limits.side:
-        expected = f"an image of at least {limits.side} pixels a side"
-        found.refuse(expected, shape, "look what it is: it may stand for a missing one", "image_too_small")
-
-
-def _refuse_ambiguous(image: Image.Image, found: _Found) -> None:
+def _refuse_ambiguous(image: Image.Image) -> None:
     """Pictures that a model would see otherwise than their owner does."""
     moves: bool = getattr(image, "is_animated", False)  # only formats that can move have it
     if moves and image.format != "MPO":  # MPO: a phone's JPEG with a depth map behind the photo
-        found.refuse("a still image", "which has several frames", "export the frame that you mean", "image_moves")
+        got, remedy = ", which has several frames", "export the frame that you mean"
+        raise BadRow("image", "a still image", got, remedy, "image_moves")
     if image.mode in _DEEP_MODES:
-        got = f"which has more (Pillow mode {image.mode})"
+        got = f", which has more (Pillow mode {image.mode})"
         remedy = "convert it to 8 bits: the usual conversion to RGB would turn it white"
-        found.refuse("8 bits per channel", got, remedy, "image_not_8_bit")
+        raise BadRow("image", "8 bits per channel", got, remedy, "image_not_8_bit")

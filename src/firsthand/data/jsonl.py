@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from firsthand.data.rows import Cells, Row
-from firsthand.errors import BadRow, DataError, shown
+from firsthand.data.rows import Cells, Row, readable_file
+from firsthand.errors import BadRow, shown
 
 LONGEST_LINE = 128 * 2**20
 """Bytes of a line, ours: a picture of the largest size that `images.PictureLimits` allows as base64, and text."""
@@ -18,14 +18,11 @@ LONGEST_LINE = 128 * 2**20
 
 def rows(path: Path) -> Iterator[Row]:
     """The lines of a file; a bad line becomes a Row with its BadRow. Raises DataError when the file cannot be read."""
-    try:
-        with path.open("rb") as file:  # as bytes: only \n ends a line, and only its own line is not UTF-8
-            for number, line in enumerate(bounded_lines(file), start=1):
-                if line is None or line.strip():
-                    cells = _too_long() if line is None else _cells(line, is_first=number == 1)
-                    yield Row(f"{path.name} line {number}", path.parent, cells, path.name, number)
-    except OSError as broken:
-        raise DataError(f"{path}: expected a readable file, got: {broken.strerror}; check its rights") from broken
+    with readable_file(path) as file:  # as bytes: only \n ends a line, and only its own line is not UTF-8
+        for number, line in enumerate(bounded_lines(file), start=1):
+            if line is None or line.strip():
+                cells = _cells(line, is_first=number == 1)
+                yield Row(f"{path.name} line {number}", path.parent, cells, path.name, number)
 
 
 def bounded_lines(file: BinaryIO) -> Iterator[bytes | None]:
@@ -39,18 +36,15 @@ def bounded_lines(file: BinaryIO) -> Iterator[bytes | None]:
         yield None
 
 
-def _too_long() -> BadRow:
-    expected, got = f"one JSON object of at most {LONGEST_LINE // 2**20} MiB per line", "a longer line"
-    return BadRow(None, expected, got, "keep pictures in files, and give their paths", "text_too_large")
-
-
-def _cells(line: bytes, *, is_first: bool) -> Cells | BadRow:
+def _cells(line: bytes | None, *, is_first: bool) -> Cells | BadRow:
+    if line is None:
+        expected, got = f"one JSON object of at most {LONGEST_LINE // 2**20} MiB per line", "a longer line"
+        return BadRow(None, expected, got, "keep pictures in files, and give their paths", "text_too_large")
     try:
         value = json.loads(line.decode("utf-8-sig" if is_first else "utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as broken:
-        return BadRow(
-            None, "one JSON object per line", f"{shown(line[:60].decode(errors='replace'))} ({broken})", "repair it"
-        )
+        got = f"{shown(line[:60].decode(errors='replace'))} ({broken})"
+        return BadRow(None, "one JSON object per line", got, "repair it")
     if isinstance(value, dict):
         return value
     return BadRow(None, "one JSON object per line", f"a {type(value).__name__}", 'write {"question": ..., ...}')

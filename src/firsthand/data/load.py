@@ -1,7 +1,5 @@
 """A user's file as examples, all of it or nothing."""
 
-import logging
-
 from firsthand.answers.ground_truth import known_kind
 from firsthand.data import store
 from firsthand.data.formats import data_rows, plain_row
@@ -11,8 +9,6 @@ from firsthand.data.rows import Row, collect
 from firsthand.errors import BadRow, DataError
 from firsthand.records import Example
 
-_LOG = logging.getLogger(__name__)
-
 
 def load_examples(spec: str, *, kind: str | None = None, limits: PictureLimits | None = None) -> list[Example]:
     """The examples of a .jsonl or .parquet file, or of a folder in TRL's vision format, in order.
@@ -21,17 +17,18 @@ def load_examples(spec: str, *, kind: str | None = None, limits: PictureLimits |
     their own. Columns that are not ours go to `Example.meta`; one that JSON cannot hold is left out, with a warning in
     the log. Raises DataError naming file, row, column and remedy; then nothing was loaded.
     """
-    if kind is not None:
-        _check_kind(kind)
+    try:
+        if kind is not None:
+            known_kind(kind)
+    except BadRow as bad:
+        raise DataError(f"kind: expected {bad.expected}, got {bad.got}; {bad.remedy}") from bad
     rows = data_rows(spec)
     loader = PictureLoader(limits or PictureLimits())
     reader = RowReader(loader, kind)
     examples = collect(rows, spec, lambda row: _example(row, reader, loader, kind))
     if not examples:
         raise DataError(f"{spec}: expected at least one row, got none; check that it is the right file")
-    if reader.ignored:
-        columns = ", ".join(f"{column} ({kind_of})" for column, kind_of in sorted(reader.ignored.items()))
-        _LOG.warning("%s: columns that JSON cannot hold are not kept in meta: %s", spec, columns)
+    reader.warn_of_ignored(spec)
     return examples
 
 
@@ -46,10 +43,3 @@ def _example(row: Row, reader: RowReader, loader: PictureLoader, kind: str | Non
         return reader.example(found.cells, row._replace(folder=found.folder))
     except BadRow as bad:
         raise bad.renamed(found.names) from bad
-
-
-def _check_kind(kind: str) -> None:
-    try:
-        known_kind(kind)
-    except BadRow as bad:
-        raise DataError(f"kind: expected {bad.expected}, got {bad.got}; {bad.remedy}") from bad

@@ -31,10 +31,11 @@ def normalised_answer(answer: object, kind: str | None) -> object:
     """An answer without what stands around it. Values that are not text, and open answers, stay as they are."""
     if not isinstance(answer, str) or kind == "open":
         return answer
-    text = _after_marker(answer.strip())
+    text = answer.strip()
+    marked = list(_MARKER.finditer(text))
+    text = text[marked[-1].end() :].strip() or text if marked else text  # what follows the last `Answer:`
     boxed = _last_boxed(text)
-    text = unwrapped(_OUTPUT.sub("", text if boxed is None else boxed)).rstrip(".").strip()
-    text = unwrapped(text)
+    text = unwrapped(unwrapped(_OUTPUT.sub("", text if boxed is None else boxed)).rstrip("."))
     if kind == "box":
         boxes = _BOX.findall(text)
         return boxes[0] if len(boxes) == 1 else text
@@ -60,13 +61,8 @@ def _inside(text: str) -> str | None:
         inner = text[len(before) : -len(after)]
         if text.startswith(before) and text.endswith(after) and len(text) > len(before + after) and before not in inner:
             return inner
-    return _only_boxed(text)
-
-
-def _after_marker(text: str) -> str:
-    """What follows the last `Answer:`, if anything does."""
-    found = list(_MARKER.finditer(text))
-    return text[found[-1].end() :].strip() or text if found else text
+    start = _BOXED.match(text)
+    return text[start.end() : -1] if start and _closing(text, start.end()) == len(text) - 1 else None
 
 
 def _last_boxed(text: str) -> str | None:
@@ -74,11 +70,6 @@ def _last_boxed(text: str) -> str | None:
         if (end := _closing(text, start.end())) is not None:
             return text[start.end() : end]
     return None
-
-
-def _only_boxed(text: str) -> str | None:
-    start = _BOXED.match(text)
-    return text[start.end() : -1] if start and _closing(text, start.end()) == len(text) - 1 else None
 
 
 def _closing(text: str, start: int) -> int | None:

@@ -13,9 +13,6 @@ from firsthand.errors import BadRow, DataError, shown
 _BATCH = 32
 """Rows held as Python objects at a time; each may carry several pictures."""
 
-_BUFFER = 2**20
-"""Bytes read at a time."""
-
 
 def columns(path: Path) -> list[str]:
     """The names of a Parquet file's columns. Raises DataError when it is not Parquet."""
@@ -52,7 +49,7 @@ def _cells(batch: pa.RecordBatch) -> Iterator[Cells | BadRow]:
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     if path.suffix == ".parquet":
         # With a buffer, pages are read as they are needed; without one, whole columns of a row group, pictures and all.
-        with pa.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+        with pa.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             yield from file.iter_batches(batch_size=_BATCH)
         return
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:

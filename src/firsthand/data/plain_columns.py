@@ -5,6 +5,7 @@ The columns are `question`, `answer`, `image` or `images`, and, where the data h
 """
 
 import difflib
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,21 +18,13 @@ from firsthand.data.text import PICTURE_COLUMNS
 from firsthand.errors import BadRow, shown
 from firsthand.records import IMAGE_MARK, Answer, Box, Example, Picture, Trace
 
+_LOG = logging.getLogger(__name__)
 TRACE_STYLE = "plain"
 """The style of a demonstration that a user brings: the one a recipe takes unless it says otherwise."""
 
 PLAIN_COLUMNS = (
-    "question",
-    "answer",
-    *PICTURE_COLUMNS,
-    "kind",
-    "choices",
-    "options",
-    "id",
-    "family",
-    "system",
-    "trace",
-    "solution",
+    *("question", "answer", *PICTURE_COLUMNS, "kind", "choices", "options"),
+    *("id", "family", "system", "trace", "solution"),
 )
 """Our names of columns: all others go to `Example.meta`."""
 _LOOKALIKES = {"image_path", "image_paths", "image_file", "file_name", "img", "imgs", "picture", "pictures", "photo"}
@@ -43,7 +36,7 @@ class RowReader:
     def __init__(self, loader: PictureLoader, kind: str | None) -> None:
         self._loader = loader
         self._kind = kind
-        self.ignored: dict[str, str] = {}
+        self._ignored: dict[str, str] = {}
         """Column -> type of its first value that JSON cannot hold."""
 
     def example(self, cells: Cells, row: Row) -> Example:
@@ -53,18 +46,26 @@ class RowReader:
         pictures = self._pictures(cells, row)
         options = _options(cells)
         answer = typed_answer(_needed(cells, "answer"), cells.get("kind", self._kind), options)
+        if isinstance(answer, Box) and len(pictures) == 1:  # so that a reply in other units can be converted
+            answer = answer.model_copy(update={"size": (pictures[0].width, pictures[0].height)})
         question = with_options(placed(_needed_text(cells, "question"), len(pictures)), options)
         demonstration, other = ("trace", "solution") if "trace" in cells else ("solution", "trace")
         return Example(
             id=_identity(cells),
             question=question,
             images=pictures,
-            answer=_sized(answer, pictures),
+            answer=answer,
             family=_text(cells, "family"),
             system=_text(cells, "system") or None,
             traces=_traces(cells, demonstration, answer),
             meta=self._meta({c: v for c, v in cells.items() if c not in PLAIN_COLUMNS or c == other}),
         )
+
+    def warn_of_ignored(self, spec: str) -> None:
+        """Name the columns that could not be kept, if any, in the log."""
+        if self._ignored:
+            columns = ", ".join(f"{column} ({kind_of})" for column, kind_of in sorted(self._ignored.items()))
+            _LOG.warning("%s: columns that JSON cannot hold are not kept in meta: %s", spec, columns)
 
     def _pictures(self, cells: Cells, row: Row) -> tuple[Picture, ...]:
         column = _one_of(cells, "image", "images")
@@ -76,7 +77,7 @@ class RowReader:
     def _meta(self, rest: Cells) -> Cells:
         kept = {column: value for column, value in rest.items() if is_json(value)}
         for column in rest.keys() - kept.keys():
-            self.ignored.setdefault(column, type(rest[column]).__name__)
+            self._ignored.setdefault(column, type(rest[column]).__name__)
         return kept
 
 
@@ -118,36 +119,21 @@ def with_options(question: str, options: Sequence[str]) -> str:
     return "\n".join([question, *(f"{letter}) {option}" for letter, option in lettered)])
 
 
-def demonstration_text(text: str, answer: Answer) -> str:
+def _traces(cells: Cells, column: str, answer: Answer) -> tuple[Trace, ...]:
     """A demonstration that ends in its answer block; worked steps without one get the gold answer as theirs.
 
     Raises BadRow when there is an `<answer>` block that is unfinished, not the only one, or not at the end.
     """
-    text = text.strip()
-    if "<answer>" not in text and "</answer>" not in text:
-        steps = text if "<think>" in text else f"<think>\n{text}\n</think>"
-        return f"{steps}\n<answer>{answer.text}</answer>"
-    if text.count("<answer>") == text.count("</answer>") == 1 and re.search(r"<answer>.*</answer>$", text, re.DOTALL):
-        return text
-    remedy = "leave the tags out, and the gold answer is added as the last block"
-    raise BadRow("trace", "one <answer>...</answer> block, at the end", shown(text[-60:]), remedy)
-
-
-def _sized(answer: Answer, pictures: Sequence[Picture]) -> Answer:
-    """A box that knows the size of the one picture that it can be in, so that a reply in other units is converted."""
-    if not isinstance(answer, Box) or len(pictures) != 1:
-        return answer
-    return answer.model_copy(update={"size": (pictures[0].width, pictures[0].height)})
-
-
-def _traces(cells: Cells, column: str, answer: Answer) -> tuple[Trace, ...]:
     text = _text(cells, column)
     if not text:
         return ()
-    try:
-        return (Trace(style=TRACE_STYLE, text=demonstration_text(text, answer)),)
-    except BadRow as bad:
-        raise bad.renamed({"trace": column}) from bad
+    if "<answer>" not in text and "</answer>" not in text:
+        steps = text if "<think>" in text else f"<think>\n{text}\n</think>"
+        text = f"{steps}\n<answer>{answer.text}</answer>"
+    elif (text.count("<answer>"), text.count("</answer>")) != (1, 1) or not text.endswith("</answer>"):
+        remedy = "leave the tags out, and the gold answer is added as the last block"
+        raise BadRow(column, "one <answer>...</answer> block, at the end", shown(text[-60:]), remedy)
+    return (Trace(style=TRACE_STYLE, text=text),)
 
 
 def _options(cells: Cells) -> tuple[str, ...]:

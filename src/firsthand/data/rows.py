@@ -5,9 +5,10 @@ gathers the examples and reports all bad rows in one `DataError`; `stream_rows` 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example
@@ -50,6 +51,16 @@ class Row(NamedTuple):
     """The line, row or item of `place`."""
 
 
+@contextmanager
+def readable_file(path: Path) -> Iterator[BinaryIO]:
+    """A user's file to read. Raises DataError where that fails, now or later."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as broken:
+        raise DataError(f"{path}: expected a readable file, got: {broken.strerror}; check its rights") from broken
+
+
 def is_missing(value: object) -> bool:
     """Whether a cell holds nothing. Data frames write NaN where a value is missing."""
     return value is None or (isinstance(value, float) and math.isnan(value))
@@ -60,24 +71,20 @@ def collect(rows: Iterable[Row], spec: str, to_example: Callable[[Row], Example]
     examples: list[Example] = []
     places: dict[str, str] = {}
     problems: list[str] = []
-    bad_rows = 0
     for row in rows:
         try:
             example = to_example(row)
             _refuse_copy(row, example, places)
         except BadRow as bad:
-            bad_rows += 1
-            if bad_rows <= _REPORTED:
-                problems.append(f"  {row.place}, {bad}")
+            problems.append(f"  {row.place}, {bad}")
             continue
         places[example.id] = row.place
         examples.append(example)
     if problems:
-        which = "" if bad_rows <= _REPORTED else f" The first {_REPORTED}:"
-        headline = (
-            f"{spec}: {bad_rows:,} of {bad_rows + len(examples):,} rows cannot be used, so nothing was loaded.{which}"
-        )
-        raise DataError("\n".join([headline, *problems]))
+        which = "" if len(problems) <= _REPORTED else f" The first {_REPORTED}:"
+        count = f"{len(problems):,} of {len(problems) + len(examples):,} rows"
+        headline = f"{spec}: {count} cannot be used, so nothing was loaded.{which}"
+        raise DataError("\n".join([headline, *problems[:_REPORTED]]))
     return examples
 
 

@@ -57,10 +57,14 @@ class Source(Record):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, given: Any) -> Any:
-        """What a preset says, and a name, under what is given."""
+        """What a preset says, and a name, under what is given; keys have today's names."""
         if not isinstance(given, dict) or not isinstance(given.get("path"), str):
             return given
-        given = _with_new_names(given)
+        if "tidy" in given:
+            if "normalise" in given:
+                raise ValueError("tidy is now normalise, and both are given; leave tidy out")
+            _LOG.warning("%s: tidy is now normalise; the old name is read for one more version", given["path"])
+            given = {"normalise" if key == "tidy" else key: value for key, value in given.items()}
         preset = given.get("preset")
         if preset is None:
             return {"name": Path(given["path"].rpartition(":")[0] or given["path"]).stem, **given}
@@ -75,13 +79,3 @@ class Source(Record):
             if name not in PLAIN_COLUMNS:
                 raise ValueError(f"unknown column {name!r}; {nearest(name, PLAIN_COLUMNS)}")
         return fields
-
-
-def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:
-    """The keys under today's names. Raises ValueError when one is given under both."""
-    if "tidy" not in given:
-        return given
-    if "normalise" in given:
-        raise ValueError("tidy is now normalise, and both are given; leave tidy out")
-    _LOG.warning("%s: tidy is now normalise; the old name is read for one more version", given["path"])
-    return {"normalise" if key == "tidy" else key: value for key, value in given.items()}

@@ -24,7 +24,6 @@ _TEXT = ("id", "question", "answer", "family", "traces", "system", "scene", "met
 _COLUMNS = frozenset({*_TEXT, "images"})
 _GROUP_BYTES = 64 * 2**20
 """Pictures buffered before they are written; a Parquet column chunk must stay far below 2 GiB."""
-_GROUP_ROWS = 1000
 
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 _TRACES: TypeAdapter[tuple[Trace, ...]] = TypeAdapter(tuple[Trace, ...])
@@ -32,9 +31,8 @@ _TRACES: TypeAdapter[tuple[Trace, ...]] = TypeAdapter(tuple[Trace, ...])
 
 def _schema() -> pa.Schema:
     images = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-    fields = [*(pa.field(name, pa.string()) for name in _TEXT), pa.field("images", images)]
-    features: Cells = {name: {"dtype": "string", "_type": "Value"} for name in _TEXT}
-    features["images"] = [{"_type": "Image"}]
+    fields = [*((name, pa.string()) for name in _TEXT), ("images", images)]
+    features = {**{name: {"dtype": "string", "_type": "Value"} for name in _TEXT}, "images": [{"_type": "Image"}]}
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 
@@ -90,7 +88,7 @@ def _groups(examples: Iterable[Example]) -> Iterator[list[Cells]]:
     for example in examples:
         group.append(_cells(example))
         held += sum(len(image["bytes"]) for image in group[-1]["images"])
-        if held >= _GROUP_BYTES or len(group) >= _GROUP_ROWS:
+        if held >= _GROUP_BYTES or len(group) >= 1000:
             yield group
             group, held = [], 0
     if group:

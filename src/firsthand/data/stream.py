@@ -1,6 +1,5 @@
 """The rows of a source, one after the other, a bad one as a value with its reason: what the forge reads."""
 
-import logging
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,9 +17,6 @@ from firsthand.data.text import LONGEST_CELL, check_cells
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Example, Record
 
-_LOG = logging.getLogger(__name__)
-_GLANCE = 12
-"""Columns of a refused row that are shown."""
 _DETAIL = 1000
 """Characters of a refusal's detail: a column's name can be as long as its maker likes."""
 _LONGEST_STORED = 10 * LONGEST_CELL
@@ -59,7 +55,8 @@ def stream_rows(
     rows = (row for row in data_rows(source.path, source.format) if _is_of(source, row.cells))
     row = None
     for row in islice(rows, source.limit):
-        origin = _origin(source, row)
+        origin: Cells = {"name": source.name, "file": row.file, "row": row.number}
+        origin |= {"license": source.license, "origin": source.origin}
         try:
             yield _example(source, row, reader, loader, origin)
         except BadRow as bad:
@@ -69,9 +66,7 @@ def stream_rows(
     if row is None:
         remedy = "check the path, and `only` if it is given"
         raise DataError(f"{source.path}: expected at least one row, got none; {remedy}")
-    if reader.ignored:
-        columns = ", ".join(f"{column} ({kind_of})" for column, kind_of in sorted(reader.ignored.items()))
-        _LOG.warning("%s: columns that JSON cannot hold are not kept in meta: %s", source.path, columns)
+    reader.warn_of_ignored(source.path)
 
 
 def _example(source: Source, row: Row, reader: RowReader, loader: PictureLoader, origin: Cells) -> Example:
@@ -128,12 +123,7 @@ def _is_of(source: Source, cells: Cells | BadRow) -> bool:
     return all(str(lookup(cells, column)).startswith(start) for column, start in source.only.items())
 
 
-def _origin(source: Source, row: Row) -> Cells:
-    where = {"name": source.name, "file": row.file, "row": row.number}
-    return {**where, "license": source.license, "origin": source.origin}
-
-
 def _glance(cells: Cells | BadRow) -> dict[str, str]:
     if isinstance(cells, BadRow):
         return {}
-    return {ascii(column)[1:-1][:80]: shown(value) for column, value in list(cells.items())[:_GLANCE]}
+    return {ascii(column)[1:-1][:80]: shown(value) for column, value in list(cells.items())[:12]}

@@ -5,7 +5,8 @@ A control character is refused rather than removed, for it mostly shows that som
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 
 from firsthand.data.rows import Cells
 from firsthand.errors import BadRow, shown
@@ -57,10 +58,6 @@ def _parts(value: object, column: str) -> Iterator[object]:
                 got, remedy = "more levels", "flatten it, or leave the column out"
                 raise BadRow(column, f"at most {_DEEPEST} levels of lists and objects", got, remedy, "text_too_large")
             yield None
-            waiting.append(iter(_children(part)))
+            waiting.append(chain.from_iterable(part.items()) if isinstance(part, dict) else iter(part))
         elif not isinstance(part, bytes):  # bytes are no text, and no column of text keeps them
             yield part
-
-
-def _children(value: dict[object, object] | list[object] | tuple[object, ...]) -> Iterable[object]:
-    return (part for pair in value.items() for part in pair) if isinstance(value, dict) else value

@@ -20,11 +20,6 @@ from firsthand.records import IMAGE_MARK
 _GOLD = ("answer", "ground_truth", "solution")
 
 
-def is_conversational(cells: Cells) -> bool:
-    """Whether a row has this format; a column `question` says that it has the plain one."""
-    return "prompt" in cells and "question" not in cells
-
-
 def plain_cells(cells: Cells) -> tuple[Cells, dict[str, str]]:
     """The row in the plain columns, and a map from those columns to the user's, for errors. Raises BadRow."""
     prompt, completion = cells["prompt"], cells.get("completion")

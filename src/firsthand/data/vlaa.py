@@ -64,11 +64,6 @@ def is_vlaa(cells: Cells) -> bool:
     return ("gt" in cells and "answer" not in cells) or (finished and not {"trace", "solution"} & cells.keys())
 
 
-def image_root(folder: Path) -> Path:
-    """What image paths start from: the folder `images` beside the data file where there is one."""
-    return folder / "images" if (folder / "images").is_dir() else folder
-
-
 def plain_cells(cells: Cells, kind: str | None) -> tuple[Cells, dict[str, str]]:
     """The row in the plain columns, and a map from those columns to the user's, for errors. Raises BadRow.
 
@@ -90,14 +85,12 @@ def _truth_and_trace(cells: Cells) -> tuple[object, str | None, dict[str, str]]:
     """The gold answer, the demonstration with its block unwrapped, and what the two columns are called there."""
     column = "ds_answer" if "gt" in cells else "answer"
     names = {"trace": column, "answer": "gt" if "gt" in cells else "answer"}
-    text = cells.get(column)
-    if not isinstance(text, str) or not text.strip():
-        return cells.get("gt", text), None, names
-    block = split_last_block(text, "answer")
-    if block is None:
-        return cells.get("gt", text), text, names
-    steps, inside = block
-    return cells.get("gt", inside), f"{steps}<answer>{unwrapped(inside)}</answer>", names
+    gold = cells.get(column)
+    trace = gold if isinstance(gold, str) and gold.strip() else None
+    if trace and (block := split_last_block(trace, "answer")):
+        steps, gold = block
+        trace = f"{steps}<answer>{unwrapped(gold)}</answer>"
+    return cells.get("gt", gold), trace, names
 
 
 def _verified(cells: Cells) -> str | None:
@@ -155,12 +148,9 @@ def _rl_row(example: Example) -> Cells:
     meta = {**example.meta, **({"options": list(example.answer.options)} if example.answer.kind == "choice" else {})}
     verifier = next(word for word, kind in _KIND_OF.items() if kind == example.answer.kind)
     gold = {"gt": example.answer.text, "verifier_type": verifier}
-    return {"id": _own_id(example), "question": example.question, **gold, "meta": meta}
-
-
-def _own_id(example: Example) -> str:
     source = example.meta.get("source")
-    return str(source["id"]) if isinstance(source, dict) and source.get("id") else example.id
+    own = str(source["id"]) if isinstance(source, dict) and source.get("id") else example.id
+    return {"id": own, "question": example.question, **gold, "meta": meta}
 
 
 def _kept(picture: Picture, example: Example, root: Path) -> str:

@@ -8,16 +8,17 @@ the next line; so one quote that is never closed costs one row.
 """
 
 import base64
-import binascii
+import codecs
 import csv
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from firsthand.answers.letters import LETTERS
 from firsthand.answers.literals import literal
-from firsthand.data.rows import Cells, Row
+from firsthand.data.rows import Cells, Row, readable_file
 from firsthand.errors import BadRow, DataError, shown
 
 LONGEST_ROW = 64 * 2**20
@@ -28,9 +29,8 @@ _REFERENCE = 64
 """An image cell up to this length is another row's index: VLMEvalKit's own rule."""
 
 _PICTURES = ("image", "image_path")
-
-_OPENING = re.compile(rb'(?:^|\t)"')
-_CLOSING = re.compile(rb'(?:[^"]++|"")*+"')
+_CLOSED_WITHIN = re.compile(rb'(?:[^"]++|"")*+"[^\t\r\n]')
+"""A line on which a quoted cell goes on, and ends in front of more words."""
 
 
 def rows(path: Path) -> Iterator[Row]:
@@ -45,17 +45,9 @@ def rows_as_they_are(path: Path) -> Iterator[Row]:
 
 def _rows(path: Path, to_cells: Callable[[Cells], Cells]) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
-    try:
-        with path.open("rb") as file:
-            table = _Table(path, file, to_cells)
-            for number, found in enumerate(table.rows(), start=1):
-                yield Row(f"{path.name} row {number}", path.parent, found, path.name, number)
-    except OSError as broken:
-        raise DataError(f"{path}: expected a readable file, got: {broken.strerror}; check its rights") from broken
-
-
-class _Broken(Exception):
-    """A quoted cell that ends in the middle of a line's words."""
+    with readable_file(path) as file:
+        for number, found in enumerate(_Table(path, file, to_cells).rows(), start=1):
+            yield Row(f"{path.name} row {number}", path.parent, found, path.name, number)
 
 
 class _Table:
@@ -65,42 +57,38 @@ class _Table:
         self._file = file
         self._to_cells = to_cells
         self._offsets: dict[str, int] | None = None
-        first = next(_records(file), (0, None))[1]
-        header = _cells_of(first.removeprefix(b"\xef\xbb\xbf")) if first is not None else BadRow(None, "", "none", "")
-        if isinstance(header, BadRow) or len(set(header)) != len(header):
-            got = header.got if isinstance(header, BadRow) else shown(header)
+        first = _record(file) or None
+        try:
+            self._header = _cells_of(first and first.removeprefix(codecs.BOM_UTF8))
+            got = shown(self._header) if len(set(self._header)) != len(self._header) else ""
+        except BadRow as bad:
+            got = bad.got
+        if got:
             raise DataError(f"{path}: expected a header of different column names, got {got}; export it again")
-        self._header = header
         self._start = file.tell()
 
     def rows(self) -> Iterator[Cells | BadRow]:
         """Every row in order, references resolved."""
-        at = self._start
-        while True:
-            self._file.seek(at)
-            record = next(_records(self._file), None)
-            if record is None:
-                return
-            at = self._file.tell()  # resolving a reference moves it
-            if record[1] is None or record[1].strip():
-                yield self._plain(record[1])
+        for _, record in self._records():
+            try:
+                yield self._to_cells(self._with_picture(self._cells(record)))
+            except BadRow as bad:
+                yield bad
 
-    def _plain(self, record: bytes | None) -> Cells | BadRow:
-        cells = self._cells(record)
-        if isinstance(cells, BadRow):
-            return cells
-        try:
-            return self._to_cells(self._with_picture(cells))
-        except BadRow as bad:
-            return bad
+    def _records(self) -> Iterator[tuple[int, bytes | None]]:
+        """(offset, record) of all that are not blank, wherever the file is moved to meanwhile."""
+        at = self._file.seek(self._start)
+        while (record := _record(self._file)) != b"":
+            after = self._file.tell()
+            if record is None or record.strip():
+                yield at, record
+            at = self._file.seek(after)
 
-    def _cells(self, record: bytes | None) -> Cells | BadRow:
+    def _cells(self, record: bytes | None) -> Cells:
         values = _cells_of(record)
-        if isinstance(values, BadRow):
-            return values
         if len(values) != len(self._header):
             got = f"{len(values)} in {shown(chr(9).join(values))}"
-            return BadRow(None, f"{len(self._header)} cells, as the header has", got, "quote tabs and line ends")
+            raise BadRow(None, f"{len(self._header)} cells, as the header has", got, "quote tabs and line ends")
         return {column: value for column, value in zip(self._header, values, strict=True) if value.strip()}
 
     def _with_picture(self, cells: Cells) -> Cells:
@@ -112,8 +100,7 @@ class _Table:
         if image not in self._offsets:
             raise BadRow("image", "base64, or the index of a row", shown(image), "correct it")
         self._file.seek(self._offsets[image])
-        other = self._cells(next(_records(self._file), (0, None))[1])
-        found = other.get("image", "") if isinstance(other, dict) else ""
+        found = self._cells(_record(self._file)).get("image", "")
         if len(found) <= _REFERENCE:
             got = f"row {shown(image)}, which has none of its own"
             raise BadRow("image", "the index of a row with a picture", got, "name the row that has it")
@@ -121,72 +108,52 @@ class _Table:
 
     def _find_rows(self) -> dict[str, int]:
         """Index -> offset, the first of equal ones."""
-        self._file.seek(self._start)
         offsets: dict[str, int] = {}
-        for offset, record in _records(self._file):
-            cells = self._cells(record)
-            if isinstance(cells, dict) and "index" in cells:
-                offsets.setdefault(cells["index"], offset)
+        for offset, record in self._records():
+            with suppress(BadRow, KeyError):
+                offsets.setdefault(self._cells(record)["index"], offset)
         return offsets
 
 
-def _records(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """(offset, a line, or several that a quoted cell joins); None where a quote is not closed within the bounds."""
-    while True:
-        start = file.tell()
-        first = file.readline(LONGEST_ROW + 1)
-        if not first:
-            return
-        record = _joined(first, file)
-        if record is None:
-            file.seek(start + len(first))
-            while not first.endswith(b"\n") and (first := file.readline(LONGEST_ROW)):
-                pass
-        yield start, record
+def _record(file: BinaryIO) -> bytes | None:
+    """A line, or several that a quoted cell joins; empty at the end of the file.
 
-
-def _joined(first: bytes, file: BinaryIO) -> bytes | None:
-    """A line with those that its quoted cells go on in; None where a quote is not closed within the bounds."""
-    parts, size, is_open = [first], len(first), _ends_inside(first, inside=False)
-    while is_open and size <= LONGEST_ROW and len(parts) <= _MOST_LINES and (line := file.readline(LONGEST_ROW + 1)):
-        parts.append(line)
-        size += len(line)
-        try:
-            is_open = _ends_inside(line, inside=True)
-        except _Broken:
-            return None
-    return None if is_open or size > LONGEST_ROW else b"".join(parts)
-
-
-def _ends_inside(line: bytes, *, inside: bool) -> bool:
-    """Whether a quoted cell goes on after this line. Only a quote at the start of a cell opens one.
-
-    Raises _Broken when a cell that began on an earlier line is closed in the middle: its quote was never meant to open.
+    None where a quote is not closed within the bounds, or in the middle of a later line's words, for then it was never
+    meant to open a cell: reading goes on after its line.
     """
-    at = 0
-    while True:
-        if inside:
-            closing = _CLOSING.match(line, at)
-            if closing is None:
-                return True
-            if at == 0 and line[closing.end() : closing.end() + 1] not in (b"\t", b"\r", b"\n", b""):
-                raise _Broken
-            at = closing.end()
-        opening = _OPENING.search(line, at)
-        if opening is None:
-            return False
-        at, inside = opening.end(), True
+    start = file.tell()
+    lines: list[bytes] = []
+
+    def asked_for() -> Iterator[str]:
+        """The lines that csv needs to end the row; a last one that is empty shows that it needs more."""
+        while file.tell() - start <= LONGEST_ROW and len(lines) <= _MOST_LINES:
+            line = file.readline(LONGEST_ROW + 1)
+            if not line or (lines and _CLOSED_WITHIN.match(line)):
+                break
+            lines.append(line)
+            yield line.decode("latin-1").replace("\r", " ")  # quotes, tabs and line ends are those of UTF-8
+        lines.append(b"")
+
+    with suppress(csv.Error):  # a cell that is longer than a row may be
+        next(csv.reader(asked_for(), delimiter="\t"), None)
+    if (lines[-1] or len(lines) == 1) and file.tell() - start <= LONGEST_ROW:
+        return b"".join(lines)
+    line = lines[0]
+    file.seek(start + len(line))
+    while not line.endswith(b"\n") and (line := file.readline(LONGEST_ROW)):
+        pass
+    return None
 
 
-def _cells_of(record: bytes | None) -> list[str] | BadRow:
+def _cells_of(record: bytes | None) -> list[str]:
     if record is None:
         expected = f"a row of at most {LONGEST_ROW // 2**20} MiB and {_MOST_LINES:,} lines, its quotes closed"
-        return BadRow(None, expected, "none", "double the quotes within cells, as pandas does", "bad_row")
+        raise BadRow(None, expected, "none", "double the quotes within cells, as pandas does", "bad_row")
     try:
         return next(csv.reader([record.decode().rstrip("\r\n")], delimiter="\t"), [])
     except (csv.Error, UnicodeDecodeError) as broken:
         got = f"{shown(record[:60].decode(errors='replace'))} ({broken})"
-        return BadRow(None, "tab-separated values in UTF-8", got, "export it again")
+        raise BadRow(None, "tab-separated values in UTF-8", got, "export it again") from broken
 
 
 def _plain_cells(cells: Cells) -> Cells:
@@ -210,17 +177,14 @@ def _pictures(cells: Cells) -> Cells:
     if column not in cells:
         return {}
     value = cells[column]
-    found = literal(value) if len(value) <= 10_000 else _long_list(value)
+    found: object = value
+    if len(value) <= 10_000:
+        found = literal(value)
+    elif value.startswith("["):  # nothing but base64 is in its quotes, so nothing has to be parsed
+        found = re.findall(r"[A-Za-z0-9+/=]{5,}", value)
     values = found if isinstance(found, list) else [value]
     pictures = [_decoded(v) if column == "image" else v for v in values]
     return {"image": pictures[0]} if len(pictures) == 1 else {"images": pictures}
-
-
-def _long_list(value: str) -> object:
-    """A list of base64 as Python shows it. Nothing but base64 is in its quotes, so nothing has to be parsed."""
-    if not value.startswith("["):
-        return value
-    return re.findall(r"[A-Za-z0-9+/=]{5,}", value)
 
 
 def _decoded(value: object) -> bytes:
@@ -228,6 +192,6 @@ def _decoded(value: object) -> bytes:
         value = value.partition(",")[2]
     try:
         return base64.b64decode(str(value), validate=True)
-    except (ValueError, binascii.Error) as broken:
+    except ValueError as broken:
         got = f"{shown(value)} ({broken})"
         raise BadRow("image", "a picture as base64", got, "encode the file's bytes as base64") from broken

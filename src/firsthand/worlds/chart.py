@@ -17,9 +17,7 @@ UNIT = 9.0
 
 def draw(rng: random.Random, level: str, shifted: bool, split: str) -> Scene:
     """Three (easy) or four (hard) values from 1 to 9, as bars or, one time in two, as a table."""
-    number = 3 if level == "easy" else 4
-    if shifted:
-        number = min(number + 1, len(COLOURS))
+    number = (3 if level == "easy" else 4) + shifted
     names = rng.sample(sorted(COLOURS), number)
     values = [rng.randint(1, 9) for _ in names]
     form = rng.choice(("bars", "table"))

@@ -29,6 +29,7 @@ GREY = (168, 168, 172)
 _SHIFTED_FONT = Path(__file__).parent / "fonts" / "DejaVuSerif-Bold.ttf"
 
 Colour = tuple[int, int, int]
+_Point = tuple[float, float]
 
 
 class Canvas:
@@ -39,9 +40,7 @@ class Canvas:
         self._image = Image.new("RGB", (self.width * SCALE, self.height * SCALE), background)
         self._draw = ImageDraw.Draw(self._image)
 
-    def polygon(
-        self, points: list[tuple[float, float]], fill: Colour | None, outline: Colour = INK, width: int = 1
-    ) -> None:
+    def polygon(self, points: list[_Point], fill: Colour, outline: Colour = INK, width: int = 1) -> None:
         """A closed polygon."""
         self._draw.polygon([(x * SCALE, y * SCALE) for x, y in points], fill=fill, outline=outline, width=width * SCALE)
 
@@ -51,41 +50,35 @@ class Canvas:
         """An axis-aligned rectangle `(x1, y1, x2, y2)`."""
         self._draw.rectangle([v * SCALE for v in box], fill=fill, outline=outline, width=width * SCALE)
 
-    def ellipse(self, box: tuple[float, float, float, float], fill: Colour, outline: Colour | None = INK) -> None:
-        """An ellipse inside `(x1, y1, x2, y2)`."""
-        self._draw.ellipse([v * SCALE for v in box], fill=fill, outline=outline, width=SCALE)
-
-    def line(
-        self, start: tuple[float, float], end: tuple[float, float], fill: Colour = INK, width: float = 1.5
-    ) -> None:
+    def line(self, start: _Point, end: _Point, fill: Colour = INK, width: float = 1.5) -> None:
         """A straight line."""
-        self._draw.line(
-            [start[0] * SCALE, start[1] * SCALE, end[0] * SCALE, end[1] * SCALE], fill=fill, width=round(width * SCALE)
-        )
+        points = [(x * SCALE, y * SCALE) for x, y in (start, end)]
+        self._draw.line(points, fill=fill, width=round(width * SCALE))
 
-    def shape(self, name: str, colour: str, centre: tuple[float, float], radius: float) -> None:
+    def shape(self, name: str, colour: str, centre: _Point, radius: float) -> None:
         """One of SHAPES, inscribed in the square of half-side `radius` around `centre`."""
         x, y = centre
         fill = COLOURS[colour]
+        box = (x - radius, y - radius, x + radius, y + radius)
         if name == "circle":
-            self.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
+            self._draw.ellipse([v * SCALE for v in box], fill=fill, outline=INK, width=SCALE)
         elif name == "square":
-            self.rectangle((x - radius, y - radius, x + radius, y + radius), fill)
+            self.rectangle(box, fill)
+        elif name == "triangle":
+            self.polygon([(x, y - radius), (x + radius, y + radius), (x - radius, y + radius)], fill)
+        elif name == "star":
+            spokes = [radius if i % 2 == 0 else radius * 0.42 for i in range(10)]
+            angles = [math.pi * (i / 5 - 0.5) for i in range(10)]
+            points = [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(spokes, angles, strict=True)]
+            self.polygon(points, fill)
         else:
-            self.polygon(outline_points(name, centre, radius), fill)
+            raise ValueError(f"no such shape: {name!r}; known: {', '.join(SHAPES)}")
 
-    def text(self, text: str, centre: tuple[float, float], size: float = 20, shifted: bool = False) -> None:
+    def text(self, text: str, centre: _Point, size: float = 20, shifted: bool = False) -> None:
         """Thick text centred on a point; `shifted` uses the font that training never shows."""
+        at = (centre[0] * SCALE, centre[1] * SCALE)
         font = _font(round(size * SCALE), shifted)
-        self._draw.text(
-            (centre[0] * SCALE, centre[1] * SCALE),
-            text,
-            fill=INK,
-            font=font,
-            anchor="mm",
-            stroke_width=1,
-            stroke_fill=INK,
-        )
+        self._draw.text(at, text, fill=INK, font=font, anchor="mm", stroke_width=1, stroke_fill=INK)
 
     def paste(self, picture: Image.Image, corner: tuple[int, int]) -> None:
         """Place a picture with its top left corner at `corner`."""
@@ -95,18 +88,6 @@ class Canvas:
     def finish(self) -> Image.Image:
         """The finished picture at its final size."""
         return self._image.reduce(SCALE)
-
-
-def outline_points(name: str, centre: tuple[float, float], radius: float) -> list[tuple[float, float]]:
-    """Corners of a `triangle` or a `star`."""
-    x, y = centre
-    if name == "triangle":
-        return [(x, y - radius), (x + radius, y + radius), (x - radius, y + radius)]
-    if name == "star":
-        spokes = [radius if i % 2 == 0 else radius * 0.42 for i in range(10)]
-        angles = [math.pi * (i / 5 - 0.5) for i in range(10)]
-        return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(spokes, angles, strict=True)]
-    raise ValueError(f"no such shape: {name!r}; known: {', '.join(SHAPES)}")
 
 
 @cache

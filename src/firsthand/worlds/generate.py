@@ -34,22 +34,13 @@ def scene(
 def generate(
     family: str, split: str, number: int, *, seed: int = 0, level: str = "mixed", shifted: bool = False
 ) -> list[Example]:
-    """Render `number` examples of one family.
+    """Render `number` examples of one family, a key of `WORLDS`.
 
-    Args:
-        family: a key of `WORLDS`.
-        split: `train`, `validation` or `test`.
-        level: `easy`, `hard`, or `mixed` (one of each in turn).
-        shifted: draw what training never shows.
-
-    Raises:
-        ValueError: unknown family, split or level.
+    `level` is `easy`, `hard`, or `mixed` (one of each in turn); `shifted` draws what training never shows. Raises
+    ValueError for an unknown family, split or level.
     """
-    for name, got, known in (
-        ("family", family, WORLDS),
-        ("split", split, SPLITS),
-        ("level", level, ("easy", "hard", "mixed")),
-    ):
+    choices = {"family": (family, WORLDS), "split": (split, SPLITS), "level": (level, ("easy", "hard", "mixed"))}
+    for name, (got, known) in choices.items():
         if got not in known:
             raise ValueError(f"unknown {name} {got!r}; known: {', '.join(known)}")
     levels = ("easy", "hard") if level == "mixed" else (level, level)

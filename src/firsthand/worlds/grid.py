@@ -33,10 +33,8 @@ class Thing:
 
 def draw(rng: random.Random, level: str, shifted: bool, split: str) -> Scene:
     """A grid of 3 x 3 cells with 3 to 5 shapes (easy), or 4 x 3 cells with 5 to 7 (hard), 7 to 9 when shifted."""
-    columns, rows = (3, 3) if level == "easy" else (4, 3)
-    number = rng.randint(3, 5) if level == "easy" else rng.randint(5, 7)
-    if shifted:
-        number += 2
+    columns, rows, fewest = (3, 3, 3) if level == "easy" else (4, 3, 5)
+    number = rng.randint(fewest, fewest + 2) + 2 * shifted
     canvas = Canvas(columns, rows)
     cells = sorted(rng.sample(range(columns * rows), number))
     palette = rng.sample(sorted(COLOURS), 3)
@@ -62,16 +60,11 @@ def _thing(
     x = column * CELL + CELL / 2 + rng.uniform(-slack, slack)
     y = row * CELL + CELL / 2 + rng.uniform(-slack, slack)
     canvas.shape(shape, colour, (x, y), radius)
-    if rng.random() < 0.2:
-        _occlude(rng, canvas, x, y, radius)
+    if rng.random() < 0.2:  # cover a strip of at most a third of the shape
+        shift = rng.uniform(-0.5, 0.5) * radius
+        half = radius * rng.uniform(0.12, 0.2)
+        canvas.rectangle((x - radius, y + shift - half, x + radius, y + shift + half), fill=GREY, outline=None)
     return Thing(f"{'abcd'[column]}{row + 1}", colour, shape, (x - radius, y - radius, x + radius, y + radius))
-
-
-def _occlude(rng: random.Random, canvas: Canvas, x: float, y: float, radius: float) -> None:
-    """Cover a strip of at most a third of the shape."""
-    shift = rng.uniform(-0.5, 0.5) * radius
-    half = radius * rng.uniform(0.12, 0.2)
-    canvas.rectangle((x - radius, y + shift - half, x + radius, y + shift + half), fill=GREY, outline=None)
 
 
 def _cross(rng: random.Random, canvas: Canvas, cell: int, columns: int) -> None:
