@@ -22,7 +22,7 @@ from firsthand.forge.draft import Draft
 from firsthand.forge.intake import drafts
 from firsthand.forge.rewrite import Rewrite, RewriteConfig
 from firsthand.forge.split import REFLECTIVE_CUES, Quota, Split, SplitConfig, shows_cue
-from firsthand.forge.step import Decision, Dropped, ForgeStep, Kept
+from firsthand.forge.step import Decision, Dropped, ForgeStep, Kept, decision
 from firsthand.forge.verify import Verify, VerifyConfig, yes_or_no
 from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Trace, png
 from firsthand.reward import Router
@@ -52,7 +52,7 @@ def generated(family: str, number: int = 1) -> list[Draft]:
 
 
 def decided(step: ForgeStep, rows: Iterable[Draft], outcome: Outcome | None = None) -> list[Decision]:
-    return [step.decide(a, outcome if a.request is not None else None) for a in step.ask(list(rows))]
+    return [decision(step, a, outcome if a.request is not None else None) for a in step.ask(list(rows))]
 
 
 def kept(decisions: Iterable[Decision]) -> list[Draft]:
@@ -147,7 +147,7 @@ def test_a_killed_collect_goes_on_with_what_it_knew(tmp_path: Path) -> None:
     rows = hashed(generate("count", "train", 12), tmp_path)
     whole = reasons(decided(Collect(CollectConfig()), [*rows, *rows]))
     again = Collect(CollectConfig())
-    again.remember(decided(Collect(CollectConfig()), rows))
+    again.remember(kept(decided(Collect(CollectConfig()), rows)))
     assert reasons(decided(again, rows)) == whole[12:] == ["duplicate"] * 12
 
 

@@ -8,17 +8,10 @@ from typing import Any, Self
 
 import transformers
 from rich.console import Console as Terminal
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 from rich.table import Table
 
+from firsthand.cli.terminal.screen import NOTE, progress_bars
 from firsthand.evaluation import Protocol
 from firsthand.recipe import Recipe
 from firsthand.records import Step
@@ -33,17 +26,7 @@ class Console:
         transformers.utils.logging.disable_progress_bar()
         self._terminal = Terminal(highlight=False)
         # Speed over the last minutes, not since the start: a reply's length, and so a step's time, changes in training.
-        self._progress = Progress(
-            TextColumn("{task.description:<22}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._terminal,
-            speed_estimate_period=120,
-        )
+        self._progress = progress_bars(self._terminal, "{task.description:<22}", NOTE, period_s=120)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -54,31 +37,20 @@ class Console:
 
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
         """A bar for one training run, from its first step on; call what is returned after every step."""
-        task: list[TaskID] = []  # a run that is done already takes no step, and shows no idle bar
+        show = self._bar(f"train {arm}")
         window: deque[dict[str, float]] = deque(maxlen=ALARM_WINDOW)
 
         def on_step(step: Step) -> None:
-            if not task:
-                task.append(self._progress.add_task(f"train {arm}", total=recipe.steps, note=""))
             window.append(step.metrics)
             warnings = [f"ALARM: {line}" for line in alarms(window)] if recipe.objective.samples else []
-            note = ", ".join([*_note(step), *warnings])
-            self._progress.update(task[0], completed=step.step + 1, note=note)
-            self._line(step.step + 1, recipe.steps, f"train {arm}", note)
+            show(step.step + 1, recipe.steps, ", ".join([*_note(step), *warnings]))
 
         return on_step
 
     def evaluation(self, arm: str, work: str = "evaluate") -> Callable[[int, int], None]:
         """A bar for work on examples, from its first batch on; call what is returned with (done, total)."""
-        task: list[TaskID] = []
-
-        def on_progress(done: int, total: int) -> None:
-            if not task:
-                task.append(self._progress.add_task(f"{work} {arm}", total=total, note=""))
-            self._progress.update(task[0], completed=done, total=total)
-            self._line(done, total, f"{work} {arm}", "")
-
-        return on_progress
+        show = self._bar(f"{work} {arm}")
+        return lambda done, total: show(done, total, "")
 
     def table(self, results: Path) -> None:
         """The arms of a results.json."""
@@ -97,10 +69,18 @@ class Console:
         self._terminal.print(table)
         self._terminal.print(f"protocol: {Protocol.model_validate(content['protocol']).line()}", soft_wrap=True)
 
-    def _line(self, done: int, total: int, what: str, note: str) -> None:
+    def _bar(self, what: str) -> Callable[[int, int, str], None]:
         """Logs and pipes get ten lines per task instead of a bar."""
-        if not self._terminal.is_terminal and (done == total or done % max(1, total // 10) == 0):
-            self._terminal.print(f"{what}: {done}/{total} {note}")
+        task: list[TaskID] = []  # a run that is done already takes no step, and shows no idle bar
+
+        def show(done: int, total: int, note: str) -> None:
+            if not task:
+                task.append(self._progress.add_task(what, total=total, note=""))
+            self._progress.update(task[0], completed=done, total=total, note=note)
+            if not self._terminal.is_terminal and (done == total or done % max(1, total // 10) == 0):
+                self._terminal.print(f"{what}: {done}/{total} {note}")
+
+        return show
 
 
 def _note(step: Step) -> list[str]:

@@ -1,27 +1,20 @@
 """`firsthand doctor`: what this machine has, what works with it, and what to do about what does not."""
 
+import argparse
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import shutil
 from collections.abc import Iterator
-from typing import NamedTuple
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "math-verify", "pillow", "pyarrow")
-_OPTIONAL = {
-    "sklearn": "the digits world: pip install 'firsthand[demo]'",
-}
+
+_Check = tuple[bool | None, str]
+"""Whether it is as it should be, None for what is merely absent and optional; and a line about it."""
 
 
-class _Check(NamedTuple):
-    """One line of the examination; `ok` is None for what is merely absent and optional."""
-
-    ok: bool | None
-    what: str
-
-
-def examine() -> int:
+def doctor_command(args: argparse.Namespace) -> int:
     """Print the findings; 1 when something that firsthand needs is broken, else 0."""
     findings = list(_checks())
     for ok, what in findings:
@@ -30,19 +23,21 @@ def examine() -> int:
 
 
 def _checks() -> Iterator[_Check]:
-    yield _Check(True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    yield True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     disk = shutil.disk_usage(".").free >> 30
-    yield _Check(True, f"{os.cpu_count()} processors, {_memory_gib():.0f} GiB of memory, {disk} GiB of disk free")
+    yield True, f"{os.cpu_count()} processors, {memory:.0f} GiB of memory, {disk} GiB of disk free"
     for name in _PACKAGES:
         try:
-            yield _Check(True, f"{name} {importlib.metadata.version(name)}")
+            yield True, f"{name} {importlib.metadata.version(name)}"
         except importlib.metadata.PackageNotFoundError:
-            yield _Check(False, f"{name} is missing: pip install firsthand")
+            yield False, f"{name} is missing: pip install firsthand"
     yield from _accelerator()
     yield _small_model()
-    for module, use in _OPTIONAL.items():
-        found = importlib.util.find_spec(module) is not None
-        yield _Check(True if found else None, module if found else f"{module} is not installed ({use})")
+    if importlib.util.find_spec("sklearn") is None:
+        yield None, "sklearn is not installed (the digits world: pip install 'firsthand[demo]')"
+    else:
+        yield True, "sklearn"
 
 
 def _accelerator() -> Iterator[_Check]:
@@ -51,9 +46,9 @@ def _accelerator() -> Iterator[_Check]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
-            yield _Check(True, f"GPU {index}: {properties.name}, {properties.total_memory >> 30} GiB")
+            yield True, f"GPU {index}: {properties.name}, {properties.total_memory >> 30} GiB"
     else:
-        yield _Check(None, f"no GPU: the demo runs on {torch.get_num_threads()} CPU threads")
+        yield None, f"no GPU: the demo runs on {torch.get_num_threads()} CPU threads"
 
 
 def _small_model() -> _Check:
@@ -67,8 +62,4 @@ def _small_model() -> _Check:
     prompt = encoder.prompt(generate("count", "test", 1)[0])
     sampler = LocalSampler(Policy.load(SMALL), encoder)
     [answer] = sampler.sample([prompt], 1, Sampling(max_new_tokens=96, temperature=0))
-    return _Check(True, f"the small model answers a question about a picture: {answer.reply.text}")
-
-
-def _memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return True, f"the small model answers a question about a picture: {answer.reply.text}"

@@ -26,7 +26,9 @@ def _evaluate_data(args: argparse.Namespace) -> int:
     from firsthand.recipe import Data
     from firsthand.reward import Reward
 
-    _refuse_beside(args, "--data", "data_root", "download", "judge")
+    for other in ("data_root", "download", "judge"):
+        if getattr(args, other):
+            raise FirsthandError(f"--{other.replace('_', '-')} goes with --benchmark, not with --data; leave it out")
     model, name = _model_or_server(args.model, args.out)
     said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
     free = override(_drawn(args), said)
@@ -98,12 +100,6 @@ def _judge(args: argparse.Namespace) -> "LeaderboardJudge | None":
     said = [part.removeprefix("judge.") for part in args.set if part.startswith("judge.")]
     content = override(read_yaml(args.judge) if args.judge else {}, said)
     return LeaderboardJudge(endpoint=build(Endpoint, content, str(args.judge or "--set judge"))) if content else None
-
-
-def _refuse_beside(args: argparse.Namespace, option: str, *others: str) -> None:
-    for other in others:
-        if getattr(args, other):
-            raise FirsthandError(f"--{other.replace('_', '-')} goes with --benchmark, not with {option}; leave it out")
 
 
 def benchmarks_command(args: argparse.Namespace) -> int:
@@ -185,10 +181,14 @@ def report_command(args: argparse.Namespace) -> int:
 
 
 def _model_or_server(given: str, out: Path) -> "tuple[Path | Endpoint, str]":
-    """A model, or the endpoint that a YAML file describes, and its name."""
+    """A model, or the endpoint that a YAML file describes, and its name; an adapter is merged into its base."""
     if not given.endswith((".yaml", ".yml")):
         model, name = _model(given)
-        return _plain_folder(model, out), name
+        if not (model / "adapter_config.json").exists() or (model / "config.json").exists():
+            return model, name
+        from firsthand.policy import merged_folder
+
+        return merged_folder(model, out), name
     from firsthand.config import build, read_yaml
     from firsthand.teacher import Endpoint
 
@@ -196,15 +196,6 @@ def _model_or_server(given: str, out: Path) -> "tuple[Path | Endpoint, str]":
     served = Path(endpoint.model)
     is_run = served.name == "model" and "-s" in served.parent.name  # a run's folder, as `vllm serve` names it
     return endpoint, served.parent.name.rpartition("-s")[0] if is_run else served.name
-
-
-def _plain_folder(model: Path, out: Path) -> Path:
-    """The folder itself; of an adapter, a folder below `out` in which it is merged into its base."""
-    if not (model / "adapter_config.json").exists() or (model / "config.json").exists():
-        return model
-    from firsthand.policy import merged_folder
-
-    return merged_folder(model, out)
 
 
 def _model(given: str) -> tuple[Path, str]:

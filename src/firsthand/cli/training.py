@@ -1,15 +1,11 @@
-"""Commands that train: demo, train, study, recipes; and doctor."""
+"""Commands that train: demo, train, study; and recipes."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from firsthand.errors import FirsthandError
-
-if TYPE_CHECKING:
-    from firsthand.recipe import Recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -59,22 +55,18 @@ def train_command(args: argparse.Namespace) -> int:
         raise FirsthandError(f"{args.recipe} is a study, for it has arms: firsthand study {args.recipe.stem}")
     recipe = build(Recipe, content, str(args.recipe))
     if args.preflight:
-        return _preflight(recipe)
+        from firsthand.cli.terminal.preflight import refusal, show
+        from firsthand.preflight import preflight
+
+        plan = preflight(recipe)
+        show(recipe, plan)
+        if not plan.fits:
+            print(f"firsthand: {refusal(recipe, plan)}", file=sys.stderr)
+        return int(not plan.fits)
     with Console() as console:
         folder = train(recipe, args.out, console.training(recipe.name, recipe))
     print(f"run: {folder}\nmodel: {folder / 'model'}")
     return 0
-
-
-def _preflight(recipe: "Recipe") -> int:
-    from firsthand.cli.terminal.preflight import refusal, show
-    from firsthand.preflight import preflight
-
-    plan = preflight(recipe)
-    show(recipe, plan)
-    if not plan.fits:
-        print(f"firsthand: {refusal(recipe, plan)}", file=sys.stderr)
-    return int(not plan.fits)
 
 
 def recipes_command(args: argparse.Namespace) -> int:
@@ -82,10 +74,3 @@ def recipes_command(args: argparse.Namespace) -> int:
     for path in sorted(RECIPES.glob("*.yaml")):
         print(f"{path.stem:<30} {path.read_text(encoding='utf-8').partition(chr(10))[0].removeprefix('# ')}")
     return 0
-
-
-def doctor_command(args: argparse.Namespace) -> int:
-    """What this machine has."""
-    from firsthand.cli.doctor import examine
-
-    return examine()

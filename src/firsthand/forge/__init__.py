@@ -10,15 +10,13 @@ collect -> caption -> distill -> rewrite -> verify -> split        (VLAA-Thinkin
     intake.py      rows of all sources -> the first step
     engine.py      where rows are decoded and hashed: here, or by Ray
     shards.py      what a step kept and dropped, on disk
-    runner.py      the steps in turn; stops and goes on anywhere
+    runner.py      the steps in turn, and their data set; stops and goes on anywhere
     output.py      what they kept -> the data set, its funnel and its card
     exports.py     the data set in the formats of others
-    pipeline.py    all of it
 """
 
 from firsthand.forge.config import ForgeConfig
-from firsthand.forge.pipeline import read_answers, run_forge
-from firsthand.forge.runner import ForgeRunner, StepProgress, Unanswered, Waiting
+from firsthand.forge.runner import ForgeRunner, StepProgress, Unanswered, Waiting, read_answers, run_forge
 from firsthand.forge.step import STEP_NAMES
 
 __all__ = [

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from firsthand.forge.draft import Draft, source_of
-from firsthand.forge.step import Asked, Decision, Kept, asking_identity, dropped_by
+from firsthand.forge.step import Asked, Decision, Kept, asking_identity
 from firsthand.forge.templates import PromptTemplate
-from firsthand.teacher import Failure, Message, Outcome, SamplingParameters
+from firsthand.teacher import Completion, Message, SamplingParameters
 
 
 class Caption:
@@ -34,12 +34,10 @@ class Caption:
                 text = self._template.text(question=example.question, images=len(example.images))
                 yield Asked(draft, self._sampling.request(Message(role="user", text=text, images=example.images)))
 
-    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
+    def decide(self, asked: Asked, completion: Completion | None) -> Decision:
         """Keep with the caption; drop where there is none."""
-        if isinstance(outcome, Failure):
-            return dropped_by(asked.draft, outcome)
-        if outcome is None:
+        if completion is None:
             own = asked.draft.example.meta.get("caption")
             return Kept(replace(asked.draft, caption=str(own)) if own else asked.draft)
-        by = outcome.model or self._sampling.model
-        return Kept(replace(asked.draft, caption=outcome.text.strip(), captioned_by=by))
+        by = completion.model or self._sampling.model
+        return Kept(replace(asked.draft, caption=completion.text.strip(), captioned_by=by))

@@ -19,15 +19,12 @@ from PIL import Image
 from pydantic import Field
 
 from firsthand.forge.draft import Draft, source_of
-from firsthand.forge.step import Asked, Decision, Dropped, Kept
+from firsthand.forge.step import Asked, Decision, Dropped, ForgeStep, Kept
 from firsthand.records import Record, content_id
-from firsthand.teacher import Outcome
+from firsthand.teacher import Completion
 
 _BANDS = 4
 """The 64 bits are cut into so many bands; two of them that differ in fewer bits agree in one band at least."""
-_BITS = 64
-_SIDE = 16
-"""Of the grey values that candidates are compared by."""
 
 
 class CollectConfig(Record):
@@ -39,7 +36,7 @@ class CollectConfig(Record):
     """Sources of which only the first question about a picture is kept, as VLAA-Thinking draws from six of its nine."""
 
 
-class Collect:
+class Collect(ForgeStep):
     """Remembers the hashes of every kept row's pictures: about 1 KB a row."""
 
     name = "collect"
@@ -52,11 +49,7 @@ class Collect:
         """The settings."""
         return self._config.model_dump(mode="json")
 
-    def ask(self, drafts: Sequence[Draft]) -> Iterable[Asked]:
-        """Nothing is asked."""
-        return map(Asked, drafts)
-
-    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
+    def decide(self, asked: Asked, completion: Completion | None) -> Decision:
         """Keep the first of what is nearly the same."""
         draft, example, hashes = asked.draft, asked.draft.example, asked.draft.hashes
         keys = _keys((_words(example.question), example.answer.model_dump(mode="json")), hashes)
@@ -72,17 +65,14 @@ class Collect:
             self._seen.setdefault(key, []).append(hashes)
         return Kept(draft)
 
-    def remember(self, decisions: Iterable[Decision]) -> None:
+    def remember(self, drafts: Iterable[Draft]) -> None:
         """See again what an earlier process kept, in order, so that this one can go on."""
-        for decision in decisions:
-            if isinstance(decision, Kept):
-                self.decide(Asked(decision.draft), None)
+        for draft in drafts:
+            self.decide(Asked(draft), None)
 
     def _was_seen(self, keys: Iterable[int], hashes: Sequence[bytes]) -> bool:
-        return any(self._alike(hashes, other) for key in keys for other in self._seen.get(key, ()))
-
-    def _alike(self, first: Sequence[bytes], second: Sequence[bytes]) -> bool:
-        return all(_distance(a, b) <= self._config.near for a, b in zip(first, second, strict=True))
+        candidates = (zip(hashes, other, strict=True) for key in keys for other in self._seen.get(key, ()))
+        return any(all(_distance(a, b) <= self._config.near for a, b in pairs) for pairs in candidates)
 
 
 def perceptual_hash(picture: Image.Image) -> bytes:
@@ -92,7 +82,7 @@ def perceptual_hash(picture: Image.Image) -> bytes:
     """
     grey = picture.convert("L")
     regions = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    values = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.uint8)
+    values = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), dtype=np.uint8)
     return np.packbits(regions[:, 1:] > regions[:, :-1]).tobytes() + values.tobytes()
 
 
@@ -109,7 +99,7 @@ def _keys(about: Any, hashes: Sequence[bytes]) -> list[int]:
     """Numbers of which two rows that are nearly the same share at least one; a row without pictures has one."""
     if not hashes:
         return [int(content_id(about), 16)]
-    first, width = int.from_bytes(hashes[0][:8], "big"), _BITS // _BANDS
+    first, width = int.from_bytes(hashes[0][:8], "big"), 64 // _BANDS
     bands = [(band, (first >> (band * width)) & ((1 << width) - 1)) for band in range(_BANDS)]
     return [int(content_id(about, len(hashes), *band), 16) for band in bands]
 

@@ -58,20 +58,18 @@ class Simulated(Record):
     scenes: Literal[True]
 
 
-def _kind_of_source(value: Any) -> str:
-    return "worlds" if isinstance(value, WorldsSource) or (isinstance(value, dict) and "worlds" in value) else "rows"
-
-
-def _kind_of_teacher(value: Any) -> str:
-    return "scenes" if isinstance(value, Simulated) or (isinstance(value, dict) and "scenes" in value) else "endpoint"
+def _either(key: str, model: type[Record], other: str) -> Discriminator:
+    """`key` where a value is of the model, or a mapping with the key; else `other`."""
+    return Discriminator(
+        lambda value: key if isinstance(value, model) or (isinstance(value, dict) and key in value) else other
+    )
 
 
 AnySource = Annotated[
-    Annotated[WorldsSource, Tag("worlds")] | Annotated[Source, Tag("rows")], Discriminator(_kind_of_source)
+    Annotated[WorldsSource, Tag("worlds")] | Annotated[Source, Tag("rows")], _either("worlds", WorldsSource, "rows")
 ]
 AnyTeacher = Annotated[
-    Annotated[Simulated, Tag("scenes")] | Annotated[Endpoint, Tag("endpoint")],
-    Discriminator(_kind_of_teacher),
+    Annotated[Simulated, Tag("scenes")] | Annotated[Endpoint, Tag("endpoint")], _either("scenes", Simulated, "endpoint")
 ]
 
 
@@ -111,11 +109,10 @@ class ForgeConfig(Record):
             for step in getattr(self, key):
                 if step not in known:
                     raise ValueError(f"{key}.{step}: unknown step; {nearest(step, known)}")
-        asking = [step for step in ASKING_STEPS if step != "verify" or self.verify.judge]
-        alone = [step for step in asking if step not in self.teachers]
+        alone = [step for step in self.asking_steps if step not in self.teachers]
         if alone and "default" not in self.teachers:
             raise ValueError(f"teachers: nobody is there for {', '.join(alone)}; name one each, or a `default`")
-        names = self.source_names
+        names = [name for name, _ in self.named_sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"sources: {twice} are there twice; give each a `name` of its own")
         for key, named in (("collect.unique_images", self.collect.unique_images), ("split.quotas", self.split.quotas)):
@@ -125,29 +122,20 @@ class ForgeConfig(Record):
         return self
 
     @property
-    def source_names(self) -> list[str]:
-        """Every source's name, in order."""
-        return [n for s in self.sources for n in (s.worlds if isinstance(s, WorldsSource) else (s.name,))]
+    def named_sources(self) -> list[tuple[str, AnySource]]:
+        """Every source with its name, in order; worlds have several."""
+        return [(n, s) for s in self.sources for n in (s.worlds if isinstance(s, WorldsSource) else (s.name,))]
+
+    @property
+    def row_sources(self) -> list[Source]:
+        """The sources that are no worlds."""
+        return [source for source in self.sources if isinstance(source, Source)]
+
+    @property
+    def asking_steps(self) -> list[str]:
+        """The steps that ask a teacher, in this forge."""
+        return [step for step in ASKING_STEPS if step != "verify" or self.verify.judge]
 
     def teacher(self, step: str) -> AnyTeacher:
         """Who is asked in a step."""
         return self.teachers.get(step) or self.teachers["default"]
-
-    @property
-    def uncaptioned(self) -> list[str]:
-        """Sources whose pictures nobody captions: those that say so, and those whose caption nobody would read."""
-        return [s.name for s in self._rows if s.caption is False or s.part == "rl" or not s.distill]
-
-    @property
-    def rl_only(self) -> list[str]:
-        """Sources that are never imitated, and so need no demonstration."""
-        return [s.name for s in self._rows if s.part == "rl"]
-
-    @property
-    def demonstrated(self) -> list[str]:
-        """Sources that bring their own demonstrations."""
-        return [s.name for s in self._rows if not s.distill]
-
-    @property
-    def _rows(self) -> list[Source]:
-        return [source for source in self.sources if isinstance(source, Source)]

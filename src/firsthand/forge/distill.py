@@ -7,9 +7,9 @@ from typing import Any
 
 from firsthand.answers.stated import CLOSE, OPEN
 from firsthand.forge.draft import Draft, source_of
-from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity, dropped_by
+from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity
 from firsthand.forge.templates import PromptTemplate
-from firsthand.teacher import Completion, Failure, Message, Outcome, SamplingParameters
+from firsthand.teacher import Completion, Message, SamplingParameters
 
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 """With one level of braces inside, as in \\boxed{\\frac{1}{2}}."""
@@ -63,19 +63,17 @@ class Distill:
             )
             yield Asked(draft, self._sampling.request(Message(role="user", text=text)))
 
-    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
+    def decide(self, asked: Asked, completion: Completion | None) -> Decision:
         """Keep with thinking and answer; drop what lacks one of them."""
         draft = asked.draft
-        if isinstance(outcome, Failure):
-            return dropped_by(draft, outcome)
-        if outcome is None:
+        if completion is None:
             return Kept(replace(draft, is_explored_only=True)) if source_of(draft) in self._skipped else _own(draft)
-        thinking, answer = thought_and_answer(outcome)
+        thinking, answer = thought_and_answer(completion)
         if not thinking:
             return Dropped(draft, "no_thinking", "the reasoner gave an answer without reasoning")
         if not answer:
             return Dropped(draft, "no_answer", "there is no single <answer> block after the reasoning")
-        by = outcome.model or self._sampling.model
+        by = completion.model or self._sampling.model
         return Kept(replace(draft, thinking=without_tags(thinking), answer=answer, distilled_by=by))
 
 

@@ -1,7 +1,7 @@
 """What the forge knows of a row on its way through the six steps."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from firsthand.answers.stated import CLOSE, OPEN
@@ -15,19 +15,8 @@ Ruling = Literal["yes", "no", "undecided"]
 DataPart = Literal["sft", "rl"]
 DATA_PARTS: tuple[DataPart, ...] = ("sft", "rl")
 
-_PUBLISHED = (
-    "caption",
-    "captioned_by",
-    "answer",
-    "distilled_by",
-    "rewritten_by",
-    "mentions_left",
-    "rules",
-    "rules_why",
-    "judge",
-    "judged_by",
-)
-"""Fields of a draft that its example has in `meta["forge"]`, in this order."""
+_UNPUBLISHED = ("example", "hashes", "is_explored_only", "thinking", "part")
+"""Fields of a draft that its example does not have in `meta["forge"]`; the others are there in their order."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,8 @@ class Draft:
         return self._example({"looks": [base64.b64encode(one).decode("ascii") for one in self.hashes]})
 
     def _example(self, first: dict[str, Any]) -> Example:
-        found = {name: value for name in _PUBLISHED if (value := getattr(self, name)) is not None}
+        named = [field.name for field in fields(self) if field.name not in _UNPUBLISHED]
+        found = {name: value for name in named if (value := getattr(self, name)) is not None}
         meta = {**self.example.meta, "forge": {**_earlier(self.example), **first, **found}}
         return self.example.model_copy(update={"traces": self._traces(), "meta": meta})
 

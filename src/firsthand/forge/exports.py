@@ -7,6 +7,7 @@ OUT/vlaa/{sft,rl}.json        the released files of VLAA-Thinking, with pictures
 
 import shutil
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,18 @@ from firsthand.data.store import encoded_picture
 from firsthand.data.vlaa import write_vlaa
 from firsthand.forge.config import EXPORTS, Export
 from firsthand.forge.draft import DATA_PARTS, DataPart
-from firsthand.forge.shards import StepShards, flat_drafts
+from firsthand.forge.output import IMAGES_TYPE
+from firsthand.forge.shards import StepShards
 from firsthand.records import IMAGE_MARK, Example
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(_PART))]))
-_IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 _TRL = pa.schema(
     [
         ("id", pa.string()),
         ("prompt", _MESSAGES),
         ("completion", _MESSAGES),
-        ("images", _IMAGES),
+        ("images", IMAGES_TYPE),
         ("solution", pa.string()),
         ("kind", pa.string()),
     ]
@@ -42,7 +43,7 @@ def write_exports(shards: StepShards, out: Path, exports: Sequence[Export]) -> N
         shutil.rmtree(out / export, ignore_errors=True)
     for export in exports:
         for part in DATA_PARTS:
-            examples = (draft.finished() for draft in flat_drafts(shards.kept(part=part)))
+            examples = (draft.finished() for draft in chain.from_iterable(shards.kept(part=part)))
             if export == "trl":
                 _write_trl(examples, out / "trl" / part, part)
             else:

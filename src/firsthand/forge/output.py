@@ -13,6 +13,7 @@ import json
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,15 @@ from firsthand.files import write_atomically
 from firsthand.forge.card import data_card
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.draft import DATA_PARTS, DataPart, source_of
-from firsthand.forge.shards import StepShards, flat_drafts
+from firsthand.forge.shards import StepShards
 from firsthand.forge.step import STEP_NAMES, Dropped
 
 _FILE_ROWS = 4_000
 _PRODUCTS = ("sft", "rl", "dropped")
 
-_IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+IMAGES_TYPE = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 _TEXTS = ("step", "reason", "detail", "source", "id", "question", "answer", "row")
-_DROPPED = pa.schema([*((name, pa.string()) for name in _TEXTS), ("images", _IMAGES)])
+_DROPPED = pa.schema([*((name, pa.string()) for name in _TEXTS), ("images", IMAGES_TYPE)])
 
 
 def is_whole(out: Path) -> bool:
@@ -51,7 +52,8 @@ def write_data_set(config: ForgeConfig, found: Mapping[str, StepShards], out: Pa
     shutil.rmtree(fresh, ignore_errors=True)
     parts = {part: _write_part(found["split"], part, fresh / part) for part in DATA_PARTS}
     _write_dropped(found, fresh / "dropped")
-    funnel = _funnel(config.name, found, parts)
+    counts = {part: dict(sorted(sources.items())) for part, sources in parts.items()}
+    funnel = {"name": config.name, "steps": [_counted(s, found[s]) for s in STEP_NAMES], "parts": counts}
     (out / "funnel.json").unlink(missing_ok=True)
     for name in _PRODUCTS:
         shutil.rmtree(out / name, ignore_errors=True)
@@ -60,13 +62,8 @@ def write_data_set(config: ForgeConfig, found: Mapping[str, StepShards], out: Pa
     write_atomically(out / "funnel.json", json.dumps(funnel, indent=2, ensure_ascii=False) + "\n")
 
 
-def _funnel(name: str, found: Mapping[str, StepShards], parts: Mapping[DataPart, Counter[str]]) -> dict[str, Any]:
-    """Of each step what it read, kept and dropped, in all and per source; and what is in each part."""
-    steps = [_counted(step, found[step]) for step in STEP_NAMES]
-    return {"name": name, "steps": steps, "parts": {part: dict(sorted(n.items())) for part, n in parts.items()}}
-
-
 def _counted(step: str, shards: StepShards) -> dict[str, Any]:
+    """What a step read, kept and dropped, in all and per source."""
     reasons: Counter[str] = Counter()
     sources: dict[str, Counter[str]] = defaultdict(Counter)
     for (source, reason), number in shards.counts().items():
@@ -89,7 +86,7 @@ def _write_part(shards: StepShards, part: DataPart, folder: Path) -> Counter[str
     folder.mkdir(parents=True)
     counts: Counter[str] = Counter()
     number = 0
-    for number, drafts in enumerate(batched(flat_drafts(shards.kept(part=part)), _FILE_ROWS), start=1):
+    for number, drafts in enumerate(batched(chain.from_iterable(shards.kept(part=part)), _FILE_ROWS), start=1):
         write_examples((draft.finished() for draft in drafts), folder / f"part-{number - 1:05d}.parquet")
         counts.update(map(source_of, drafts))
     if number == 0:  # a part without rows still opens, and says so

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from firsthand.forge.distill import without_tags
 from firsthand.forge.draft import Draft
-from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity, dropped_by
+from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity
 from firsthand.forge.templates import PromptTemplate
 from firsthand.records import Record
-from firsthand.teacher import Failure, Message, Outcome, SamplingParameters
+from firsthand.teacher import Completion, Message, SamplingParameters
 
 _GIVEN_AWAY = re.compile(
     r"\b(descri(?:be[ds]?|bing|ption|ptions)|captions?|captioned|rationales?|provided text)\b", re.IGNORECASE
@@ -50,17 +50,15 @@ class Rewrite:
             else:
                 yield Asked(draft)
 
-    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
+    def decide(self, asked: Asked, completion: Completion | None) -> Decision:
         """Keep with the new thinking; drop what has drifted."""
         draft = asked.draft
-        if outcome is None:
+        if completion is None:
             return Kept(draft)
-        if isinstance(outcome, Failure):
-            return dropped_by(draft, outcome)
-        before, after = len((draft.thinking or "").split()), len(outcome.text.split())
+        before, after = len((draft.thinking or "").split()), len(completion.text.split())
         if abs(after - before) > self._config.words:
             detail = f"{before} words became {after}, and at most {self._config.words} may come or go"
             return Dropped(draft, "rewrite_drifted", detail)
-        thinking, left = without_tags(outcome.text.strip()), len(_GIVEN_AWAY.findall(outcome.text))
-        by = outcome.model or self._sampling.model
+        thinking, left = without_tags(completion.text.strip()), len(_GIVEN_AWAY.findall(completion.text))
+        by = completion.model or self._sampling.model
         return Kept(replace(draft, thinking=thinking, rewritten_by=by, mentions_left=left))

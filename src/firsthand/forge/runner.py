@@ -10,6 +10,7 @@ stay the same are not made again.
 
 import fcntl
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,23 +23,26 @@ from firsthand.batched import batched
 from firsthand.data.source import Source
 from firsthand.data.stream import Refused
 from firsthand.errors import FirsthandError, RecipeError
+from firsthand.files import write_atomically
 from firsthand.forge.caption import Caption
 from firsthand.forge.collect import Collect
 from firsthand.forge.config import ASKING_STEPS, ForgeConfig
 from firsthand.forge.distill import Distill
 from firsthand.forge.draft import Draft
 from firsthand.forge.engine import Engine, map_shards
+from firsthand.forge.exports import write_exports
 from firsthand.forge.intake import PictureHashes, drafts, source_rows
+from firsthand.forge.output import is_whole, write_data_set
 from firsthand.forge.rewrite import Rewrite
-from firsthand.forge.shards import SHARD_FORMAT, StepShards, flat_drafts
+from firsthand.forge.shards import SHARD_FORMAT, StepShards
 from firsthand.forge.simulated import SIMULATED_MODEL, SimulatedTeacher
 from firsthand.forge.split import Split
-from firsthand.forge.step import STEP_NAMES, Asked, Decision, Dropped, ForgeStep, Kept
+from firsthand.forge.step import STEP_NAMES, Asked, Decision, Dropped, ForgeStep, decision
 from firsthand.forge.verify import Verify
 from firsthand.records import content_id
 from firsthand.reward import Router
 from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Progress, SamplingParameters
-from firsthand.teacher.batch_files import write_batch
+from firsthand.teacher.batch_files import read_batch, write_batch
 
 SHARD_ROWS = 500
 """What a kill can cost a step beside the requests in flight, at most."""
@@ -82,33 +86,32 @@ class ForgeRunner:
 
     @property
     def work(self) -> Path:
-        """Where everything is that going on needs."""
-        return work_of(self.out)
+        """The folder in the data set's folder that going on needs."""
+        return self.out / ".work"
 
     def run(self) -> dict[str, StepShards]:
         """Carry out what is left of the six steps; the results of each.
 
         Raises RecipeError, DataError, and BudgetSpent; then nothing is lost, and the same call goes on.
         """
-        self._check_teachers()
-        found: dict[str, StepShards] = {}
-        with self._locked(), Router(workers=2) as router, AnswerLog(self.work / "answers.sqlite") as log:
-            before: StepShards | None = None
-            identity = self._sources()
-            for number, step in enumerate(self._steps(router)):
-                identity = content_id(identity, step.name, step.identity())
-                shards = StepShards(self.work / f"{number + 1}-{step.name}-{identity[:8]}", before)
-                if not shards.is_done:
-                    self._carry_out(step, before, shards, log)
-                before = found[step.name] = shards
-        return found
-
-    def _check_teachers(self) -> None:
-        """A key that is not there must not show only when the steps before have been paid for. Raises RecipeError."""
+        # A key that is not there must not show only when the steps before have been paid for.
         for teacher in map(self._teacher, ASKING_STEPS):
             if isinstance(teacher, Endpoint):
                 teacher.key()
                 self.config.budget.fits(teacher)
+        found: dict[str, StepShards] = {}
+        with self._locked(), Router(workers=2) as router, AnswerLog(self.work / "answers.sqlite") as log:
+            before: StepShards | None = None
+            # What the rows are, as far as that can be known without reading them.
+            sources = [source.model_dump(mode="json") for source in self.config.sources]
+            identity = content_id(SHARD_FORMAT, sources, _files(self.config.row_sources))
+            for number, step in enumerate(self._steps(router)):
+                identity = content_id(identity, step.name, step.identity())
+                shards = StepShards(self.work / f"{number + 1}-{step.name}-{identity[:8]}", before)
+                if not shards.is_done:
+                    self._carry_out(step, shards, log)
+                before = found[step.name] = shards
+        return found
 
     def costs(self) -> list[dict[str, Any]]:
         """What each step has asked and paid, earlier runs included; steps that asked nobody are left out."""
@@ -116,15 +119,18 @@ class ForgeRunner:
             paid = [(step, log.spent(step)) for step in STEP_NAMES]
         return [{"step": step, **spent._asdict()} for step, spent in paid if spent.requests]
 
-    def _carry_out(self, step: ForgeStep, before: StepShards | None, shards: StepShards, log: AnswerLog) -> None:
+    def _carry_out(self, step: ForgeStep, shards: StepShards, log: AnswerLog) -> None:
         """What is left of one step."""
+        before = shards.before
         if isinstance(step, Split):
             assert before is not None
-            step.survey(flat_drafts(before.kept()))
-        first, (done, kept) = shards.number, _earlier(step, shards)
+            step.survey(itertools.chain.from_iterable(before.kept()))
+        if isinstance(step, Collect):
+            step.remember(itertools.chain.from_iterable(shards.kept()))
+        first, done = shards.number, shards.counts().total()
         teacher = self._teacher(step.name)
         if self.batch_out is not None and isinstance(teacher, Endpoint) and before is not None:
-            self._write_batch(step, before.kept(first), log)
+            _write_batch(self.batch_out / step.name, step, before.kept(first), log)
         client = BatchClient(teacher, log, self.config.budget, step=step.name)
         total = None if before is None else before.rows
 
@@ -137,14 +143,14 @@ class ForgeRunner:
         for number, decided in enumerate(self._decided(step, client, teacher, given, failures, report), start=first):
             if not failures:  # shards from the first failure on are made again: their answers are in the log
                 shards.write(number, decided)
-            done, kept = done + len(decided), kept + _kept(decided)
+            done += len(decided)
             report(0)
         if failures:
             raise Unanswered(
                 f"{step.name}: {len(failures):,} rows got no answer, however often they were asked (the last: "
                 f"{failures[-1]}); all others are kept. Give the same command again, or with --give-up to drop them"
             )
-        shards.finish(kept)
+        shards.finish()
         self.on_progress(StepProgress(step.name, done, done))
 
     def _decided(
@@ -172,20 +178,9 @@ class ForgeRunner:
             elif isinstance(outcome, Failure) and outcome.reason == "unanswered" and not self.give_up:
                 failures.append(outcome.detail)
             else:
-                decided.append(step.decide(asked, outcome))
+                decided.append(decision(step, asked, outcome))
                 if simulated is not None:
                     simulated.forget(asked)
-
-    def _write_batch(self, step: ForgeStep, given: Iterable[list[Draft]], log: AnswerLog) -> None:
-        """Raises Waiting when there are requests that nobody has answered."""
-        assert self.batch_out is not None
-        requests = (request for _, request in _pairs(step, given, None) if request is not None)
-        files = write_batch(requests, self.batch_out / step.name, log, step=step.name)
-        if files:
-            raise Waiting(
-                f"{step.name}: its requests are in {', '.join(map(str, files))}; have them answered (a hosted batch, "
-                "or `vllm run-batch -i FILE -o ANSWERS`), then give the same command with --batch-in ANSWERS"
-            )
 
     def _drafts(self, first: int) -> Iterator[list[Draft | Refused]]:
         """The sources' rows in shards, from shard `first` on; those before it are read, but not looked at."""
@@ -196,9 +191,13 @@ class ForgeRunner:
     def _steps(self, router: Router) -> Iterable[ForgeStep]:
         config, prompts = self.config, self.config.prompts
         judge = self._sampling("verify") if config.verify.judge else None
+        rl_only = [s.name for s in config.row_sources if s.part == "rl"]
+        demonstrated = [s.name for s in config.row_sources if not s.distill]
+        uncaptioned = [s.name for s in config.row_sources if s.caption is False]
         yield Collect(config.collect)
-        yield Caption(self._sampling("caption"), prompts.get("caption"), config.uncaptioned)
-        yield Distill(self._sampling("distill"), prompts.get("distill"), config.rl_only, config.demonstrated)
+        # Nobody would read a caption of the sources that are explored only, or bring their demonstrations.
+        yield Caption(self._sampling("caption"), prompts.get("caption"), [*uncaptioned, *rl_only, *demonstrated])
+        yield Distill(self._sampling("distill"), prompts.get("distill"), rl_only, demonstrated)
         yield Rewrite(self._sampling("rewrite"), prompts.get("rewrite"), config.rewrite)
         yield Verify(judge, prompts.get("verify"), config.verify, router)
         yield Split(config.split)
@@ -209,16 +208,8 @@ class ForgeRunner:
 
     def _teacher(self, step: str) -> Endpoint | SimulatedTeacher:
         """Who is asked in a step. Those that ask nothing have the teacher inside, and never reach it."""
-        if step in ASKING_STEPS and not self.dry_run and (step != "verify" or self.config.verify.judge):
-            teacher = self.config.teacher(step)
-            if isinstance(teacher, Endpoint):
-                return teacher
-        return SimulatedTeacher(step)
-
-    def _sources(self) -> str:
-        """What the rows are, as far as that can be known without reading them: settings, and files' sizes and times."""
-        sources = [source.model_dump(mode="json") for source in self.config.sources]
-        return content_id(SHARD_FORMAT, sources, _files(self.config))
+        teacher = self.config.teacher(step) if step in self.config.asking_steps and not self.dry_run else None
+        return teacher if isinstance(teacher, Endpoint) else SimulatedTeacher(step)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -231,23 +222,50 @@ class ForgeRunner:
             yield
 
 
-def work_of(out: Path) -> Path:
-    """The folder in a data set's folder that going on needs."""
-    return out / ".work"
+def run_forge(
+    config: ForgeConfig,
+    out: Path,
+    *,
+    dry_run: bool = False,
+    batch_out: Path | None = None,
+    engine: Engine = "local",
+    give_up: bool = False,
+    on_progress: Callable[[StepProgress], None] = lambda progress: None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Carry out a forge, or what is left of it, and write its data set to `out`; the funnel, and each step's costs.
+
+    `dry_run` asks nobody: the teacher inside answers. `batch_out` asks nobody either: a step's requests are written
+    to batch files there, and `Waiting` is raised. Raises RecipeError, DataError, BudgetSpent, Outage or
+    Unanswered; nothing is lost then, and the same call goes on.
+    """
+    run = ForgeRunner(config, out, dry_run, batch_out, engine, give_up, on_progress)
+    found = run.run()
+    stamp = run.work / "data_set"
+    identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
+    if not (stamp.exists() and stamp.read_text() == identity and is_whole(out)):
+        stamp.unlink(missing_ok=True)
+        write_data_set(config, found, out)
+        write_exports(found["split"], out, config.exports)
+        write_atomically(stamp, identity)
+    return json.loads((out / "funnel.json").read_text("utf-8")), run.costs()
 
 
-def _earlier(step: ForgeStep, shards: StepShards) -> tuple[int, int]:
-    """How many rows an earlier process decided, and kept; a step that must know them sees them again."""
-    done = kept = 0
-    for decisions in shards.decisions():
-        done, kept = done + len(decisions), kept + _kept(decisions)
-        if isinstance(step, Collect):
-            step.remember(decisions)
-    return done, kept
+def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:
+    """Keep what batch files answer; how many answers were new. Raises DataError."""
+    asked = {step: config.teacher(step) for step in config.asking_steps}
+    endpoints = {step: teacher for step, teacher in asked.items() if isinstance(teacher, Endpoint)}
+    with AnswerLog(ForgeRunner(config, out).work / "answers.sqlite") as log:
+        return sum(read_batch(file, log, endpoints) for file in files)
 
 
-def _kept(decisions: Iterable[Decision]) -> int:
-    return sum(isinstance(decision, Kept) for decision in decisions)
+def _write_batch(folder: Path, step: ForgeStep, given: Iterable[list[Draft]], log: AnswerLog) -> None:
+    """Raises Waiting when there are requests that nobody has answered."""
+    requests = (request for _, request in _pairs(step, given, None) if request is not None)
+    if files := write_batch(requests, folder, log, step=step.name):
+        raise Waiting(
+            f"{step.name}: its requests are in {', '.join(map(str, files))}; have them answered (a hosted batch, or "
+            "`vllm run-batch -i FILE -o ANSWERS`), then give the same command with --batch-in ANSWERS"
+        )
 
 
 def _pairs(
@@ -267,12 +285,10 @@ def _pairs(
         yield None, None
 
 
-def _files(config: ForgeConfig) -> list[tuple[str, int, int]]:
+def _files(sources: Iterable[Source]) -> list[tuple[str, int, int]]:
     """Name, size and time of every data file; of a folder, of all that it holds."""
     found: list[tuple[str, int, int]] = []
-    for source in config.sources:
-        if not isinstance(source, Source):
-            continue
+    for source in sources:
         path = Path(source.path).expanduser()
         if not path.exists():  # FOLDER:SPLIT
             path = Path(source.path.rpartition(":")[0]).expanduser()

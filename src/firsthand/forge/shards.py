@@ -5,8 +5,9 @@ that is missing. The row itself is written once, by the first step; the others w
 by reference here: they are embedded once, when the data set is written.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.parquet
 
 from firsthand.data.stream import Refused
 from firsthand.errors import DataError
-from firsthand.files import write_atomically
+from firsthand.files import replacing, write_atomically
 from firsthand.forge.draft import DataPart, Draft, source_of
 from firsthand.forge.step import Decision, Dropped, Kept
 from firsthand.records import Example
@@ -46,7 +47,7 @@ class StepShards:
 
     def __init__(self, folder: Path, before: "StepShards | None" = None) -> None:
         """`before`: the step whose kept rows this one reads; None for the first."""
-        self.folder, self._before = folder, before
+        self.folder, self.before = folder, before
         self._first: StepShards = before._first if before else self
 
     @property
@@ -54,36 +55,30 @@ class StepShards:
         """Whether every shard is there."""
         return (self.folder / "DONE").exists()
 
-    def finish(self, rows: int) -> None:
-        """Declare the step complete; `rows` go on."""
+    def finish(self) -> None:
+        """Declare the step complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "DONE", f"{rows}\n")
+        write_atomically(self.folder / "DONE", "")
 
     @property
     def rows(self) -> int:
-        """How many rows go on, of a step that is complete."""
-        return int((self.folder / "DONE").read_text())
+        """How many rows go on."""
+        return sum(number for (_, reason), number in self.counts().items() if not reason)
 
     @property
     def number(self) -> int:
         """How many shards are there."""
-        count = 0
-        while self._path(count).exists():
-            count += 1
-        return count
+        return next(number for number in itertools.count() if not self._path(number).exists())
 
     def write(self, number: int, decisions: Sequence[Decision]) -> None:
         """Write one shard: what became of each row that the step before kept in its own, in order."""
-        places = self._before._kept_places(number) if self._before else range(len(decisions))
+        places: Sequence[int] = range(len(decisions))
+        if self.before:
+            places = self.before._table(number, ["place"], [("reason", "=", "")]).column("place").to_pylist()
         cells = [self._cells(place, decision) for place, decision in zip(places, decisions, strict=True)]
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / ".partial"
-        pa.parquet.write_table(pa.Table.from_pylist(cells, schema=_SCHEMA), partial)
-        partial.replace(self._path(number))
-
-    def decisions(self) -> Iterator[list[Decision]]:
-        """The shards that are there, in order."""
-        return (self._read(number, None) for number in range(self.number))
+        with replacing(self._path(number)) as draft:
+            pa.parquet.write_table(pa.Table.from_pylist(cells, schema=_SCHEMA), draft)
 
     def kept(self, first: int = 0, part: DataPart | None = None) -> Iterator[list[Draft]]:
         """What goes on, shard by shard, from shard `first` on; of a part of the data set, or all."""
@@ -115,14 +110,10 @@ class StepShards:
             cells |= {"row": row.example.model_dump_json(), "hashes": row.hashes}
         return {**cells, "is_refused": False, **{name: getattr(row, name) for name in _FOUND}}
 
-    def _read(self, number: int, wanted: list[tuple[str, str, str]] | None) -> list[Decision]:
+    def _read(self, number: int, wanted: list[tuple[str, str, str]]) -> list[Decision]:
         table = self._table(number, filters=wanted)
         read = self._first._table(number, list(_READ)).take(table.column("place"))
         return [_decision({**cells, **row}) for cells, row in zip(table.to_pylist(), read.to_pylist(), strict=True)]
-
-    def _kept_places(self, number: int) -> list[int]:
-        places: list[int] = self._table(number, ["place"], [("reason", "=", "")]).column("place").to_pylist()
-        return places
 
     def _table(
         self, number: int, columns: list[str] | None = None, filters: list[tuple[str, str, str]] | None = None
@@ -137,11 +128,6 @@ class StepShards:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:05d}.parquet"
-
-
-def flat_drafts(shards: Iterable[list[Draft]]) -> Iterator[Draft]:
-    """The rows of shards, one after the other."""
-    return (draft for shard in shards for draft in shard)
 
 
 def _decision(cells: dict[str, Any]) -> Decision:

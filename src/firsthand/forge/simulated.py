@@ -20,7 +20,7 @@ _REFUSES, _NO_ANSWER, _WRONG, _GIVES_AWAY, _DRIFTS = 0.01, 0.02, 0.15, 0.4, 0.05
 """Share of the requests."""
 
 _OPENINGS = ("The description says that ", "According to the caption, ", "From the provided text I see that ")
-_MENTIONS = re.compile(r"The description says that |According to the caption, |From the provided text I see that ")
+_MENTIONS = re.compile("|".join(_OPENINGS))
 
 
 @final

@@ -16,10 +16,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from firsthand.errors import DataError
 from firsthand.forge.draft import DATA_PARTS, DataPart, Draft, source_of
-from firsthand.forge.step import Asked, Decision, Dropped, Kept
+from firsthand.forge.step import Asked, Decision, Dropped, ForgeStep, Kept
 from firsthand.records import Record, Score, content_id
 from firsthand.stats import SUCCESS
-from firsthand.teacher import Outcome
+from firsthand.teacher import Completion
 
 REFLECTIVE_CUES = ("wait", "again", "double-check", "hmm", "mistake", "alternatively", "check", "i should confirm")
 """VLAA-Thinking's list (arXiv:2504.11468)."""
@@ -61,7 +61,7 @@ class SplitConfig(Record):
         return self
 
 
-class Split:
+class Split(ForgeStep):
     """Decides after `survey` has seen every row."""
 
     name = "split"
@@ -95,11 +95,7 @@ class Split:
         if self._config.subset is not None:
             self._rank(self._config.subset)
 
-    def ask(self, drafts: Sequence[Draft]) -> Iterable[Asked]:
-        """Nothing is asked."""
-        return map(Asked, drafts)
-
-    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
+    def decide(self, asked: Asked, completion: Completion | None) -> Decision:
         """Keep in a part, or drop for a quota."""
         place = self._places[asked.draft.example.id]
         for part in DATA_PARTS:

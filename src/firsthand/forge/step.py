@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from firsthand.data.stream import Refused
 from firsthand.forge.draft import Draft
 from firsthand.forge.templates import PromptTemplate
-from firsthand.teacher import Failure, Outcome, Request, SamplingParameters
+from firsthand.teacher import Completion, Failure, Outcome, Request, SamplingParameters
 
 STEP_NAMES = ("collect", "caption", "distill", "rewrite", "verify", "split")
 
@@ -54,17 +54,19 @@ class ForgeStep(Protocol):
         ...
 
     def ask(self, drafts: Sequence[Draft]) -> Iterable[Asked]:
-        """Each row of a shard, in order, with what to ask about it."""
+        """Each row of a shard, in order, with what to ask about it; by default nothing."""
+        return map(Asked, drafts)
+
+    def decide(self, asked: Asked, completion: Completion | None) -> Decision:
+        """Keep or drop; `completion` is None where nothing was asked."""
         ...
 
-    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
-        """Keep or drop; `outcome` is None where nothing was asked."""
-        ...
 
-
-def dropped_by(draft: Draft, failure: Failure) -> Dropped:
-    """The drop of a row whose request has no usable answer."""
-    return Dropped(draft, f"teacher_{failure.reason}", failure.detail)
+def decision(step: ForgeStep, asked: Asked, outcome: Outcome | None) -> Decision:
+    """What a step decides; a row whose request has no usable answer is dropped."""
+    if isinstance(outcome, Failure):
+        return Dropped(asked.draft, f"teacher_{outcome.reason}", outcome.detail)
+    return step.decide(asked, outcome)
 
 
 def asking_identity(sampling: SamplingParameters, template: PromptTemplate) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class PromptTemplate:
         """
         where = f"{step}.prompt: {file}" if file else f"{step}.txt"
         try:
-            text = Path(file).read_text("utf-8") if file else _shipped(step)
+            text = (Path(file) if file else files("firsthand.forge") / "prompts" / f"{step}.txt").read_text("utf-8")
             self._template = _ENVIRONMENT.from_string(text)
             self._template.render(sample)
         except (OSError, UnicodeDecodeError) as error:
@@ -37,7 +37,3 @@ class PromptTemplate:
     def text(self, **fields: Any) -> str:
         """The prompt for one row."""
         return self._template.render(fields).strip()
-
-
-def _shipped(step: str) -> str:
-    return files("firsthand.forge").joinpath("prompts", f"{step}.txt").read_text("utf-8")

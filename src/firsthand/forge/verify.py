@@ -11,11 +11,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from firsthand.forge.draft import Draft, Ruling
-from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity, dropped_by
+from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity
 from firsthand.forge.templates import PromptTemplate
 from firsthand.records import OpenEnded, Record, Status, Verdict
 from firsthand.reward import Router
-from firsthand.teacher import Failure, Message, Outcome, SamplingParameters, delimiter
+from firsthand.teacher import Completion, Message, SamplingParameters, delimiter
 
 _LONGEST_JUDGED = 2_000
 """Characters of an answer that a judge is shown (ours): a longer one is no answer, and could drown the instruction."""
@@ -59,29 +59,30 @@ class Verify:
             verdict = None if isinstance(draft.example.answer, OpenEnded) else next(verdicts)
             draft = replace(draft, rules=self._ruling(verdict), rules_why=verdict.why if verdict else "free text")
             if draft.rules == "undecided" and self._judge and len(answer) <= _LONGEST_JUDGED:
-                yield Asked(draft, self._judge.request(Message(role="user", text=self._question(draft, answer))))
+                gold, question = draft.example.answer.text, draft.example.question
+                word = delimiter(answer, gold, question)
+                text = self._template.text(gold=gold, answer=answer, question=question, word=word)
+                yield Asked(draft, self._judge.request(Message(role="user", text=text)))
             else:
                 yield Asked(draft)
 
-    def decide(self, asked: Asked, outcome: Outcome | None) -> Decision:
+    def decide(self, asked: Asked, completion: Completion | None) -> Decision:
         """Keep what agrees; the other rows go with who said so."""
         draft, said, gold = asked.draft, asked.draft.answer, asked.draft.example.answer.text
         if said is None:
             return Kept(draft)
-        if isinstance(outcome, Failure):
-            return dropped_by(draft, outcome)
-        if outcome is None:
+        if completion is None:
             if draft.rules == "undecided":
                 detail = f"rules cannot compare {said!r} with {gold!r}, and no judge was asked"
                 return Dropped(draft, "undecided", detail)
             if draft.rules == "no":
                 return Dropped(draft, "answer_disagrees", f"{said!r} is not {gold!r} ({draft.rules_why})")
             return Kept(draft)
-        ruling = yes_or_no(outcome.text)
-        by = outcome.model or (self._judge.model if self._judge else "")
-        draft = replace(draft, judge=ruling or outcome.text[:80], judged_by=by)
+        ruling = yes_or_no(completion.text)
+        by = completion.model or (self._judge.model if self._judge else "")
+        draft = replace(draft, judge=ruling or completion.text[:80], judged_by=by)
         if ruling is None:
-            return Dropped(draft, "judge_unclear", f"expected Yes or No, got {outcome.text[:80]!r}")
+            return Dropped(draft, "judge_unclear", f"expected Yes or No, got {completion.text[:80]!r}")
         if ruling == "no":
             return Dropped(draft, "judge_disagrees", f"the judge says that {said!r} is not {gold!r}")
         return Kept(draft)
@@ -90,10 +91,6 @@ class Verify:
         if verdict is None or verdict.status is not Status.OK or verdict.score is None:
             return "undecided"
         return "yes" if verdict.score >= self._config.score else "no"
-
-    def _question(self, draft: Draft, answer: str) -> str:
-        gold, question = draft.example.answer.text, draft.example.question
-        return self._template.text(gold=gold, answer=answer, question=question, word=delimiter(answer, gold, question))
 
 
 def yes_or_no(text: str) -> Literal["yes", "no"] | None:

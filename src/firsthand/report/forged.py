@@ -1,10 +1,10 @@
 """A forged data set -> one HTML file: the funnel, and examples of what every step kept and dropped, with pictures."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from firsthand.errors import DataError
 from firsthand.records import Answer
-from firsthand.report.pictures import Shot, embedded
+from firsthand.report.pictures import embedded
 
 _DROPPED_SHOWN = 3
 """Rows that are shown for each reason of a step."""
@@ -27,20 +27,8 @@ _LONGEST = 4_000
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
-@dataclass(frozen=True)
-class _ForgedRow:
-    """One row as the page shows it; texts that there are not are empty."""
-
-    id: str
-    source: str
-    question: str
-    gold: str
-    shots: tuple[Shot | None, ...]
-    caption: str
-    said: str
-    forge: dict[str, Any]
-    reason: str = ""
-    detail: str = ""
+_ForgedRow = dict[str, Any]
+"""One row as the page shows it; texts that there are not are empty."""
 
 
 def write_forge_report(folder: Path, costs: list[dict[str, Any]] | None = None) -> Path:
@@ -67,46 +55,38 @@ def write_forge_report(folder: Path, costs: list[dict[str, Any]] | None = None) 
 def _dropped(file: Path) -> list[tuple[str, list[_ForgedRow]]]:
     """Reason -> its first rows, the most frequent reason first."""
     counts: Counter[str] = Counter()
-    shown: dict[str, list[_ForgedRow]] = {}
+    shown: defaultdict[str, list[_ForgedRow]] = defaultdict(list)
     for cells in _cells([file]):
         reason = cells["reason"]
         counts[reason] += 1
         if counts[reason] <= _DROPPED_SHOWN:
             row = json.loads(cells["row"])
-            told = {"reason": reason, "detail": cells["detail"]}
-            shown.setdefault(reason, []).append(
-                _row(cells, row.get("meta", {}), row.get("traces", []), cells["answer"], told)
-            )
+            shown[reason].append(_row(cells, row.get("meta", {}), row.get("traces", []), cells["answer"]))
     return [(reason, shown[reason]) for reason, _ in counts.most_common()]
 
 
 def _kept(paths: Iterable[Path]) -> list[_ForgedRow]:
     rows = []
-    for cells in _cells(paths):
+    for cells in islice(_cells(paths), _KEPT_SHOWN):
         meta = json.loads(cells["meta"])
         gold = _ANSWER.validate_json(cells["answer"]).text
-        source = {"source": meta.get("source", {}).get("name", "")}
-        rows.append(_row({**cells, **source}, meta, json.loads(cells["traces"]), gold, {}))
-        if len(rows) == _KEPT_SHOWN:
-            break
+        kept = {**cells, "source": meta.get("source", {}).get("name", ""), "reason": "", "detail": ""}
+        rows.append(_row(kept, meta, json.loads(cells["traces"]), gold))
     return rows
 
 
-def _row(
-    cells: dict[str, Any], meta: dict[str, Any], traces: list[dict[str, Any]], gold: str, told: dict[str, str]
-) -> _ForgedRow:
+def _row(cells: dict[str, Any], meta: dict[str, Any], traces: list[dict[str, Any]], gold: str) -> _ForgedRow:
     forge = meta.get("forge", {})
-    return _ForgedRow(
-        id=cells["id"],
-        source=cells["source"],
-        question=cells["question"][:_LONGEST],
-        gold=gold[:_LONGEST],
-        shots=tuple(embedded(image["bytes"]) for image in cells["images"]),
-        caption=str(forge.get("caption", ""))[:_LONGEST],
-        said=traces[0]["text"][:_LONGEST] if traces and "answer" in forge else "",
-        forge={key: forge[key] for key in ("rules", "rules_why", "judge", "judged_by", "distilled_by") if key in forge},
-        **told,
-    )
+    told = ("rules", "rules_why", "judge", "judged_by", "distilled_by")
+    return {
+        **{name: cells[name] for name in ("id", "source", "reason", "detail")},
+        "question": cells["question"][:_LONGEST],
+        "gold": gold[:_LONGEST],
+        "shots": [embedded(image["bytes"]) for image in cells["images"]],
+        "caption": str(forge.get("caption", ""))[:_LONGEST],
+        "said": traces[0]["text"][:_LONGEST] if traces and "answer" in forge else "",
+        "forge": {key: forge[key] for key in told if key in forge},
+    }
 
 
 def _cells(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:

@@ -6,23 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from firsthand.cli.terminal.screen import wide_screen
 from firsthand.config import read_yaml
 from firsthand.evaluation.benchmarks.spec import DEFINITIONS, names
 from firsthand.evaluation.leaderboard import QUIRKS
 from firsthand.evaluation.protocol import Protocol
 
-_WIDTH = 120
-
 
 def show_summary(summary: Path) -> None:
     """The table of a summary, the protocol, and everything that a reader must know of its numbers."""
     content: dict[str, Any] = json.loads(summary.read_text())
-    terminal = Console(highlight=False)
-    if not terminal.is_terminal:
-        terminal = Console(highlight=False, width=_WIDTH)  # a pipe would have 80 columns, and cut numbers off
+    terminal = wide_screen(120)
     judged = any("leaderboard" in part for part in content["benchmarks"].values())
     scorers = ("strict", "leaderboard") if judged else ("strict",)
     table = Table("benchmark", *(f"{scorer} (95 %)" for scorer in scorers), "cut", "unread", "rows", box=box.SIMPLE)
@@ -71,14 +67,10 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
             )
         else:
             lines += [f"{name}: {n:,} replies without a mark: {why}" for why, n in board["undecided"].items()]
-        lines += (
-            []
-            if "absent" in board
-            else [
+            lines += [
                 f"{name}: {count['right']:,} right and {count['wrong']:,} wrong because {QUIRKS[key]}"
                 for key, count in board["quirks"].items()
             ]
-        )
         if board["disagreements"]:
             lines.append(
                 f"{name}: strict and leaderboard differ on {board['disagreements']:,} replies, listed in the run"
@@ -112,13 +104,10 @@ def _cell(table: Mapping[str, Any]) -> str:
     if "value" not in table:
         return "-"
     low, high = table["ci95"]
-    part = f", of {table['replies'] - table['unmeasured']:,} replies in {table['replies']:,}" if _is_part(table) else ""
-    return f"{100 * table['value']:.1f}" + ("" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})") + part
-
-
-def _is_part(table: Mapping[str, Any]) -> bool:
-    """Whether replies were left out."""
-    return bool(table.get("unmeasured"))
+    interval = "" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})"
+    measured = table["replies"] - table["unmeasured"] if table.get("unmeasured") else None
+    part = "" if measured is None else f", of {measured:,} replies in {table['replies']:,}"
+    return f"{100 * table['value']:.1f}{interval}{part}"
 
 
 def _percent(value: float | None) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+
+from firsthand.cli.terminal.screen import wide_screen
 
 _CELL = 26
 """Columns of a terminal that a number takes with its interval, its frame and a benchmark's name above it."""
@@ -13,16 +14,11 @@ _CELL = 26
 def show_comparison(content: Mapping[str, Any]) -> None:
     """The matrix, and a line for each difference."""
     names = list(dict.fromkeys(name for parts in content["models"].values() for name in parts))
-    terminal = Console(highlight=False)
-    if not terminal.is_terminal:  # a pipe would have 80 columns, and break numbers
-        terminal = Console(highlight=False, width=_CELL * (len(names) + 2))
+    terminal = wide_screen(_CELL * (len(names) + 2))
     table = Table("model", *names)
     for model, parts in content["models"].items():
-        cells = []
-        for name in names:
-            part = parts.get(name)
-            cells.append("-" if part is None or "value" not in part else _percents(part["value"], part["ci95"]))
-        table.add_row(model, *cells)
+        shown = [parts.get(name, {}) for name in names]
+        table.add_row(model, *(_percents(part["value"], part["ci95"]) if "value" in part else "-" for part in shown))
     terminal.print(f"by the {content['scorer']} scorer, in percent")
     terminal.print(table)
     for model, parts in content["differences"].items():
@@ -33,15 +29,12 @@ def show_comparison(content: Mapping[str, Any]) -> None:
 
 
 def _line(what: str, found: Mapping[str, Any]) -> str:
-    left_out = ", ".join(
-        f"{found[key]:,} {words}"
-        for key, words in (
-            ("unmeasured", "not measured by both"),
-            ("only_baseline", "of the baseline alone"),
-            ("only_other", "of the other alone"),
-        )
-        if found[key]
-    )
+    reasons = {
+        "unmeasured": "not measured by both",
+        "only_baseline": "of the baseline alone",
+        "only_other": "of the other alone",
+    }
+    left_out = ", ".join(f"{found[key]:,} {words}" for key, words in reasons.items() if found[key])
     left_out = f" (left out: {left_out})" if left_out else ""
     if "difference" not in found:
         return f"{what}: nothing that both measured{left_out}"

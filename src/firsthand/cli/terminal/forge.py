@@ -5,20 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import ProgressColumn, Task, TaskID
 from rich.table import Table
 from rich.text import Text
 
+from firsthand.cli.terminal.screen import NOTE, progress_bars
 from firsthand.forge import StepProgress
 
 
@@ -35,17 +26,8 @@ class _Rate(ProgressColumn):
 def step_bars() -> Iterator[Callable[[StepProgress], None]]:
     """Bars for as long as the block lasts; call what is given as steps get on. A pipe gets ten lines per step."""
     terminal = Console(highlight=False)
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    note = TextColumn("{task.fields[note]}")
     tasks: dict[str, TaskID] = {}
-    with Progress(TextColumn("{task.description:<8}"), *columns, note, console=terminal) as bars:
+    with progress_bars(terminal, "{task.description:<8}", NOTE, middle=(_Rate(),)) as bars:
 
         def on_progress(now: StepProgress) -> None:
             if now.step not in tasks:

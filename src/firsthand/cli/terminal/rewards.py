@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console as Terminal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from firsthand.cli.terminal.screen import progress_bars
 from firsthand.evaluation.grading import Tally
 from firsthand.records import Status
 from firsthand.reward.open_ended import Calibration
@@ -21,8 +21,7 @@ _SHARE = 0.05
 @contextmanager
 def judging_progress() -> Iterator[Callable[[int, int], None]]:
     """A bar for as long as the block lasts; call what is given with (done, total)."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(TextColumn("judging"), *columns, console=Terminal(stderr=True)) as bar:
+    with progress_bars(Terminal(stderr=True), "judging") as bar:
         task = bar.add_task("judging", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
