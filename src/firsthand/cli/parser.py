@@ -17,33 +17,31 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="firsthand", description="Vision-language models that reason first-hand, instead of imitating."
     )
-    command = partial(_command, root.add_subparsers(required=True, metavar="COMMAND"))
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+    command = partial(_command, commands)
 
     add = command(
         "demo", training.demo_command, "the whole loop on the small model: four arms, evaluated, and a report"
-    ).add_argument
+    )
     _add_out(add, "where the runs and report.html go", "runs/demo")
     add("--seed", type=int, default=0)
     _add_set(add, "change a value of the study, such as shared.steps=20")
 
-    add = command("train", training.train_command, "carry out a recipe").add_argument
+    add = command("train", training.train_command, "carry out a recipe")
     _add_recipe(add, "recipe")
     _add_set(add, "change a value of the recipe, such as optimizer.lr=1e-5")
     _add_out(add, "where the run directory is made", "runs")
     add("--preflight", action="store_true", help="train nothing: say what a step needs, and whether it fits here")
 
-    add = command(
-        "study", training.study_command, "carry out a study: arms and seeds, evaluated, and a report"
-    ).add_argument
+    add = command("study", training.study_command, "carry out a study: arms and seeds, evaluated, and a report")
     _add_recipe(add, "study")
     _add_seeds(add, "every arm runs once per seed")
     _add_set(add, "change a value of the study, such as shared.steps=20")
     add("--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)")
 
-    evaluate = command("evaluate", evaluating.evaluate_command, "accuracy with intervals, and every reply")
-    add = evaluate.add_argument
+    add = command("evaluate", evaluating.evaluate_command, "accuracy with intervals, and every reply")
     add("model", help="a Hugging Face folder, a finished run directory, `small`, or the YAML file of an endpoint")
-    what = evaluate.add_mutually_exclusive_group(required=True)
+    what = commands.choices["evaluate"].add_mutually_exclusive_group(required=True)
     what.add_argument("--data", help="a .jsonl or .parquet file, a folder, or worlds:NAMES[:SPLIT[:NUMBER]]")
     what.add_argument("--benchmark", help="a benchmark or suite (`firsthand benchmarks` lists them), or a YAML file")
     add("--data-root", type=Path, help="where benchmarks' files are (default: $LMUData or ~/LMUData)")
@@ -63,31 +61,27 @@ def parser() -> argparse.ArgumentParser:
 
     add = command(
         "compare", evaluating.compare_command, "evaluated models on the same items: differences, and whether they are"
-    ).add_argument
+    )
     add("runs", type=Path, nargs="+", help="run directories of `evaluate`; the first model is the baseline")
     whose = "whose marks are compared (default: %(default)s)"
     add("--scorer", choices=("strict", "leaderboard"), default="strict", help=whose)
     add("--judge", help="whose marks, where several judges have marked a run: a name in its judged/")
     add("--out", type=Path, help="the comparison as JSON")
 
-    add = command(
-        "export", evaluating.export_command, "an evaluated run's replies as VLMEvalKit's table, or as JSON"
-    ).add_argument
+    add = command("export", evaluating.export_command, "an evaluated run's replies as VLMEvalKit's table, or as JSON")
     add("run", type=Path, help="a run directory of `evaluate --benchmark`")
     add("--out", type=Path, required=True, help="a .xlsx, .tsv or .json file")
 
     add = command(
         "lmms-task", evaluating.lmms_task_command, "write data as a task that lmms-eval scores with our verifiers"
-    ).add_argument
+    )
     add("--data", required=True, help="as for evaluate")
     add("--name", default="firsthand", help="the task's name (default: %(default)s)")
     add("--max-new-tokens", type=int, default=256)
     add("--system", help="system prompt of rows that have none")
     add("--out", type=Path, required=True, help="the folder for lmms-eval's --include_path")
 
-    add = command(
-        "forge", data.forge_command, "visual questions -> verified demonstrations and harder questions"
-    ).add_argument
+    add = command("forge", data.forge_command, "visual questions -> verified demonstrations and harder questions")
     add("forge", type=Path, help="a YAML file (docs/forge.md)")
     add("--out", type=Path, help="where the data set goes (default: forge/ and the forge's name)")
     add("--dry-run", action="store_true", help="ask nobody: the teacher inside answers every request")
@@ -100,19 +94,17 @@ def parser() -> argparse.ArgumentParser:
 
     add = command(
         "perplexity", evaluating.perplexity_command, "how much a model is surprised by demonstrations, per row"
-    ).add_argument
+    )
     add("model", help="a Hugging Face folder, a finished run directory, or `small`")
     add("--data", required=True, help="as for evaluate; every row has a demonstration")
     add("--out", type=Path, required=True, help="JSONL: id, perplexity, tokens")
 
-    add = command("report", evaluating.report_command, "run directories -> one self-contained HTML file").add_argument
+    add = command("report", evaluating.report_command, "run directories -> one self-contained HTML file")
     add("runs", type=Path, nargs="+", help="run directories, or folders that hold some")
     add("--out", type=Path, default=Path("report.html"))
     add("--title", default="firsthand")
 
-    add = command(
-        "reward", data.reward_command, "judge replies from a file: verdicts, and a table of them"
-    ).add_argument
+    add = command("reward", data.reward_command, "judge replies from a file: verdicts, and a table of them")
     add("--problems", type=Path, required=True, help="JSONL: id, question, answer, kind, choices")
     add("--replies", type=Path, help="JSONL: id, reply; an id may repeat")
     add("--out", type=Path, required=True, help="JSONL of verdicts, in the order of the replies")
@@ -127,12 +119,10 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _command(
-    commands: Any, name: str, carry_out: Callable[[argparse.Namespace], int], what: str
-) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, carry_out: Callable[[argparse.Namespace], int], what: str) -> _Add:
     command: argparse.ArgumentParser = commands.add_parser(name, help=what)
     command.set_defaults(command=carry_out)
-    return command
+    return command.add_argument
 
 
 def _add_set(add: _Add, what: str) -> None:

@@ -85,12 +85,11 @@ def _write_part(shards: StepShards, part: DataPart, folder: Path) -> Counter[str
     """Write the rows that belong to a part; how many each source has there."""
     folder.mkdir(parents=True)
     counts: Counter[str] = Counter()
-    number = 0
-    for number, drafts in enumerate(batched(chain.from_iterable(shards.kept(part=part)), _FILE_ROWS), start=1):
-        write_examples((draft.finished() for draft in drafts), folder / f"part-{number - 1:05d}.parquet")
+    files = batched(chain.from_iterable(shards.kept(part=part)), _FILE_ROWS)
+    first = next(files, [])  # written whatever it holds: a part without rows still opens, and says so
+    for number, drafts in enumerate(chain([first], files)):
+        write_examples((draft.finished() for draft in drafts), folder / f"part-{number:05d}.parquet")
         counts.update(map(source_of, drafts))
-    if number == 0:  # a part without rows still opens, and says so
-        write_examples([], folder / "part-00000.parquet")
     return counts
 
 

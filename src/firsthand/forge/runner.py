@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,21 +68,17 @@ class Waiting(FirsthandError):
     """Requests have been written to batch files; the forge goes on when their answers are there."""
 
 
-@dataclass
-class ForgeRunner:
-    """Carries out a forge in its folder."""
+@dataclass(frozen=True)
+class _ForgeRunner:
+    """Carries out a forge in its folder, as `run_forge` says."""
 
     config: ForgeConfig
     out: Path
-    dry_run: bool = False
-    """Ask nobody: every teacher is the one inside."""
-    batch_out: Path | None = None
-    """Write a step's requests to batch files here, instead of asking an endpoint."""
-    engine: Engine = "local"
-    """Where rows are decoded and hashed."""
-    give_up: bool = False
-    """Drop the rows that nobody answers, instead of stopping for them."""
-    on_progress: Callable[[StepProgress], None] = field(default=lambda progress: None)
+    dry_run: bool
+    batch_out: Path | None
+    engine: Engine
+    give_up: bool
+    on_progress: Callable[[StepProgress], None]
 
     @property
     def work(self) -> Path:
@@ -90,10 +86,7 @@ class ForgeRunner:
         return self.out / ".work"
 
     def run(self) -> dict[str, StepShards]:
-        """Carry out what is left of the six steps; the results of each.
-
-        Raises RecipeError, DataError, and BudgetSpent; then nothing is lost, and the same call goes on.
-        """
+        """Carry out what is left of the six steps; the results of each."""
         # A key that is not there must not show only when the steps before have been paid for.
         for teacher in map(self._teacher, ASKING_STEPS):
             if isinstance(teacher, Endpoint):
@@ -235,10 +228,11 @@ def run_forge(
     """Carry out a forge, or what is left of it, and write its data set to `out`; the funnel, and each step's costs.
 
     `dry_run` asks nobody: the teacher inside answers. `batch_out` asks nobody either: a step's requests are written
-    to batch files there, and `Waiting` is raised. Raises RecipeError, DataError, BudgetSpent, Outage or
-    Unanswered; nothing is lost then, and the same call goes on.
+    to batch files there, and `Waiting` is raised. `give_up` drops the rows that nobody answers, instead of stopping
+    for them. Raises RecipeError, DataError, BudgetSpent, Outage or Unanswered; nothing is lost then, and the same call
+    goes on.
     """
-    run = ForgeRunner(config, out, dry_run, batch_out, engine, give_up, on_progress)
+    run = _ForgeRunner(config, out, dry_run, batch_out, engine, give_up, on_progress)
     found = run.run()
     stamp = run.work / "data_set"
     identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
@@ -254,7 +248,7 @@ def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:
     """Keep what batch files answer; how many answers were new. Raises DataError."""
     asked = {step: config.teacher(step) for step in config.asking_steps}
     endpoints = {step: teacher for step, teacher in asked.items() if isinstance(teacher, Endpoint)}
-    with AnswerLog(ForgeRunner(config, out).work / "answers.sqlite") as log:
+    with AnswerLog(out / ".work" / "answers.sqlite") as log:
         return sum(read_batch(file, log, endpoints) for file in files)
 
 
