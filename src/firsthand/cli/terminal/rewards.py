@@ -11,7 +11,6 @@ from firsthand.evaluation.grading import Tally
 from firsthand.records import Status
 from firsthand.reward.open_ended import Calibration
 
-_STATUSES = tuple(Status)
 _ENOUGH = 20
 """Measured replies of a kind from which an equal score for all is worth a warning (ours)."""
 _SHARE = 0.05
@@ -28,7 +27,7 @@ def judging_progress() -> Iterator[Callable[[int, int], None]]:
 
 def show_tallies(tallies: dict[str, Tally]) -> None:
     """The table of graded replies, and what is suspicious in it. An unmeasured mean is a dash, never a 0."""
-    table = Table("kind", "replies", "mean score", *(str(status).replace("_", " ") for status in _STATUSES))
+    table = Table("kind", "replies", "mean score", *(str(status).replace("_", " ") for status in Status))
     for kind, tally in sorted(tallies.items()):
         table.add_row(kind, *_cells(tally))
     everything = Tally()
@@ -53,7 +52,7 @@ def show_calibration(found: Calibration) -> None:
 
 def _cells(tally: Tally) -> list[str]:
     mean = "-" if tally.mean is None else f"{tally.mean:.3f}"
-    return [f"{tally.statuses.total():,}", mean, *(f"{tally.statuses[status]:,}" for status in _STATUSES)]
+    return [f"{tally.statuses.total():,}", mean, *(f"{tally.statuses[status]:,}" for status in Status)]
 
 
 def _warnings(kind: str, tally: Tally) -> list[str]:
