@@ -77,7 +77,7 @@ def test_an_answer_is_read_without_what_is_around_it(reply: str, answer: str) ->
 def test_the_key_of_the_json_counts_before_all_else() -> None:
     reply = '{"solution": "\\\\boxed{5}, so the answer is 6", "short answer": "7"}'
     assert read_answer(reply, "stated", "short answer") == ("7", "")
-    assert read_answer(reply, "stated").content != "7"
+    assert read_answer(reply, "stated")[0] != "7"
 
 
 @pytest.mark.parametrize(

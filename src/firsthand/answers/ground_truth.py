@@ -25,7 +25,7 @@ from firsthand.answers.boxes import area, read_boxes
 from firsthand.answers.letters import LETTERS, read_letter
 from firsthand.answers.literals import DEEPEST_LITERAL, literal
 from firsthand.answers.numbers import read_number
-from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN
+from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, split_last_block
 from firsthand.errors import BadRow, shown
 from firsthand.records import KINDS, Answer, Box, Choice, Corners, Digit, Expression, OpenEnded
 
@@ -63,7 +63,10 @@ def typed_answer(value: object, kind: object = None, options: object = (), size:
     if kind == "choice":
         return Choice(letter=_letter(text, texts, is_text=isinstance(found, str)), options=texts)
     if kind == "digit":
-        return Digit(value=_number(text))
+        if len(text) > LONGEST_ANSWER or read_number(text) is None:
+            remedy = "write one number, with at most its unit, or use kind `math` or `open`"
+            raise BadRow("answer", "a number for kind `digit`", shown(text), remedy)
+        return Digit(value=text)
     return Expression(latex=text) if kind == "math" else OpenEnded(reference=text)
 
 
@@ -103,10 +106,8 @@ def cell_text(value: object) -> str | None:
 
 def _without_block(value: object) -> object:
     """An answer without the tags that it has in a reply; with anything before or behind them it stays."""
-    if not isinstance(value, str) or not value.strip().startswith(OPEN):
-        return value
-    inside = value.strip().removeprefix(OPEN).removesuffix(CLOSE)
-    return value if OPEN in inside or CLOSE in inside or not value.strip().endswith(CLOSE) else inside
+    block = split_last_block(value, "answer") if isinstance(value, str) else None
+    return value if block is None or block[0].strip() or CLOSE in block[1] else block[1]
 
 
 def _only_one(value: object, kind: str) -> object:
@@ -129,7 +130,7 @@ def _only_one(value: object, kind: str) -> object:
 def _inferred(value: object, options: Sequence[str]) -> str:
     if options:
         return "choice"
-    if isinstance(value, list | tuple) and len(value) == 4 and all(_is_number(v) for v in value):
+    if _is_four_numbers(value):
         return "box"
     if _is_number(value) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
         return "digit"
@@ -150,13 +151,6 @@ def _is_latex(text: str) -> bool:
     return re.search(r"\\[A-Za-z]+", text) is not None and re.search(r"[A-Za-z]{2,}", other) is None
 
 
-def _number(text: str) -> str:
-    if len(text) > LONGEST_ANSWER or read_number(text) is None:
-        remedy = "write one number, with at most its unit, or use kind `math` or `open`"
-        raise BadRow("answer", "a number for kind `digit`", shown(text), remedy)
-    return text
-
-
 def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
     """The letter, given as one (`b`, `(B)`, `B. the text`) or as the text of exactly one option."""
     last = LETTERS[min(len(options), len(LETTERS)) - 1] if options else "Z"
@@ -173,7 +167,7 @@ def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
         raise BadRow("answer", expected, got, "write `(A)`, with brackets, to mean the letter")
     if readings:
         return readings.pop()
-    letter = read_letter(text, tuple(options)).letter if len(text) <= LONGEST_ANSWER else None
+    letter = read_letter(text, tuple(options))[0] if len(text) <= LONGEST_ANSWER else None
     if letter is None:
         got = f"{shown(text)}, which is none of {len(options)} options" if options else shown(text)
         raise BadRow("answer", expected, got, "correct the answer or the options")

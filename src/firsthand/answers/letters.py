@@ -6,7 +6,6 @@ disagree, is not read.
 """
 
 import re
-from typing import NamedTuple
 
 from firsthand.answers.markup import folded, without_markup
 
@@ -26,65 +25,48 @@ _ANOTHER_LETTER = re.compile(
     r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|(?:\b(?:or|and|not|nor|either|both|maybe|also)\b|[,/&;|或和])[\s(\[]*[A-Z](?![A-Za-z])",
     re.ASCII,
 )
-_BRACKETS = (("<<", ">>"), ("[", "]"), ("(", ")"))
 
 
-class Reading(NamedTuple):
-    """The letter that was read, or None and the reason why there is none."""
-
-    letter: str | None
-    why: str = ""
-
-
-def read_letter(text: str, options: tuple[str, ...]) -> Reading:
-    """Which option the text names; `options` are the options' texts in letter order, empty when they are not known."""
+def read_letter(text: str, options: tuple[str, ...]) -> tuple[str | None, str]:
+    """The letter of the option that the text names, or None and why; `options` are empty when they are not known."""
     text = without_markup(text.replace("**", ""))
     if alone := _LETTER_ALONE.fullmatch(text):
-        return _within(_first(alone), options)
-    named = [chr(ord("A") + i) for i, option in enumerate(options) if _same(text, option)]
+        return _within(alone, options)
+    named = [chr(ord("A") + i) for i, option in enumerate(options) if folded(text) == folded(option)]
     if len(named) == 1:
-        return Reading(named[0])
+        return named[0], ""
     if named:
-        return Reading(None, f"the text of {len(named)} options")
+        return None, f"the text of {len(named)} options"
     both = _LETTER_AND_TEXT.fullmatch(text) or (_LETTER_BEFORE_ITS_TEXT.fullmatch(text) if options else None)
-    return Reading(None, "expected one option letter") if both is None else _with_text(both, options)
+    return (None, "expected one option letter") if both is None else _with_text(both, options)
 
 
 def read_letters(text: str) -> frozenset[str] | None:
     """`A`, `(A)`, `A, C`, `A, B and C`, `AC`, `B. its text` -> the letters; None when there is anything else."""
     inner = without_markup(text.replace("**", "")).removesuffix(".").strip()
-    for left, right in _BRACKETS:
-        inner = inner.replace(left, " ").replace(right, " ").strip()
+    inner = re.sub(r"<<|>>|[\[\]()]", " ", inner).strip()
     words = [word for word in re.split(r"[\s,;&和]+|\band\b", inner) if word]
     if words and (all(re.fullmatch("[A-Z]", word) for word in words) or re.fullmatch("[A-Z]+", inner)):
         return frozenset("".join(words))
-    one = read_letter(text, ()).letter
+    one, _ = read_letter(text, ())
     return None if one is None else frozenset(one)
 
 
-def _with_text(both: re.Match[str], options: tuple[str, ...]) -> Reading:
+def _with_text(both: re.Match[str], options: tuple[str, ...]) -> tuple[str | None, str]:
     """A letter and a text: they must agree when the options are known, and else name no other letter."""
-    reading, text = _within(_first(both), options), both[both.re.groups]
-    if reading.letter is None:
-        return reading
-    if options and not _same(text, options[ord(reading.letter) - ord("A")]):
-        return Reading(None, f"the text beside {reading.letter} is not the text of option {reading.letter}")
+    (letter, why), text = _within(both, options), both[both.re.groups]
+    if letter is None:
+        return None, why
+    if options and folded(text) != folded(options[ord(letter) - ord("A")]):
+        return None, f"the text beside {letter} is not the text of option {letter}"
     if not options and _ANOTHER_LETTER.search(text):
-        return Reading(None, "names more than one option")
-    return reading
+        return None, "names more than one option"
+    return letter, ""
 
 
-def _first(found: re.Match[str]) -> str:
-    """The letter, whichever brackets it stood in."""
-    return next(group for group in found.groups() if group)
-
-
-def _within(letter: str, options: tuple[str, ...]) -> Reading:
-    letter = letter.upper()
+def _within(found: re.Match[str], options: tuple[str, ...]) -> tuple[str | None, str]:
+    """The letter, whichever brackets it stood in, if there is such an option."""
+    letter = next(group for group in found.groups() if group).upper()
     if options and ord(letter) - ord("A") >= len(options):
-        return Reading(None, f"there is no option {letter}, only {len(options)} options")
-    return Reading(letter)
-
-
-def _same(text: str, option: str) -> bool:
-    return folded(text) == folded(option)
+        return None, f"there is no option {letter}, only {len(options)} options"
+    return letter, ""

@@ -1,6 +1,10 @@
-"""Mark-up around an answer that says nothing about its value: wrappers, lead-in words, full-width signs."""
+"""Mark-up around an answer that says nothing about its value: wrappers, lead-in words, full-width signs.
+
+Taking it off costs the length of the text a few times over; callers bound the length.
+"""
 
 import re
+from itertools import accumulate
 
 WRAPPERS = (
     ("$$", "$$"),
@@ -17,7 +21,6 @@ WRAPPERS = (
     ("\\mathrm{", "}"),
     ("\\mathbf{", "}"),
 )
-"""Mark-up around an answer that says nothing about its value."""
 
 _CHINESE_SIGNS = str.maketrans(
     {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII: digits, letters and signs
@@ -37,10 +40,7 @@ _LEAD_IN = re.compile(
 
 
 def without_markup(text: str) -> str:
-    r"""The answer without what says nothing about its value: `Output 4: \[\boxed{７}\]` -> `7`.
-
-    Costs the length of the text a few times over; callers bound the length.
-    """
+    r"""The answer without what says nothing about its value: `Output 4: \[\boxed{７}\]` -> `7`."""
     text = without_wrappers(text.translate(_CHINESE_SIGNS))
     if lead_in := _LEAD_IN.match(text):
         text = without_wrappers(text[lead_in.end() :])
@@ -48,29 +48,20 @@ def without_markup(text: str) -> str:
 
 
 def without_wrappers(text: str) -> str:
-    r"""Take off the wrappers that enclose the whole text: `$\boxed{A}$` -> `A`; `\boxed{1}+\boxed{2}` stays as it is.
-
-    Costs the length of the text for each wrapper; callers bound the length.
-    """
+    r"""Take off the wrappers that enclose the whole text: `$\boxed{A}$` -> `A`; `\boxed{1}+\boxed{2}` stays."""
     text = text.strip()
     for left, right in WRAPPERS:
         if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
             inner = text[len(left) : len(text) - len(right)]
-            if _belongs_together(inner, left, right):
+            if braces_match(inner) if right == "}" else left not in inner and right not in inner:
                 return without_wrappers(inner)
     return text
 
 
-def _belongs_together(inner: str, left: str, right: str) -> bool:
-    """Whether the wrapper at the start of a text is closed by the one at its end, and not before."""
-    if right != "}":
-        return left not in inner and right not in inner
-    depth = 0
-    for character in inner:
-        depth += (character == "{") - (character == "}")
-        if depth < 0:
-            return False
-    return depth == 0
+def braces_match(text: str) -> bool:
+    """Whether every brace that opens closes, and none closes before it opens."""
+    depths = [0, *accumulate((sign == "{") - (sign == "}") for sign in text)]
+    return depths[-1] == 0 and min(depths) == 0
 
 
 def folded(text: str) -> str:

@@ -93,13 +93,9 @@ def _number(found: re.Match[str]) -> Number | None:
 
 
 def _ratio(text: str) -> Fraction | None:
-    above, below = _VULGAR[text] if text in _VULGAR else (int(n) for n in _two_numbers(text))
-    return Fraction(above, below) if below else None
-
-
-def _two_numbers(text: str) -> list[str]:
     numbers = re.findall(r"[0-9]+", text)
-    return numbers if len(numbers) == 2 else list(numbers[0])  # \frac12
+    above, below = _VULGAR.get(text) or map(int, numbers if len(numbers) == 2 else numbers[0])  # or \frac12
+    return Fraction(above, below) if below else None
 
 
 def _with_unit(number: Number | None, rest: str, money: str) -> Number | None:

@@ -44,7 +44,7 @@ _SUPPOSED = re.compile(
     r"\s(?:that\s)?(?:the\s|my\s|our\s)?|\b(?:no|not|wrong|incorrect|possible|his|her|their|student['\u2019]?s)\s"
     r"|如果|假设|假如|若)(?:correct\s|final\s)?$"
 )
-"""In front of `answer is`: it is not stated."""
+"""In front of `answer is`: it is not stated, as in `if the answer is` and `the wrong answer is`."""
 _TAKEN_BACK = re.compile(
     r"\b[Ww]ait\b(?=\s?[,.!?\u2026\u2014:;-])|\bBut wait\b|(?i:\bhold on\b|\bhmm+\b|\bon second thought|\bscratch that"
     r"|\bcorrection:|\b(?:my|a) mistake\b|\blet me re(?:check|consider|think|calculate|compute|evaluate|examine|read)"
@@ -61,13 +61,6 @@ _ONE_LETTER = re.compile(r"(?i)(?:option\s|choice\s)?[(\[]?[A-Z][)\]]?")
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}\\]|[{}]")
 _NEXT_QUESTION = re.compile(r"(?im)^[\s*_\#]{0,8}(?:question|q|problem|human|user|问题|题目)\s?[0-9]{0,4}\s?[:\uff1a]")
 _FILLERS = frozenset(("the", "final", "correct", "right", "my", "our", "so", "therefore", "thus", "hence", "and", "or"))
-
-
-class Extraction(NamedTuple):
-    """The answer that was read, or None and the reason why there is none."""
-
-    content: str | None
-    why: str = ""
 
 
 class Block(NamedTuple):
@@ -89,23 +82,24 @@ class _Statement(NamedTuple):
     end: int
 
 
-def read_answer(reply: str, rule: Rule = "tags", key: str | None = None) -> Extraction:
-    """The answer that the reply states by a rule; `key` is that of the JSON which the reply was asked for, if any.
+def read_answer(reply: str, rule: Rule = "tags", key: str | None = None) -> tuple[str | None, str]:
+    """The answer that the reply states by a rule, or None and the reason why there is none.
 
+    `key` is that of the JSON which the reply was asked for, if any.
     Everything up to the last `</think>` is thinking, and nothing in it counts. Thinking that is never closed leaves no
     answer. Two blocks are as bad as none: otherwise listing every option would pay.
     """
     visible = reply.rpartition("</think>")[2]
     if "<think>" in visible:
-        return Extraction(None, "the thinking is not closed")
+        return None, "the thinking is not closed"
     if rule == "stated" and OPEN not in visible and CLOSE not in visible:
         return _without_tags(visible, key)
     _, inside, why = answer_block(visible)
     if rule == "stated" and inside is not None and key is not None and (member := _json(inside, key)):
-        return Extraction(member)
+        return member, ""
     if why == _NO_BLOCK and OPEN in reply:
-        return Extraction(None, f"{_NO_BLOCK} after the thinking")
-    return Extraction(inside, why)
+        return None, f"{_NO_BLOCK} after the thinking"
+    return inside, why
 
 
 def answer_block(text: str) -> Block:
@@ -132,19 +126,21 @@ def split_last_block(text: str, tag: str) -> tuple[str, str] | None:
     return text[:start], text[start + len(opening) : -len(closing)]
 
 
-def _without_tags(visible: str, key: str | None) -> Extraction:
+def _without_tags(visible: str, key: str | None) -> tuple[str | None, str]:
     if key is not None and (member := _json(visible, key)) is not None:
-        return Extraction(member)
-    visible = _without_further_questions(visible)
+        return member, ""
+    first = _STATES.search(visible)
+    if first and (further := _NEXT_QUESTION.search(visible, first.end())):
+        visible = visible[: further.start()]  # a base model, which has answered, goes on with a question of its own
     if not visible.strip():
-        return Extraction(None, "an empty reply")
+        return None, "an empty reply"
     stated, why = _stated(visible)
     if stated is not None or why:
-        return Extraction(stated, why)
+        return stated, why
     line = visible.strip()
     if "\n" in line or len(line) > _LONGEST_LINE:
-        return Extraction(None, "no answer is stated")
-    return Extraction(None, "the answer is taken back") if _TAKEN_BACK.search(line) else Extraction(line)
+        return None, "no answer is stated"
+    return (None, "the answer is taken back") if _TAKEN_BACK.search(line) else (line, "")
 
 
 def _json(text: str, key: str) -> str | None:
@@ -167,13 +163,6 @@ def _json(text: str, key: str) -> str | None:
 
 _COMMANDS = str.maketrans({"\f": "\\f", "\b": "\\b", "\t": "\\t"})
 """`\frac`, `\beta` and `\theta` in JSON, by those who forget to double the backslash."""
-
-
-def _without_further_questions(text: str) -> str:
-    """Up to where a base model, which has answered, goes on with a question of its own."""
-    first = _STATES.search(text)
-    further = _NEXT_QUESTION.search(text, first.end()) if first else None
-    return text[: further.start()] if further else text
 
 
 def _stated(text: str) -> tuple[str | None, str]:
@@ -231,7 +220,11 @@ def _boxed(text: str) -> tuple[list[_Statement], bool]:
 
 def _statements(text: str) -> Iterator[_Statement]:
     """What follows `answer is` or `Answer:`, each up to the next or the end of its line."""
-    matches = [found for found in _STATES.finditer(text) if _states(text, found.start())]
+    matches = [
+        found
+        for found in _STATES.finditer(text)
+        if not _SUPPOSED.search(text[max(0, found.start() - 60) : found.start()])
+    ]
     ends = [found.start() for found in matches] + [len(text)]
     for found, end in zip(matches, ends[1:], strict=True):
         rest = text[found.end() : min(end, found.end() + LONGEST_ANSWER)]
@@ -240,11 +233,6 @@ def _statements(text: str) -> Iterator[_Statement]:
         value = _value(line)
         if any(word not in _FILLERS for word in _words(value)) or (value and not _words(value)):
             yield _Statement(value, found.start(), found.end() + len(rest) - len(said) + len(line))
-
-
-def _states(text: str, start: int) -> bool:
-    """Whether `answer is` states it, by what is in front: not `if the answer is`, `the wrong answer is`."""
-    return _SUPPOSED.search(text[max(0, start - 60) : start]) is None
 
 
 def _display(said: str) -> str:

@@ -36,7 +36,6 @@ KNOWN_UNITS = {
     **dict.fromkeys(("¥", "yuan", "元", "cny", "rmb"), "¥"),
     **dict.fromkeys(("cent",), "cent"),
 }
-"""Units that are told apart; 7 cm is not 7 mm. Other words behind a number (`7 apples`) only name what was counted."""
 _ARITHMETIC = (
     "plus minus times over point divided squared cubed percent half pi sin cos tan log exp sqrt theta alpha beta"
 )

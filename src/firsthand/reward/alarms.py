@@ -9,7 +9,6 @@ ALARM_WINDOW = 10
 """Steps that alarms look at, and that a reward must have been constant for (ours)."""
 _SHARE = 0.05
 """Share of replies from which a status is an alarm."""
-_WATCHED = (Status.WRONG_FORMAT, Status.UNPARSED, Status.TIMED_OUT, Status.FAILED)
 _MEANING = {
     Status.WRONG_FORMAT: "have no single answer block",
     Status.UNPARSED: "have an answer that is not of the kind of the ground truth",
@@ -24,7 +23,7 @@ def alarms(window: Sequence[Mapping[str, float]]) -> list[str]:
     Only the last `ALARM_WINDOW` of them count. Keys that were not measured are absent and raise nothing.
     """
     last = list(window)[-ALARM_WINDOW:]
-    return _constant(last) + [line for status in _WATCHED for line in _frequent(status, last)]
+    return _constant(last) + [line for status in _MEANING for line in _frequent(status, last)]
 
 
 def _constant(window: Sequence[Mapping[str, float]]) -> list[str]:

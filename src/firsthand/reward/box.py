@@ -34,18 +34,12 @@ def judge_box(content: str, truth: Box, score: BoxScore = "iou") -> Verdict:
     if not any(area(box) > 0 for box in boxes):
         return Verdict(score=0.0, status=Status.OK, parsed=parsed, why="no area: expected x1 < x2 and y1 < y2")
     overlaps = matched([in_units_of(truth, box) for box in boxes], truth.boxes)
-    missed = max(len(boxes), len(truth.boxes)) - len(overlaps)
-    worth = [earned(overlap, score) for overlap in overlaps] + [0.0] * missed
+    most = max(len(boxes), len(truth.boxes))
+    missed = most - len(overlaps)
+    worth = overlaps if score == "iou" else [next((w for bound, w in STEPS if o > bound), 0.0) for o in overlaps]
     told = ", ".join(f"{overlap:.2f}" for overlap in overlaps)
     why = f"IoU {told} with {excerpt(truth.text)}" + (f", {missed} missed or too many" if missed else "")
-    return Verdict(score=sum(worth) / len(worth), status=Status.OK, parsed=parsed, why=why)
-
-
-def earned(overlap: float, score: BoxScore) -> float:
-    """What one box earns for its IoU."""
-    if score == "iou":
-        return overlap
-    return next((worth for bound, worth in STEPS if overlap > bound), 0.0)
+    return Verdict(score=sum(worth) / most, status=Status.OK, parsed=parsed, why=why)
 
 
 def in_units_of(truth: Box, box: Corners) -> Corners:
@@ -59,29 +53,22 @@ def in_units_of(truth: Box, box: Corners) -> Corners:
 
 def matched(boxes: list[Corners], truths: tuple[Corners, ...]) -> list[float]:
     """IoUs of a one-to-one matching, best pairs first, as COCO's evaluation does; ties go to what came first."""
-    pairs = sorted(
-        ((_overlap(box, truth), i, j) for i, box in enumerate(boxes) for j, truth in enumerate(truths)),
-        key=lambda pair: (-pair[0], pair[1], pair[2]),
-    )
+    pairs = sorted((-iou(box, truth), i, j) for i, box in enumerate(boxes) for j, truth in enumerate(truths))
     used_boxes: set[int] = set()
     used_truths: set[int] = set()
     overlaps = []
-    for overlap, i, j in pairs:
+    for negated, i, j in pairs:
         if i not in used_boxes and j not in used_truths:
             used_boxes.add(i)
             used_truths.add(j)
-            overlaps.append(overlap)
+            overlaps.append(-negated)
     return overlaps
 
 
 def iou(a: Corners, b: Corners) -> float:
-    """|A and B| / (|A| + |B| - |A and B|) of two boxes with an area."""
+    """|A and B| / (|A| + |B| - |A and B|) of two boxes, of which one at least has an area."""
     shared = area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     return shared / (area(a) + area(b) - shared)
-
-
-def _overlap(box: Corners, truth: Corners) -> float:
-    return iou(box, truth) if area(box) > 0 else 0.0
 
 
 def _is_normalised(box: Corners) -> bool:

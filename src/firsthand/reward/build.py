@@ -10,18 +10,12 @@ from firsthand.reward.open_ended import OpenEndedScoring, OpenVerifier, Scorer, 
 from firsthand.reward.score_service import ScoreService
 from firsthand.teacher import Endpoint, SyncClient, open_log
 
-_JUDGE_ATTEMPTS = 4
-"""At a request of a judge, within its deadline (ours)."""
-
 
 @contextmanager
 def router_of(
     reward: Reward, workers: int = 1, deadline_s: float = 5.0, *, folder: Path | None = None
 ) -> Iterator[Router]:
-    """The router that a recipe asks for; what a judge says is kept in the log of `folder`, for the next run too.
-
-    Raises RecipeError when its scorer cannot be had.
-    """
+    """The router of a recipe; what a judge says is kept in the log of `folder`. Raises RecipeError without a scorer."""
     with ExitStack() as stack:
         verifier = None
         if reward.open is not None:
@@ -36,9 +30,7 @@ def scorer_of(scoring: OpenEndedScoring, folder: Path | None = None) -> Iterator
     """The scorer of a recipe. Raises RecipeError when the key of its server or its model cannot be had."""
     url, model, deadline_s = str(scoring.url), str(scoring.model), scoring.deadline_s
     if scoring.scorer == "judge":
-        endpoint = Endpoint(
-            base_url=url, model=model, key_env=scoring.key_env, timeout_s=deadline_s, attempts=_JUDGE_ATTEMPTS
-        )
+        endpoint = Endpoint(base_url=url, model=model, key_env=scoring.key_env, timeout_s=deadline_s, attempts=4)
         with open_log(folder) as log, SyncClient(endpoint, log, step=f"judge {model}", deadline_s=deadline_s) as client:
             yield Judge(client, model)
     elif scoring.scorer == "service":

@@ -7,10 +7,8 @@ from firsthand.reward.verdicts import compared, failed, unparsed
 
 def judge_choice(content: str, truth: Choice) -> Verdict:
     """Compare letters. A right letter that names none of its own options gives FAILED, not 0."""
-    expected = read_letter(truth.letter, truth.options)
-    if expected.letter is None:
-        return failed(f"the ground truth {truth.letter!r} is not an option letter: {expected.why}")
-    got = read_letter(content, truth.options)
-    if got.letter is None:
-        return unparsed(content, got.why)
-    return compared(got.letter == expected.letter, got.letter, expected.letter)
+    expected, why = read_letter(truth.letter, truth.options)
+    if expected is None:
+        return failed(f"the ground truth {truth.letter!r} is not an option letter: {why}")
+    got, why = read_letter(content, truth.options)
+    return unparsed(content, why) if got is None else compared(got == expected, got, expected)

@@ -6,7 +6,6 @@ verdict is `failed`: not 1, and not 0.
 """
 
 import json
-import math
 from typing import final
 
 from firsthand.errors import excerpt
@@ -69,11 +68,7 @@ def read_grade(text: str, word: str) -> float:
     if not isinstance(verdict, dict) or set(verdict) != {"word", "score"} or verdict["word"] != word:
         raise ScoringFailed(f"the judge returned no verdict of this request: {excerpt(text)}")
     score = verdict["score"]
-    if (
-        isinstance(score, bool)
-        or not isinstance(score, int | float)
-        or not (math.isfinite(score) and 0 <= score <= BEST)
-    ):
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= BEST:
         raise ScoringFailed(f"the judge's score is no number from 0 to {BEST}: {excerpt(text)}")
     return float(score)
 

@@ -12,15 +12,15 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Any
 
-from firsthand.answers.markup import without_markup
+from firsthand.answers.markup import braces_match, without_markup
 from firsthand.answers.numbers import Number, read_number, same_number
 from firsthand.errors import excerpt
-from firsthand.records import Expression, Status, Verdict
+from firsthand.records import Expression, Verdict
 from firsthand.reward.verdicts import compared, failed, unparsed
 from firsthand.workers.pool import DeadlineExceeded, WorkerDied
 
 AskWorker = Callable[[dict[str, Any]], dict[str, Any]]
-"""Send a request to a worker and wait for its answer; raises DeadlineExceeded and WorkerDied."""
+"""Send a request to a worker and wait for its answer (workers/maths.py); raises DeadlineExceeded and WorkerDied."""
 
 _TOLERANCE = Fraction(1, 100_000)
 """math-verify rounds decimals to 6 places (`float_rounding`): nearer than this, a decimal goes to math-verify."""
@@ -69,11 +69,15 @@ def judge_math(content: str, truth: Expression, ask: AskWorker) -> Verdict:
         return unparsed(content, flaw)
     try:
         answer = ask({"prediction": as_latex(got), "gold": as_latex(expected)})
-    except DeadlineExceeded as error:
-        return Verdict(score=None, status=Status.TIMED_OUT, parsed=excerpt(got), why=str(error))
-    except WorkerDied as error:
-        return failed(str(error), got)
-    return _verdict(answer, got, truth.latex)
+    except (DeadlineExceeded, WorkerDied) as error:
+        return failed(error, got)
+    if "error" in answer:
+        return failed(f"the comparison broke: {answer['error']}", got)
+    if answer.get("unread") == "gold":
+        return failed(f"math-verify cannot read the ground truth {excerpt(truth.latex)}", got)
+    if "unread" in answer:
+        return unparsed(got, "math-verify reads no expression")
+    return compared(answer["equal"], got, truth.latex)
 
 
 def malformed(text: str) -> str:
@@ -83,8 +87,7 @@ def malformed(text: str) -> str:
     marks = text.replace("\\{", "").replace("\\}", "")
     if max(accumulate((c in "{([") - (c in "})]") for c in marks), default=0) > _DEEPEST:
         return f"brackets nested more than {_DEEPEST} deep"
-    depths = [0, *accumulate((c == "{") - (c == "}") for c in marks)]
-    return "braces that do not match" if depths[-1] != 0 or min(depths) < 0 else ""
+    return "" if braces_match(marks) else "braces that do not match"
 
 
 def trimmed(text: str) -> str:
@@ -93,10 +96,7 @@ def trimmed(text: str) -> str:
 
 
 def same_label(got: str, expected: str) -> tuple[str, str]:
-    """Both without their labels, when these differ: `y = 2x` answers a ground truth `a = 2x`.
-
-    VLAA-Thinking's data name one function now y and now a (its known label problem): the name says nothing.
-    """
+    """Both without labels that differ: VLAA-Thinking's data name one function now y, now a; the name says nothing."""
     a, b = _LABEL.fullmatch(got), _LABEL.fullmatch(expected)
     if a is None or b is None or a["name"] == b["name"]:
         return got, expected
@@ -134,14 +134,3 @@ def as_latex(text: str) -> str:
     if text.count("$") == 1:  # a price
         text = text.replace("$", "")
     return text if any(mark in text for mark in _DELIMITERS) else f"$${text}$$"
-
-
-def _verdict(answer: dict[str, Any], got: str, truth: str) -> Verdict:
-    """A worker's answer in our words (workers/maths.py has the forms)."""
-    if "error" in answer:
-        return failed(f"the comparison broke: {answer['error']}", got)
-    if answer.get("unread") == "gold":
-        return failed(f"math-verify cannot read the ground truth {excerpt(truth)}", got)
-    if "unread" in answer:
-        return unparsed(got, "math-verify reads no expression")
-    return compared(answer["equal"], got, truth)

@@ -24,7 +24,6 @@ from firsthand.workers.pool import DeadlineExceeded
 
 REMEMBERED = 10_000
 """Scores that are kept (ours): those of references are needed for every reply."""
-WORD = re.compile(r"[^\W_]+")
 
 
 class Context(NamedTuple):
@@ -51,19 +50,14 @@ class Scorer(Protocol):
     @property
     def identity(self) -> str:
         """Names the scorer and its settings: a beta belongs to one identity."""
-        ...
 
     def score(self, context: Context, answer: str) -> float:
         """How good the answer is. Raises ScoringFailed, or DeadlineExceeded when there is no score in time."""
-        ...
 
 
 @final
 class WordOverlap:
-    """F1 between the words of an answer and the words of its scene: for demos, deterministic, blind to word order.
-
-    It does not understand anything. It needs examples whose `scene` says in words what is in the picture.
-    """
+    """F1 between the words of an answer and of its example's `scene`: for demos, blind to word order and to meaning."""
 
     identity = "overlap: F1 of the answer's words with the scene's, case-folded"
 
@@ -73,7 +67,7 @@ class WordOverlap:
             raise ScoringFailed(
                 "the overlap scorer needs the words of the scene; give the row a `scene`, or use a judge"
             )
-        said, seen = (Counter(WORD.findall(text.casefold())) for text in (answer, context.scene))
+        said, seen = (Counter(re.findall(r"[^\W_]+", text.casefold())) for text in (answer, context.scene))
         both = (said & seen).total()
         return 2 * both / (said.total() + seen.total()) if both else 0.0
 
@@ -160,10 +154,8 @@ class OpenVerifier:
         """The verdict on one answer. Without a usable score it is TIMED_OUT or FAILED: unmeasured, not 0."""
         try:
             gap = self._score(context, content) - (reference := self._score(context, gold.reference))
-        except DeadlineExceeded as error:
-            return Verdict(score=None, status=Status.TIMED_OUT, parsed=excerpt(content), why=str(error))
-        except ScoringFailed as error:
-            return failed(str(error), content)
+        except (DeadlineExceeded, ScoringFailed) as error:
+            return failed(error, content)
         reward = surplus(gap, self._beta)
         why = f"S = {reference + gap:.3g} against {reference:.3g} of the reference"
         return Verdict(score=reward, status=Status.OK, parsed=excerpt(content), why=why)

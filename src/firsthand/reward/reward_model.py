@@ -9,10 +9,7 @@ from firsthand.reward.open_ended import Context, ScoringFailed
 
 @final
 class RewardModel:
-    """A text reward model in a Hugging Face folder: AutoModelForSequenceClassification with one output, in-process.
-
-    It sees question and answer, and no picture.
-    """
+    """A text reward model in a Hugging Face folder, with one output; it sees question and answer, and no picture."""
 
     def __init__(self, folder: Path) -> None:
         """Raises RecipeError when the folder holds no such model."""

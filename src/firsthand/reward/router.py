@@ -6,7 +6,6 @@ The router owns the worker processes; it is a context manager, so that none is l
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, read_answer
@@ -20,9 +19,6 @@ from firsthand.reward.open_ended import Context, OpenVerifier
 from firsthand.reward.user import UserReward
 from firsthand.reward.verdicts import unparsed
 from firsthand.workers.pool import WorkerPool
-
-Verifier = Callable[[str, Any], Verdict]
-"""(content of the answer block, ground truth of the verifier's kind) -> verdict."""
 
 _LONGEST_TEXT = 20_000
 """Characters of an open-ended answer that are read (ours)."""
@@ -54,7 +50,7 @@ class Router:
         self._user = None if function is None else UserReward(function, workers, deadline_s)
         self._open = open_ended
         self._threads = ThreadPoolExecutor(workers, "reward")
-        self._verifiers: dict[str, Verifier] = {
+        self._verifiers: dict[str, Callable[[str, Any], Verdict]] = {
             "digit": judge_digit,
             "choice": judge_choice,
             "math": partial(judge_math, ask=self._pool.ask),
@@ -64,9 +60,7 @@ class Router:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -87,10 +81,7 @@ class Router:
         return (*self._verifiers, "open") if self._open or self._user else tuple(self._verifiers)
 
     def judge(self, reply: str, truth: Answer | Example) -> Verdict:
-        """The verdict on one reply. Free text is judged with its question and pictures where `truth` is an Example.
-
-        Raises DataError when the answer's kind has no verifier.
-        """
+        """The verdict on one reply, beside an Example's question. Raises DataError when the kind has no verifier."""
         answer, context = (truth.answer, Context.of(truth)) if isinstance(truth, Example) else (truth, Context())
         if answer.kind not in self.kinds:
             raise DataError(
@@ -105,10 +96,7 @@ class Router:
         return self._judge_content(content, answer, context)
 
     def judge_answers(self, pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
-        """The verdict on each answer as it stands in an answer block, in order: `judge_many` without the block.
-
-        Not for a user's function, which scores whole replies. The answers' kinds must have verifiers.
-        """
+        """`judge_many` of what stands in answer blocks; not for a user's function, nor for kinds without a verifier."""
         judged = ((content.strip(), example.answer, Context.of(example)) for content, example in pairs)
         return list(self._threads.map(lambda one: self._judge_content(*one), judged))
 
@@ -130,10 +118,7 @@ class Router:
         return self._threads.submit(self.judge, reply, truth)
 
     def check(self, examples: Iterable[Example]) -> None:
-        """Refuse data that cannot be scored, before anything is trained on it.
-
-        Raises DataError, naming the examples, when a kind has no verifier or a ground truth is rejected by its own.
-        """
+        """Raises DataError, naming examples, when a kind has no verifier or a ground truth is rejected by its own."""
         examples = list(examples)
         unknown = [f"{e.id} ({e.answer.kind})" for e in examples if e.answer.kind not in self.kinds]
         if unknown:

@@ -2,13 +2,13 @@
 
 import json
 import math
-from typing import Any, Self, final
+from typing import Self, final
 
 from firsthand.errors import excerpt
 from firsthand.reward.open_ended import Context, ScoringFailed
 from firsthand.teacher.completion import Garbled, read_json
 from firsthand.teacher.endpoint import data_url
-from firsthand.teacher.http import LoopThread, NoResponse, Transport
+from firsthand.teacher.http import NoResponse, Transport
 from firsthand.workers.pool import DeadlineExceeded
 
 
@@ -22,31 +22,26 @@ class ScoreService:
         self.identity = f"service: {url}"
 
     def __enter__(self) -> Self:
-        self._loop = LoopThread()
-        self._loop.submit(self._transport.open()).result()
+        self._transport.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.close(self._transport.close())
+        self._transport.__exit__()
 
     def score(self, context: Context, answer: str) -> float:
         """The service's score. Raises ScoringFailed for anything but one, DeadlineExceeded when it is late."""
         asked = {"question": context.question, "answer": answer, "images": [data_url(p) for p in context.images]}
-        reply = self._posted(json.dumps(asked).encode())
+        posted = self._transport.post(self._url, json.dumps(asked).encode(), self._deadline_s)
+        try:
+            status, _, body = self._transport.submit(posted).result()
+            if status != 200:
+                raise ScoringFailed(f"{self._url} answered {status}: {excerpt(body)}")
+            reply = read_json(body)
+        except NoResponse as error:
+            raise (DeadlineExceeded if error.is_late else ScoringFailed)(f"{self._url}: {error}") from error
+        except Garbled as error:
+            raise ScoringFailed(f"{self._url}: {error}") from error
         score = reply.get("score") if isinstance(reply, dict) else None
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
             raise ScoringFailed(f'expected {{"score": <number>}}, got {excerpt(json.dumps(reply).encode())}')
         return float(score)
-
-    def _posted(self, data: bytes) -> Any:
-        """The JSON that the service answers with."""
-        try:
-            status, _, body = self._loop.submit(self._transport.post(self._url, data, self._deadline_s)).result()
-        except NoResponse as error:
-            raise (DeadlineExceeded if error.is_late else ScoringFailed)(f"{self._url}: {error}") from error
-        if status != 200:
-            raise ScoringFailed(f"{self._url} answered {status}: {excerpt(body)}")
-        try:
-            return read_json(body)
-        except Garbled as error:
-            raise ScoringFailed(f"{self._url}: {error}") from error

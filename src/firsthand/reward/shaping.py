@@ -36,9 +36,9 @@ class Reward(Record):
         if verdict.score is None or (self.truncated == "mask" and reply.stop is StopReason.LENGTH):
             return None
         reward = verdict.score + self.format * has_format(reply.text)
-        return (
-            reward if reply.is_demo else reward + overlong_penalty(len(reply.token_ids), self.overlong, max_new_tokens)
-        )
+        if not reply.is_demo:
+            reward += overlong_penalty(len(reply.token_ids), self.overlong, max_new_tokens)
+        return reward
 
 
 def has_format(text: str) -> bool:

@@ -30,10 +30,7 @@ class UserReward:
         self.pool = WorkerPool(workers, deadline_s, (str(USER_FUNCTION), path))
 
     def judge(self, reply: str, gold: Answer, context: Context, columns: Mapping[str, Any]) -> Verdict:
-        """The function's score of a whole reply. Raises RecipeError when the function cannot be imported.
-
-        A function that raises, or returns no number, is FAILED; one that returns None is UNSCORED.
-        """
+        """FAILED when the function raises or returns no number, UNSCORED for None. Raises RecipeError without it."""
         row = {
             "prompts": [{"role": "user", "content": context.question}],
             "answer": gold.text,
@@ -43,21 +40,17 @@ class UserReward:
         }
         try:
             answer = self.pool.ask({"reply": reply, "columns": {**columns, **row}})
-        except DeadlineExceeded as error:
-            return Verdict(score=None, status=Status.TIMED_OUT, parsed=excerpt(reply), why=str(error))
-        except WorkerDied as error:
-            return failed(str(error), reply)
+        except (DeadlineExceeded, WorkerDied) as error:
+            return failed(error, reply)
         except WorkerBroken as error:
             raise RecipeError(f"reward.function: expected a function that can be imported, got {error}") from error
-        return _verdict(answer, reply, self._path)
-
-
-def _verdict(answer: dict[str, Any], reply: str, path: str) -> Verdict:
-    if "error" in answer:
-        return failed(f"{path} raised {answer['error']}", reply)
-    score = answer["score"]
-    if score is None:
-        return Verdict(score=None, status=Status.UNSCORED, parsed=excerpt(reply), why=f"{path} does not apply")
-    if not math.isfinite(score):
-        return failed(f"{path} returned {score}", reply)
-    return Verdict(score=score, status=Status.OK, parsed=excerpt(reply), why=f"{path} says {score:g}")
+        if "error" in answer:
+            return failed(f"{self._path} raised {answer['error']}", reply)
+        score = answer["score"]
+        if score is None:
+            return Verdict(
+                score=None, status=Status.UNSCORED, parsed=excerpt(reply), why=f"{self._path} does not apply"
+            )
+        if not math.isfinite(score):
+            return failed(f"{self._path} returned {score}", reply)
+        return Verdict(score=score, status=Status.OK, parsed=excerpt(reply), why=f"{self._path} says {score:g}")

@@ -2,6 +2,7 @@
 
 from firsthand.errors import excerpt
 from firsthand.records import Status, Verdict
+from firsthand.workers.pool import DeadlineExceeded
 
 
 def compared(equal: bool, parsed: str, truth: str) -> Verdict:
@@ -19,6 +20,7 @@ def unparsed(content: str, why: str) -> Verdict:
     return Verdict(score=0.0, status=Status.UNPARSED, parsed=excerpt(content), why=why)
 
 
-def failed(why: str, parsed: str | None = None) -> Verdict:
-    """The verifier, or the ground truth it was given, is broken: unmeasured."""
-    return Verdict(score=None, status=Status.FAILED, parsed=None if parsed is None else excerpt(parsed), why=why)
+def failed(why: str | Exception, parsed: str | None = None) -> Verdict:
+    """The verifier, or the ground truth it was given, is broken or, as DeadlineExceeded says, too slow: unmeasured."""
+    status = Status.TIMED_OUT if isinstance(why, DeadlineExceeded) else Status.FAILED
+    return Verdict(score=None, status=status, parsed=None if parsed is None else excerpt(parsed), why=str(why))

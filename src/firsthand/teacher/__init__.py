@@ -7,22 +7,20 @@ completion.py    a response's body -> an outcome
 limiter.py       how many requests a server bears at once
 budget.py        when to stop: the budget is spent, or nobody answers any more
 http.py          POST over HTTP, with a deadline, in an event loop that any thread may use
-client.py        requests to one server, with retries
+client.py        requests to one server, from any thread, with retries
 batch_client.py  many requests at once: in order, in flat memory, nothing asked twice
-sync_client.py   one request at a time, from any thread
 batch_files.py   requests and answers as batch files, for servers that work offline
 """
 
 from firsthand.teacher.batch_client import BatchClient, Progress
 from firsthand.teacher.batch_files import read_batch, write_batch
 from firsthand.teacher.budget import Budget, BudgetSpent, Outage
+from firsthand.teacher.client import SyncClient
 from firsthand.teacher.endpoint import Endpoint, InFlight, SamplingParameters
 from firsthand.teacher.log import AnswerLog, Spent, open_log
-from firsthand.teacher.sync_client import SyncClient
 from firsthand.teacher.types import (
     Completion,
     Failure,
-    FailureReason,
     Message,
     Outcome,
     Request,
@@ -38,7 +36,6 @@ __all__ = [
     "Completion",
     "Endpoint",
     "Failure",
-    "FailureReason",
     "InFlight",
     "Message",
     "Outage",

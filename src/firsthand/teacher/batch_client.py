@@ -8,12 +8,14 @@ from typing import NamedTuple, TypeVar, final
 from firsthand.batched import batched
 from firsthand.errors import FirsthandError
 from firsthand.teacher.budget import Budget
-from firsthand.teacher.client import AsyncClient, ClientThread
+from firsthand.teacher.client import SyncClient
 from firsthand.teacher.endpoint import Endpoint
 from firsthand.teacher.log import AnswerLog
 from firsthand.teacher.types import Outcome, Request, Teacher
 
 _T = TypeVar("_T")
+_Asked = Iterable[tuple[_T, Request | None]]
+_Answered = Generator[tuple[_T, Outcome | None], None, None]
 _Pending = Future[Outcome] | Outcome | None
 
 _CHUNK = 256
@@ -38,14 +40,11 @@ class BatchClient:
     """Asks a teacher for many answers at once, and keeps each in a log."""
 
     def __init__(self, teacher: Endpoint | Teacher, log: AnswerLog, budget: Budget | None = None, *, step: str) -> None:
-        """`step` is the name under which the log counts what was spent.
-
-        Raises RecipeError when the budget cannot be kept with this endpoint, or its key is not in the environment.
-        """
+        """The log counts under `step`. Raises RecipeError when the endpoint has no prices for the budget, or no key."""
         self._teacher, self._log, self._budget, self._step = teacher, log, budget or Budget(), step
         self._asked = self._from_log = 0
         self._before = log.spent(step)
-        self._thread: ClientThread | None = None
+        self._client: SyncClient | None = None
         self._retried = 0
         if isinstance(teacher, Endpoint):
             self._budget.fits(teacher)
@@ -54,7 +53,7 @@ class BatchClient:
     @property
     def progress(self) -> Progress:
         """The counts so far; any thread may read them."""
-        spent, client = self._log.spent(self._step), self._thread.client if self._thread else None
+        spent, client = self._log.spent(self._step), self._client
         return Progress(
             asked=self._asked,
             from_log=self._from_log,
@@ -64,7 +63,7 @@ class BatchClient:
             dollars=spent.dollars - self._before.dollars,
         )
 
-    def answers(self, pairs: Iterable[tuple[_T, Request | None]]) -> Generator[tuple[_T, Outcome | None], None, None]:
+    def answers(self, pairs: _Asked[_T]) -> _Answered[_T]:
         """The outcome of each request, in input order, once it is on the disk; None for None.
 
         Stops with BudgetSpent, Outage, or RecipeError for a wrong setting, after everything that was answered has been
@@ -74,9 +73,7 @@ class BatchClient:
             return self._over_http(self._teacher, pairs)
         return self._in_process(self._teacher, pairs)
 
-    def _in_process(
-        self, teacher: Teacher, pairs: Iterable[tuple[_T, Request | None]]
-    ) -> Generator[tuple[_T, Outcome | None], None, None]:
+    def _in_process(self, teacher: Teacher, pairs: _Asked[_T]) -> _Answered[_T]:
         for chunk in batched(pairs, _CHUNK):
             known = self._look_up([request.key for _, request in chunk if request is not None])
             written = []
@@ -89,16 +86,14 @@ class BatchClient:
                 durable.result()
             yield from ((tag, None if request is None else known[request.key]) for tag, request in chunk)
 
-    def _over_http(
-        self, endpoint: Endpoint, pairs: Iterable[tuple[_T, Request | None]]
-    ) -> Generator[tuple[_T, Outcome | None], None, None]:
+    def _over_http(self, endpoint: Endpoint, pairs: _Asked[_T]) -> _Answered[_T]:
         window: deque[tuple[_T, _Pending]] = deque()
         longest = LOOK_AHEAD * endpoint.in_flight.max
-        with ClientThread(AsyncClient(endpoint, self._log, self._budget, self._step)) as thread:
-            self._thread = thread
+        with SyncClient(endpoint, self._log, self._budget, step=self._step) as client:
+            self._client = client
             try:
                 for chunk in batched(pairs, min(_CHUNK, longest)):
-                    window.extend(zip((tag for tag, _ in chunk), self._begin(thread, chunk), strict=True))
+                    window.extend(zip((tag for tag, _ in chunk), self._begin(client, chunk), strict=True))
                     while window and (len(window) > longest or _is_settled(window[0][1])):
                         tag, pending = window.popleft()
                         yield tag, _settled(pending)
@@ -106,30 +101,25 @@ class BatchClient:
                     tag, pending = window.popleft()
                     yield tag, _settled(pending)
             except FirsthandError as error:
-                thread.stop(error)
+                client.stop(error)
                 wait([pending for _, pending in window if isinstance(pending, Future)])
                 raise
             finally:
-                self._thread, self._retried = None, self._retried + thread.client.retried
+                self._client, self._retried = None, self._retried + client.retried
 
-    def _begin(self, thread: ClientThread, chunk: Sequence[tuple[_T, Request | None]]) -> list[_Pending]:
+    def _begin(self, client: SyncClient, chunk: Sequence[tuple[_T, Request | None]]) -> list[_Pending]:
         """What each row of the chunk waits for: a known outcome, or a request that is under way or starts here."""
         keys = [request.key for _, request in chunk if request is not None]
         # Looked at before the log: what arrives between the two is found in the log, and nothing is missed.
-        waited_for = {key: pending for key in keys if (pending := thread.under_way.get(key)) is not None}
-        known = self._look_up([key for key in keys if key not in waited_for])
-        result: list[_Pending] = []
+        found: dict[str, _Pending] = {
+            key: pending for key in keys if (pending := client.under_way.get(key)) is not None
+        }
+        found.update(self._look_up([key for key in keys if key not in found]))
         for _, request in chunk:
-            if request is None:
-                result.append(None)
-            elif request.key in known:
-                result.append(known[request.key])
-            else:
-                if request.key not in waited_for:
-                    waited_for[request.key] = thread.ask(request)
-                    self._asked += 1
-                result.append(waited_for[request.key])
-        return result
+            if request is not None and request.key not in found:
+                found[request.key] = client.ask(request)
+                self._asked += 1
+        return [None if request is None else found[request.key] for _, request in chunk]
 
     def _look_up(self, keys: Sequence[str]) -> dict[str, Outcome]:
         known = self._log.get_many(dict.fromkeys(keys))

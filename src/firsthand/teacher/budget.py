@@ -50,9 +50,15 @@ class Budget(Record):
     def check(self, spent: Spent) -> None:
         """Raises BudgetSpent when nothing more may be asked."""
         if self.tokens is not None and spent.tokens >= self.tokens:
-            raise BudgetSpent(_over(f"{spent.tokens:,} of {self.tokens:,} tokens", spent))
-        if self.dollars is not None and spent.dollars >= self.dollars:
-            raise BudgetSpent(_over(f"${spent.dollars:.2f} of ${self.dollars:.2f}", spent))
+            what = f"{spent.tokens:,} of {self.tokens:,} tokens"
+        elif self.dollars is not None and spent.dollars >= self.dollars:
+            what = f"${spent.dollars:.2f} of ${self.dollars:.2f}"
+        else:
+            return
+        raise BudgetSpent(
+            f"the budget is spent: {what}, over {spent.requests:,} requests. What was answered is kept, and costs "
+            "nothing again: raise the budget and give the same command"
+        )
 
 
 @final
@@ -76,10 +82,3 @@ class Breaker:
                 f"{IN_A_ROW} requests in a row had no answer; the last: {outcome.detail}. "
                 "What was answered is kept: give the same command again when the server works"
             )
-
-
-def _over(what: str, spent: Spent) -> str:
-    return (
-        f"the budget is spent: {what}, over {spent.requests:,} requests. What was answered is kept, and costs nothing "
-        "again: raise the budget and give the same command"
-    )

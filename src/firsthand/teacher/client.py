@@ -6,16 +6,17 @@ import os
 import random
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
+from threading import Lock
 from typing import Self, final
 
 from firsthand.errors import DataError, FirsthandError, RecipeError, excerpt
 from firsthand.teacher.budget import Breaker, Budget, Outage
 from firsthand.teacher.completion import OVERLOAD, SETTING, Garbled, is_transient, read_completion, rejection
 from firsthand.teacher.endpoint import Endpoint, body
-from firsthand.teacher.http import LoopThread, NoResponse, Transport
+from firsthand.teacher.http import NoResponse, Transport
 from firsthand.teacher.limiter import Gate, Limiter
 from firsthand.teacher.log import AnswerLog
 from firsthand.teacher.types import Failure, Outcome, Request
@@ -35,61 +36,80 @@ class _Again(Exception):
 
 
 @final
-class AsyncClient:
-    """Asks one endpoint. From `open` to `close` it lives within one event loop."""
+class SyncClient:
+    """A `Teacher` behind a server, for any thread; what its log holds is not asked again. Use as a context manager."""
 
     def __init__(
-        self, endpoint: Endpoint, log: AnswerLog, budget: Budget, step: str, deadline_s: float | None = None
+        self,
+        endpoint: Endpoint,
+        log: AnswerLog,
+        budget: Budget | None = None,
+        *,
+        step: str,
+        deadline_s: float | None = None,
     ) -> None:
-        """`deadline_s` is the time of one request, all its attempts and waits included; None sets no limit.
-
-        Raises RecipeError when the environment has no key under the endpoint's name for it.
-        """
+        """The log counts under `step`; `deadline_s` is one request's. Raises RecipeError where the key is not set."""
         self.retried = 0
-        self._endpoint, self._log, self._budget, self._step = endpoint, log, budget, step
+        self.under_way: dict[str, Future[Outcome]] = {}
+        self._endpoint, self._log, self._budget, self._step = endpoint, log, budget or Budget(), step
         self._deadline_s = deadline_s
         self._transport = Transport(endpoint.key())
         self._breaker = Breaker()
+        self._lock = Lock()
 
-    async def open(self) -> None:
-        """Make the connection pool, and the gate that limits what is in flight."""
+    def __enter__(self) -> Self:
+        self._transport.__enter__()
         slots = self._endpoint.in_flight
-        self._gate = Gate(Limiter(slots.start, slots.max))
-        await self._transport.open()
+        self._gate = Gate(Limiter(slots.start, slots.max), self._transport.loop)
+        return self
 
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._transport.close()
+    def __exit__(self, *_: object) -> None:
+        self._transport.__exit__()
 
     def stop(self, error: FirsthandError) -> None:
-        """Start nothing any more: whoever waits for a slot gets the error."""
-        self._gate.close(error)
+        """Start nothing any more: whoever waits for a slot gets the error. What is in flight may end."""
+        self._transport.loop.call_soon_threadsafe(self._gate.close, error)
 
     @property
     def in_flight(self) -> int:
         """Attempts that are under way."""
         return self._gate.inside
 
-    async def ask(self, request: Request) -> Outcome:
-        """The outcome of a request, once it is in the log.
+    def answer(self, request: Request) -> Outcome:
+        """The outcome of a request, once it is in the log; equal ones that are under way are asked once.
 
         Raises TimeoutError at the deadline. Raises BudgetSpent, Outage, or RecipeError for a wrong setting; after one
         of these no other request starts.
         """
+        with self._lock:
+            # Looked at before the log: what arrives between the two is found in the log.
+            pending = self.under_way.get(request.key)
+            if pending is None:
+                known = self._log.get(request.key)
+                if known is not None:
+                    return known
+                pending = self.ask(request)
+        return pending.result()
+
+    def ask(self, request: Request) -> Future[Outcome]:
+        """The outcome of a request, log or no log, as `answer` gives it; `under_way` holds it until then."""
+        key, pending = request.key, self._transport.submit(self._ask(request))
+        self.under_way[key] = pending
+        pending.add_done_callback(lambda _: self.under_way.pop(key))  # holds the key alone: a request has pictures
+        return pending
+
+    async def _ask(self, request: Request) -> Outcome:
         try:
-            return await self._in_time(request)
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    return await self._persist(request)
+            except TimeoutError as error:
+                late = f"no answer from {self._endpoint.base_url} within {self._deadline_s:g} s"
+                self._breaker.note(Failure(reason="unanswered", detail=late))
+                raise TimeoutError(late) from error
         except FirsthandError as error:
             self._gate.close(error)
             raise
-
-    async def _in_time(self, request: Request) -> Outcome:
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._persist(request)
-        except TimeoutError as error:
-            late = f"no answer from {self._endpoint.base_url} within {self._deadline_s:g} s"
-            self._breaker.note(Failure(reason="unanswered", detail=late))
-            raise TimeoutError(late) from error
 
     async def _persist(self, request: Request) -> Outcome:
         """Try until there is an outcome, or no attempt is left."""
@@ -123,7 +143,12 @@ class AsyncClient:
             outcome = await self._attempt(request)
             limiter.answered(started, clock(), self._gate.inside)
             # Inside the gate: what is not on the disk yet counts as in flight, and a kill loses no more than that.
-            await self._keep(request, outcome)
+            self._breaker.note(outcome)
+            # What is rejected before anything was answered may be a setting's fault: it is asked again next time.
+            if not (isinstance(outcome, Failure) and outcome.reason == "rejected") or self._breaker.proven:
+                dollars = self._endpoint.dollars(outcome)
+                await asyncio.wrap_future(self._log.put(request.key, outcome, step=self._step, dollars=dollars))
+            self._budget.counts(outcome)
             return outcome
         except _Again as again:
             if again.overload:
@@ -132,25 +157,21 @@ class AsyncClient:
         finally:
             self._gate.leave()
 
-    async def _keep(self, request: Request, outcome: Outcome) -> None:
-        self._breaker.note(outcome)
-        # What is rejected before anything was answered may be a setting's fault: it is asked again next time.
-        if not (isinstance(outcome, Failure) and outcome.reason == "rejected") or self._breaker.proven:
-            dollars = self._endpoint.dollars(outcome)
-            await asyncio.wrap_future(self._log.put(request.key, outcome, step=self._step, dollars=dollars))
-        self._budget.counts(outcome)
-
     async def _attempt(self, request: Request) -> Outcome:
         try:
-            response = await self._transport.post(self._endpoint.url, _encoded(request), self._endpoint.timeout_s)
+            data = json.dumps(body(request)).encode()
+        except OSError as error:
+            raise DataError(f"a picture that a teacher should see cannot be read: {error}; restore its file") from error
+        try:
+            status, headers, raw = await self._transport.post(self._endpoint.url, data, self._endpoint.timeout_s)
         except NoResponse as error:
             raise _Again(str(error), overload=error.is_late) from error
-        if response.status == 200:
+        if status == 200:
             try:
-                return read_completion(response.body)
+                return read_completion(raw)
             except Garbled as error:
                 raise _Again(str(error)) from error
-        return self._refusal(*response)
+        return self._refusal(status, headers, raw)
 
     def _refusal(self, status: int, headers: Mapping[str, str], raw: bytes) -> Failure:
         """What a status other than 200 means. Raises _Again, and RecipeError for a wrong setting."""
@@ -158,65 +179,26 @@ class AsyncClient:
             pause = retry_after(headers.get("Retry-After"), datetime.now(UTC))
             raise _Again(f"{status}: {excerpt(raw)}", overload=status in OVERLOAD, pause=pause)
         if status in SETTING or status < 400:
+            remedy = ""
+            if status in (401, 403) and self._endpoint.key_env is None and "OPENAI_API_KEY" in os.environ:
+                remedy = (
+                    ". OPENAI_API_KEY is set, and no key is sent unless key_env names it: set key_env to OPENAI_API_KEY"
+                )
             raise RecipeError(
                 f"{self._endpoint.url} answered {status}: {excerpt(raw)}; look at base_url, model "
                 f"({self._endpoint.model}) and key_env ({self._endpoint.key_env}). What was answered is kept"
-                f"{self._unsent_key(status)}"
+                f"{remedy}"
             )
         return rejection(status, raw)
-
-    def _unsent_key(self, status: int) -> str:
-        """The remedy where the environment has a key that key_env does not name."""
-        if status not in (401, 403) or self._endpoint.key_env is not None or "OPENAI_API_KEY" not in os.environ:
-            return ""
-        return ". OPENAI_API_KEY is set, and no key is sent unless key_env names it: set key_env to OPENAI_API_KEY"
-
-
-@final
-class ClientThread:
-    """An asynchronous client in an event loop of its own thread; any thread may ask. A context manager."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self.client = client
-        self.under_way: dict[str, Future[Outcome]] = {}
-
-    def __enter__(self) -> Self:
-        self._loop = LoopThread()
-        self._loop.submit(self.client.open()).result()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.close(self.client.close())
-
-    def ask(self, request: Request) -> Future[Outcome]:
-        """Ask, and remember it for as long as it is under way."""
-        key, pending = request.key, self._loop.submit(self.client.ask(request))
-        self.under_way[key] = pending
-        pending.add_done_callback(lambda _: self.under_way.pop(key))  # holds the key alone: a request has pictures
-        return pending
-
-    def stop(self, error: FirsthandError) -> None:
-        """Start nothing any more; what is in flight may end."""
-        self._loop.call_soon(partial(self.client.stop, error))
 
 
 def retry_after(header: str | None, now: datetime) -> float:
     """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3); 0 where there is none, or none to be read."""
     if header is None:
         return 0.0
-    try:
+    with suppress(ValueError):
         return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
+    with suppress(ValueError):
         until = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now.timestamp())
-
-
-def _encoded(request: Request) -> bytes:
-    try:
-        return json.dumps(body(request)).encode()
-    except OSError as error:
-        raise DataError(f"a picture that a teacher should see cannot be read: {error}; restore its file") from error
+        return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now.timestamp())
+    return 0.0

@@ -60,8 +60,7 @@ def read_completion(raw: bytes) -> Outcome:
         raise Garbled(f"expected a chat completion, got {excerpt(raw)}") from error
     choice, usage = completion.choices[0], completion.usage or _Usage()
     thinking, text = _apart(choice.message)
-    trouble = _trouble(choice, text)
-    if trouble is not None:
+    if trouble := _trouble(choice, text):
         reason, detail = trouble
         cut = _together(thinking, text) if reason == "truncated" else ""
         return Failure(reason=reason, detail=detail, text=cut, **usage.model_dump())
@@ -94,9 +93,7 @@ def _apart(message: _Message) -> tuple[str, str]:
         return told.strip(), content
     thinking, end, text = content.partition("</think>")
     opened = content.startswith("<think>")
-    if not end and not opened:
-        return "", content
-    if "<think>" in thinking and not opened:  # the text speaks about thinking, somewhere in its middle
+    if not opened and (not end or "<think>" in thinking):  # the text may speak about thinking, somewhere in its middle
         return "", content
     return thinking.removeprefix("<think>").strip(), text.strip()
 

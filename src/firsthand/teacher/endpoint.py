@@ -6,14 +6,13 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
-from PIL import Image
+from PIL import ExifTags, Image
 from pydantic import Field, field_validator, model_validator
 
 from firsthand.errors import RecipeError
 from firsthand.records import Picture, Record, png, upright_rgb
 from firsthand.teacher.types import Message, Outcome, Request
 
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SENT = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
 """Pillow's name of a format that is sent as it is -> its name in a data URL. MPO is a phone's JPEG."""
 
@@ -43,15 +42,8 @@ class SamplingParameters(Record):
 
     def request(self, *messages: Message, seed: int | None = None, as_json: bool = False) -> Request:
         """A request that is sampled like that."""
-        return Request(
-            model=self.model,
-            messages=messages,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            seed=seed,
-            as_json=as_json,
-            extra=self.extra,
-        )
+        sampling = {name: getattr(self, name) for name in SamplingParameters.model_fields}
+        return Request(messages=messages, seed=seed, as_json=as_json, **sampling)
 
 
 class Endpoint(SamplingParameters):
@@ -117,9 +109,14 @@ def whole_url(url: str) -> str:
 
 def body(request: Request) -> dict[str, Any]:
     """What is posted, and what stands in a batch file. Raises OSError when a picture's file has gone."""
+    messages = []
+    for message in request.messages:
+        pictures = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in message.images]
+        content = [*pictures, {"type": "text", "text": message.text}] if pictures else message.text
+        messages.append({"role": message.role, "content": content})
     fields: dict[str, Any] = {
         "model": request.model,
-        "messages": [{"role": m.role, "content": content_of(m)} for m in request.messages],
+        "messages": messages,
         "temperature": request.temperature,
         "max_tokens": request.max_tokens,
         "seed": request.seed,
@@ -127,14 +124,6 @@ def body(request: Request) -> dict[str, Any]:
         **request.extra,
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def content_of(message: Message) -> str | list[dict[str, Any]]:
-    """A message's content as it is sent: its text, or parts with the pictures in front."""
-    if not message.images:
-        return message.text
-    pictures = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in message.images]
-    return [*pictures, {"type": "text", "text": message.text}]
 
 
 def data_url(picture: Picture) -> str:
@@ -146,8 +135,7 @@ def data_url(picture: Picture) -> str:
     encoded = picture.encoded()
     with Image.open(io.BytesIO(encoded)) as header:
         kind = _SENT.get(header.format or "")
-        if header.mode not in ("RGB", "RGBA", "L", "P") or header.getexif().get(_ORIENTATION, 1) != 1:
-            kind = None
-        if kind is None:
+        is_upright = header.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        if kind is None or header.mode not in ("RGB", "RGBA", "L", "P") or not is_upright:
             encoded, kind = png(upright_rgb(header)), "png"
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"

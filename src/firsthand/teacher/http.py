@@ -6,9 +6,9 @@ A request ends at its deadline whatever the server does. Proxies and redirects a
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar, final
+from typing import Any, Self, TypeVar, final
 
 import aiohttp
 
@@ -16,14 +16,6 @@ _T = TypeVar("_T")
 
 LONGEST_RESPONSE = 1 << 24
 """Bytes (ours): several times the longest answer of any model."""
-
-
-class Response(NamedTuple):
-    """What a server answered."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class NoResponse(Exception):
@@ -36,13 +28,45 @@ class NoResponse(Exception):
 
 @final
 class Transport:
-    """A connection pool. From `open` to `close` it lives within one event loop."""
+    """A connection pool, in an event loop with a thread of its own; any thread may submit work. A context manager."""
 
     def __init__(self, key: str | None = None) -> None:
         """`key` is sent as bearer token, and struck out of whatever comes back."""
         self._key = key
 
-    async def open(self) -> None:
+    def __enter__(self) -> Self:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="http", daemon=True)
+        self._thread.start()
+        self.submit(self._open()).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cancel what is running, close every connection, and end the thread."""
+        self.submit(_cancel_others()).result()
+        self.submit(self._session.close()).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Run a coroutine in the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    async def post(self, url: str, data: bytes, timeout_s: float) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body. Raises NoResponse; `is_late` when nothing whole came within `timeout_s` seconds."""
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._session.post(url, data=data, allow_redirects=False) as response,
+            ):
+                return response.status, response.headers, without_key(await _read(response), self._key)
+        except TimeoutError as error:
+            raise NoResponse(f"no whole answer within {timeout_s:g} s", is_late=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise NoResponse(f"{type(error).__name__}: {error}") from error
+
+    async def _open(self) -> None:
         """Make the pool, without limits and deadlines of its own."""
         headers = {"Content-Type": "application/json"}
         if self._key is not None:
@@ -50,49 +74,6 @@ class Transport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=aiohttp.ClientTimeout()
         )
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._session.close()
-
-    async def post(self, url: str, data: bytes, timeout_s: float) -> Response:
-        """Raises NoResponse; `is_late` when nothing whole came within `timeout_s` seconds."""
-        try:
-            async with (
-                asyncio.timeout(timeout_s),
-                self._session.post(url, data=data, allow_redirects=False) as response,
-            ):
-                return Response(response.status, response.headers, without_key(await _read(response), self._key))
-        except TimeoutError as error:
-            raise NoResponse(f"no whole answer within {timeout_s:g} s", is_late=True) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise NoResponse(f"{type(error).__name__}: {error}") from error
-
-
-@final
-class LoopThread:
-    """An event loop in a thread of its own; any thread may use it until it is closed."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
-        self._thread.start()
-
-    def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Run a coroutine."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def call_soon(self, function: Callable[[], object]) -> None:
-        """Call a function that does not wait."""
-        self._loop.call_soon_threadsafe(function)
-
-    def close(self, last: Coroutine[Any, Any, None]) -> None:
-        """Cancel what is running, run `last`, and end the thread."""
-        self.submit(_cancel_others()).result()
-        self.submit(last).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 def without_key(raw: bytes, key: str | None) -> bytes:

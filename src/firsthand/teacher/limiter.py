@@ -68,12 +68,12 @@ class Limiter:
 class Gate:
     """Lets as many coroutines through as the limiter says, in the order in which they came; one event loop."""
 
-    def __init__(self, limiter: Limiter) -> None:
+    def __init__(self, limiter: Limiter, loop: asyncio.AbstractEventLoop) -> None:
         self.limiter = limiter
         self.inside = 0
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
         self._alarm: asyncio.TimerHandle | None = None
 
     async def enter(self) -> float:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
+from functools import reduce
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, Self, final
@@ -32,10 +33,6 @@ INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests 
     prompt_tokens = prompt_tokens + excluded.prompt_tokens, dollars = dollars + excluded.dollars,
     completion_tokens = completion_tokens + excluded.completion_tokens
 """
-AT_ONCE = 500
-"""Keys of one SELECT; SQLite allows 32,766."""
-PATIENCE_S = 60.0
-"""Seconds to wait while another process writes to the file."""
 
 _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Completion | Failure)
 
@@ -63,14 +60,8 @@ class Spent(NamedTuple):
         )
 
 
-class _Entry(NamedTuple):
-    key: str
-    step: str
-    model: str
-    outcome: str
-    cost: Spent
-    durable: "Future[None]"
-
+_Entry = tuple[tuple[str, str, str], tuple[str, str], Spent, "Future[None]"]
+"""A row of `answers`, who pays for it and how much, and what is done when both are on the disk."""
 
 _EARLIER_NAMES = ("judge.sqlite", "server.sqlite")
 """Of the log of a folder, in versions up to 0.1: what a judge said, and an evaluated model's replies."""
@@ -109,13 +100,8 @@ class AnswerLog:
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """The outcomes that are kept under those keys; other keys are absent."""
-        found: dict[str, Outcome] = {}
-        for some in batched(keys, AT_ONCE):
-            query = f"SELECT key, outcome FROM answers WHERE key IN ({', '.join('?' * len(some))})"
-            with self._guard:
-                rows = self._reading.execute(query, some).fetchall()
-            found.update((key, _OUTCOME.validate_json(outcome)) for key, outcome in rows)
-        return found
+        rows = self._rows("SELECT key, outcome FROM answers", keys)
+        return {key: _OUTCOME.validate_json(outcome) for key, outcome in rows}
 
     def put(self, key: str, outcome: Outcome, *, step: str, dollars: float = 0.0) -> "Future[None]":
         """Keep an outcome; the future is done when it is on the disk, or raises DataError when that failed.
@@ -131,17 +117,14 @@ class AnswerLog:
         model = outcome.model if isinstance(outcome, Completion) else ""
         with self._guard:
             self._spent[step] = self._spent.get(step, Spent()).plus(cost)
-        self._queue.put(_Entry(key, step, model, outcome.model_dump_json(), cost, durable))
+        self._queue.put(((key, step, outcome.model_dump_json()), (step, model), cost, durable))
         return durable
 
     def spent(self, step: str | None = None) -> Spent:
         """What a step has cost, or all of them; earlier runs included."""
         if step is not None:
             return self._spent.get(step, Spent())
-        total = Spent()
-        for paid in list(self._spent.values()):
-            total = total.plus(paid)
-        return total
+        return reduce(Spent.plus, list(self._spent.values()), Spent())
 
     def expect(self, keys: Iterable[str], *, step: str) -> None:
         """Note that these keys went out in a batch file."""
@@ -150,15 +133,16 @@ class AnswerLog:
 
     def expected(self, keys: Iterable[str]) -> dict[str, str]:
         """Of these keys, those that went out in a batch file, with their step."""
-        found: dict[str, str] = {}
-        for some in batched(keys, AT_ONCE):
-            query = f"SELECT key, step FROM sent WHERE key IN ({', '.join('?' * len(some))})"
+        return dict(self._rows("SELECT key, step FROM sent", keys))
+
+    def _rows(self, select: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for some in batched(keys, 500):  # SQLite allows 32,766 in one SELECT
             with self._guard:
-                found.update(self._reading.execute(query, some).fetchall())
-        return found
+                rows = self._reading.execute(f"{select} WHERE key IN ({', '.join('?' * len(some))})", some).fetchall()
+            yield from rows
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=PATIENCE_S, check_same_thread=False)
+        db = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)  # while others write
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
@@ -179,22 +163,20 @@ class AnswerLog:
 
     def _commit(self, entries: list[_Entry]) -> None:
         paid: dict[tuple[str, str], Spent] = {}
-        for entry in entries:
-            payer = entry.step, entry.model
-            paid[payer] = paid.get(payer, Spent()).plus(entry.cost)
+        for _, payer, cost, _ in entries:
+            paid[payer] = paid.get(payer, Spent()).plus(cost)
         try:
             with self._writing as db:
-                rows = ((entry.key, entry.step, entry.outcome) for entry in entries)
-                db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+                db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", (row for row, *_ in entries))
                 db.executemany(PAY, ((*payer, *cost) for payer, cost in paid.items()))
         except sqlite3.Error as error:
-            for entry in entries:
-                entry.durable.set_exception(
+            for *_, durable in entries:
+                durable.set_exception(
                     DataError(f"{self.path}: an answer could not be kept: {error}; make room, and run again")
                 )
         else:
-            for entry in entries:
-                entry.durable.set_result(None)
+            for *_, durable in entries:
+                durable.set_result(None)
 
 
 @contextmanager
@@ -206,6 +188,6 @@ def open_log(folder: Path | None) -> Iterator[AnswerLog]:
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         place = Path(place)
         place.mkdir(parents=True, exist_ok=True)
-        earlier = [place / name for name in _EARLIER_NAMES if (place / name).exists()]
-        with AnswerLog(earlier[0] if earlier else place / "answers.sqlite") as log:
+        earlier = (place / name for name in _EARLIER_NAMES if (place / name).exists())
+        with AnswerLog(next(earlier, place / "answers.sqlite")) as log:
             yield log

@@ -73,12 +73,8 @@ class Teacher(Protocol):
 
     def answer(self, request: Request) -> Outcome:
         """The outcome of one request, a function of the request alone."""
-        ...
 
 
 def delimiter(*parts: str) -> str:
-    """A word that stands around quoted data, and that the data cannot hold: a hash of it.
-
-    Not random, so that the same data makes the same request and is not asked twice.
-    """
+    """A word around quoted data that the data cannot hold: a hash of it, so that equal data make equal requests."""
     return content_id("delimiter", *parts)

@@ -3,6 +3,7 @@
 A request {"prediction", "gold"} gets one of {"equal": bool}, {"unread": "prediction" | "gold"} and {"error": str}.
 """
 
+import errno
 import resource
 import sys
 from pathlib import Path
@@ -12,25 +13,12 @@ from math_verify import LatexExtractionConfig, parse, verify  # type: ignore[imp
 
 _MEMORY_BYTES = 1 << 30
 """Address space of one worker (ours): ordinary comparisons take 0.1 GB, and a bomb must not take the machine."""
-_OUT_OF_MEMORY = 12
-"""Exit status of a worker that has used half of its address space: errno's ENOMEM."""
-
-
-_WARM_UP = (
-    r"$\frac{x^2+1}{2}=\sqrt{3}\sin(x)$",
-    "$1{,}000.5$",
-    r"$\{1, 2\}$",
-    r"$50\%$",
-    r"$x \le 5$",
-    "$(1, 2)$",
-    "$|x|$",
-)
 
 
 def before_fork() -> None:
     """Fill the parser's caches once, for every child: a first expression takes as long as a hundred later ones."""
-    for text in _WARM_UP:
-        _compare(text, text)
+    for text in (r"\frac{x^2+1}{2}=\sqrt{3}\sin(x)", "1{,}000.5", r"\{1, 2\}", r"50\%", r"x \le 5", "(1, 2)", "|x|"):
+        _compare(f"${text}$", f"${text}$")
 
 
 def prepare(_: str) -> None:
@@ -46,15 +34,12 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
         result = {"error": f"{type(error).__name__}: {str(error)[:200]}"}
     # sympy and math-verify swallow a MemoryError and go on to "not equal": such an answer must not be given.
     if _peak_bytes() > _MEMORY_BYTES // 2:
-        sys.exit(_OUT_OF_MEMORY)
+        sys.exit(errno.ENOMEM)
     return result
 
 
 def _read(text: str) -> list[Any]:
-    """What math-verify reads in LaTeX text with its delimiters; empty when it reads nothing.
-
-    Strict: no fallback to strings, and no search for some other number when the expression as a whole is not readable.
-    """
+    """What math-verify reads; empty when it cannot read the whole: no fallback to strings or to some number inside."""
     found: list[Any] = parse(
         text,
         [LatexExtractionConfig()],

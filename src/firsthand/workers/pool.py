@@ -25,8 +25,6 @@ MATHVISION = Path(__file__).with_name("mathvision.py")
 USER_FUNCTION = Path(__file__).with_name("user_function.py")
 START_LIMIT_S = 120.0
 """How long a worker may take to import sympy; ours, generous for a loaded machine. It does not count as comparing."""
-STOP_LIMIT_S = 10.0
-"""How long a zygote may take to end itself and its child before it is killed (ours)."""
 
 
 class DeadlineExceeded(Exception):
@@ -64,19 +62,22 @@ class Worker:
         return (self._process.pid,) if self._child is None else (self._process.pid, self._child)
 
     def ask(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
-        """Send one request and return its answer.
-
-        Raises DeadlineExceeded and WorkerDied; the child is gone then, and the next request finds another.
-        """
+        """One request's answer. Raises DeadlineExceeded and WorkerDied; the next request finds another child then."""
         process = self._process or self._launch()
         try:
             if self._child is None:
                 self._await_child(process)
             self._number += 1
-            _send(process, {**request, "n": self._number, "deadline_s": deadline_s})
+            message = {**request, "n": self._number, "deadline_s": deadline_s}
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(message).encode() + b"\n")
             return self._answer(process, deadline_s)
         except (DeadlineExceeded, ChildDied):
             raise
+        except BrokenPipeError as error:
+            status = process.wait()
+            self.stop()
+            raise WorkerDied(f"the worker ended with exit status {status}") from error
         except BaseException:  # whatever ended the wait, nobody knows what will come through these pipes
             self.stop()
             raise
@@ -89,7 +90,7 @@ class Worker:
         self._process, self._child, self._unread = None, None, b""
         process.terminate()
         try:
-            process.wait(STOP_LIMIT_S)
+            process.wait(10.0)  # a zygote ends itself and its child
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -149,8 +150,9 @@ class Worker:
             line, newline, rest = self._unread.partition(b"\n")
             if newline:
                 self._unread = rest
-                if (message := _parsed(line)) is not None:
-                    return message
+                with suppress(ValueError):
+                    if isinstance(message := json.loads(line), dict):
+                        return message
             elif not _readable(process.stdout, end - time.monotonic()):
                 raise DeadlineExceeded(f"no answer within {limit_s:g} s")
             elif chunk := os.read(process.stdout.fileno(), 65536):
@@ -178,10 +180,7 @@ class WorkerPool:
         return tuple(pid for worker in self._workers for pid in worker.pids)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One worker's answer to a JSON-serialisable request; waits for a free worker first.
-
-        Raises DeadlineExceeded or WorkerDied when there is no answer, WorkerBroken when no worker can be started.
-        """
+        """The answer of the next free worker. Raises DeadlineExceeded, WorkerDied, or WorkerBroken when none starts."""
         worker = self._idle.get()
         try:
             if self._closed:
@@ -199,24 +198,8 @@ class WorkerPool:
             worker.stop()
 
 
-def _send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-    except BrokenPipeError as error:
-        raise WorkerDied(f"the worker ended with exit status {process.wait()}") from error
-
-
 def _readable(pipe: IO[bytes], limit_s: float) -> bool:
     """Whether something can be read from a pipe, or it ends, within so many seconds."""
     with selectors.DefaultSelector() as ready:  # not select(): training processes have file descriptors above 1023
         ready.register(pipe, selectors.EVENT_READ)
         return bool(ready.select(max(0.0, limit_s)))
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) else None
