@@ -49,10 +49,9 @@ class Run:
     def open(
         cls, root: Path, name: str, seed: int, recipe: Mapping[str, Any], hashed: Mapping[str, Any] | None = None
     ) -> "Run":
-        """Open the directory that belongs to `recipe` (JSON-serialisable), making it if it is new.
+        """Open the directory of a recipe (as JSON), new or not; its id is the hash of `hashed`, else of the recipe.
 
-        Its id is the hash of `hashed`, or without that of the recipe. Raises RecipeError when another process has it
-        open.
+        Raises RecipeError when another process has it open.
         """
         hashed = recipe if hashed is None else hashed
         folder = folder_of(root, name, seed, hashed)
@@ -91,8 +90,9 @@ class Run:
 
     def append_step(self, step: Step, rollouts: Iterable[Rollout]) -> None:
         """Journal one training step. The rollouts come first: a step that is journalled has them."""
-        self._append("rollouts.jsonl", rollouts)
-        self._append("metrics.jsonl", [step])
+        for name, records in (("rollouts.jsonl", rollouts), ("metrics.jsonl", [step])):
+            with (self.folder / name).open("a") as journal:
+                journal.writelines(f"{record.model_dump_json()}\n" for record in records)
 
     def rewind(self, step: int) -> None:
         """Forget everything journalled from training step `step` on; a torn last line goes too."""
@@ -126,12 +126,7 @@ class Run:
             if not path.exists():
                 path.parent.mkdir(exist_ok=True)
                 encoded = picture.encoded()
-                is_png = encoded.startswith(b"\x89PNG")
-                write_atomically(path, encoded if is_png else png(picture.open()))
-
-    def _append(self, name: str, records: Iterable[Record]) -> None:
-        with (self.folder / name).open("a") as journal:
-            journal.writelines(f"{record.model_dump_json()}\n" for record in records)
+                write_atomically(path, encoded if encoded.startswith(b"\x89PNG") else png(picture.open()))
 
 
 def folder_of(root: Path, name: str, seed: int, recipe: Mapping[str, Any]) -> Path:

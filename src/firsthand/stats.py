@@ -158,12 +158,8 @@ def _clustered(sums_C: Vector, rows_C: Vector) -> tuple[float, float, float]:
     if count == 1 or ((sums_C == 0) | (sums_C == rows_C)).all():
         return mean, *_wilson_ends(mean, kish)
     design = (squares + spare) / (kish * mean * (1 - mean) + spare)
-    return mean, *_wilson_ends(mean, kish / design, _reach95(count))
-
-
-def _reach95(count: int) -> float:
-    """Standard errors from a mean of `count` to the ends of its interval, squares being divided by `count`."""
-    return sqrt(count / (count - 1)) * student95(count - 1)
+    reach = sqrt(count / (count - 1)) * student95(count - 1)  # in standard errors, squares being divided by `count`
+    return mean, *_wilson_ends(mean, kish / design, reach)
 
 
 def student95(degrees: int) -> float:

@@ -102,14 +102,13 @@ def run_study(
     for arm in study.arms:  # the last one's mistake must not show only when the others are trained
         study.recipe(arm, seed, {name: Path(name) for name in study.arms})
     study.evaluation.data.load()  # nor that of the questions
-    folders: dict[str, Path] = {}
     runs: dict[str, ArmRuns] = {}
     for arm in study.arms:
-        recipe = study.recipe(arm, seed, folders)
-        folders[arm] = train(recipe, root, on_arm(arm, recipe))
-        runs[arm] = ArmRuns(folders[arm], _evaluated(study.evaluation, folders[arm], arm, root, on_evaluation(arm)))
-    tables = {arm: _table(run.evaluation) for arm, run in runs.items()}
-    write_results(root / "results.json", tables, folders, seed)
+        recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
+        training = train(recipe, root, on_arm(arm, recipe))
+        runs[arm] = ArmRuns(training, _evaluated(study.evaluation, training, arm, root, on_evaluation(arm)))
+    tables = {arm: {**_table(run.evaluation), "run": run.training.name, "seed": seed} for arm, run in runs.items()}
+    _write_results(root, tables)
     return runs
 
 
@@ -137,7 +136,7 @@ def run_seeds(
         by_seed[seed] = json.loads((root / "results.json").read_text())["arms"]
     if len(seeds) > 1:
         arms = {arm: over_seeds({seed: tables[arm] for seed, tables in by_seed.items()}) for arm in study.arms}
-        write_atomically(root / "results.json", json.dumps({"arms": arms}, indent=2) + "\n")
+        _write_results(root, arms)
     return runs
 
 
@@ -158,10 +157,9 @@ def over_seeds(tables: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def write_results(path: Path, tables: Mapping[str, Any], folders: Mapping[str, Path], seed: int) -> None:
+def _write_results(root: Path, arms: Mapping[str, Any]) -> None:
     """One JSON file with every arm's numbers: `{"arms": {name: {"accuracy": x, "ci95": [lo, hi], "n": n, ...}}}`."""
-    arms = {name: {**table, "run": folders[name].name, "seed": seed} for name, table in tables.items()}
-    write_atomically(path, json.dumps({"arms": arms}, indent=2) + "\n")
+    write_atomically(root / "results.json", json.dumps({"arms": arms}, indent=2) + "\n")
 
 
 def _evaluated(test: Test, training: Path, arm: str, root: Path, on_progress: Callable[[int, int], None]) -> Path:
@@ -178,6 +176,3 @@ def _evaluated(test: Test, training: Path, arm: str, root: Path, on_progress: Ca
 def _table(evaluation: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((evaluation / "evaluation.json").read_text())
     return content
-
-
-__all__ = ["Study", "run_seeds", "run_study"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from firsthand.errors import DataError
-from firsthand.evaluation.pairing import pair_benchmarks, pair_units
+from firsthand.evaluation.compare import pair_benchmarks, pair_units
 from firsthand.records import Unit
 from firsthand.stats import Finding, SignificanceTest, paired_test
 

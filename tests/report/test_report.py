@@ -404,17 +404,17 @@ def test_a_long_run_is_thinned_without_losing_its_extremes(grpo: Path) -> None:
 
 
 def test_the_gallery_mixes_every_family_and_right_with_wrong(runs: list[Path]) -> None:
-    shown = gallery.held_out(make_arms(read_runs(runs)))
-    assert shown.available == 30
-    assert Counter(item.family for item in shown.items) == dict.fromkeys(ARMS["base"].skill, 6)
+    shown, available = gallery.held_out(make_arms(read_runs(runs)))
+    assert available == 30
+    assert Counter(item.family for item in shown) == dict.fromkeys(ARMS["base"].skill, 6)
     for arm in range(4):
         fared = {f"{arm}:{outcome}" for outcome in ("right", "wrong")}
-        assert fared < {word for item in shown.items for word in item.outcomes.split()}
+        assert fared < {word for item in shown for word in item.outcomes.split()}
 
 
 def test_the_gallery_takes_turns_between_agreement_and_disagreement(tmp_path: Path) -> None:
     base, grpo = [1.0] * 30 + [0.0] * 30, [1.0] * 28 + [0.0] * 32
-    shown = gallery.held_out(scored_arms(tmp_path, base=base, grpo=grpo)).items
+    shown, _ = gallery.held_out(scored_arms(tmp_path, base=base, grpo=grpo))
     fared = [item.outcomes for item in shown]
     assert len(fared) == gallery.MOST_PER_FAMILY
     assert {both: fared.count(both) for both in set(fared)} == {
@@ -468,7 +468,7 @@ def test_demonstrations_are_shown_as_such_and_not_as_without_variance(tmp_path: 
     [sft] = write_runs(tmp_path / "runs", per_family=2, arms={"sft": ARMS["sft"]})
     shown = gallery.training(make_arms([read_run(sft)]))
     assert len(shown) == gallery.MOST_GROUPS_PER_ARM
-    assert all(take.demo and not gallery.has_no_variance(item) for item in shown for take in item.by_arm[0].samples)
+    assert all(take.demo and not item.has_no_variance for item in shown for take in item.by_arm[0].samples)
     page = Page(write_report([sft], tmp_path / "report.html", "demonstrations").read_text("utf-8"))
     assert page.text.count("sft, step") == page.text.count(": 1 demonstration") == len(shown)
 

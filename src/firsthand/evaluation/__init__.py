@@ -8,7 +8,7 @@ grading.py     replies of a file, judged by the verifiers of training
 custom.py      any data of a user's, judged by the verifiers of training
 benchmarks/    published benchmarks, by strict rules and as a leaderboard scores them
 leaderboard/   judged as VLMEvalKit judges, its quirks included
-compare.py     run directories -> a matrix of models and benchmarks; pairing.py: two models on the same items
+compare.py     run directories -> a matrix of models and benchmarks, paired by question
 perplexity.py  how much demonstrations surprise a model
 lmms/          examples as a task for lmms-eval
 """

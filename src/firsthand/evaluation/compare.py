@@ -11,12 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 from firsthand.errors import DataError
 from firsthand.evaluation.benchmarks.judged import RULES, judged_file, judges_of
-from firsthand.evaluation.pairing import Pairing, pair_benchmarks
 from firsthand.evaluation.replies import read_journal
 from firsthand.evaluation.table import counting
 from firsthand.records import Unit, content_id
 from firsthand.run import evaluations_beside, recipe_of
-from firsthand.stats import clustered_mean
+from firsthand.stats import Paired, clustered_mean, paired_test
 
 
 class _Run(NamedTuple):
@@ -42,14 +41,12 @@ def compare_runs(
     if twice := [str(folder) for folder, n in Counter(f.resolve() for f in folders).items() if n > 1]:
         raise DataError(f"expected each run once, got {twice[0]} again; leave it out")
     evaluations = dict.fromkeys(map(_evaluation_of, folders))  # a pattern may take a training along with its own
-    runs = [_read(folder, scorer, judge) for folder in evaluations]
-    labels = _labels(runs)
-    units: dict[str, dict[str, list[Unit]]] = {label: defaultdict(list) for label in labels.values()}
-    _refuse_mixtures(runs, labels)
+    runs = _named_apart([_read(folder, scorer, judge) for folder in evaluations])
+    _refuse_mixtures(runs)
+    units: dict[str, dict[str, list[Unit]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        label, seed = labels[run.model, run.model_id], run.seed
-        units[label][run.benchmark] += [
-            unit.model_copy(update={"question": f"{unit.question}@{seed}"}) for unit in _units(run, scorer)
+        units[run.model][run.benchmark] += [
+            unit.model_copy(update={"question": f"{unit.question}@{run.seed}"}) for unit in _units(run, scorer)
         ]
     baseline, *others = units
     if not others:
@@ -68,22 +65,21 @@ def compare_runs(
     }
 
 
-def _refuse_mixtures(runs: Sequence[_Run], labels: Mapping[tuple[str, str], str]) -> None:
+def _refuse_mixtures(runs: Sequence[_Run]) -> None:
     """One model's runs of a benchmark must be seeds of one protocol: a mean over protocols is no number of anything."""
     first: dict[tuple[str, str], _Run] = {}
     seen: dict[tuple[str, str, int], _Run] = {}
     for run in runs:
-        label = labels[run.model, run.model_id]
-        other = first.setdefault((label, run.benchmark), run)
+        what = f"{run.model} on {run.benchmark}"
+        other = first.setdefault((run.model, run.benchmark), run)
         if run.protocol != other.protocol or run.data_id != other.data_id:
-            what = "protocol" if run.protocol != other.protocol else "version of the file"
+            differing = "protocol" if run.protocol != other.protocol else "version of the file"
             raise DataError(
-                f"{label} on {run.benchmark}: expected runs of one {what}, got two: {other.folder} and {run.folder}; "
-                "name one of them"
+                f"{what}: expected runs of one {differing}, got two: {other.folder} and {run.folder}; name one of them"
             )
-        twin = seen.setdefault((label, run.benchmark, run.seed), run)
+        twin = seen.setdefault((run.model, run.benchmark, run.seed), run)
         if twin is not run:
-            raise DataError(f"{label} on {run.benchmark}: seed {run.seed} is there twice: {twin.folder}, {run.folder}")
+            raise DataError(f"{what}: seed {run.seed} is there twice: {twin.folder}, {run.folder}")
 
 
 def _evaluation_of(folder: Path) -> Path:
@@ -105,18 +101,16 @@ def _read(folder: Path, scorer: str, judge: str | None) -> _Run:
         )
     recipe = recipe_of(folder)
     table = json.loads((folder / "evaluation.json").read_text())
-    named = recipe.get("benchmark", {}).get("name") or _data_name(table.get("data", {}))
     protocol = {key: value for key, value in table["protocol"].items() if key != "seed"}
-    model_id = recipe.get("model_id") or content_id(recipe.get("endpoint", recipe.get("id")))
     return _Run(
-        recipe["name"],
-        model_id,
-        named,
-        content_id(protocol),
-        table["protocol"]["seed"],
-        recipe.get("data_id", ""),
-        _scorer_of(folder, scorer, judge),
-        folder,
+        model=recipe["name"],
+        model_id=recipe.get("model_id") or content_id(recipe.get("endpoint", recipe.get("id"))),
+        benchmark=recipe.get("benchmark", {}).get("name") or _data_name(table.get("data", {})),
+        protocol=content_id(protocol),
+        seed=table["protocol"]["seed"],
+        data_id=recipe.get("data_id", ""),
+        judge=_scorer_of(folder, scorer, judge),
+        folder=folder,
     )
 
 
@@ -126,11 +120,14 @@ def _data_name(data: Mapping[str, Any]) -> str:
     return f"{what} ({content_id(data)[:6]})"
 
 
-def _labels(runs: Sequence[_Run]) -> dict[tuple[str, str], str]:
-    """A name for each model, with its id where two models have one name."""
-    models = list(dict.fromkeys((run.model, run.model_id) for run in runs))
-    names = [name for name, _ in models]
-    return {(name, key): name if names.count(name) == 1 else f"{name} ({key[:6]})" for name, key in models}
+def _named_apart(runs: Sequence[_Run]) -> list[_Run]:
+    """The runs with their model's id behind its name where two models have one name."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        ids[run.model].add(run.model_id)
+    return [
+        run if len(ids[run.model]) == 1 else run._replace(model=f"{run.model} ({run.model_id[:6]})") for run in runs
+    ]
 
 
 def _units(run: _Run, scorer: str) -> list[Unit]:
@@ -145,7 +142,7 @@ def _units(run: _Run, scorer: str) -> list[Unit]:
         return found
     if scorer != "strict":
         raise DataError(f"{run.folder}: expected a leaderboard's marks, got none; evaluate it with --judge")
-    units, seen = [], defaultdict[str, int](int)
+    units, seen = [], Counter[str]()
     for score in read_journal(run.folder / "scores.jsonl"):
         for judged in counting(score):
             question = f"{score.example_id}#{seen[score.example_id]}"
@@ -169,20 +166,73 @@ def _scorer_of(folder: Path, scorer: str, judge: str | None) -> str:
     return asked[0] if asked else RULES
 
 
+class Pairing(NamedTuple):
+    """One benchmark under two models: `other - baseline`, on the items that both measured."""
+
+    paired: Paired | None
+    """None when no item was measured by both."""
+    compared: int
+    """Items in pairs; `paired.n` counts clusters."""
+    unmeasured: int
+    """Items of both, left out because one of the two has no score."""
+    only_baseline: int
+    """Items left out because `other` has no such unit, measured or not."""
+    only_other: int
+
+
+def pair_benchmarks(baseline: Mapping[str, Sequence[Unit]], other: Mapping[str, Sequence[Unit]]) -> dict[str, Pairing]:
+    """Pair the units of two models by benchmark and question; every benchmark of either has its entry.
+
+    Raises DataError when a question stands twice on one side, or belongs to another cluster on the other side.
+    """
+    names = dict.fromkeys((*baseline, *other))
+    return {name: pair_units(baseline.get(name, ()), other.get(name, ()), name) for name in names}
+
+
+def pair_units(baseline: Sequence[Unit], other: Sequence[Unit], name: str = "these units") -> Pairing:
+    """`pair_benchmarks` of one benchmark, whose `name` is for the error messages."""
+    theirs, ours = _by_question(baseline, name), _by_question(other, name)
+    shared = [(theirs[key], ours[key]) for key in sorted(theirs.keys() & ours.keys())]  # so no p depends on the order
+    for before, after in shared:
+        if before.cluster != after.cluster:
+            raise DataError(
+                f"{name}: {before.question} belongs to {before.cluster!r} in the baseline and to {after.cluster!r} "
+                "in the other: evaluate both models on one version of the benchmark"
+            )
+    measured = [(b.value, a.value, b.cluster) for a, b in shared if a.value is not None and b.value is not None]
+    return Pairing(
+        paired=paired_test(*zip(*measured, strict=True)) if measured else None,
+        compared=len(measured),
+        unmeasured=len(shared) - len(measured),
+        only_baseline=len(theirs) - len(shared),
+        only_other=len(ours) - len(shared),
+    )
+
+
+def _by_question(units: Sequence[Unit], name: str) -> dict[str, Unit]:
+    table: dict[str, Unit] = {}
+    for unit in units:
+        if unit.question in table:
+            raise DataError(
+                f"{name}: {unit.question} stands twice on one side, expected an id for every unit: "
+                "name repeated draws apart and give them one cluster"
+            )
+        table[unit.question] = unit
+    return table
+
+
 def _mean(units: Sequence[Unit]) -> dict[str, Any]:
     known = [(unit.value, unit.cluster) for unit in units if unit.value is not None]
     if not known:
         return {"n": 0}
-    found = clustered_mean([value for value, _ in known], [cluster for _, cluster in known])
+    found = clustered_mean(*zip(*known, strict=True))
     return {"value": found.value, "ci95": [found.low, found.high], "n": found.n}
 
 
 def _difference(found: Pairing) -> dict[str, Any]:
-    counts = {"compared": found.compared, "unmeasured": found.unmeasured}
-    counts |= {"only_baseline": found.only_baseline, "only_other": found.only_other}
-    if found.paired is None:
+    counts = {name: count for name, count in found._asdict().items() if name != "paired"}
+    if (paired := found.paired) is None:
         return counts
-    paired = found.paired
     return {
         "difference": paired.difference.value,
         "ci95": [paired.difference.low, paired.difference.high],

@@ -73,8 +73,5 @@ def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[s
         for key, value in reward.model_dump(mode="json", include={"box", "open", "function"}).items()
         if value != getattr(DEFAULT, key)
     }
-    return {
-        "data": data.model_dump(mode="json"),
-        "protocol": protocol.content,
-        **({"reward": judged} if judged else {}),
-    }
+    decisive = {"data": data.model_dump(mode="json"), "protocol": protocol.content}
+    return {**decisive, "reward": judged} if judged else decisive

@@ -75,7 +75,7 @@ def grade(
     Raises DataError naming file and row, before anything is judged, when a row cannot be used.
     """
     examples, places = read_problems(problems)
-    total = count_replies(replies, examples.keys())
+    total = _count_replies(replies, examples.keys())
     tallies: dict[str, Tally] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -85,15 +85,15 @@ def grade(
     ):
         _refuse_bad_ground_truth(problems, examples, places, router)
         done = 0
-        for batch in batched(read_replies(replies), _BATCH):
-            asked = [examples[reply.key] for reply in batch]
+        accepted = (found for _, found in _lines(replies) if isinstance(found, FiledReply))
+        for batch in batched(accepted, _BATCH):
+            asked = [examples[str(reply.id)] for reply in batch]
             scores = score_examples(asked, FileGenerator(batch), partial(_verdicts, router), _AS_GIVEN)
             for reply, example, scored in zip(batch, asked, scores, strict=True):
                 assert scored.greedy is not None
                 verdict = scored.greedy.verdict
                 tallies.setdefault(example.answer.kind, Tally()).add(verdict)
-                line = {"id": reply.id, **verdict.model_dump(mode="json")}
-                lines.write(json.dumps(line) + "\n")
+                lines.write(json.dumps({"id": reply.id, **verdict.model_dump(mode="json")}) + "\n")
             done += len(batch)
             on_progress(done, total)
     return tallies
@@ -155,13 +155,13 @@ def _problem(row: Row, loader: PictureLoader) -> Example:
     )
 
 
-def count_replies(file: Path, known: Collection[str]) -> int:
+def _count_replies(file: Path, known: Collection[str]) -> int:
     """How many replies there are. Raises DataError that names the file and the rows that are no replies."""
     bad: list[str] = []
     number = 0
     for place, found in _lines(file):
         number += 1
-        if isinstance(found, FiledReply) and found.key not in known:
+        if isinstance(found, FiledReply) and str(found.id) not in known:
             found = BadRow("id", "that of a problem", shown(found.id), "correct it, or add the problem")
         if isinstance(found, BadRow):
             bad.append(f"  {place}, {found}")
@@ -172,13 +172,6 @@ def count_replies(file: Path, known: Collection[str]) -> int:
     if not number:
         raise DataError(f'{file}: expected replies, got none; write lines such as {{"id": "1", "reply": "..."}}')
     return number
-
-
-def read_replies(file: Path) -> Iterator[FiledReply]:
-    """The replies of a file that `count_replies` has accepted, one at a time."""
-    for _, found in _lines(file):
-        assert isinstance(found, FiledReply)
-        yield found
 
 
 def _lines(file: Path) -> Iterator[tuple[str, FiledReply | BadRow]]:

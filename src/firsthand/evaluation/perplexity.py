@@ -2,17 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from firsthand.batched import batched
 from firsthand.errors import DataError
 from firsthand.files import write_atomically
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.processor import Encoder, model_config
 from firsthand.recipe import Data
-from firsthand.records import Example
 
 _BATCH = 8
 """Demonstrations per forward."""
@@ -38,20 +38,14 @@ def write_perplexities(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy, encoder = Policy.load(model, device=device), Encoder.load(model)
     policy.model.eval()
-    lines = []
-    for done, line in enumerate(_lines(policy, encoder, examples), start=1):
-        lines.append(line)
-        on_progress(done, len(examples))
-    write_atomically(out, "".join(lines))
-
-
-def _lines(policy: Policy, encoder: Encoder, examples: list[Example]) -> Iterator[str]:
-    for first in range(0, len(examples), _BATCH):
-        batch = examples[first : first + _BATCH]
+    lines: list[str] = []
+    for batch in batched(examples, _BATCH):
         groups = [PrefixGroup(encoder.prompt(e), (encoder.reply(e.traces[0].text),)) for e in batch]
         with torch.inference_mode():
             found = policy.logprobs(groups)
         for example, logp_T, mask_T in zip(batch, found.logp_BT, found.mask_BT, strict=True):
-            tokens = int(mask_T.sum())
-            mean = float(logp_T[mask_T].double().mean())
-            yield json.dumps({"id": example.id, "perplexity": math.exp(-mean), "tokens": tokens}) + "\n"
+            perplexity = math.exp(-float(logp_T[mask_T].double().mean()))
+            line = {"id": example.id, "perplexity": perplexity, "tokens": int(mask_T.sum())}
+            lines.append(json.dumps(line) + "\n")
+            on_progress(len(lines), len(examples))
+    write_atomically(out, "".join(lines))

@@ -66,9 +66,7 @@ class Protocol(Record):
 
     def predicted(self, reply: str) -> str:
         """What a leaderboard's scorer is given of a reply."""
-        if self.prediction == "reply":
-            return reply
-        inside = answer_block(reply).inside
+        inside = answer_block(reply).inside if self.prediction == "answer_block" else None
         return reply if inside is None else inside
 
 

@@ -1,13 +1,14 @@
 """Examples -> judged replies, kept as they come: a crash costs the batch in flight, and nothing is asked twice."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from firsthand.batched import batched
 from firsthand.errors import DataError
-from firsthand.evaluation.generator import Answered, Generator
+from firsthand.evaluation.generator import Generator
 from firsthand.evaluation.protocol import Protocol
 from firsthand.records import Example, Judged, Reply, Score, Verdict
 
@@ -26,15 +27,13 @@ def score_examples(
     drawn = generator.answer(examples, protocol)
     pairs = [(a.text, e) for e, answers in zip(examples, drawn, strict=True) for a in answers if isinstance(a, Reply)]
     verdicts = iter(judge(pairs))
-
-    def judged(answer: Answered) -> Judged:
-        if isinstance(answer, Verdict):
-            return Judged(reply=Reply(text="", token_ids=()), verdict=answer)
-        return Judged(reply=answer, verdict=next(verdicts))
-
+    nothing = Reply(text="", token_ids=())
     scores = []
     for example, answers in zip(examples, drawn, strict=True):
-        group = tuple(judged(answer) for answer in answers)
+        group = tuple(
+            Judged(reply=nothing, verdict=a) if isinstance(a, Verdict) else Judged(reply=a, verdict=next(verdicts))
+            for a in answers
+        )
         greedy, samples = (group[0], group[1:]) if protocol.greedy else (None, group)
         scores.append(
             Score(
@@ -63,40 +62,34 @@ def score_all(
     Batches hold examples of similar size, so that little is padded. `generator` is called when one is needed.
     Raises DataError when the journal is not one of these examples.
     """
-    known: dict[str, list[Score]] = defaultdict(list)  # an example that is there twice has two replies
+    known: dict[str, list[Score]] = defaultdict(list)
     for found in read_journal(journal):
         known[found.example_id].append(found)
-    wanted = Counter(example.id for example in examples)
-    if strangers := [name for name, found in known.items() if len(found) > wanted[name]]:
+    scores = [known[e.id].pop(0) if known[e.id] else None for e in examples]  # one that is there twice has two replies
+    if strangers := [name for name, found in known.items() if found]:
         got = f"one more to {strangers[0]}"
         raise DataError(f"{journal}: expected replies to these {len(examples)} examples, got {got}; delete it")
-    left, done = _left(examples, known), sum(map(len, known.values()))
+    left = [i for i, score in enumerate(scores) if score is None]
+    left.sort(key=lambda i: _size(examples[i]))
+    done = len(examples) - len(left)
     if done and left:
         on_progress(done, len(examples))
     asks = generator() if left else None
-    for first in range(0, len(left), BATCH):
+    for places in batched(left, BATCH):
         assert asks is not None
-        scores = score_examples(left[first : first + BATCH], asks, judge, protocol)
+        batch = score_examples([examples[i] for i in places], asks, judge, protocol)
         with journal.open("a") as file:
-            file.write("".join(f"{score.model_dump_json()}\n" for score in scores))
-        for scored in scores:
-            known[scored.example_id].append(scored)
-        done += len(scores)
+            file.write("".join(f"{score.model_dump_json()}\n" for score in batch))
+        for i, score in zip(places, batch, strict=True):
+            scores[i] = score
+        done += len(batch)
         on_progress(done, len(examples))
-    in_turn = {name: iter(found) for name, found in known.items()}
-    return [next(in_turn[example.id]) for example in examples]
+    return [score for score in scores if score is not None]
 
 
-def _left(examples: Sequence[Example], known: Mapping[str, Sequence[Score]]) -> list[Example]:
-    """The examples without a reply, those of a size together."""
-    answered = Counter({name: len(found) for name, found in known.items()})
-    left = []
-    for example in examples:
-        if answered[example.id]:
-            answered[example.id] -= 1
-        else:
-            left.append(example)
-    return sorted(left, key=_size)
+def _size(example: Example) -> tuple[int, int]:
+    """Pixels and characters, about what a prompt's length grows with."""
+    return sum(p.width * p.height for p in example.images), len(example.question)
 
 
 def read_journal(path: Path) -> list[Score]:
@@ -114,8 +107,3 @@ def read_journal(path: Path) -> list[Score]:
         except ValidationError as error:
             raise DataError(f"{path} line {number}: expected a judged reply, got {line[:60]!r}; delete it") from error
     return scores
-
-
-def _size(example: Example) -> tuple[int, int]:
-    """Pixels and characters, about what a prompt's length grows with."""
-    return sum(p.width * p.height for p in example.images), len(example.question)

@@ -28,10 +28,10 @@ def tabulate(
 def _row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hashable]) -> dict[str, Any]:
     """One line of a table."""
     counted = [(cluster(s), j) for s in scores for j in counting(s)]
-    known = [(name, j.verdict.score) for name, j in counted if j.verdict.score is not None]
+    known = [(j.verdict.score, name) for name, j in counted if j.verdict.score is not None]
     table: dict[str, Any] = {"n": len(known), "unmeasured": len(counted) - len(known)}
     if known:
-        accuracy = clustered_mean([value for _, value in known], [name for name, _ in known])
+        accuracy = clustered_mean(*zip(*known, strict=True))
         table |= {"accuracy": accuracy.value, "ci95": [accuracy.low, accuracy.high]}
         if accuracy.n < len(known):
             table["questions"] = accuracy.n
@@ -56,11 +56,11 @@ def _rates(replies: Sequence[Judged]) -> dict[str, float]:
     """What stands beside every accuracy: the shares that were cut and that could not be read, and the mean length."""
     asked = [j for j in replies if j.verdict.status is not Status.FAILED or j.reply.text]
     lengths = [n for j in asked if (n := j.reply.length) is not None]
-    found = {
-        "truncated": statistics.fmean(j.reply.stop is StopReason.LENGTH for j in asked) if asked else None,
-        "unparsed": statistics.fmean(j.verdict.status in (Status.UNPARSED, Status.WRONG_FORMAT) for j in asked)
-        if asked
-        else None,
-        "reply_tokens": statistics.fmean(lengths) if lengths else None,
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    rates = {}
+    if asked:
+        unread = (Status.UNPARSED, Status.WRONG_FORMAT)
+        rates["truncated"] = statistics.fmean(j.reply.stop is StopReason.LENGTH for j in asked)
+        rates["unparsed"] = statistics.fmean(j.verdict.status in unread for j in asked)
+    if lengths:
+        rates["reply_tokens"] = statistics.fmean(lengths)
+    return rates

@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from firsthand.evaluation.table import tabulate
-from firsthand.records import Score, Unit, content_id
+from firsthand.records import Score, content_id
 from firsthand.report.runs import Evaluation, FamilyResult, RunRecords
 from firsthand.stats import (
     Estimate,
@@ -99,47 +99,47 @@ class Comparison:
 
 def compare_arms(first: Arm, second: Arm, family: str | None = None) -> Comparison | None:
     """Paired where the arms share questions, else from their separate intervals; None when either is unmeasured."""
-    if first.measure and second.measure:
-        return _compare_units(first, second) if family is None else None
-    ids = sorted(_measured(first, family) & _measured(second, family))
-    if ids:
-        return Comparison(
-            first, second, paired_difference(_matrix(first.runs, ids), _matrix(second.runs, ids)), paired=True
-        )
-    ours = first.families.get(family) if family is not None else first.accuracy
-    theirs = second.families.get(family) if family is not None else second.accuracy
+    of_benchmarks = bool(first.measure and second.measure)
+    if of_benchmarks and family is not None:
+        return None
+    paired = _paired_units(first, second) if of_benchmarks else _paired_scores(first, second, family)
+    if paired is not None:
+        return Comparison(first, second, paired, paired=True)
+    ours, theirs = (arm.accuracy if family is None else arm.families.get(family) for arm in (first, second))
     if ours is None or theirs is None:
         return None
     return Comparison(first, second, unpaired_difference(ours, theirs), paired=False)
 
 
-def _compare_units(first: Arm, second: Arm) -> Comparison | None:
+def _paired_scores(first: Arm, second: Arm, family: str | None) -> Estimate | None:
+    ids = _questions((*first.runs, *second.runs), family)
+    return paired_difference(_matrix(first.runs, ids), _matrix(second.runs, ids)) if ids else None
+
+
+def _paired_units(first: Arm, second: Arm) -> Estimate | None:
     """Benchmarks are compared on what their number is the mean of: a question's variants and draws belong together."""
     ours, theirs = _units(first), _units(second)
-    shared = [(ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]
-    if shared:
-        clusters = [unit.cluster for unit, _ in shared]
-        values = [[_value_of(unit) for unit in side] for side in zip(*shared, strict=True)]
-        return Comparison(first, second, paired_test(values[0], values[1], clusters).difference, paired=True)
-    if first.accuracy is None or second.accuracy is None:
+    shared = [(*ours[unit], theirs[unit][1]) for unit in sorted(ours.keys() & theirs.keys())]
+    if not shared:
         return None
-    return Comparison(first, second, unpaired_difference(first.accuracy, second.accuracy), paired=False)
+    clusters, values, other_values = zip(*shared, strict=True)
+    return paired_test(values, other_values, clusters).difference
 
 
-def _units(arm: Arm) -> dict[tuple[str, int | None], Unit]:
-    """The measured ones of all seeds."""
-    return {(unit.question, run.seed): unit for run in arm.runs for unit in run.units if unit.value is not None}
-
-
-def _value_of(unit: Unit) -> float:
-    assert unit.value is not None, f"{unit.question} was not measured"
-    return unit.value
+def _units(arm: Arm) -> dict[tuple[str, int | None], tuple[str, float]]:
+    """Cluster and value of the measured ones of all seeds."""
+    return {
+        (unit.question, run.seed): (unit.cluster, unit.value)
+        for run in arm.runs
+        for unit in run.units
+        if unit.value is not None
+    }
 
 
 def _headline(runs: Sequence[RunRecords]) -> Estimate | None:
     """A benchmark's number over all seeds, its interval over questions."""
-    known = [unit for run in runs for unit in run.units if unit.value is not None]
-    return clustered_mean([_value_of(unit) for unit in known], [unit.cluster for unit in known]) if known else None
+    known = [(unit.value, unit.cluster) for run in runs for unit in run.units if unit.value is not None]
+    return clustered_mean(*zip(*known, strict=True)) if known else None
 
 
 def _measure(runs: Sequence[RunRecords]) -> str:
@@ -155,22 +155,22 @@ def summarise(scores: Sequence[Score]) -> Evaluation:
 
 def _arm(index: int, name: str, runs: Sequence[RunRecords], names_by_id: dict[str, str]) -> Arm:
     results = [run.evaluation or summarise(run.scores) for run in runs]
-    families = sorted({family for result in results for family in result.families})
-    by_family = {
+    families = {
         family: _estimate([result.families.get(family, FamilyResult()) for result in results], runs, family)
-        for family in families
+        for family in sorted({family for result in results for family in result.families})
     }
     start = runs[0].recipe.get("start") if runs[0].recipe else None
     unmeasured = [result.unmeasured for result in results if result.unmeasured is not None]
     passes = {k: _mean(result.pass_at.get(k) for result in results) for k in PASS_AT}
+    measure = _measure(runs)
     return Arm(
         index=index,
         name=name,
         runs=tuple(runs),
         starts_from=names_by_id.get(start, start) if isinstance(start, str) else None,
-        measure=_measure(runs),
-        accuracy=_headline(runs) if _measure(runs) else _estimate(results, runs, None),
-        families={family: estimate for family, estimate in by_family.items() if estimate is not None},
+        measure=measure,
+        accuracy=_headline(runs) if measure else _estimate(results, runs, None),
+        families={family: estimate for family, estimate in families.items() if estimate is not None},
         sampled=_mean(result.sampled_accuracy for result in results),
         pass_at={k: value for k, value in passes.items() if value is not None},
         reply_tokens=_mean(result.reply_tokens for result in results),
@@ -192,28 +192,29 @@ def _estimate(results: Sequence[FamilyResult], runs: Sequence[RunRecords], famil
     if len(results) == 1:
         low, high = results[0].ci95 or (None, None)
         return Estimate(mean, low, high, n)
-    ids = sorted(set.intersection(*(_measured_by(run, family) for run in runs)))
+    ids = _questions(runs, family)
     if not ids:
         return Estimate(mean, None, None, n)
     return bootstrap_mean(_matrix(runs, ids))._replace(value=mean, n=n)
 
 
-def _measured(arm: Arm, family: str | None) -> set[str]:
-    return set.intersection(*(_measured_by(run, family) for run in arm.runs))
+def _questions(runs: Sequence[RunRecords], family: str | None) -> list[str]:
+    """What every run measured."""
+    return sorted(set.intersection(*(set(_greedy_scores(run, family)) for run in runs)))
 
 
-def _measured_by(run: RunRecords, family: str | None) -> set[str]:
-    return {s.example_id for s in run.scores if family in (None, s.family) and _greedy_score(s) is not None}
+def _greedy_scores(run: RunRecords, family: str | None = None) -> dict[str, float]:
+    return {
+        s.example_id: score
+        for s in run.scores
+        if family in (None, s.family) and s.greedy is not None and (score := s.greedy.verdict.score) is not None
+    }
 
 
 def _matrix(runs: Sequence[RunRecords], ids: Sequence[str]) -> Matrix:
     """Greedy scores [S runs, N ids]; every id was measured by every run."""
-    tables = [{score.example_id: _greedy_score(score) for score in run.scores} for run in runs]
+    tables = [_greedy_scores(run) for run in runs]
     return np.array([[table[i] for i in ids] for table in tables], dtype=np.float64)
-
-
-def _greedy_score(score: Score) -> float | None:
-    return None if score.greedy is None else score.greedy.verdict.score
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

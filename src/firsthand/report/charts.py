@@ -16,7 +16,7 @@ from firsthand.stats import Estimate
 _COLOURS = 8
 """How many arm colours the style sheet has; from the ninth arm on they come again, with dashes."""
 
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Point(NamedTuple):
@@ -54,13 +54,17 @@ class Frame:
 
     def x(self, value: float) -> float:
         """User units from the left."""
-        low, high = self.x_range
-        return self.left + (value - low) / (high - low) * (self.right - self.left)
+        return self.left + _share(value, self.x_range) * (self.right - self.left)
 
     def y(self, value: float) -> float:
         """User units from the top. A value outside is drawn on the edge; `outside` counts them for the caption."""
-        low, high = self.y_range
-        return self.bottom - (min(max(value, low), high) - low) / (high - low) * (self.bottom - self.top)
+        return self.bottom - _share(value, self.y_range) * (self.bottom - self.top)
+
+
+def _share(value: float, ends: tuple[float, float]) -> float:
+    """How far along between the ends; a value outside is at the nearer one."""
+    low, high = ends
+    return (min(max(value, low), high) - low) / (high - low)
 
 
 def arm_class(index: int) -> str:
@@ -78,11 +82,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 def whisker(estimate: Estimate, index: int, domain: tuple[float, float], width: int = 132) -> Markup:
     """A dot with its interval on the scale `domain`; without an interval, a hollow dot."""
-
-    def at(value: float) -> float:
-        low, high = domain
-        return 6 + (min(max(value, low), high) - low) / (high - low) * (width - 12)
-
+    at = Frame(domain, domain, left=6, right=width - 6).x
     marks = Markup().join(
         Markup('<line class="{}" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="16"/>').format(
             "zero" if v == 0 > domain[0] else "grid", x=at(v)
@@ -102,19 +102,19 @@ def whisker(estimate: Estimate, index: int, domain: tuple[float, float], width: 
 
 def scale(domain: tuple[float, float], width: int = 132) -> Markup:
     """The axis of a column of whiskers: its round numbers, in percent."""
-    low, high = domain
+    at = Frame(domain, domain, left=6, right=width - 6).x
     numbers = Markup().join(
         Markup('<text x="{:.1f}" y="10" text-anchor="middle">{}</text>').format(
-            6 + (v - low) / (high - low) * (width - 12), signed(v) if low < 0 else f"{100 * v:.0f}"
+            at(v), _signed(v) if domain[0] < 0 else f"{100 * v:.0f}"
         )
-        for v in ticks(low, high, about=2 if width < 150 else 4)
+        for v in ticks(*domain, about=2 if width < 150 else 4)
     )
     return Markup('<svg class="scale" width="{w}" height="12" viewBox="0 0 {w} 12" aria-hidden="true">{}</svg>').format(
         numbers, w=width
     )
 
 
-def signed(value: float) -> str:
+def _signed(value: float) -> str:
     """A difference of fractions in whole points, as an axis shows it: `+20`, `−20` with a minus sign, `0`."""
     points = round(100 * value)
     return f"{points:+d}".replace("-", "−") if points else "0"
@@ -136,7 +136,7 @@ def line_chart(title: str, y_label: str, curves: Sequence[Curve]) -> Markup:
         lines,
         (frame.left + frame.right) / 2,
         (frame.top + frame.bottom) / 2,
-        f"{y_label} × 10{str(power).translate(SUPERSCRIPT)}" if power else y_label,
+        f"{y_label} × 10{str(power).translate(_SUPERSCRIPT)}" if power else y_label,
     )
 
 

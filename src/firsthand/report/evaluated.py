@@ -8,23 +8,16 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from firsthand.records import content_id
 from firsthand.run import evaluations_beside, evaluations_inside, recipe_of
 
 
-class Evaluated(NamedTuple):
-    """A run, and where its evaluation is."""
+def with_evaluations(folders: Sequence[Path]) -> list[tuple[Path, Path, list[str]]]:
+    """Each run, where its evaluation is, and what to say of that; an evaluation of a run that is there is no run.
 
-    run: Path
-    evaluation: Path
-    """The run's own directory where it was not evaluated, or is an evaluation itself."""
-    notices: tuple[str, ...]
-
-
-def with_evaluations(folders: Sequence[Path]) -> list[Evaluated]:
-    """Each directory with its evaluation; none of its own for an evaluation of a run that is there as well."""
+    A run that was not evaluated, or is an evaluation itself, stands in for its evaluation.
+    """
     by_id = {recipe_of(folder).get("id"): folder for folder in folders}
     given: dict[Path, list[Path]] = defaultdict(list)
     for folder in folders:
@@ -34,18 +27,17 @@ def with_evaluations(folders: Sequence[Path]) -> list[Evaluated]:
             given[run].append(folder)
     joined = {folder for some in given.values() for folder in some}
     found = {folder: _evaluations(folder, given.get(folder, [])) for folder in folders if folder not in joined}
-    counts = Counter[str]()
-    for some in found.values():
-        counts.update(dict.fromkeys(map(_settings, some), 1))
-    ranked = sorted(counts, key=lambda settings: -counts[settings])  # equal ones in the order in which they were found
+    counts = Counter(settings for some in found.values() for settings in dict.fromkeys(map(_settings, some)))
+    ranked = [settings for settings, _ in counts.most_common()]  # equal ones in the order in which they were found
     return [_choice(run, some, given.get(run, []), ranked) for run, some in found.items()]
 
 
-def _choice(run: Path, found: Sequence[Path], given: Sequence[Path], ranked: Sequence[str]) -> Evaluated:
-    unfinished = [folder.name for folder in given if folder not in found]
-    notices = [f"an evaluation has not ended: {name}" for name in unfinished]
+def _choice(
+    run: Path, found: Sequence[Path], given: Sequence[Path], ranked: Sequence[str]
+) -> tuple[Path, Path, list[str]]:
+    notices = [f"an evaluation has not ended: {folder.name}" for folder in given if folder not in found]
     if not found:
-        return Evaluated(run, run, tuple(notices))
+        return run, run, notices
     chosen = min(found, key=lambda folder: ranked.index(_settings(folder)))
     if others := [folder.name for folder in found if folder != chosen]:
         notices.append(
@@ -57,7 +49,7 @@ def _choice(run: Path, found: Sequence[Path], given: Sequence[Path], ranked: Seq
             "it was evaluated on other data or by another protocol than most of the runs: what the page says of "
             "differences is in part that of the settings"
         )
-    return Evaluated(run, chosen, tuple(notices))
+    return run, chosen, notices
 
 
 def _evaluations(run: Path, given: Sequence[Path]) -> list[Path]:

@@ -1,10 +1,13 @@
 """Which questions, pictures and replies the page shows, chosen by rule and never by hand, within a byte budget."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
+from itertools import zip_longest
+from pathlib import Path
 from typing import TypeVar
 
 from firsthand.records import Judged, Rollout, Score, StopReason
@@ -91,21 +94,22 @@ class Card:
         return all(reply.demo for one in self.by_arm for reply in one.samples)
 
     @property
+    def has_no_variance(self) -> bool:
+        """Whether a training group taught nothing, every advantage being 0; demonstrations have none and do teach."""
+        credits = {reply.advantage for one in self.by_arm for reply in one.samples if reply.advantage is not None}
+        return credits == {0.0}
+
+    @property
     def disagree(self) -> bool:
         """Whether the greedy replies of two arms fared differently."""
         return len({one.greedy.outcome for one in self.by_arm if one.greedy is not None}) > 1
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The questions that are shown, and how many there were to choose from."""
+def held_out(arms: Sequence[Arm]) -> tuple[list[Card], int]:
+    """Per family, turn about: questions on which arms disagree, all wrong, all right, and the rest, in order of ids.
 
-    items: tuple[Card, ...]
-    available: int
-
-
-def held_out(arms: Sequence[Arm]) -> HeldOut:
-    """Per family, turn about: questions on which arms disagree, all wrong, all right, and the rest, in order of ids."""
+    Also how many there were to choose from.
+    """
     by_question: dict[str, dict[int, Score]] = defaultdict(dict)
     for arm in arms:
         for score in arm.first.scores:
@@ -114,25 +118,18 @@ def held_out(arms: Sequence[Arm]) -> HeldOut:
     for example_id in sorted(by_question):
         families[next(iter(by_question[example_id].values())).family].append(example_id)
     picked = [_mixed(ids, by_question)[:MOST_PER_FAMILY] for _, ids in sorted(families.items())]
-    items = (_question(by_question[example_id], arms) for example_id in _in_turn(picked))
-    shown = sorted(_within(HELD_OUT_BYTES, items), key=lambda item: item.family)
-    return HeldOut(tuple(shown), available=len(by_question))
+    items = (_held_out_card(by_question[example_id], arms) for example_id in _in_turn(picked))
+    return sorted(_within(HELD_OUT_BYTES, items), key=lambda item: item.family), len(by_question)
 
 
-def training(arms: Sequence[Arm]) -> tuple[Card, ...]:
+def training(arms: Sequence[Arm]) -> list[Card]:
     """Per arm, groups from the first step to the last at even distance; one with signal where the step has one.
 
     Of an SFT arm these are its demonstrations.
     """
     picked = [[(arm, group) for group in _spread(arm.first.groups, MOST_GROUPS_PER_ARM)] for arm in arms]
-    items = (_group(arm, rollout) for arm, rollout in _in_turn(picked))
-    return tuple(sorted(_within(TRAINING_BYTES, items), key=lambda item: (item.by_arm[0].arm.index, item.step or 0)))
-
-
-def has_no_variance(item: Card) -> bool:
-    """Whether a training group taught nothing, because every advantage is 0; demonstrations have none and do teach."""
-    credits = {reply.advantage for one in item.by_arm for reply in one.samples if reply.advantage is not None}
-    return credits == {0.0}
+    items = (_training_card(arm, rollout) for arm, rollout in _in_turn(picked))
+    return sorted(_within(TRAINING_BYTES, items), key=lambda item: (item.by_arm[0].arm.index, item.step or 0))
 
 
 def _mixed(ids: Sequence[str], by_question: dict[str, dict[int, Score]]) -> list[str]:
@@ -145,37 +142,36 @@ def _mixed(ids: Sequence[str], by_question: dict[str, dict[int, Score]]) -> list
     return list(_in_turn(list(kinds.values())))
 
 
-def _question(scores: dict[int, Score], arms: Sequence[Arm]) -> Card:
-    any_score = next(iter(scores.values()))
+def _held_out_card(scores: dict[int, Score], arms: Sequence[Arm]) -> Card:
     folders = [folder for arm in arms for folder in (arm.first.evaluated_in, arm.first.folder)]
-    return Card(
-        example_id=any_score.example_id,
-        family=any_score.family,
-        question=_shortened(any_score.question),
-        gold=_shortened(any_score.gold),
-        shots=tuple(shot(folders, sha256) for sha256 in any_score.images),
-        step=None,
-        by_arm=tuple(
-            ArmReplies(
-                arm,
-                shown_reply(score.greedy) if score.greedy is not None else None,
-                tuple(map(shown_reply, score.samples)),
-            )
-            for arm in arms
-            if (score := scores.get(arm.index)) is not None
-        ),
-    )
+    by_arm = [
+        ArmReplies(
+            arm,
+            shown_reply(score.greedy) if score.greedy is not None else None,
+            tuple(map(shown_reply, score.samples)),
+        )
+        for arm in arms
+        if (score := scores.get(arm.index)) is not None
+    ]
+    return _card(next(iter(scores.values())), folders, by_arm)
 
 
-def _group(arm: Arm, rollout: Rollout) -> Card:
+def _training_card(arm: Arm, rollout: Rollout) -> Card:
+    replies = ArmReplies(arm, None, tuple(map(shown_reply, rollout.group)))
+    return _card(rollout, [arm.first.folder], [replies], rollout.step)
+
+
+def _card(
+    shown: Score | Rollout, folders: Sequence[Path], by_arm: Sequence[ArmReplies], step: int | None = None
+) -> Card:
     return Card(
-        example_id=rollout.example_id,
-        family=rollout.family,
-        question=_shortened(rollout.question),
-        gold=_shortened(rollout.gold),
-        shots=tuple(shot([arm.first.folder], sha256) for sha256 in rollout.images),
-        step=rollout.step,
-        by_arm=(ArmReplies(arm, None, tuple(map(shown_reply, rollout.group))),),
+        example_id=shown.example_id,
+        family=shown.family,
+        question=_shortened(shown.question),
+        gold=_shortened(shown.gold),
+        shots=tuple(shot(folders, sha256) for sha256 in shown.images),
+        step=step,
+        by_arm=tuple(by_arm),
     )
 
 
@@ -206,14 +202,11 @@ def outcome_of(judged: Judged) -> ReplyOutcome:
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:
     """Cut a reply at its tags; the text before a closing tag is what its opening tag promised."""
-    tags = ("<think>", "</think>", "<answer>", "</answer>")
-    inside, start = "", 0
-    while (found := min(((at, tag) for tag in tags if (at := text.find(tag, start)) >= 0), default=None)) is not None:
-        at, tag = found
-        yield inside, text[start:at]
-        yield "tag", tag
-        inside, start = "" if tag.startswith("</") else tag.strip("<>"), at + len(tag)
-    yield inside, text[start:]
+    inside = ""
+    for i, piece in enumerate(re.split("(</?(?:think|answer)>)", text)):
+        yield "tag" if i % 2 else inside, piece
+        if i % 2:
+            inside = "" if piece.startswith("</") else piece.strip("<>")
 
 
 def _shortened(text: str) -> str:
@@ -237,18 +230,12 @@ def _within(budget: int, items: Iterable[Card]) -> Iterator[Card]:
 
 def _bytes(item: Card) -> int:
     """About how much of the page an item takes, from measured cards: its pictures, its texts, and the markup around."""
-    takes = [t for one in item.by_arm for t in ([one.greedy] if one.greedy else []) + list(one.samples)]
-    texts = [
-        item.question,
-        item.gold,
-        *(text for t in takes for text in (*(p for _, p in t.pieces), t.why, t.parsed or "")),
-    ]
-    return (
-        sum(len(picture.uri) for picture in item.shots if picture is not None)
-        + sum(len(escape(text).encode()) for text in texts)
-        + 900 * len(takes)
-        + 1500
-    )
+    replies = [reply for one in item.by_arm for reply in (one.greedy, *one.samples) if reply is not None]
+    texts = [item.question, item.gold]
+    for reply in replies:
+        texts += [*(piece for _, piece in reply.pieces), reply.why, reply.parsed or ""]
+    pictures = sum(len(picture.uri) for picture in item.shots if picture is not None)
+    return pictures + sum(len(escape(text).encode()) for text in texts) + 900 * len(replies) + 1500
 
 
 def _spread(groups: Sequence[Rollout], most: int) -> list[Rollout]:
@@ -260,5 +247,4 @@ def _spread(groups: Sequence[Rollout], most: int) -> list[Rollout]:
 
 def _in_turn(queues: Sequence[Sequence[_T]]) -> Iterator[_T]:
     """The first of each, then the second of each, and so on."""
-    for turn in range(max(map(len, queues), default=0)):
-        yield from (queue[turn] for queue in queues if turn < len(queue))
+    return (item for turn in zip_longest(*queues) for item in turn if item is not None)

@@ -23,11 +23,11 @@ class Headline:
 def headline(arms: Sequence[Arm]) -> Headline:
     """Say which arm is best and by how much. Arms with a run that has not ended take part only if all have one."""
     evaluated = [arm for arm in arms if arm.accuracy is not None]
-    finished = [arm for arm in evaluated if arm.done]
     if not evaluated:
         return Headline(Markup("No run has been evaluated yet: there is nothing to compare."), (), ())
-    ranked = sorted(finished or evaluated, key=_value, reverse=True)
-    base = reference(ranked) if len(ranked) > 1 else ranked[0]
+    finished = [arm for arm in evaluated if arm.done]
+    ranked = sorted(finished or evaluated, key=lambda arm: arm.accuracy.value if arm.accuracy else 0, reverse=True)
+    base = reference(ranked)
     comparisons = _comparisons(ranked, base)
     rest = [*_sentences(ranked, base, comparisons), *_caveats(arms, ranked)]
     return Headline(_lead(ranked, base, comparisons), tuple(rest), tuple(comparisons))
@@ -37,7 +37,12 @@ def doubts(run: RunRecords) -> list[str]:
     """The run's notices, its rewards' alarms, and whether its two accounts of the same evaluation disagree."""
     said = run.evaluation.accuracy if run.evaluation is not None else None
     found = summarise(run.scores).accuracy
-    notices = [*run.notices, *_alarms(run)]
+    # A run that samples nothing has no rewards to watch.
+    sampled = [step.metrics for step in run.steps if "groups/zero_variance" in step.metrics]
+    warnings = [
+        f"ALARM in the last steps of training: {line}; the gallery shows such replies" for line in alarms(sampled)
+    ]
+    notices = [*run.notices, *warnings]
     if said is None or found is None or abs(said - found) < 0.0005:
         return notices
     return [
@@ -45,12 +50,6 @@ def doubts(run: RunRecords) -> list[str]:
         f"evaluation.json gives an accuracy of {percent(said)}, but the mean greedy score in scores.jsonl is "
         f"{percent(found)}: the table shows the first, paired differences are of the second",
     ]
-
-
-def _alarms(run: RunRecords) -> list[str]:
-    """What the progress line would warn of as training ended. A run that samples nothing has no rewards to watch."""
-    sampled = [step.metrics for step in run.steps if "groups/zero_variance" in step.metrics]
-    return [f"ALARM in the last steps of training: {line}; the gallery shows such replies" for line in alarms(sampled)]
 
 
 def percent(value: float) -> str:
@@ -61,10 +60,6 @@ def percent(value: float) -> str:
 def points(value: float) -> str:
     """A difference of fractions in signed points: `+21.5`, `−3.0`."""
     return f"{100 * value:+.1f}".replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
-
-
-def _value(arm: Arm) -> float:
-    return arm.accuracy.value if arm.accuracy is not None else float("-inf")
 
 
 def _comparisons(ranked: Sequence[Arm], base: Arm) -> list[Comparison]:
@@ -81,26 +76,21 @@ def _lead(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -
     best = ranked[0]
     if len(ranked) == 1:
         return Markup("<b>{}</b> answers {}.").format(best.name, _accuracy(best))
-    gap = Markup().join(_gap(c) for c in comparisons if c.first is best and c.second is base)
-    close = [arm.name for arm in ranked[1:] if not _resolved(best, arm, comparisons)]
+    gap = Markup().join(
+        Markup(", <b>{:.1f}&nbsp;points</b> {} {} <span>({})</span>").format(*_gap(c))
+        for c in comparisons
+        if c.first is best and c.second is base
+    )
+    pairs = [(c.first, c.second) for c in comparisons if c.estimate.finding is not Finding.OPEN]
+    settled = {arm.index for pair in pairs if best in pair for arm in pair}
+    close = [arm.name for arm in ranked[1:] if arm.index not in settled]
     doubt = Markup("; its lead over {} is not resolved").format(_listed(close)) if close else Markup()
     claim = "scores highest" if close else "is best"
     return Markup("<b>{}</b> {}: it answers {}{}{}.").format(best.name, claim, _accuracy(best), gap, doubt)
 
 
-def _gap(comparison: Comparison) -> Markup:
-    words = Markup(", <b>{:.1f}&nbsp;points</b> {} {} <span>({})</span>")
-    estimate = comparison.estimate
-    return words.format(abs(100 * estimate.value), _side(estimate), comparison.second.name, _evidence(comparison))
-
-
 def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _resolved(best: Arm, other: Arm, comparisons: Sequence[Comparison]) -> bool:
-    between = [c for c in comparisons if {c.first.index, c.second.index} == {best.index, other.index}]
-    return any(c.estimate.finding is not Finding.OPEN for c in between)
 
 
 def _sentences(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -> list[Markup]:
@@ -116,27 +106,19 @@ def _sentences(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Compariso
 
 
 def _sentence(comparison: Comparison) -> Markup:
-    estimate = comparison.estimate
-    return Markup("<b>{}</b> is {:.1f}&nbsp;points {} <b>{}</b> ({}).").format(
-        comparison.first.name,
-        abs(100 * estimate.value),
-        _side(estimate),
-        comparison.second.name,
-        _evidence(comparison),
-    )
+    return Markup("<b>{}</b> is {:.1f}&nbsp;points {} <b>{}</b> ({}).").format(comparison.first.name, *_gap(comparison))
 
 
-def _evidence(comparison: Comparison) -> Markup:
+def _gap(comparison: Comparison) -> tuple[float, str, str, Markup]:
+    """How many points, on which side, of whom, and the evidence."""
     estimate = comparison.estimate
-    return Markup("{}, {}: <em>{}</em>").format(
+    evidence = Markup("{}, {}: <em>{}</em>").format(
         _interval(estimate, points),
         f"paired on {estimate.n:,} questions" if comparison.paired else "unpaired, as they share no questions",
         estimate.finding.value,
     )
-
-
-def _side(estimate: Estimate) -> str:
-    return "above" if estimate.value >= 0 else "below"
+    side = "above" if estimate.value >= 0 else "below"
+    return abs(100 * estimate.value), side, comparison.second.name, evidence
 
 
 def _accuracy(arm: Arm) -> Markup:
@@ -158,13 +140,12 @@ def _interval(estimate: Estimate, words: Callable[[float], str]) -> str:
 
 def _caveats(arms: Sequence[Arm], ranked: Sequence[Arm]) -> list[Markup]:
     left_out = [arm.name for arm in arms if arm not in ranked]
-    most = max(len(arm.runs) for arm in ranked)
     caveats = []
     if left_out:
         caveats.append(Markup("Not ranked, because not finished or not evaluated: {}.").format(", ".join(left_out)))
     if not all(arm.done for arm in ranked):
         caveats.append(Markup("No arm is finished: every number here is provisional."))
-    if most == 1:
+    if all(len(arm.runs) == 1 for arm in ranked):
         caveats.append(
             Markup("One run per arm: the intervals cover the choice of questions, not the luck of training.")
         )

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,8 @@ def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
 
     The page is a function of the directories and the title alone. A run that is incomplete or damaged is reported as
     such; a directory that is no run, no directory at all, and one run given twice raise DataError (a ValueError).
+    Replies are untrusted: everything is escaped, and the page's policy runs no script but ours.
     """
-    page = render(make_arms(read_runs(runs)), title)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
-    return out
-
-
-def render(arms: Sequence[Arm], title: str) -> str:
-    """The page's HTML. Replies are untrusted: everything is escaped, and the page's policy runs no other script."""
     environment = Environment(
         loader=PackageLoader("firsthand", "report"),
         autoescape=True,
@@ -40,64 +34,56 @@ def render(arms: Sequence[Arm], title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
-        advantage=_advantage,
-        arm_class=charts.arm_class,
-        duration=_duration,
-        points=points,
-        pretty=_pretty,
-        scale=charts.scale,
-        seeds=_seeds,
-        has_no_variance=gallery.has_no_variance,
-        versions=_versions,
-        whisker=charts.whisker,
-    )
-    return environment.get_template("page.html.j2").render(title=title, **_context(arms)).lstrip()
+    page = environment.get_template("page.html.j2").render(title=title, **_context(make_arms(read_runs(runs))))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page.lstrip(), encoding="utf-8")
+    return out
 
 
 def _context(arms: Sequence[Arm]) -> dict[str, Any]:
     runs = [run for arm in arms for run in arm.runs]
     opened, folded = curves.panels(arms)
-    held_out, training = gallery.held_out(arms), gallery.training(arms)
+    (held_out, available), training = gallery.held_out(arms), gallery.training(arms)
     said, script = headline(arms), _beside("filter.js")
     base = reference(arms)
     return {
+        "arm_class": charts.arm_class,
         "arms": arms,
+        "available": available,
         "base": base,
         "difference_domain": _difference_domain(said),
         "doubts": [(run, notices) for run in runs if (notices := doubts(run))],
+        "duration": _duration,
         "families": _families(arms, base),
         "folded": folded,
-        "gallery_families": sorted({item.family for item in (*held_out.items, *training)}),
+        "gallery_families": sorted({item.family for item in (*held_out, *training)}),
         "headline": said,
         "held_out": held_out,
         "measure": next((arm.measure.capitalize() for arm in arms if arm.measure), "Greedy accuracy"),
         "opened": opened,
         "outcomes": list(gallery.ReplyOutcome),
         "pass_at": PASS_AT,
+        "points": points,
+        "pretty": partial(json.dumps, indent=2, ensure_ascii=False),
         "runs": runs,
+        "scale": charts.scale,
         "scorers": by_scorer(arms),
         "script": script,
         "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "several_seeds": any(len(arm.runs) > 1 for arm in arms),
         "style": _beside("page.css"),
         "training": training,
+        "versions": _versions,
+        "whisker": charts.whisker,
         "written": max(run.last_written for run in runs).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
     }
 
 
 def _families(arms: Sequence[Arm], base: Arm) -> list[tuple[str, list[tuple[Arm, Estimate | None, Comparison | None]]]]:
     """family -> per arm its accuracy, and its difference from the reference."""
-    names = sorted({family for arm in arms for family in arm.families})
     return [
-        (
-            family,
-            [
-                (arm, arm.families.get(family), compare_arms(arm, base, family) if arm is not base else None)
-                for arm in arms
-            ],
-        )
-        for family in names
+        (name, [(arm, arm.families.get(name), None if arm is base else compare_arms(arm, base, name)) for arm in arms])
+        for name in sorted({family for arm in arms for family in arm.families})
     ]
 
 
@@ -114,35 +100,12 @@ def _beside(name: str) -> Markup:
     return Markup(files("firsthand.report").joinpath(name).read_text(encoding="utf-8"))
 
 
-def _advantage(value: float) -> Markup:
-    """A bar from the middle to the right (likelier) or to the left (less likely), and the number."""
-    length = min(abs(value), 2.5) / 2.5 * 32
-    return Markup(
-        '<svg width="66" height="12" viewBox="0 0 66 12" aria-hidden="true"><line class="zero" x1="33" x2="33" y1="0" '
-        'y2="12"/><rect class="{}" x="{:.1f}" y="2" width="{:.1f}" height="8" rx="2"/></svg><span>{}</span>'
-    ).format(
-        "up" if value > 0 else "down",
-        33 if value > 0 else 33 - length,
-        length,
-        f"{value:+.2f}".replace("-", "−") if value else "0",
-    )
-
-
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
-def _pretty(settings: dict[str, Any]) -> str:
-    return json.dumps(settings, indent=2, ensure_ascii=False)
-
-
-def _seeds(arm: Arm) -> str:
-    seeds = [str(run.seed) for run in arm.runs if run.seed is not None]
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}" if seeds else "no seed"
 
 
 def _versions(run: RunRecords) -> list[tuple[str, str]]:

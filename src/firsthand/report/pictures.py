@@ -29,9 +29,7 @@ class Shot:
 def shot(folders: Sequence[Path], sha256: str) -> Shot | None:
     """The picture of that name from the first directory that holds it; None when none does, or when it is damaged."""
     paths = (folder / "images" / f"{sha256}.png" for folder in folders)
-    return next(
-        (found for path in paths if path.is_file() and (found := embedded(path.read_bytes())) is not None), None
-    )
+    return next(filter(None, (embedded(path.read_bytes()) for path in paths if path.is_file())), None)
 
 
 def embedded(encoded: bytes) -> Shot | None:
@@ -45,7 +43,8 @@ def embedded(encoded: bytes) -> Shot | None:
                 encoded, mime = _smaller(picture), "image/jpeg"
     except (OSError, Image.DecompressionBombError):
         return None
-    factor = _enlargement(max(width, height))
+    side = max(width, height)
+    factor = SHOWN_SIDE // side if side <= PIXEL_SIDE else SHOWN_SIDE / side
     uri = f"data:{mime};base64,{base64.b64encode(encoded).decode()}"
     return Shot(uri, round(width * factor), round(height * factor), pixelated=factor >= 2)
 
@@ -56,7 +55,3 @@ def _smaller(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()
-
-
-def _enlargement(side: int) -> float:
-    return SHOWN_SIDE // side if side <= PIXEL_SIDE else SHOWN_SIDE / side

@@ -94,7 +94,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecords]:
     if not folders:
         raise DataError("a report needs at least one run directory, got none; pass runs/<arm>-s<seed>-<id>")
     found = with_evaluations(list(dict.fromkeys(folder.resolve() for folder in folders)))
-    runs = [read_run(one.run, one.evaluation, one.notices) for one in found]
+    runs = [read_run(*one) for one in found]
     by_id: dict[str, RunRecords] = {}
     for run in runs:
         twin = by_id.setdefault(run.id, run)
@@ -152,13 +152,11 @@ def _not_a_run(folder: Path) -> str:
 
 def _recipe(folder: Path, notices: list[str]) -> dict[str, Any] | None:
     path = folder / "recipe.json"
-    if not path.is_file():
-        notices.append("recipe.json is missing: arm and seed are taken from the directory's name")
-        return None
     try:
         recipe = json.loads(path.read_bytes())
-    except ValueError as error:
-        notices.append(f"recipe.json cannot be read ({error}): arm and seed are taken from the directory's name")
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+        trouble = f"cannot be read ({error})" if isinstance(error, ValueError) else "is missing"
+        notices.append(f"recipe.json {trouble}: arm and seed are taken from the directory's name")
         return None
     if not isinstance(recipe, dict):
         raise DataError(f"expected a JSON object in {path}, got {type(recipe).__name__}; this is not a run's recipe")
@@ -232,13 +230,13 @@ def _one_group_per_step(rollouts: Iterable[Rollout]) -> tuple[Rollout, ...]:
     """The first group of each step that carries signal, or its first group when none does."""
     kept: dict[int, Rollout] = {}
     for rollout in rollouts:
-        if rollout.step not in kept or (has_signal(rollout) and not has_signal(kept[rollout.step])):
+        if rollout.step not in kept or (_has_signal(rollout) and not _has_signal(kept[rollout.step])):
             kept[rollout.step] = rollout
     return tuple(kept[step] for step in sorted(kept))
 
 
-def has_signal(rollout: Rollout) -> bool:
-    """Whether any reply of the group has an advantage other than 0, so that the group moved the policy."""
+def _has_signal(rollout: Rollout) -> bool:
+    """Some advantage is not 0: the group moved the policy."""
     return any(judged.advantage for judged in rollout.group)
 
 

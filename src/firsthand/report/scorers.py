@@ -1,6 +1,6 @@
 """A benchmark's numbers by its scorers, as evaluation.json has them: strict rules, and a leaderboard's way."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -49,25 +49,21 @@ def by_scorer(arms: Sequence[Arm]) -> list[Benchmarked]:
             found = run.evaluation
             if found is None or found.strict is None:
                 continue
-            strict = ScorerTable.model_validate(found.strict)
-            rows = _rows(found.benchmark)
-            lines.append(Benchmarked(arm, run.seed, "strict", strict.headline, strict.estimate, _notes(strict, rows)))
-            for content in found.leaderboard.values():
-                table = ScorerTable.model_validate(content)
-                scorer = f"leaderboard, judged by {table.judge['model']}" if table.judge else "leaderboard, rules alone"
-                headline = table.headline or strict.headline
-                lines.append(Benchmarked(arm, run.seed, scorer, headline, table.estimate, _notes(table, rows)))
+            strict, *others = (ScorerTable.model_validate(part) for part in (found.strict, *found.leaderboard.values()))
+            for table in (strict, *others):
+                judged = f"judged by {table.judge['model']}" if table.judge else "rules alone"
+                scorer = "strict" if table is strict else f"leaderboard, {judged}"
+                headline, notes = table.headline or strict.headline, tuple(_notes(table, found.benchmark))
+                lines.append(Benchmarked(arm, run.seed, scorer, headline, table.estimate, notes))
     return lines
 
 
-def _rows(benchmark: dict[str, object]) -> tuple[str, ...]:
-    if "published_rows" not in benchmark:
-        return ()
-    return (f"{benchmark['rows']} rows, where the published file has {benchmark['published_rows']}",)
-
-
-def _notes(table: ScorerTable, rows: tuple[str, ...]) -> tuple[str, ...]:
-    absent = (f"not given: {table.absent}",) if table.absent else ()
-    left_out = (f"{table.unmeasured:,} replies without a mark",) if table.unmeasured else ()
-    differ = (f"differs from strict on {table.disagreements:,} replies",) if table.disagreements else ()
-    return (*rows, *absent, *left_out, *differ)
+def _notes(table: ScorerTable, benchmark: Mapping[str, object]) -> Iterator[str]:
+    if "published_rows" in benchmark:
+        yield f"{benchmark['rows']} rows, where the published file has {benchmark['published_rows']}"
+    if table.absent:
+        yield f"not given: {table.absent}"
+    if table.unmeasured:
+        yield f"{table.unmeasured:,} replies without a mark"
+    if table.disagreements:
+        yield f"differs from strict on {table.disagreements:,} replies"
