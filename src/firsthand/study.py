@@ -24,6 +24,7 @@ from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.custom import evaluate_folder, settings
+from firsthand.evaluation.replies import OnProgress
 from firsthand.files import write_atomically
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step
@@ -96,7 +97,7 @@ def run_study(
     root: Path,
     seed: int = 0,
     on_arm: OnArm = lambda arm, recipe: lambda step: None,
-    on_evaluation: Callable[[str], Callable[[int, int], None]] = lambda arm: lambda done, total: None,
+    on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
 ) -> dict[str, ArmRuns]:
     """Train and evaluate every arm that is not done; the run directories by arm. Also writes `results.json`."""
     for arm in study.arms:  # the last one's mistake must not show only when the others are trained
@@ -117,7 +118,7 @@ def run_seeds(
     root: Path,
     seeds: Sequence[int],
     on_arm: OnArm = lambda arm, recipe: lambda step: None,
-    on_evaluation: Callable[[str], Callable[[int, int], None]] = lambda arm: lambda done, total: None,
+    on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
 ) -> list[ArmRuns]:
     """`run_study` for every seed; all run directories. Of several seeds, `results.json` holds each arm's mean.
 
@@ -162,7 +163,7 @@ def _write_results(root: Path, arms: Mapping[str, Any]) -> None:
     write_atomically(root / "results.json", json.dumps({"arms": arms}, indent=2) + "\n")
 
 
-def _evaluated(test: Test, training: Path, arm: str, root: Path, on_progress: Callable[[int, int], None]) -> Path:
+def _evaluated(test: Test, training: Path, arm: str, root: Path, on_progress: OnProgress) -> Path:
     """The evaluation of a finished run: by the very same settings inside it, from an earlier version, or beside it."""
     wanted = settings(test.data, test.protocol, test.reward)
     for folder in evaluations_inside(training):

@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from firsthand.batched import batched
 from firsthand.errors import DataError
+from firsthand.evaluation.replies import OnProgress
 from firsthand.files import write_atomically
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.processor import Encoder, model_config
@@ -18,9 +18,7 @@ _BATCH = 8
 """Demonstrations per forward."""
 
 
-def write_perplexities(
-    model: Path, data: Data, out: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> None:
+def write_perplexities(model: Path, data: Data, out: Path, on_progress: OnProgress = lambda done, total: None) -> None:
     """Write one line per example to `out`: `{"id", "perplexity", "tokens"}`, in the order of the data.
 
     Of the first demonstration of each, the end of turn included; `exp` of the mean negative log-prob per token, among

@@ -54,10 +54,9 @@ class Protocol(Record):
 
     def line(self) -> str:
         """One line for people."""
-        drawn = [] if not self.greedy else ["greedy"]
-        drawn += (
-            [f"{self.samples} samples at temperature {self.temperature:g}, seed {self.seed}"] if self.samples else []
-        )
+        drawn = ["greedy"] * self.greedy
+        if self.samples:
+            drawn.append(f"{self.samples} samples at temperature {self.temperature:g}, seed {self.seed}")
         bounds = [f"{name} pixels {v:,}" for name, v in (("min", self.min_pixels), ("max", self.max_pixels)) if v]
         said = [f"system prompt of {len(self.system)} characters"] if self.system else ["no system prompt"]
         said += [f"suffix of {len(self.suffix)} characters"] if self.suffix else []

@@ -128,7 +128,10 @@ def training(arms: Sequence[Arm]) -> list[Card]:
     Of an SFT arm these are its demonstrations.
     """
     picked = [[(arm, group) for group in _spread(arm.first.groups, MOST_GROUPS_PER_ARM)] for arm in arms]
-    items = (_training_card(arm, rollout) for arm, rollout in _in_turn(picked))
+    items = (
+        _card(group, [arm.first.folder], [ArmReplies(arm, None, tuple(map(shown_reply, group.group)))], group.step)
+        for arm, group in _in_turn(picked)
+    )
     return sorted(_within(TRAINING_BYTES, items), key=lambda item: (item.by_arm[0].arm.index, item.step or 0))
 
 
@@ -154,11 +157,6 @@ def _held_out_card(scores: dict[int, Score], arms: Sequence[Arm]) -> Card:
         if (score := scores.get(arm.index)) is not None
     ]
     return _card(next(iter(scores.values())), folders, by_arm)
-
-
-def _training_card(arm: Arm, rollout: Rollout) -> Card:
-    replies = ArmReplies(arm, None, tuple(map(shown_reply, rollout.group)))
-    return _card(rollout, [arm.first.folder], [replies], rollout.step)
 
 
 def _card(
