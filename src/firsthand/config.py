@@ -7,6 +7,7 @@ of recipes that have been renamed are read under both names.
 import difflib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -89,7 +90,7 @@ def in_todays_names(content: Mapping[str, Any], where: str = "") -> dict[str, An
 
     Warns of old names when `where` says what was read. Raises RecipeError when a key has both of its names.
     """
-    result = _copied(content)
+    result = deepcopy(dict(content))
     found = dict.fromkeys(_to_todays_names(result))
     if where:
         _warn(where, found)
@@ -101,7 +102,7 @@ def in_first_names(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Ids are hashed over these names for good, so that a renaming disowns no run that is there.
     """
-    result = _copied(content)
+    result = deepcopy(dict(content))
     for renamed in RENAMED:
         holder = result.get(renamed.section) if renamed.section else result
         if not isinstance(holder, dict):
@@ -128,10 +129,11 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(under)
     for key, value in over.items():
         old = result.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and not _differ(old.get("kind"), value.get("kind")):
-            result[key] = merge(old, value)
-        else:
-            result[key] = value
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            kind = value.get("kind")
+            if kind is None or old.get("kind") in (None, kind):
+                value = merge(old, value)
+        result[key] = value
     return result
 
 
@@ -144,7 +146,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """Apply `a.b=value` assignments; values are read as YAML. Raises RecipeError on a malformed one."""
-    result: dict[str, Any] = _copied(content)
+    result = deepcopy(dict(content))
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals or not path:
@@ -188,10 +190,6 @@ def _warn(where: str, lines: Iterable[str]) -> None:
         _LOG.warning("%s: keys have new names, and the old ones are read for one more version: %s", where, told)
 
 
-def _differ(under: object, over: object) -> bool:
-    return under is not None and over is not None and under != over
-
-
 def _value(text: str) -> Any:
     value = yaml.safe_load(text)
     if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text, because it has no dot
@@ -200,10 +198,6 @@ def _value(text: str) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _copied(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copied(v) if isinstance(v, Mapping) else v for k, v in content.items()}
 
 
 def _problem(model: type[BaseModel], content: Mapping[str, Any], error: dict[str, Any]) -> str:

@@ -60,7 +60,6 @@ class Choice(Record):
 
     @property
     def text(self) -> str:
-        """The gold answer as a reader would write it."""
         return self.letter
 
 
@@ -72,7 +71,6 @@ class Expression(Record):
 
     @property
     def text(self) -> str:
-        """The gold answer as a reader would write it."""
         return self.latex
 
 
@@ -96,7 +94,6 @@ class Box(Record):
 
     @property
     def text(self) -> str:
-        """The gold answer as a reader would write it."""
         each = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in self.boxes]
         return each[0] if len(each) == 1 else "[" + ", ".join(each) + "]"
 
@@ -115,7 +112,6 @@ class OpenEnded(Record):
 
     @property
     def text(self) -> str:
-        """The gold answer as a reader would write it."""
         return self.reference
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import ScriptedSampler
 from tiny import tiny_folder
 
 from firsthand.cli.main import main
@@ -20,7 +21,6 @@ from firsthand.processor import Encoder
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Judged, Reply, Score, Status, StopReason, Verdict
 from firsthand.reward import Reward, Router
-from firsthand.rollout import ScriptedSampler
 from firsthand.stats import clustered_mean, wilson
 
 

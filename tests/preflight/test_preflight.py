@@ -18,8 +18,8 @@ from firsthand.config import build
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.lora import Lora
 from firsthand.preflight import check as room
-from firsthand.preflight.advice import advise, changed, changes
 from firsthand.preflight.blueprint import Blueprint, UpdateCost
+from firsthand.preflight.check import advise, changed, changes
 from firsthand.preflight.estimate import Estimator
 from firsthand.preflight.kernels import Kernel, KernelCounter
 from firsthand.preflight.machine import Machine, Rates

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from scripted import ScriptedSampler
 from tiny import FAMILIES, picture, tiny_folder
 
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example, Reply, StopReason
-from firsthand.rollout import LocalSampler, Sampler, Sampling, ScriptedSampler, grouped
+from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped
 from firsthand.rollout.local import inverse_cdf
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from scripted import ScriptedSampler
 
 from firsthand.errors import DataError, RecipeError
 from firsthand.processor import Encoder, Prompt
@@ -13,7 +14,6 @@ from firsthand.recipe import Recipe
 from firsthand.records import Digit, Example, Reply, Status, StopReason, Trace, Verdict
 from firsthand.reward import Reward, Router
 from firsthand.rollout import IndexedReply
-from firsthand.rollout.scripted import ScriptedSampler
 from firsthand.trainer.batch import Batch, Group
 from firsthand.trainer.check import check_examples
 from firsthand.trainer.metrics import of_batch

@@ -6,7 +6,7 @@ that number and nothing else. `kl` and `accuracy` are what the last step measure
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -25,24 +25,30 @@ class Seen:
     """Sampled replies."""
 
 
-class Controller(Protocol):
-    """A moving KL weight."""
+class Controller(Record):
+    """A moving KL weight; one that looks at nothing but the step says it in `at` alone."""
+
+    kind: str
 
     @property
     def is_off(self) -> bool:
         """Whether the weight is 0 in every step, so that no reference is needed."""
-        ...
+        return False
+
+    def at(self, step: float, steps: float) -> float:
+        """The weight of a step of `steps` (> 0)."""
+        raise NotImplementedError
 
     def first(self, steps: int) -> float:
         """The weight of step 0 of a run of `steps`."""
-        ...
+        return self.at(0, max(1, steps))
 
     def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
         """The weight of `step` (> 0), from the weight of the step before and what that measured."""
-        ...
+        return self.at(step, steps)
 
 
-class Constant(Record):
+class Constant(Controller):
     """The same weight in every step."""
 
     kind: Literal["constant"] = "constant"
@@ -53,14 +59,11 @@ class Constant(Record):
     def is_off(self) -> bool:
         return self.beta == 0
 
-    def first(self, steps: int) -> float:
-        return self.beta
-
-    def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
+    def at(self, step: float, steps: float) -> float:
         return self.beta
 
 
-class Linear(Record):
+class Linear(Controller):
     """A straight line from `start` in the first step to `end` in the last."""
 
     kind: Literal["linear"] = "linear"
@@ -71,14 +74,11 @@ class Linear(Record):
     def is_off(self) -> bool:
         return self.start == self.end == 0
 
-    def first(self, steps: int) -> float:
-        return self.start
-
-    def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
+    def at(self, step: float, steps: float) -> float:
         return self.start + (self.end - self.start) * step / max(1, steps - 1)
 
 
-class GRPOD(Record):
+class GRPOD(Controller):
     """GRPO-D's piecewise-linear schedule (OThink-MR1, arXiv:2503.16081).
 
     The paper's formula starts half-way, falls to `low` over the first `explore` of the steps, and rises to `high` at
@@ -105,24 +105,18 @@ class GRPOD(Record):
     def is_off(self) -> bool:
         return self.high == 0
 
-    def at(self, s: float, t: float) -> float:
-        """The weight at step `s` of `t`: exact at s = 0, s = explore * t and s = t."""
+    def at(self, step: float, steps: float) -> float:
+        """The weight of a step: exact at step = 0, step = explore * steps and step = steps."""
         if self.monotone:
-            return self.low + (self.high - self.low) * s / t
-        w = self.explore * t
+            return self.low + (self.high - self.low) * step / steps
+        turn = self.explore * steps
         middle = (self.low + self.high) / 2
-        if s <= w:
-            return middle - (middle - self.low) * s / w
-        return self.low + (self.high - self.low) * (s - w) / (t - w)
-
-    def first(self, steps: int) -> float:
-        return self.at(0, max(1, steps))
-
-    def next(self, weight: float, step: int, steps: int, seen: Seen) -> float:
-        return self.at(step, steps)
+        if step <= turn:
+            return middle - (middle - self.low) * step / turn
+        return self.low + (self.high - self.low) * (step - turn) / (steps - turn)
 
 
-class Adaptive(Record):
+class Adaptive(Controller):
     """Steers the measured KL to a target (Ziegler et al., arXiv:1909.08593, §2.2), as OpenRLHF does it.
 
     `weight *= 1 + clip(kl / target - 1, -0.2, 0.2) * replies / horizon` after every step that measured a KL.
@@ -135,10 +129,6 @@ class Adaptive(Record):
     horizon: float = Field(default=10_000, gt=0)
     """Replies over which the weight may change by about a fifth (OpenRLHF's default)."""
 
-    @property
-    def is_off(self) -> bool:
-        return False
-
     def first(self, steps: int) -> float:
         return self.init
 
@@ -149,7 +139,7 @@ class Adaptive(Record):
         return weight * (1 + error * seen.replies / self.horizon)
 
 
-class ByAccuracy(Record):
+class ByAccuracy(Controller):
     """`low` where the last batch was all wrong, `high` where it was all right, and in proportion between.
 
     The accuracy-driven relative of GRPO-D: explore while the task is hard, stay close once it is solved (ours).

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from firsthand.objective.kl import KL, Constant
 from firsthand.objective.pieces import clipped_surrogate, k3, sequence_mean, shaped_probability
-from firsthand.objective.table import LossAggMode, Table, Totals, token_weights
+from firsthand.objective.table import Count, LossAggMode, Table, Totals, token_weights
 from firsthand.policy.head import Entropy
 from firsthand.records import Record
 
@@ -153,7 +153,7 @@ class CHORD(Mixed, GRPO):
 
 def sft(table: Table, totals: Totals, settings: SFT) -> dict[str, Tensor]:
     """`nll`: the mean negative log-likelihood per demonstration token; `kl`: see `kl_term`."""
-    weight_BT = token_weights(table.mask_BT, totals.demos, mode="token-mean", dtype=table.logp_BT.dtype)
+    weight_BT = _weights(table, totals, table.mask_BT, totals.demos, "token-mean")
     if settings.dft:
         weight_BT = weight_BT * table.logp_BT.detach().exp()
     return {"nll": -(weight_BT * table.logp_BT).sum(), **kl_term(table, totals, "token-mean")}
@@ -190,9 +190,7 @@ def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
 
     The demonstration's behaviour probability is taken as 1, and neither part is clipped (the paper's "NoClip").
     """
-    weight_BT = token_weights(
-        table.mask_BT, totals.all, mode=settings.loss_agg_mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
-    )
+    weight_BT = _weights(table, totals, table.mask_BT, totals.all, settings.loss_agg_mode)
     weighted_BT = weight_BT * table.advantage_B[:, None]
     terms = {
         "off_policy": -(weighted_BT * table.demo_BT * shaped_probability(table.logp_BT, settings.gamma)).sum(),
@@ -210,13 +208,7 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
     A sampled reply is positive when its score is at least a half: the paper's rewards are 0 and 1, a box's are not.
     """
     entropy_BT = _entropy(table, totals, settings)
-    demo_BT = token_weights(
-        table.demo_BT,
-        totals.demos,
-        mode=settings.loss_agg_mode,
-        max_tokens=totals.max_tokens,
-        dtype=table.logp_BT.dtype,
-    )
+    demo_BT = _weights(table, totals, table.demo_BT, totals.demos, settings.loss_agg_mode)
     self_BT = _sampled_weights(table, totals, settings.loss_agg_mode)
     sft_weight_BT = settings.sft_scale * (-entropy_BT).exp()
     is_right_B1 = table.score_B[:, None] >= 0.5
@@ -232,7 +224,7 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
 def chord(table: Table, totals: Totals, settings: CHORD) -> dict[str, Tensor]:
     """`policy` and `kl`: (1 - mu) times GRPO's; `sft`: mu times the (weighted) mean NLL of demonstration tokens."""
     mu = chord_mu(totals.step, totals.steps, settings)
-    weight_BT = token_weights(table.demo_BT, totals.demos, mode="token-mean", dtype=table.logp_BT.dtype)
+    weight_BT = _weights(table, totals, table.demo_BT, totals.demos, "token-mean")
     if settings.phi:
         prob_BT = table.logp_BT.detach().exp()
         weight_BT = weight_BT * prob_BT * (1 - prob_BT)
@@ -260,7 +252,7 @@ def kl_term(table: Table, totals: Totals, mode: LossAggMode) -> dict[str, Tensor
     if totals.sampled.replies:
         weight_BT = _sampled_weights(table, totals, mode)
     else:
-        weight_BT = token_weights(table.mask_BT, totals.demos, mode="token-mean", dtype=table.logp_BT.dtype)
+        weight_BT = _weights(table, totals, table.mask_BT, totals.demos, "token-mean")
     return {"kl": totals.kl_weight * (weight_BT * k3(table.logp_BT, ref_logp_BT)).sum()}
 
 
@@ -273,9 +265,11 @@ def required(column: Tensor | None, what: str) -> Tensor:
 
 def _sampled_weights(table: Table, totals: Totals, mode: LossAggMode) -> Tensor:
     """Weights [B, T] of a mean over the step's sampled replies."""
-    return token_weights(
-        table.sampled_BT, totals.sampled, mode=mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype
-    )
+    return _weights(table, totals, table.sampled_BT, totals.sampled, mode)
+
+
+def _weights(table: Table, totals: Totals, mask_BT: Tensor, count: Count, mode: LossAggMode) -> Tensor:
+    return token_weights(mask_BT, count, mode=mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype)
 
 
 def _entropy(table: Table, totals: Totals, settings: SRFT) -> Tensor:

@@ -5,7 +5,7 @@ register("toy", toy, ToySettings)         # with settings of its own
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
@@ -26,8 +26,11 @@ class Preset:
 
     terms: Terms
     settings: type[Method]
-    objective: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What a recipe may set of it."""
+    objective: Mapping[str, Any]
+    """Defaults of its settings where its paper's differ from those of the class."""
+    recipe: Mapping[str, Any]
+    """Defaults that its paper has for the rest of the recipe, such as the sampling temperature."""
 
 
 PRESETS: dict[str, Preset] = {}
@@ -40,14 +43,7 @@ def register(
     objective: Mapping[str, Any] | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> None:
-    """Give a method a name that recipes can say.
-
-    Args:
-        kind: the name.
-        terms: the method itself, see `methods`.
-        settings: what a recipe may set of it.
-        objective: defaults of its settings where its paper's differ from those of the class.
-        recipe: defaults that its paper has for the rest of the recipe, such as the sampling temperature.
+    """Give a method a name that recipes can say, and its paper's defaults; see `Preset`.
 
     Raises ValueError when the name is taken.
     """

@@ -9,10 +9,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from firsthand.errors import DataError
+from firsthand.policy.attention import ATTENTION
+from firsthand.policy.lora import Lora, attach
 from firsthand.processor import family_of
-
-PROBE = 8
-"""Tokens on which an unknown model is tried."""
 
 
 def read_model(folder: str | Path, config: Any, dtype: torch.dtype) -> Any:
@@ -20,18 +19,35 @@ def read_model(folder: str | Path, config: Any, dtype: torch.dtype) -> Any:
 
     Raises DataError when it has dropout, or is of an untested type and not built like the ones that are tested.
     """
-    family = family_of(config)
-    auto = AutoModelForCausalLM if family.reads == "text" else AutoModelForImageTextToText
-    model: Any = auto.from_pretrained(
+    model = model_class(config).from_pretrained(
         str(folder), dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
     )
     _check_dropout(folder, model)
+    family = family_of(config)
     if not family.is_tested:
         _check_unknown(folder, model, reads_pictures=family.reads != "text")
     return model
 
 
-def freeze_tower(model: Any) -> None:
+def model_class(config: Any) -> Any:
+    """The class of transformers that reads or builds the model of a config."""
+    return AutoModelForCausalLM if family_of(config).reads == "text" else AutoModelForImageTextToText
+
+
+def set_up_training(model: Any, trainable: str, adapter: Lora | None, *, gradient_checkpointing: bool) -> bool:
+    """Set up attention, what is trained, and checkpointing; whether the vision tower is frozen."""
+    model.get_decoder().config._attn_implementation = ATTENTION
+    is_frozen = trainable == "language" or adapter is not None
+    if is_frozen:
+        _freeze_tower(model)
+    if adapter is not None:
+        attach(model, adapter)
+    if gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return is_frozen
+
+
+def _freeze_tower(model: Any) -> None:
     """Train only what reads and writes text: not the vision tower, nor what carries its features over."""
     parts = (model.get_decoder(), model.get_output_embeddings())
     language = {id(parameter) for part in parts for parameter in part.parameters()}
@@ -61,7 +77,7 @@ def _check_unknown(folder: str | Path, model: Any, *, reads_pictures: bool) -> N
             f"{folder}: expected a model type that takes picture features and numbers tokens in order, got {kind}, "
             f"which {'wants ' + ' and '.join(own) if own else 'takes no picture features'}; use a tested type"
         )
-    ids = torch.arange(1, PROBE + 1)[None]
+    ids = torch.arange(1, 9)[None]
     was_training = model.training
     with torch.no_grad():
         model.eval()

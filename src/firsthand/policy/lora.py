@@ -4,8 +4,7 @@ peft puts its layers in place of the linear ones of the model that is there; not
 attention, the decoder and the output layer work on. The reference policy is the same model with its adapters off.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,9 @@ def attach(model: nn.Module, settings: Lora) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise RecipeError("adapter: needs peft, which is not installed: pip install 'firsthand[peft]'") from error
-    names = _linear_layers(model)
+    language: Any = model
+    inside = {id(module) for module in language.get_decoder().modules()}
+    names = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and id(m) in inside]
     known = sorted({name.rpartition(".")[2] for name in names})
     unknown = sorted(set(settings.targets) - set(known))
     if unknown:
@@ -66,23 +67,16 @@ class AdapterOff:
 
     def logprobs(self, groups: "Sequence[PrefixGroup]", *, temperature: float = 1.0) -> "Logprobs":
         """As `Policy.logprobs` gives them, bit for bit those of the model that the adapters were attached to."""
-        with adapters_off(self._policy.model):
-            return self._policy.logprobs(groups, temperature=temperature)
-
-
-@contextmanager
-def adapters_off(model: nn.Module) -> Iterator[None]:
-    """Run the model as if it had no adapters."""
-    layers = _adapted(model)
-    for _, layer in layers:
-        layer.enable_adapters(False)
-    try:
-        yield
-    finally:
+        layers = _adapted(self._policy.model)
         for _, layer in layers:
-            layer.enable_adapters(True)
-            for name, parameter in layer.named_parameters():  # enabling leaves them frozen
-                parameter.requires_grad_("lora_" in name)
+            layer.enable_adapters(False)
+        try:
+            return self._policy.logprobs(groups, temperature=temperature)
+        finally:
+            for _, layer in layers:
+                layer.enable_adapters(True)
+                for name, parameter in layer.named_parameters():  # enabling leaves them frozen
+                    parameter.requires_grad_("lora_" in name)
 
 
 def merged(model: nn.Module) -> dict[str, Tensor]:
@@ -117,12 +111,6 @@ def load_adapter(model: nn.Module, folder: Path) -> None:
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.copy_(kept[f"base_model.model.{name.replace('.default.', '.')}"])
-
-
-def _linear_layers(model: nn.Module) -> list[str]:
-    language: Any = model
-    inside = {id(module) for module in language.get_decoder().modules()}
-    return [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and id(m) in inside]
 
 
 def _adapted(model: nn.Module) -> list[tuple[str, Any]]:

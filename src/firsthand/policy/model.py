@@ -11,10 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from firsthand.policy.attention import ATTENTION, blocks
+from firsthand.policy.attention import blocks
 from firsthand.policy.head import Entropy, Head
-from firsthand.policy.loading import freeze_tower, read_model
-from firsthand.policy.lora import Lora, attach, load_adapter, merged, save_adapter
+from firsthand.policy.loading import read_model, set_up_training
+from firsthand.policy.lora import Lora, load_adapter, merged, save_adapter
 from firsthand.policy.packing import PackedRows, PrefixGroup, alone, pack, prompt_positions
 from firsthand.policy.sharing import sharing
 from firsthand.policy.vision import Tower
@@ -93,16 +93,9 @@ class Policy:
         """
         config = model_config(folder)
         model = read_model(folder, config, dtype)
-        model.get_decoder().config._attn_implementation = ATTENTION
-        frozen = trainable == "language" or adapter is not None
-        if frozen:
-            freeze_tower(model)
-        if adapter is not None:
-            attach(model, adapter)
-            if adapter_weights is not None:
-                load_adapter(model, Path(adapter_weights))
-        if gradient_checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+        frozen = set_up_training(model, trainable, adapter, gradient_checkpointing=gradient_checkpointing)
+        if adapter_weights is not None:
+            load_adapter(model, Path(adapter_weights))
         return cls(model.to(device).train(), folder, vision_ids(config), frozen_tower=frozen)
 
     def save(self, folder: str | Path) -> None:
@@ -166,7 +159,12 @@ class Policy:
     def rows(self, groups: Sequence[PrefixGroup]) -> PackedRows:
         """Groups as packed rows on the model's device. Raises ValueError when a reply contains a banned token."""
         for group in groups:
-            self._refuse_banned(group)
+            found = {token for reply in group.replies for token in reply}.intersection(self.banned_ids)
+            if found:
+                raise ValueError(
+                    f"example {group.prompt.example_id}: expected replies without image, video and vision tokens "
+                    f"{self.banned_ids}, got {sorted(found)}; leave that reply out"
+                )
         image_token_id = getattr(self.model.config, "image_token_id", None)
         places = [prompt_positions(self.model.base_model, g.prompt, image_token_id) for g in groups]
         return pack(groups, places, pad_id=PAD_ID, device=self.model.device)
@@ -190,11 +188,3 @@ class Policy:
     def positions(self, position_ids_3XY: Tensor) -> Tensor:
         """Positions as the model takes them: on three axes, or, in families without grids, on one of them."""
         return position_ids_3XY if self.family.reads == "grids" else position_ids_3XY[0]
-
-    def _refuse_banned(self, group: PrefixGroup) -> None:
-        found = {token for reply in group.replies for token in reply}.intersection(self.banned_ids)
-        if found:
-            raise ValueError(
-                f"example {group.prompt.example_id}: expected replies without image, video and vision tokens "
-                f"{self.banned_ids}, got {sorted(found)}; leave that reply out"
-            )

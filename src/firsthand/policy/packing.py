@@ -14,7 +14,7 @@ longest reply, K reply tokens that carry a loss (all rows, flat), P prompt token
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,16 +88,6 @@ class PackedRows:
         return values_BT.index_put((self.reply_K, self.place_K), values_K)
 
 
-class RopeModel(Protocol):
-    """What transformers' Qwen2-VL, Qwen2.5-VL and Qwen3-VL base models have in common (`model.model`)."""
-
-    def get_rope_index(
-        self, input_ids: Tensor, mm_token_type_ids: Tensor, *, image_grid_thw: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """mrope positions [3, batch, tokens] and their deltas."""
-        ...
-
-
 def alone(groups: Sequence[PrefixGroup]) -> list[PrefixGroup]:
     """The same replies in the same order, each with a prompt of its own; a group without replies stays as it is."""
     apart = []
@@ -112,8 +102,8 @@ def alone(groups: Sequence[PrefixGroup]) -> list[PrefixGroup]:
     return apart
 
 
-def prompt_positions(model: RopeModel, prompt: Prompt, image_token_id: int | None) -> Tensor:
-    """Positions of a prompt, int64 [3, P] on the CPU, as the model itself lays them out.
+def prompt_positions(model: Any, prompt: Prompt, image_token_id: int | None) -> Tensor:
+    """Positions of a prompt, int64 [3, P] on the CPU, as transformers' base model itself lays them out.
 
     Tokens are counted, on all axes alike, but for mrope: there an image of h x w merged patches advances the position
     by only max(h, w), so positions are not token indices.
@@ -123,20 +113,17 @@ def prompt_positions(model: RopeModel, prompt: Prompt, image_token_id: int | Non
     token_ids = torch.tensor([prompt.token_ids])
     # 1 marks an image token, 0 text (2 would be video); the model reads image extents from the grids in this order.
     is_image = (token_ids == image_token_id).int()
-    positions, _ = model.get_rope_index(token_ids, is_image, image_grid_thw=prompt.grids.cpu())
+    positions: Tensor = model.get_rope_index(token_ids, is_image, image_grid_thw=prompt.grids.cpu())[0]
     return positions[:, 0]
 
 
 def pack(
     groups: Sequence[PrefixGroup], positions: Sequence[Tensor], *, pad_id: int, device: torch.device | str = "cpu"
 ) -> PackedRows:
-    """Lay out one row per group.
+    """Lay out one row per group; `positions` are those of `prompt_positions`.
 
-    Args:
-        groups: the prompts with their replies; a group without replies is a row of its prompt alone.
-        positions: one int64 [3, P] per group, see `prompt_positions`.
-        pad_id: fills the shorter rows; any id that is not an image placeholder.
-        device: where the result lives.
+    `pad_id` fills the shorter rows: any id that is not an image placeholder. A group without replies is a row of its
+    prompt alone.
 
     Raises ValueError when a reply is empty, or its `trained` flags or log-probs do not match its tokens.
     """
@@ -155,6 +142,9 @@ def pack(
     replies = [reply for group in groups for reply in group.replies]
     shape_BT = (len(replies), max((len(reply) for reply in replies), default=0))
     logprobs = [logps for group in groups for logps in group.sampled_logprobs or ((),) * len(group.replies)]
+    sampled_BT = torch.zeros(shape_BT)
+    for b, logps in enumerate(logprobs):
+        sampled_BT[b, : len(logps)] = torch.tensor(logps)
     return PackedRows(
         token_ids_MN=ids.to(device),
         position_ids_3MN=places.to(device),
@@ -165,7 +155,7 @@ def pack(
         reply_K=reply.to(device),
         place_K=place.to(device),
         shape_BT=shape_BT,
-        sampled_logp_BT=_padded(logprobs, shape_BT).to(device) if any(logprobs) else None,
+        sampled_logp_BT=sampled_BT.to(device) if any(logprobs) else None,
         is_sampled_B=torch.tensor([bool(logps) for logps in logprobs], dtype=torch.bool).to(device),
     )
 
@@ -200,14 +190,6 @@ def _loss_cells(groups: Sequence[PrefixGroup]) -> list[tuple[int, int, int, int,
             start += len(reply)
             b += 1
     return cells
-
-
-def _padded(rows: Sequence[Sequence[float]], shape_BT: tuple[int, int]) -> Tensor:
-    """float32 [B, T]: each row with zeros behind it."""
-    padded_BT = torch.zeros(shape_BT)
-    for b, row in enumerate(rows):
-        padded_BT[b, : len(row)] = torch.tensor(row)
-    return padded_BT
 
 
 def _check(group: PrefixGroup) -> None:

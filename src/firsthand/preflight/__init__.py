@@ -5,8 +5,7 @@ blueprint.py   config.json -> the model on the meta device, run there to count w
 kernels.py     the counting: arithmetic, traffic, bytes held at once
 machine.py     free memory, and rates measured on the spot
 estimate.py    counts -> memory of a step's phases, and work of its parts
-advice.py      what to change in a recipe that does not fit
-check.py       all of it
+check.py       all of it, and what to change in a recipe that does not fit
 """
 
 from firsthand.preflight.check import PreflightResult, preflight

@@ -13,23 +13,20 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from firsthand.policy import Policy, PrefixGroup
-from firsthand.policy.attention import ATTENTION
 from firsthand.policy.decoding import Decoder, PlainDecoder
 from firsthand.policy.head import Entropy
-from firsthand.policy.loading import freeze_tower
-from firsthand.policy.lora import attach
+from firsthand.policy.loading import model_class, set_up_training
 from firsthand.policy.packing import PackedRows, alone
 from firsthand.preflight.kernels import Kernel, KernelCounter
 from firsthand.preflight.workload import Grid, RowLengths
-from firsthand.processor import Prompt, family_of, model_config, vision_ids
+from firsthand.processor import Prompt, model_config, vision_ids
 from firsthand.recipe import Recipe
 from firsthand.rollout.local import inverse_cdf
 
@@ -88,20 +85,14 @@ class Blueprint:
 
     def __init__(self, recipe: Recipe, folder: Path, device: str) -> None:
         config = model_config(folder)
-        auto = AutoModelForCausalLM if family_of(config).reads == "text" else AutoModelForImageTextToText
-        self._is_frozen = recipe.trainable == "language" or recipe.adapter is not None
         with torch.device("meta"):
-            model: Any = auto.from_config(config, dtype=torch.float32, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
-            if self._is_frozen:
-                freeze_tower(model)
-            if recipe.adapter is not None:
-                attach(model, recipe.adapter)
+            model = model_class(config).from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+            self._is_frozen = set_up_training(
+                model, recipe.trainable, recipe.adapter, gradient_checkpointing=recipe.gradient_checkpointing
+            )
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         with self._mode:
             _place(model, device)
-        model.get_decoder().config._attn_implementation = ATTENTION
-        if recipe.gradient_checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
         banned = vision_ids(config)
         self._model = model.train()
         self._policy = Policy(model, folder, banned, frozen_tower=self._is_frozen)

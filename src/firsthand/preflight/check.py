@@ -5,8 +5,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from firsthand.preflight.advice import Advice, advise
+from firsthand.config import build, override
 from firsthand.preflight.blueprint import Size
 from firsthand.preflight.estimate import Cost, Estimator, Memory
 from firsthand.preflight.machine import Machine, Rates, find_machine, measure
@@ -15,6 +16,17 @@ from firsthand.recipe import Recipe
 
 _SHORT = 0.25
 """The low end of the expected time has replies of this share of the expected length (ours)."""
+_LEAST = 0.01
+"""A change that saves a smaller share of the whole is not worth telling (ours)."""
+
+
+class Advice(NamedTuple):
+    """One change, on top of those before it."""
+
+    change: str
+    """As `--set` takes it."""
+    total: int
+    """Bytes at the worst moment of a step with it."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +95,42 @@ def _time(recipe: Recipe, estimator: Estimator) -> Time:
     seconds = [math.fsum(cost.seconds for cost in found.values()) for found in (low, parts, high)]
     replies = [length for row in usual for length in row[1:]]
     return Time((seconds[0], seconds[1], seconds[2]), parts, statistics.fmean(replies), learning[1])
+
+
+def advise(recipe: Recipe, estimator: Estimator, free: int) -> list[Advice]:
+    """Changes in the order of what each saves on its own, until the recipe fits; all that help when it never does."""
+    alone = {key: estimator.memory(changed(recipe, c)).total for key, c in changes(recipe, estimator).items()}
+    before = total = estimator.memory(recipe).total
+    advice: list[Advice] = []
+    for key in sorted(alone, key=alone.__getitem__):
+        change = changes(recipe, estimator).get(key)  # its value may have moved with the changes so far
+        if change is None or total <= free:
+            continue
+        tried = changed(recipe, change)
+        after = estimator.memory(tried).total
+        if total - after > _LEAST * before:
+            recipe, total = tried, after
+            advice.append(Advice(change, total))
+    return advice
+
+
+def changes(recipe: Recipe, estimator: Estimator) -> dict[str, str]:
+    """What this recipe still admits: key -> assignment."""
+    group, longest = recipe.objective.samples, recipe.sampling.max_new_tokens
+    row = sum(longest_row(recipe, estimator.workload))
+    admitted = {
+        "gradient_checkpointing": (not recipe.gradient_checkpointing, "true"),
+        "tokens_per_forward": (estimator.budget(recipe) > row, row),
+        "prompts": (recipe.prompts // 2 >= recipe.minibatches, recipe.prompts // 2),
+        "objective.group_size": (group > 2, max(2, group // 2)),
+        "sampling.max_new_tokens": (group > 0 and longest > 1, longest // 2),
+        "adapter": (recipe.adapter is None, "{rank: 16}"),
+        "trainable": (recipe.trainable == "all" and recipe.adapter is None, "language"),
+        "objective.kl": (not recipe.objective.kl.is_off, 0),
+    }
+    return {key: f"{key}={value}" for key, (is_possible, value) in admitted.items() if is_possible}
+
+
+def changed(recipe: Recipe, assignment: str) -> Recipe:
+    """The recipe with one `KEY=VALUE` applied."""
+    return build(Recipe, override(recipe.model_dump(mode="json"), [assignment]), assignment)

@@ -78,7 +78,7 @@ class Estimator:
         trained = FLOAT * sum(size.trained for size in sizes)
         weights = FLOAT * sum(size.trained + size.frozen for size in sizes)
         rows = [longest_row(recipe, self.workload)] * math.ceil(recipe.prompts / recipe.minibatches)
-        forward = self._forwards(recipe, rows)[0]
+        forward = next(split(rows, self.budget(recipe), sum))
         update = self._update(recipe, forward)
         picture = self._picture(recipe)  # after the update: a trained tower's gradients are there to be added to
         # A trained tower keeps activations; a frozen one's features are cached, and at some time all of them.
@@ -107,12 +107,14 @@ class Estimator:
         }
         if recipe.objective.samples:
             phases["rollout"] = self._rollout_memory(recipe, picture)
-        return Memory(held, {name: {**parts, "reserve": _reserve(parts)} for name, parts in phases.items()})
+        for parts in phases.values():  # gradients stay where they are from step to step
+            parts["reserve"] = int(_RESERVE * (sum(parts.values()) - parts.get("gradients", 0)))
+        return Memory(held, phases)
 
     def work(self, recipe: Recipe, rows: Sequence[RowLengths], update: Rates, writing: Rates) -> dict[str, Cost]:
         """The parts of a step on rows of these lengths, one per prompt; one rate for learning, one for writing."""
         # The middle one of the forwards stands for all of them: tracing each would take longer than it is worth.
-        forwards = self._forwards(recipe, rows)
+        forwards = list(split(rows, self.budget(recipe), sum))
         middle = forwards[len(forwards) // 2]
         found = self._update(recipe, middle)
         times = sum(map(sum, rows)) / sum(map(sum, middle))
@@ -126,11 +128,6 @@ class Estimator:
         trained = sum(size.trained for size in self.blueprint(recipe).sizes().values())
         parts["AdamW"] = _cost([Kernel(0, 9 * FLOAT * trained)], update, recipe.minibatches)
         return parts
-
-    def _forwards(self, recipe: Recipe, rows: Sequence[RowLengths]) -> list[list[RowLengths]]:
-        """The rows of each forward of an update."""
-        split_rows: Any = split  # typed for replies; it asks for nothing but their size
-        return list(split_rows(rows, self.budget(recipe), sum))
 
     def _writing(self, recipe: Recipe, rows: Sequence[RowLengths], rates: Rates) -> dict[str, Cost]:
         """Running the prompts, and writing the sampled replies of these rows."""
@@ -199,11 +196,6 @@ class Estimator:
 def _prompts_at_once(recipe: Recipe) -> int:
     """How many prompts are answered at once (`LocalSampler.sample`)."""
     return max(1, min(recipe.prompts, MAX_ROWS // recipe.objective.samples))
-
-
-def _reserve(parts: Mapping[str, int]) -> int:
-    """Gradients stay where they are from step to step, so no reserve is needed for them."""
-    return int(_RESERVE * sum(size for name, size in parts.items() if name != "gradients"))
 
 
 def _cost(kernels: Sequence[Kernel], rates: Rates, times: float) -> Cost:

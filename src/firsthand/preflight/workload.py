@@ -63,7 +63,7 @@ class Workload:
     """Cutting pictures and tokenizing, measured; None when the folder has no tokenizer."""
 
     def mean(self, of: Callable[[Lengths], int]) -> float:
-        """The mean over the examples that were looked at."""
+        """Over the examples that were looked at."""
         return statistics.fmean(map(of, self.lengths))
 
     @property

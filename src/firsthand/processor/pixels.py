@@ -22,10 +22,15 @@ class PixelCache:
 
     def of(self, picture: Picture, where: str) -> tuple[Tensor, Tensor]:
         """Pixels float32 [patches, features] and grid int64 [3] of a picture; DataError says `where` it failed."""
-        if picture.sha256 not in self._kept:
-            self._add(picture.sha256, self._process(picture, where))
-        self._kept.move_to_end(picture.sha256)
-        return self._kept[picture.sha256]
+        name = picture.sha256
+        if name not in self._kept:
+            self._kept[name] = self._process(picture, where)
+            self._bytes += self._kept[name][0].nbytes
+            while self._bytes > PIXEL_CACHE_BYTES and len(self._kept) > 1:
+                _, (pixels, _) = self._kept.popitem(last=False)
+                self._bytes -= pixels.nbytes
+        self._kept.move_to_end(name)
+        return self._kept[name]
 
     def _process(self, picture: Picture, where: str) -> tuple[Tensor, Tensor]:
         image = opened(picture, where)
@@ -34,13 +39,6 @@ class PixelCache:
         except ValueError as error:
             raise picture_error(picture, where, error) from error
         return found["pixel_values"], found["image_grid_thw"][0]
-
-    def _add(self, name: str, entry: tuple[Tensor, Tensor]) -> None:
-        self._kept[name] = entry
-        self._bytes += entry[0].nbytes
-        while self._bytes > PIXEL_CACHE_BYTES and len(self._kept) > 1:
-            _, (pixels, _) = self._kept.popitem(last=False)
-            self._bytes -= pixels.nbytes
 
 
 def opened(picture: Picture, where: str) -> Image:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import transformers
@@ -31,14 +31,6 @@ class Prompt:
     """A name for each image's pixels: equal names are encoded once. Empty: the pixels are compared instead."""
     tensors: Mapping[str, Tensor] | None = None
     """Of families without grids: what the vision tower takes instead, by name, for all images of the prompt."""
-
-
-class Reader(Protocol):
-    """Turns a rendered conversation and its example's pictures into a prompt."""
-
-    def read(self, example: Example, text: str) -> Prompt:
-        """Raises DataError when a picture cannot be read, or the text has no place for it."""
-        ...
 
 
 class TextReader:
@@ -114,6 +106,11 @@ class ProcessorReader:
             pictures=tuple(picture.sha256 for picture in example.images),
             tensors={name: value for name, value in found.items() if name not in per_token},
         )
+
+
+Reader = TextReader | GridReader | ProcessorReader
+"""Turns a rendered conversation and its example's pictures into a prompt. Raises DataError when a picture cannot be
+read, or the text has no place for it."""
 
 
 def family_processor(folder: str | Path, family: Family, tokenizer: Any, image_processor: Any) -> Any:

@@ -23,7 +23,8 @@ class Conversation:
         self.tokenizer = tokenizer
         tokenizer.chat_template = _chat_template(Path(folder), tokenizer)
         self._in_parts = in_parts
-        self._structure = structure_tokens(tokenizer)
+        added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        self._structure = tuple(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
         self.stop_ids: tuple[int, ...] = self._stop_ids(Path(folder))
         """A reply ends with any of these; the first one ends the assistant's turn."""
         if not self.stop_ids:
@@ -44,8 +45,7 @@ class Conversation:
         if not self._in_parts and len(question) == len(texts):
             messages = [{"role": "user", "content": "".join(texts)}]
         if system is not None:
-            content = [{"type": "text", "text": system}] if self._in_parts else system
-            messages.insert(0, {"role": "system", "content": content})
+            messages.insert(0, {"role": "system", "content": self._content(system)})
         rendered = self._apply(messages, where, add_generation_prompt=True)
         dropped = [text for text in (system or "", *texts) if text.strip() not in rendered]
         if dropped:
@@ -65,6 +65,9 @@ class Conversation:
         """Token ids of a text, as it is: a template writes what begins a conversation itself."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def _content(self, text: str) -> Any:
+        return [{"type": "text", "text": text}] if self._in_parts else text
+
     def _apply(self, messages: list[dict[str, Any]], where: str, **settings: Any) -> str:
         try:
             return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **settings))
@@ -83,29 +86,18 @@ class Conversation:
 
     def _end_of_turn(self) -> int | None:
         """The special token that the template writes right after a reply; None when it writes none."""
-        said: Any = [("user", REPLY_MARK), ("assistant", REPLY_MARK)]
-        said = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
-        if not self._in_parts:
-            said = [{**message, "content": REPLY_MARK} for message in said]
+        said = [{"role": role, "content": self._content(REPLY_MARK)} for role in ("user", "assistant")]
         rendered = self._apply(said, "chat template")
         after = self.ids(rendered.rpartition(REPLY_MARK)[2])
         is_special = bool(after) and self.tokenizer.convert_ids_to_tokens(after[0]) in self._structure
         return after[0] if is_special else None
 
 
-def structure_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """Every token that the tokenizer calls special."""
-    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
-
-
 def _generation_stops(folder: Path) -> list[int]:
     """`eos_token_id` of generation_config.json, which may be one id or several."""
     file = folder / "generation_config.json"
     found = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
-    if found is None:
-        return []
-    return [int(found)] if isinstance(found, int) else [int(token) for token in found]
+    return [found] if isinstance(found, int) else [int(token) for token in found or ()]
 
 
 def _chat_template(folder: Path, tokenizer: Any) -> str:

@@ -5,8 +5,6 @@ Shape letters: B rows (replies), A rows that are still in the decoder, V vocabul
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +26,6 @@ class LocalSampler:
     """Samples from a policy that lives in this process, with the log-probs that training computes."""
 
     def __init__(self, policy: Policy, encoder: Encoder, *, max_rows: int = MAX_ROWS) -> None:
-        """At most `max_rows` replies are written at once (but never less than one prompt's)."""
         self._policy = policy
         self._encoder = encoder
         self._max_rows = max_rows
@@ -39,17 +36,17 @@ class LocalSampler:
     def sample(
         self, prompts: Sequence[Prompt], n: int, settings: Sampling, *, seed: int = 0, greedy: bool = False
     ) -> Iterator[IndexedReply]:
-        """n replies to each prompt, in the order of their ends; the model is in eval mode until the last one is read.
+        """As `Sampler.sample` says; the model is in eval mode until the last reply is read.
 
-        `greedy` puts one of the likeliest tokens before them: prompt and pictures are run once for all. The i-th of the
-        others depends on (seed, example, i) only, not on the batch it is written in. Log-probs are those at the
-        sampling temperature; of greedy replies (temperature 0, too) those at temperature 1.
+        Log-probs are those at the sampling temperature; of greedy replies (temperature 0, too) at temperature 1.
         """
         first = _first_replies(prompts, n)
         longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
         shares = self._policy.sharing.allows(longest + settings.max_new_tokens)
         rows = n + greedy
-        with _eval_mode(self._policy.model):
+        was_training = self._policy.model.training
+        self._policy.model.eval()
+        try:
             for chunk in chunks(prompts, max(1, self._max_rows // rows), only_equal=not shares):
                 names = [(prompts[i].example_id, first[i] + j - greedy) for i in chunk for j in range(rows)]
                 is_greedy = [settings.temperature == 0 or (greedy and j == 0) for _ in chunk for j in range(rows)]
@@ -61,6 +58,8 @@ class LocalSampler:
                     decoder = PlainDecoder(self._policy, chosen, rows)
                 for row, reply in self._write(decoder, settings, seed, names, is_greedy):
                     yield IndexedReply(chunk[row // rows], row % rows, reply)
+        finally:
+            self._policy.model.train(was_training)
 
     def _write(
         self,
@@ -152,13 +151,3 @@ def _first_replies(prompts: Sequence[Prompt], n: int) -> list[int]:
         first.append(seen[prompt.example_id] * n)
         seen[prompt.example_id] += 1
     return first
-
-
-@contextmanager
-def _eval_mode(model: Any) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -1,15 +1,12 @@
 """Last stage of a step: metrics.jsonl, rollouts.jsonl, its pictures, and TensorBoard's files."""
 
-from types import TracebackType
-from typing import Self
-
 from firsthand.records import Rollout, Step
 from firsthand.run import Run
 from firsthand.trainer.batch import Batch
 
 
 class Journal:
-    """The journal of a run, from `step` on: what it held from there is superseded. Use as a context manager."""
+    """The journal of a run, from `step` on: what it held from there is superseded. Close it at the end."""
 
     def __init__(self, run: Run, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -17,34 +14,23 @@ class Journal:
         run.rewind(step)
         self._run = run
         self._board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._board.close()
+        self.close = self._board.close
 
     def write(self, record: Step, batch: Batch) -> None:
         """One training step. Its line of metrics.jsonl comes when all else is there."""
         self._run.keep_pictures(picture for group in batch.groups for picture in group.example.images)
-        self._run.append_step(record, rollouts(batch, record.step))
+        rollouts = [
+            Rollout(
+                step=record.step,
+                example_id=group.example.id,
+                family=group.example.family,
+                question=group.example.question,
+                gold=group.example.answer.text,
+                images=tuple(picture.sha256 for picture in group.example.images),
+                group=group.replies,
+            )
+            for group in batch.groups
+        ]
+        self._run.append_step(record, rollouts)
         for name, value in record.metrics.items():
             self._board.add_scalar(name, value, record.step)
-
-
-def rollouts(batch: Batch, step: int) -> list[Rollout]:
-    """The batch as lines of rollouts.jsonl."""
-    return [
-        Rollout(
-            step=step,
-            example_id=group.example.id,
-            family=group.example.family,
-            question=group.example.question,
-            gold=group.example.answer.text,
-            images=tuple(picture.sha256 for picture in group.example.images),
-            group=group.replies,
-        )
-        for group in batch.groups
-    ]

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from firsthand.config import in_first_names
@@ -52,7 +53,7 @@ def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
 def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
     state = State.load(recipe, run)
     sampler = LocalSampler(state.policy, state.encoder)
-    with Journal(run, state.step) as journal:
+    with closing(Journal(run, state.step)) as journal:
         for step in range(state.step, recipe.steps):
             began = time.perf_counter()
             batch = Batch()

@@ -7,7 +7,7 @@ replies, T tokens.
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from firsthand.trainer.metrics import Metric, over_forwards, over_minibatches, s
 if TYPE_CHECKING:
     from firsthand.trainer.state import State
 
+_Row = TypeVar("_Row")
 TOKENS_PER_FORWARD = {"cpu": 2048, "cuda": 16384}
 """What fits one forward when a recipe leaves it open (ours)."""
 PARITY = 1e-3
@@ -89,12 +90,9 @@ def forward_budget(recipe: Recipe, device: torch.device) -> int:
     return recipe.tokens_per_forward or TOKENS_PER_FORWARD[device.type]
 
 
-def split(groups: Sequence[Group], budget: int, size: Callable[[Group], int]) -> Iterator[list[Group]]:
-    """Whole groups, like sizes together, as many at a time as fit: groups times the largest of them <= budget.
-
-    `size` is a group's tokens in a forward.
-    """
-    forward: list[Group] = []
+def split(groups: Sequence[_Row], budget: int, size: Callable[[_Row], int]) -> Iterator[list[_Row]]:
+    """Whole groups, like sizes (tokens) together, as many at a time as fit: groups times the largest <= budget."""
+    forward: list[_Row] = []
     for group in sorted(groups, key=size):  # ascending: the last one of a forward is its largest
         if forward and (len(forward) + 1) * size(group) > budget:
             yield forward

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console as Terminal
-from rich.table import Table
+from rich.table import Column, Table
 
 from firsthand.preflight import PreflightResult
 from firsthand.preflight.workload import Workload
@@ -13,9 +13,9 @@ from firsthand.recipe import Recipe
 _GIB = 2**30
 
 
-def show(recipe: Recipe, found: PreflightResult, terminal: Terminal | None = None) -> None:
+def show(recipe: Recipe, found: PreflightResult) -> None:
     """Print the tables."""
-    terminal = terminal or Terminal(highlight=False)
+    terminal = Terminal(highlight=False)
     terminal.print(f"recipe {recipe.name}, model {found.folder.name or found.folder}, on {found.machine.name}")
     terminal.print(_prompts(found.workload))
     terminal.print(_sizes(found), _memory(found))
@@ -105,9 +105,8 @@ def _work(found: PreflightResult) -> Table:
 
 def _table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
     """Names on the left, numbers on the right, sums in bold."""
-    table = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+    numbers = [Column(name, justify="right") for name in columns[1:]]
+    table = Table(columns[0], *numbers, title=title, title_justify="left")
     for line in lines:
         table.add_row(*line, style="bold" if line[0] == "all" else None)
     return table

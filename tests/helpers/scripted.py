@@ -1,10 +1,10 @@
-"""Replies from a script: for dry runs, and to put a fault exactly where a test wants it."""
+"""Replies from a script, to put a fault exactly where a test wants it."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Reply, StopReason
-from firsthand.rollout.sampler import IndexedReply, Sampling
+from firsthand.rollout import IndexedReply, Sampling
 
 
 class ScriptedSampler:
