@@ -8,7 +8,7 @@ from hostile import HOSTILE_PIECES
 
 from firsthand.answers.stated import LONGEST_ANSWER
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold
-from firsthand.evaluation.benchmarks.strict import Strict, verdict_by_rule
+from firsthand.evaluation.benchmarks.strict import judge_strictly, verdict_by_rule
 from firsthand.records import Answer, Choice, Digit, Example, Expression, OpenEnded, Status
 from firsthand.reward import Router
 
@@ -318,7 +318,7 @@ def example(kind: Kind) -> Example:
 
 
 def score(router: Router, benchmark: Benchmark, kind: Kind, reply: str) -> float | None:
-    (verdict,) = Strict(benchmark, router).judge_many([(reply, example(kind))])
+    (verdict,) = judge_strictly(benchmark, router, [(reply, example(kind))])
     return verdict.score
 
 
@@ -358,7 +358,7 @@ def test_json_without_a_right_short_answer_is_not_right(router: Router, kind: Ki
     ],
 )
 def test_a_reply_without_an_answer_says_why_and_counts_as_wrong(router: Router, reply: str, why: str) -> None:
-    (verdict,) = Strict(BENCHMARK, router).judge_many([(reply, example(TWELVE))])
+    (verdict,) = judge_strictly(BENCHMARK, router, [(reply, example(TWELVE))])
     assert (verdict.score, verdict.status, verdict.why) == (0.0, Status.WRONG_FORMAT, why)
 
 
@@ -385,13 +385,13 @@ def test_an_answer_that_is_no_answer_of_its_kind_is_unparsed(gold: Gold) -> None
 def test_verdicts_come_in_the_order_of_the_replies(router: Router) -> None:
     kinds = [B, ONLY_B, TWELVE, B, FIVE, RISING]
     replies = ["B", "C", "12", "<think>", "\\boxed{5}", "falling"]
-    verdicts = Strict(BENCHMARK, router).judge_many(list(zip(replies, map(example, kinds), strict=True)))
+    verdicts = judge_strictly(BENCHMARK, router, list(zip(replies, map(example, kinds), strict=True)))
     assert [v.score for v in verdicts] == [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
 
 
 def test_a_rendered_example_goes_to_the_verifiers_of_training(router: Router) -> None:
     plain = Example(question="?", images=(), answer=Digit(value="12"))
-    (verdict,) = Strict(BENCHMARK, router).judge_many([("The answer is 12.", plain)])
+    (verdict,) = judge_strictly(BENCHMARK, router, [("The answer is 12.", plain)])
     assert verdict.score == 1.0
 
 

@@ -27,22 +27,18 @@ from firsthand.evaluation.benchmarks.files import locate
 from firsthand.evaluation.benchmarks.items import load
 from firsthand.evaluation.benchmarks.judged import leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import find
-from firsthand.evaluation.leaderboard import (
+from firsthand.evaluation.leaderboard import mathvision, prompts
+from firsthand.evaluation.leaderboard.judging import (
     NO_JUDGE,
-    QUIRKS,
-    JudgeQuestion,
     LeaderboardJudge,
     LeaderboardScorer,
     NotScored,
     Pair,
-    ReplyScore,
-    mathvision,
-    prompts,
+    Scorers,
     score_replies,
 )
-from firsthand.evaluation.leaderboard.judging import Scorers
 from firsthand.evaluation.leaderboard.matching import infer_option
-from firsthand.evaluation.leaderboard.scorer import ScorerRun, TextCells
+from firsthand.evaluation.leaderboard.scorer import QUIRKS, JudgeQuestion, ReplyScore, ScorerRun, TextCells
 from firsthand.records import Choice, Example
 from firsthand.teacher import AnswerLog, Endpoint, InFlight
 from firsthand.workers.pool import MATHVISION, WorkerPool

@@ -27,7 +27,7 @@ from firsthand.evaluation.benchmarks.evaluate import Task, evaluate_benchmark, r
 from firsthand.evaluation.benchmarks.judged import judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, find
 from firsthand.evaluation.benchmarks.suite import EvaluationPlan, averages, evaluate_all
-from firsthand.evaluation.leaderboard import NO_JUDGE, LeaderboardJudge
+from firsthand.evaluation.leaderboard.judging import NO_JUDGE, LeaderboardJudge
 from firsthand.evaluation.local import LocalGenerator
 from firsthand.evaluation.replies import BATCH, read_journal
 from firsthand.records import Digit, Example, Score, Status, StopReason

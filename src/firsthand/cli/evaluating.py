@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from firsthand.errors import FirsthandError
 
 if TYPE_CHECKING:
-    from firsthand.evaluation.leaderboard import LeaderboardJudge
+    from firsthand.evaluation.leaderboard.judging import LeaderboardJudge
     from firsthand.evaluation.protocol import Protocol
     from firsthand.teacher import Endpoint
 
@@ -91,7 +91,7 @@ def _protocol(args: argparse.Namespace, name: str, draws: int | None = None) -> 
 
 def _judge(args: argparse.Namespace) -> "LeaderboardJudge | None":
     from firsthand.config import build, override, read_yaml
-    from firsthand.evaluation.leaderboard import LeaderboardJudge
+    from firsthand.evaluation.leaderboard.judging import LeaderboardJudge
     from firsthand.teacher import Endpoint
 
     strange = [part for part in args.set if not part.startswith(("protocol.", "judge."))]

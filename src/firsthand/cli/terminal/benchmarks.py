@@ -11,7 +11,7 @@ from rich.table import Table
 from firsthand.cli.terminal.screen import wide_screen
 from firsthand.config import read_yaml
 from firsthand.evaluation.benchmarks.spec import DEFINITIONS, names
-from firsthand.evaluation.leaderboard import QUIRKS
+from firsthand.evaluation.leaderboard.scorer import QUIRKS
 from firsthand.evaluation.protocol import Protocol
 
 

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,17 +24,11 @@ from firsthand.evaluation.benchmarks.files import locate, named
 from firsthand.evaluation.benchmarks.judged import RULES, judged_folder, judges_of
 from firsthand.evaluation.benchmarks.spec import Benchmark
 from firsthand.evaluation.benchmarks.strict import VERSION as STRICT_VERSION
-from firsthand.evaluation.benchmarks.strict import Strict
+from firsthand.evaluation.benchmarks.strict import judge_strictly
 from firsthand.evaluation.generator import generator_of, identity, name_of
-from firsthand.evaluation.leaderboard import (
-    NO_JUDGE,
-    PROMPTS_VERSION,
-    LeaderboardJudge,
-    NotScored,
-    Pair,
-    ReplyScore,
-    score_replies,
-)
+from firsthand.evaluation.leaderboard.judging import NO_JUDGE, LeaderboardJudge, NotScored, Pair, score_replies
+from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
+from firsthand.evaluation.leaderboard.scorer import ReplyScore
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal, score_all
 from firsthand.evaluation.table import counting, tabulate
@@ -47,7 +42,7 @@ from firsthand.teacher import Endpoint, Outage, open_log
 
 
 class Mark(Record):
-    """One line of leaderboard-<judge>.jsonl."""
+    """One line of leaderboard.jsonl."""
 
     example_id: str
     draw: int
@@ -62,12 +57,32 @@ class BenchmarkItem(Record):
     cells: dict[str, Any]
 
 
+class Disagreement(Record):
+    """One line of disagreements.jsonl: a reply on which the two scorers differ, and both reasons."""
+
+    example_id: str
+    draw: int
+    gold: str
+    reply: str
+    strict: float
+    strict_why: str
+    leaderboard: float
+    extracted: str | None
+    by: str
+    quirk: str
+
+
 class Task(NamedTuple):
     """A benchmark with its rows."""
 
     benchmark: Benchmark
     spec: str
     examples: Sequence[Example]
+
+    @property
+    def by_id(self) -> dict[str, Example]:
+        """The examples, by their ids."""
+        return {example.id: example for example in self.examples}
 
 
 def read_task(benchmark: Benchmark, root: Path) -> Task:
@@ -119,30 +134,23 @@ def evaluate_benchmark(
         return run.folder
 
 
-def strict_marks(task: Task, scores: Iterable[Score], seed: int = 0) -> list[ReplyMark]:
+def strict_marks(task: Task, scores: Iterable[Score]) -> list[ReplyMark]:
     """The strict marks of replies."""
-    by_id = {example.id: example for example in task.examples}
-    return [
-        ReplyMark(by_id[s.example_id], seed * 1000 + draw, judged.verdict.score)
-        for s in scores
-        for draw, judged in enumerate(counting(s))
-    ]
+    by_id = task.by_id
+    return [ReplyMark(by_id[s.example_id], draw, j.verdict.score) for s in scores for draw, j in enumerate(counting(s))]
 
 
-def leaderboard_marks(task: Task, marks: Iterable[Mark], seed: int = 0) -> list[ReplyMark]:
+def leaderboard_marks(task: Task, marks: Iterable[Mark]) -> list[ReplyMark]:
     """The leaderboard's marks of replies."""
-    by_id = {example.id: example for example in task.examples}
-    return [
-        ReplyMark(by_id[m.example_id], seed * 1000 + m.draw, None if m.mark is None else float(m.mark.right))
-        for m in marks
-    ]
+    by_id = task.by_id
+    return [ReplyMark(by_id[m.example_id], m.draw, None if m.mark is None else float(m.mark.right)) for m in marks]
 
 
 def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_progress: OnProgress) -> None:
     journal = run.folder / "replies.jsonl"
     if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
         with router_of(Reward(), workers=2) as router, generator_of(model, protocol, run.folder) as generator:
-            judge = Strict(task.benchmark, router).judge_many
+            judge = partial(judge_strictly, task.benchmark, router)
             scores = score_all(task.examples, generator, judge, protocol, journal, on_progress)
         run.keep_pictures(picture for example in task.examples for picture in example.images)
         run.write_records("items.jsonl", (BenchmarkItem(id=e.id, cells=e.meta) for e in task.examples))
@@ -159,44 +167,44 @@ def _mark_replies(task: Task, protocol: Protocol, run: Run, judge: LeaderboardJu
     if who in judges_of(run.folder):
         return
     scores = read_journal(run.folder / "scores.jsonl")
-    marks = _judged(task, protocol, scores, judge, root)
-    content: dict[str, Iterable[Record]] = {
+    replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
+    by_id, given = task.by_id, [(s, j) for s, _, j in replies if _was_given(j)]
+    pairs = [Pair(by_id[s.example_id].meta, protocol.predicted(j.reply.text)) for s, j in given]
+    found = iter(_found(task, pairs, judge, root))
+    marks = [_mark(s, draw, next(found) if _was_given(j) else NotScored(why=j.verdict.why)) for s, draw, j in replies]
+    differing = _disagreements(replies, marks)
+    lines: dict[str, Sequence[Record]] = {
         "leaderboard": marks,
-        "disagreements": _disagreements(scores, marks),
+        "disagreements": differing,
         "units": units(task.benchmark, leaderboard_marks(task, marks)),
     }
     folder = judged_folder(run.folder, who)
     folder.parent.mkdir(exist_ok=True)
     with replacing(folder) as draft:
         draft.mkdir()
-        for name, records in content.items():
+        for name, records in lines.items():
             (draft / f"{name}.jsonl").write_text("".join(f"{record.model_dump_json()}\n" for record in records))
-        (draft / "table.json").write_text(json.dumps(_leaderboard_table(task, scores, marks, judge), indent=2) + "\n")
+        table = _leaderboard_table(task, marks, len(differing), judge)
+        (draft / "table.json").write_text(json.dumps(table, indent=2) + "\n")
 
 
 def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> dict[str, Any]:
-    by_id = {example.id: example for example in task.examples}
-    benchmark = task.benchmark
-    table = tabulate(scores, protocol.samples, cluster=lambda s: cluster_of(benchmark, by_id[s.example_id]))
-    rows: dict[str, Any] = {"rows": len(task.examples)}
+    benchmark, by_id = task.benchmark, task.by_id
+    about = {"name": benchmark.name, "title": benchmark.title, "file": task.spec, "rows": len(task.examples)}
     if benchmark.rows not in (None, len(task.examples)):
-        rows["published_rows"] = benchmark.rows
+        about["published_rows"] = benchmark.rows
     return {
-        "benchmark": {"name": benchmark.name, "title": benchmark.title, "file": task.spec, **rows},
+        "benchmark": about,
         "protocol": protocol.content,
-        **table,
+        **tabulate(scores, protocol.samples, cluster=lambda s: cluster_of(benchmark, by_id[s.example_id])),
         "strict": aggregate(benchmark, strict_marks(task, scores)),
     }
 
 
-def _judged(
-    task: Task, protocol: Protocol, scores: Sequence[Score], judge: LeaderboardJudge | None, root: Path
-) -> list[Mark]:
-    """The leaderboard's mark of every reply."""
+def _found(
+    task: Task, pairs: Sequence[Pair], judge: LeaderboardJudge | None, root: Path
+) -> list[ReplyScore | NotScored]:
     assert task.benchmark.leaderboard is not None
-    cells = {example.id: example.meta for example in task.examples}
-    replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
-    pairs = [Pair(cells[s.example_id], protocol.predicted(j.reply.text)) for s, _, j in replies if _was_given(j)]
     with nullcontext() if judge is None else open_log(root) as log:
         found = score_replies(task.benchmark.leaderboard, pairs, judge, log)
     silent = sum(isinstance(mark, NotScored) and mark.is_passing for mark in found)
@@ -205,8 +213,7 @@ def _judged(
             f"{judge.endpoint.base_url}: the judge did not answer for {silent} of {len(pairs)} replies; look at the "
             "server. What it has said is kept: the same command goes on"
         )
-    marks = iter(found)
-    return [_mark(s, draw, next(marks) if _was_given(j) else NotScored(why=j.verdict.why)) for s, draw, j in replies]
+    return found
 
 
 def _was_given(judged: Judged) -> bool:
@@ -221,53 +228,37 @@ def _mark(score: Score, draw: int, found: ReplyScore | NotScored) -> Mark:
 
 
 def _leaderboard_table(
-    task: Task, scores: Sequence[Score], marks: Sequence[Mark], judge: LeaderboardJudge | None
+    task: Task, marks: Sequence[Mark], disagreements: int, judge: LeaderboardJudge | None
 ) -> dict[str, Any]:
     known = [m.mark for m in marks if m.mark is not None]
-    table: dict[str, Any] = {"undecided": dict(Counter(m.why_not for m in marks if m.mark is None).most_common(5))}
-    if judge is not None or len(known) == len(marks):  # rules alone decide the easy replies: no number of all
-        table |= aggregate(task.benchmark, leaderboard_marks(task, marks))
-    else:
-        table["absent"] = NO_JUDGE
-    table["by"] = dict(Counter(mark.by for mark in known))
     odd = Counter((mark.quirk, mark.right) for mark in known if mark.quirk)
-    table["quirks"] = {key: {"right": odd[key, True], "wrong": odd[key, False]} for key, _ in sorted(odd)}
-    table["disagreements"] = sum(1 for _ in _disagreements(scores, marks))
+    has_number = judge is not None or len(known) == len(marks)  # rules alone decide the easy replies: no number of all
+    table: dict[str, Any] = {
+        "undecided": dict(Counter(m.why_not for m in marks if m.mark is None).most_common(5)),
+        **(aggregate(task.benchmark, leaderboard_marks(task, marks)) if has_number else {"absent": NO_JUDGE}),
+        "by": dict(Counter(mark.by for mark in known)),
+        "quirks": {key: {"right": odd[key, True], "wrong": odd[key, False]} for key, _ in sorted(odd)},
+        "disagreements": disagreements,
+    }
     if judge is not None:
         table["judge"] = {"model": judge.endpoint.model, "prompts": PROMPTS_VERSION, "extra": judge.endpoint.extra}
     return table
 
 
-def _disagreements(scores: Sequence[Score], marks: Sequence[Mark]) -> "Iterable[Disagreement]":
-    strict = {(s.example_id, draw): (s, j) for s in scores for draw, j in enumerate(counting(s))}
-    for m in marks:
-        score, judged = strict[m.example_id, m.draw]
-        verdict = judged.verdict
-        if m.mark is not None and verdict.score is not None and (verdict.score == 1) != m.mark.right:
-            yield Disagreement(
-                example_id=m.example_id,
-                draw=m.draw,
-                gold=score.gold,
-                reply=judged.reply.text,
-                strict=verdict.score,
-                strict_why=verdict.why,
-                leaderboard=float(m.mark.right),
-                extracted=m.mark.extracted,
-                by=m.mark.by,
-                quirk=m.mark.quirk,
-            )
-
-
-class Disagreement(Record):
-    """One line of disagreements-<judge>.jsonl: a reply on which the two scorers differ, and both reasons."""
-
-    example_id: str
-    draw: int
-    gold: str
-    reply: str
-    strict: float
-    strict_why: str
-    leaderboard: float
-    extracted: str | None
-    by: str
-    quirk: str
+def _disagreements(replies: Sequence[tuple[Score, int, Judged]], marks: Sequence[Mark]) -> list[Disagreement]:
+    return [
+        Disagreement(
+            example_id=m.example_id,
+            draw=m.draw,
+            gold=score.gold,
+            reply=judged.reply.text,
+            strict=strict.score,
+            strict_why=strict.why,
+            leaderboard=float(m.mark.right),
+            extracted=m.mark.extracted,
+            by=m.mark.by,
+            quirk=m.mark.quirk,
+        )
+        for (score, _, judged), m in zip(replies, marks, strict=True)
+        if m.mark is not None and (strict := judged.verdict).score is not None and (strict.score == 1) != m.mark.right
+    ]

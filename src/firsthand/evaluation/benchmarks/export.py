@@ -41,18 +41,15 @@ def export_replies(run: Path, out: Path) -> Path:
 def _rows(run: Path) -> list[dict[str, Any]]:
     protocol = Protocol.model_validate(json.loads((run / "evaluation.json").read_text())["protocol"])
     lines = (run / "items.jsonl").read_bytes().splitlines()  # as text, some questions would end lines too
-    cells = {item["id"]: _own(item["cells"]) for item in map(json.loads, lines)}
+    cells = {item["id"]: item["cells"] for item in map(json.loads, lines)}
     rows = []
     for score in read_journal(run / "scores.jsonl"):
         for draw, judged in enumerate(counting(score)):
             own = {"index": score.example_id.rpartition("/")[2], **cells[score.example_id]}
+            own.pop(GOLD_RULE, None)
             strict = judged.verdict.score
             rows.append({**own, "draw": draw, "prediction": protocol.predicted(judged.reply.text), "strict": strict})
     return rows
-
-
-def _own(cells: Mapping[str, str]) -> dict[str, str]:
-    return {column: text for column, text in cells.items() if column != GOLD_RULE}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -79,7 +76,14 @@ def _workbook(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     except ImportError as error:
         raise RecipeError("a workbook needs openpyxl: pip install 'firsthand[xlsx]', or name a .tsv file") from error
     columns = _columns(rows)
-    _refuse_longer(rows)  # before there is a workbook: one that is given up leaves half a file
+    for row in rows:  # before there is a workbook: one that is given up leaves half a file
+        for column, value in row.items():
+            length = len(value.encode("utf-16-le", "surrogatepass")) // 2 if isinstance(value, str) else 0
+            if length > LONGEST_WORKBOOK_CELL:
+                raise DataError(
+                    f"row {row['index']}, column {column}: {length:,} characters, and a workbook's cell holds "
+                    f"{LONGEST_WORKBOOK_CELL:,}; write a .tsv file"
+                )
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
     sheet.append(columns)
@@ -88,22 +92,9 @@ def _workbook(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
         for column in columns:
             value = row.get(column)
             if isinstance(value, str):
-                cell = WriteOnlyCell(sheet, _ILLEGAL.sub("", value))
-                cell.data_type = "s"
-                cells.append(cell)
-            else:
-                cells.append(value)
+                value = WriteOnlyCell(sheet, _ILLEGAL.sub("", value))
+                value.data_type = "s"
+            cells.append(value)
         sheet.append(cells)
     with replacing(out) as draft:
         book.save(draft)
-
-
-def _refuse_longer(rows: Sequence[Mapping[str, Any]]) -> None:
-    for row in rows:
-        for column, value in row.items():
-            length = len(value.encode("utf-16-le", "surrogatepass")) // 2 if isinstance(value, str) else 0
-            if length > LONGEST_WORKBOOK_CELL:
-                raise DataError(
-                    f"row {row['index']}, column {column}: {length:,} characters, and a workbook's cell holds "
-                    f"{LONGEST_WORKBOOK_CELL:,}; write a .tsv file"
-                )

@@ -14,8 +14,6 @@ from firsthand.data.vlmevalkit import LONGEST_ROW, rows_as_they_are
 from firsthand.errors import BadRow, DataError
 from firsthand.evaluation.benchmarks.spec import Benchmark, Hub
 
-ENDINGS = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
-
 
 def default_root() -> Path:
     """VLMEvalKit's data folder: $LMUData, or ~/LMUData."""
@@ -26,7 +24,7 @@ def locate(benchmark: Benchmark, root: Path) -> list[Path]:
     """The files of a benchmark, in order. Raises DataError saying what was looked for, or which shard is missing."""
     for stem in benchmark.files:
         given = [Path(stem)] if Path(stem).suffix else []
-        for file in (*given, *(root / f"{stem}{ending}" for ending in ENDINGS)):
+        for file in (*given, *(root / f"{stem}{ending}" for ending in (".tsv", ".csv", ".jsonl", ".json", ".parquet"))):
             if file.is_file():
                 return [file]
     hub = benchmark.hub
@@ -35,7 +33,12 @@ def locate(benchmark: Benchmark, root: Path) -> list[Path]:
     for folder in (root / stem for stem in benchmark.files):
         if folder.is_dir():
             return (_of_hub(hub, folder) if hub else []) or data_files(folder, hub.split if hub else None)
-    raise DataError(_not_there(benchmark, root))
+    names = ", ".join(f"{stem}.tsv" for stem in benchmark.files)
+    into = f"; --download gets it from the hub ({hub.repo}, into {hub_folder(hub, root)})" if hub else ""
+    raise DataError(
+        f"{benchmark.name}: expected {names} (or .jsonl, .json, .parquet, or a folder of that name) in {root}, "
+        f"got none; put VLMEvalKit's table there, or name its folder with --data-root{into}"
+    )
 
 
 def benchmark_rows(files: Sequence[Path]) -> Iterator[Row]:
@@ -60,26 +63,23 @@ def download(benchmark: Benchmark, root: Path) -> None:
     """Get a benchmark's files from the hub, unless they are there. Raises DataError when the hub cannot be reached."""
     if benchmark.worlds is not None:
         return
+    hub = benchmark.hub
     try:
         locate(benchmark, root)
     except DataError:
-        if benchmark.hub is None:
+        if hub is None:
             raise
-        _fetch(benchmark.name, benchmark.hub, root)
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
 
-
-def _fetch(name: str, hub: Hub, root: Path) -> None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        snapshot_download(
-            hub.repo, repo_type="dataset", allow_patterns=list(hub.files) or None, local_dir=hub_folder(hub, root)
-        )
-    except (OSError, HfHubHTTPError) as error:
-        raise DataError(
-            f"{name}: expected {hub.repo} from the hub, got: {str(error)[:200]}; put the file into {root} yourself"
-        ) from error
+        folder = hub_folder(hub, root)
+        try:
+            snapshot_download(hub.repo, repo_type="dataset", allow_patterns=list(hub.files) or None, local_dir=folder)
+        except (OSError, HfHubHTTPError) as error:
+            raise DataError(
+                f"{benchmark.name}: expected {hub.repo} from the hub, got: {str(error)[:200]}; put the file into "
+                f"{root} yourself"
+            ) from error
 
 
 def _of_hub(hub: Hub, folder: Path) -> list[Path]:
@@ -98,17 +98,6 @@ def _in_order(file: Path) -> list[tuple[int, str]]:
     return [(int(number or 0), word) for word, number in re.findall(r"(\D*)(\d*)", file.name)]
 
 
-def _not_there(benchmark: Benchmark, root: Path) -> str:
-    names = ", ".join(f"{stem}.tsv" for stem in benchmark.files)
-    said = (
-        f"{benchmark.name}: expected {names} (or .jsonl, .json, .parquet, or a folder of that name) in {root}, "
-        "got none; put VLMEvalKit's table there, or name its folder with --data-root"
-    )
-    if benchmark.hub is None:
-        return said
-    return f"{said}; --download gets it from the hub ({benchmark.hub.repo}, into {hub_folder(benchmark.hub, root)})"
-
-
 def _csv_rows(path: Path) -> Iterator[Row]:
     """The rows of a CSV file, counted from 1 below the header."""
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
@@ -117,12 +106,10 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             for number, values in enumerate(filter(None, reader), start=1):
-                yield Row(f"{path.name} row {number}", path.parent, _csv_cells(header, values), path.name, number)
+                cells: Cells | BadRow = {c: v.strip() for c, v in zip(header, values, strict=False) if v.strip()}
+                if len(values) != len(header):
+                    expected = f"{len(header)} cells, as the header has"
+                    cells = BadRow(None, expected, str(len(values)), "quote commas and line ends")
+                yield Row(f"{path.name} row {number}", path.parent, cells, path.name, number)
     except (OSError, UnicodeDecodeError, csv.Error) as broken:
         raise DataError(f"{path}: expected a readable CSV file in UTF-8, got: {broken}; export it again") from broken
-
-
-def _csv_cells(header: list[str], values: list[str]) -> Cells | BadRow:
-    if len(values) != len(header):
-        return BadRow(None, f"{len(header)} cells, as the header has", str(len(values)), "quote commas and line ends")
-    return {column: value.strip() for column, value in zip(header, values, strict=True) if value.strip()}

@@ -22,8 +22,6 @@ from firsthand.evaluation.benchmarks.files import benchmark_rows, named
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, PromptPart, fits
 from firsthand.records import Answer, Choice, Example, OpenEnded, Picture, content_id
 
-LETTERED = "A-Z"
-"""In a benchmark's `options`: a column per letter."""
 _PICTURES = ("image", "images", "image_path")
 _LONGEST_PATH = 1024
 """Characters; what is longer is no path on any system."""
@@ -34,7 +32,8 @@ def load(benchmark: Benchmark, files: Sequence[Path]) -> list[Example]:
     reader = _Reader(benchmark)
     examples = collect(reader.chosen(benchmark_rows(files)), named(files), reader.example)
     if not examples:
-        raise DataError(f"{named(files)}: expected rows of {benchmark.title}, got none{_of(benchmark)}; check the file")
+        only = f" with {', '.join(f'{c} {v!r}' for c, v in benchmark.only.items())}" if benchmark.only else ""
+        raise DataError(f"{named(files)}: expected rows of {benchmark.title}, got none{only}; check the file")
     return examples
 
 
@@ -71,22 +70,23 @@ class _Reader:
         if cluster is not None:
             self._variants[needed(cells, cluster)] += 1
             cells.setdefault("varid", str(self._variants[cells[cluster]]))
-        options = {str(gold.options): _options(gold, cells) for gold in self._benchmark.gold}
-        gold = self._benchmark.gold_for(cells, options)
-        if gold is None:
-            conditions = sorted({column for gold in self._benchmark.gold for column in gold.when})
-            got = ", ".join(f"{column} {shown(cells.get(column))}" for column in conditions) or "no options"
+        rules = self._benchmark.gold
+        choices = [_options(gold, cells) for gold in rules]
+        fitting = (i for i, gold in enumerate(rules) if fits(gold.when, cells) and (gold.options is None or choices[i]))
+        rule = next(fitting, None)
+        if rule is None:
+            conditions = sorted({column for gold in rules for column in gold.when})
             raise BadRow(
                 conditions[0] if conditions else "answer",
                 f"a row that one of {self._benchmark.name}'s gold rules fits",
-                got,
+                ", ".join(f"{column} {shown(cells.get(column))}" for column in conditions) or "no options",
                 "correct the cell, or add a rule",
             )
-        answer, shown_options = self._answer(gold, cells, options[str(gold.options)], index)
-        cells[GOLD_RULE] = str(self._benchmark.gold.index(gold))
+        answer = self._answer(rules[rule], cells, choices[rule], index)
+        cells[GOLD_RULE] = str(rule)
         return Example(
             id=f"{self._benchmark.name}/{index}",
-            question=prompt(self._benchmark, cells, shown_options),
+            question=prompt(self._benchmark, cells, answer.options if isinstance(answer, Choice) else choices[rule]),
             images=self._pictures(row),
             answer=answer,
             family=cells.get(self._benchmark.groups[0], "") if self._benchmark.groups else "",
@@ -97,12 +97,11 @@ class _Reader:
         """The row with our columns filled; empty cells are absent, as in a table. Pictures stand under ours only."""
         cells = {column: v for column, v in cells.items() if not is_missing(v) and v != ""}
         columns = self._benchmark.columns
-        found = {}
+        found: Cells = {}
         for ours, theirs in columns.items():
-            values = (lookup(cells, path) for path in (theirs if ours in theirs else (ours, *theirs)))
-            value = next((v for v in values if v is not None), None)
-            if value is not None:
-                found[ours] = value
+            for path in theirs if ours in theirs else (ours, *theirs):
+                if ours not in found and (value := lookup(cells, path)) is not None:
+                    found[ours] = value
         moved = {path for ours in _PICTURES for path in columns.get(ours, ())}
         return {**{column: v for column, v in cells.items() if column not in moved}, **found}
 
@@ -110,20 +109,17 @@ class _Reader:
         index = cells.get("index") or str(len(self._places) + 1)  # of all files: each shard counts its own rows from 1
         earlier = self._places.setdefault(index, row.place)
         if earlier != row.place:
-            raise BadRow(
-                "index", "an index that no other row has", f"{shown(index)}, which {earlier} has", "number anew"
-            )
+            got = f"{shown(index)}, which {earlier} has"
+            raise BadRow("index", "an index that no other row has", got, "number anew")
         return index
 
-    def _answer(
-        self, gold: Gold, cells: dict[str, str], options: tuple[str, ...], index: str
-    ) -> tuple[Answer, tuple[str, ...]]:
-        """The typed ground truth, and the options in the order that they are shown in."""
+    def _answer(self, gold: Gold, cells: dict[str, str], options: tuple[str, ...], index: str) -> Answer:
+        """The typed ground truth; the options of a choice stand in the order that they are shown in."""
         text = needed(cells, gold.answer)
         if gold.kind == "letters":
             if read_letters(text.upper()) is None:
                 raise BadRow(gold.answer, "one or several letters such as `A` or `A, C`", shown(text), "correct it")
-            return OpenEnded(reference=text.upper()), options
+            return OpenEnded(reference=text.upper())
         if gold.kind == "choice":
             text = _chosen(text, options, gold, cells)
         kind = "open" if gold.kind == "text" else gold.kind
@@ -136,8 +132,7 @@ class _Reader:
             if self._benchmark.shuffle:
                 answer = shuffled(answer, content_id(self._benchmark.name, index))
             cells["answer_option"] = answer.letter
-            return answer, answer.options
-        return answer, options
+        return answer
 
     def _pictures(self, row: Row) -> tuple[Picture, ...]:
         assert isinstance(row.cells, dict)
@@ -187,9 +182,8 @@ def needed(cells: Mapping[str, str], column: str) -> str:
     """What stands in a column. Raises BadRow."""
     if column not in cells:
         got = f"nothing (the row has {', '.join(cells) or 'no values'})"
-        raise BadRow(
-            column, "a value", got, "fill it in, or name the column that holds it in the benchmark's `columns`"
-        )
+        remedy = "fill it in, or name the column that holds it in the benchmark's `columns`"
+        raise BadRow(column, "a value", got, remedy)
     return cells[column]
 
 
@@ -220,7 +214,7 @@ def _options(gold: Gold, cells: Mapping[str, str]) -> tuple[str, ...]:
             absent = next(column for column in gold.options if column not in cells)
             raise BadRow(absent, "an option, as in the other columns", "nothing", "fill it in")
         return tuple(cells[column] for column in there)
-    if gold.options == LETTERED:
+    if gold.options == "A-Z":  # a column per letter
         found = [letter for letter in LETTERS if letter in cells]
         if found != list(LETTERS[: len(found)]):
             raise BadRow("options", "options A, B, C ... without a gap", ", ".join(found), "fill them in")
@@ -235,7 +229,3 @@ def _as_text(value: Any) -> str:
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)
     return cell_text(value) or str(value)
-
-
-def _of(benchmark: Benchmark) -> str:
-    return f" with {', '.join(f'{c} {v!r}' for c, v in benchmark.only.items())}" if benchmark.only else ""

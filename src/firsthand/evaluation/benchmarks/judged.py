@@ -32,19 +32,16 @@ def judged_file(run: Path, judge: str, name: Literal["leaderboard", "disagreemen
 def judges_of(run: Path) -> list[str]:
     """Who has marked a run's replies."""
     earlier = [path.stem.removeprefix("units-") for path in run.glob("units-*.jsonl")]
-    return [name for name in earlier if name != "strict"] + [
-        path.parent.name for path in run.glob("judged/*/units.jsonl")
-    ]
+    today = [path.parent.name for path in run.glob("judged/*/units.jsonl")]
+    return [name for name in earlier if name != "strict"] + today
 
 
 def leaderboard_tables(run: Path, wanted: str | None = None) -> dict[str, Any]:
     """The table of each judge; that of rules alone only where nobody was asked, or where it is `wanted`."""
     earlier: dict[str, Any] = json.loads((run / "evaluation.json").read_text()).get("leaderboard", {})
     own = {path.parent.name: json.loads(path.read_text()) for path in sorted(run.glob("judged/*/table.json"))}
-    tables = {name: _renamed(table) for name, table in {**earlier, **own}.items()}
+    tables = {  # in earlier versions `quirks` were `oddities`
+        name: {"quirks" if key == "oddities" else key: value for key, value in table.items()}
+        for name, table in {**earlier, **own}.items()
+    }
     return {name: table for name, table in tables.items() if name != RULES or wanted == RULES} or tables
-
-
-def _renamed(table: dict[str, Any]) -> dict[str, Any]:
-    """A table under today's keys: in earlier versions `quirks` were `oddities`."""
-    return {"quirks" if key == "oddities" else key: value for key, value in table.items()}

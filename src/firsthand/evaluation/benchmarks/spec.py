@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from firsthand.config import build, nearest, read_yaml
 from firsthand.errors import RecipeError
-from firsthand.evaluation.leaderboard import LeaderboardScorer
+from firsthand.evaluation.leaderboard.judging import LeaderboardScorer
 from firsthand.recipe import Data
 from firsthand.records import Record
 
@@ -115,12 +115,6 @@ class Benchmark(Record):
         if self.aggregate != "accuracy" and self.cluster is None:
             raise ValueError(f"aggregate {self.aggregate!r} needs `cluster`: the column that variants share")
         return self
-
-    def gold_for(self, cells: Mapping[str, str], options: Mapping[str, tuple[str, ...]]) -> Gold | None:
-        """The rule for a row; `options` are those of the row by the `options` that names them."""
-        return next(
-            (g for g in self.gold if fits(g.when, cells) and (g.options is None or options[str(g.options)])), None
-        )
 
 
 class Suite(Record):

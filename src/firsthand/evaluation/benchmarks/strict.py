@@ -22,32 +22,23 @@ _DENIED = re.compile(r"(?i)\b(?:wrong|incorrect|false|not sure|unsure|unclear|(?
 """Beside a letter whose option is not known."""
 
 
-class Strict:
-    """Judges the replies to one benchmark's examples."""
-
-    def __init__(self, benchmark: Benchmark, router: Router) -> None:
-        self._benchmark, self._router = benchmark, router
-
-    def judge_many(self, pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
-        """The verdict on each (reply, example), in order."""
-        found: list[Verdict | None] = []
-        routed: list[tuple[str, Example]] = []
-        for reply, example in pairs:
-            answer, why = read_answer(reply, "stated", self._benchmark.short_answer)
-            gold = self._gold(example)
-            if answer is None:
-                found.append(Verdict(score=0.0, status=Status.WRONG_FORMAT, why=why))
-            elif gold is not None and (own := verdict_by_rule(answer, example.answer, gold)) is not None:
-                found.append(own)
-            else:
-                found.append(None)
-                routed.append((answer, example))
-        verdicts = iter(self._router.judge_answers(routed))
-        return [next(verdicts) if verdict is None else verdict for verdict in found]
-
-    def _gold(self, example: Example) -> Gold | None:
-        """The rule that an example's answer was made by; None of a rendered one."""
-        return self._benchmark.gold[int(example.meta[GOLD_RULE])] if GOLD_RULE in example.meta else None
+def judge_strictly(benchmark: Benchmark, router: Router, pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
+    """The verdict on each (reply, example) of a benchmark, in order."""
+    found: list[Verdict | None] = []
+    routed: list[tuple[str, Example]] = []
+    for reply, example in pairs:
+        answer, why = read_answer(reply, "stated", benchmark.short_answer)
+        rule = example.meta.get(GOLD_RULE)  # a rendered example has none
+        verdict = None
+        if answer is None:
+            verdict = Verdict(score=0.0, status=Status.WRONG_FORMAT, why=why)
+        elif rule is not None:
+            verdict = verdict_by_rule(answer, example.answer, benchmark.gold[int(rule)])
+        if answer is not None and verdict is None:
+            routed.append((answer, example))
+        found.append(verdict)
+    verdicts = iter(router.judge_answers(routed))
+    return [next(verdicts) if verdict is None else verdict for verdict in found]
 
 
 def verdict_by_rule(answer: str, expected: Answer, gold: Gold) -> Verdict | None:
@@ -57,9 +48,7 @@ def verdict_by_rule(answer: str, expected: Answer, gold: Gold) -> Verdict | None
     if isinstance(expected, Choice) and not expected.options and _DENIED.search(answer):
         return unparsed(answer, "expected one option letter")
     if gold.kind == "letters":
-        if _DENIED.search(answer):
-            return unparsed(answer, "expected one or several option letters")
-        got = read_letters(answer)
+        got = None if _DENIED.search(answer) else read_letters(answer)
         if got is None:
             return unparsed(answer, "expected one or several option letters")
         return compared(got == read_letters(expected.text), ", ".join(sorted(got)), expected.text)

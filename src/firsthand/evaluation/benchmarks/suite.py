@@ -4,8 +4,8 @@
 """
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from firsthand.evaluation.benchmarks.evaluate import (
 from firsthand.evaluation.benchmarks.judged import RULES, judged_file, leaderboard_tables
 from firsthand.evaluation.benchmarks.spec import Benchmark, Suite
 from firsthand.evaluation.generator import name_of
-from firsthand.evaluation.leaderboard import LeaderboardJudge
+from firsthand.evaluation.leaderboard.judging import LeaderboardJudge
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal
 from firsthand.files import write_atomically
@@ -67,19 +67,16 @@ def evaluate_all(
         for seed in plan.seeds:
             title = task.benchmark.name if len(plan.seeds) == 1 else f"{task.benchmark.name}, seed {seed}"
             drawing = protocol.model_copy(update={"seed": seed})
-            folders.append(
-                evaluate_benchmark(
-                    model, task, drawing, root, name=name, judge=plan.judge, on_progress=on_benchmark(title)
-                )
-            )
+            bar = on_benchmark(title)
+            folders.append(evaluate_benchmark(model, task, drawing, root, name=name, judge=plan.judge, on_progress=bar))
         found[task.benchmark.name] = benchmark_summary(task, folders, plan.judge)
-    title = plan.suite.title if plan.suite else plan.benchmarks[0].title
-    content: dict[str, Any] = {"title": title, "model": name, "benchmarks": found}
+    asked_for = plan.suite or plan.benchmarks[0]
+    content: dict[str, Any] = {"title": asked_for.title, "model": name, "benchmarks": found}
     if plan.suite is not None and plan.suite.average:
         content["average"] = averages(found)
-    stem = plan.suite.name if plan.suite else plan.benchmarks[0].name
-    asked = [part["runs"] for part in found.values()], None if plan.judge is None else plan.judge.identity
-    path = root / f"{stem}-{name.replace('/', '-')}-{content_id(*asked)[:8]}.json"  # by judge too: none is overwritten
+    # By judge too: none is overwritten.
+    key = content_id([part["runs"] for part in found.values()], None if plan.judge is None else plan.judge.identity)
+    path = root / f"{asked_for.name}-{name.replace('/', '-')}-{key[:8]}.json"
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return path
 
@@ -88,44 +85,47 @@ def benchmark_summary(task: Task, folders: Sequence[Path], judge: LeaderboardJud
     """One benchmark's numbers over the seeds: draws of one question are one question to the interval."""
     who = RULES if judge is None else judge.identity
     tables = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
-    boards = [leaderboard_tables(folder, who) for folder in folders]
-    first = tables[0]
-    rates = {
-        key: sum(values) / len(values)
-        for key in ("truncated", "unparsed", "reply_tokens")
-        if (values := [table[key] for table in tables if key in table])
-    }
+    first, boards = tables[0], [leaderboard_tables(folder, who) for folder in folders]
+    strict = [strict_marks(task, read_journal(folder / "scores.jsonl")) for folder in folders]
     content = {
         "benchmark": first["benchmark"],
         "protocol": first["protocol"],
         "runs": [folder.name for folder in folders],
         "seeds": [table["protocol"]["seed"] for table in tables],
-        **rates,
+        **{
+            key: sum(values) / len(values)
+            for key in ("truncated", "unparsed", "reply_tokens")
+            if (values := [table[key] for table in tables if key in table])
+        },
         **({"pass_at": first["pass_at"]} if "pass_at" in first and len(folders) == 1 else {}),
-        "strict": aggregate(task.benchmark, list(_strict(task, folders))),
+        "strict": aggregate(task.benchmark, _over_seeds(strict)),
     }
     if who in boards[0]:
         content["leaderboard"] = _pooled([board[who] for board in boards])
         if "absent" not in content["leaderboard"]:
-            content["leaderboard"] |= aggregate(task.benchmark, list(_marked(task, folders, who)))
+            marks = [leaderboard_marks(task, _read_marks(folder, who)) for folder in folders]
+            content["leaderboard"] |= aggregate(task.benchmark, _over_seeds(marks))
     return content
 
 
 def _pooled(boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The counts of several seeds' leaderboard tables together; without a number where one of them has none."""
-    absent = next((board["absent"] for board in boards if "absent" in board), None)
-    quirks: dict[str, Counter[str]] = defaultdict(Counter)
-    for board in boards:
-        for key, count in board["quirks"].items():
-            quirks[key].update(count)
+    quirks = sorted({key for board in boards for key in board["quirks"]})
     return {
-        "undecided": dict(sum((Counter(board["undecided"]) for board in boards), Counter())),
-        **({} if absent is None else {"absent": absent}),
-        "by": dict(sum((Counter(board["by"]) for board in boards), Counter())),
-        "quirks": {key: dict(count) for key, count in sorted(quirks.items())},
+        "undecided": _sum(board["undecided"] for board in boards),
+        **next(({"absent": board["absent"]} for board in boards if "absent" in board), {}),
+        "by": _sum(board["by"] for board in boards),
+        "quirks": {key: _sum(board["quirks"].get(key, {}) for board in boards) for key in quirks},
         "disagreements": sum(board["disagreements"] for board in boards),
         **({"judge": boards[0]["judge"]} if "judge" in boards[0] else {}),
     }
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(total)
 
 
 def averages(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -140,24 +140,18 @@ def averages(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             continue
         mean = mean_of([Estimate(t["value"], t["ci95"][0], t["ci95"][1], t["n"]) for t in tables.values()])
         content[scorer] = {"value": mean.value, "ci95": [mean.low, mean.high], "of": len(tables)}
-        if partial := [name for name, table in found.items() if is_partial(table, scorer)]:
-            content[scorer]["partial"] = partial
+        if partial := [
+            n for n, t in found.items() if "published_rows" in t["benchmark"] or t[scorer].get("unmeasured")
+        ]:
+            content[scorer]["partial"] = partial  # not a number of all published rows
     return content
 
 
-def is_partial(table: Mapping[str, Any], scorer: str) -> bool:
-    """Whether a number is not one of all published rows."""
-    return "published_rows" in table["benchmark"] or table[scorer].get("unmeasured", 0) > 0
+def _over_seeds(marks: Iterable[Sequence[ReplyMark]]) -> list[ReplyMark]:
+    """The marks of every seed, each draw under a number of its own."""
+    return [mark._replace(draw=seed * 1000 + mark.draw) for seed, some in enumerate(marks) for mark in some]
 
 
-def _strict(task: Task, folders: Sequence[Path]) -> Iterator[ReplyMark]:
-    for seed, folder in enumerate(folders):
-        yield from strict_marks(task, read_journal(folder / "scores.jsonl"), seed)
-
-
-def _marked(task: Task, folders: Sequence[Path], who: str) -> Iterator[ReplyMark]:
-    for seed, folder in enumerate(folders):
-        lines = (
-            judged_file(folder, who, "leaderboard").read_bytes().splitlines()
-        )  # as text, replies would end lines too
-        yield from leaderboard_marks(task, [Mark.model_validate_json(line) for line in lines], seed)
+def _read_marks(folder: Path, who: str) -> list[Mark]:
+    lines = judged_file(folder, who, "leaderboard").read_bytes().splitlines()  # as text, replies would end lines too
+    return [Mark.model_validate_json(line) for line in lines]

@@ -8,27 +8,3 @@
 
 Facts are VLMEvalKit's of August 2026; benchmarks/vs_vlmevalkit.py compares both, item by item.
 """
-
-from firsthand.evaluation.leaderboard.judging import (
-    NO_JUDGE,
-    LeaderboardJudge,
-    LeaderboardScorer,
-    NotScored,
-    Pair,
-    score_replies,
-)
-from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
-from firsthand.evaluation.leaderboard.scorer import QUIRKS, JudgeQuestion, ReplyScore
-
-__all__ = [
-    "NO_JUDGE",
-    "PROMPTS_VERSION",
-    "QUIRKS",
-    "JudgeQuestion",
-    "LeaderboardJudge",
-    "LeaderboardScorer",
-    "NotScored",
-    "Pair",
-    "ReplyScore",
-    "score_replies",
-]

@@ -8,9 +8,6 @@ from firsthand.evaluation.leaderboard.prompts import ANSWER_FORMS, SHORT_ANSWER,
 from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells, through_a_file
 
 _CHOICE, _FLOAT = "multiple choice", "float"
-_KEY = "short answer"
-_NEAR = 0.001
-_LETTERS = "ABCDE"
 _LONGEST = 2048
 """Tokens of the judge's answer; the other sets leave it 128."""
 
@@ -28,9 +25,8 @@ def score_reply(cells: TextCells, reply: str) -> ScorerRun:
     read, by = _from_json(text, kind) or _read(text, kind), "rules"
     if read is None:
         form = ANSWER_FORMS.get(kind, ANSWER_FORMS["text"])
-        said = yield JudgeQuestion(
-            fill(SHORT_ANSWER, reply=text, form=form), max_tokens=_LONGEST, system=SHORT_ANSWER_SYSTEM
-        )
+        question = fill(SHORT_ANSWER, reply=text, form=form)
+        said = yield JudgeQuestion(question, max_tokens=_LONGEST, system=SHORT_ANSWER_SYSTEM)
         read, by = _read(said, kind), "judge"
     if read is not None:
         right, quirk = _compared(read, through_a_file(cells["answer"]), kind)
@@ -52,11 +48,9 @@ def _from_json(text: str, kind: str) -> _Read | None:
         found = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
-    short = found.get(_KEY) if isinstance(found, dict) else None
-    if isinstance(short, str):
-        read = _read(short, kind)
-        return None if read is None else read._replace(quirk="")  # a short answer is meant to be searched
-    return None
+    short = found.get("short answer") if isinstance(found, dict) else None
+    read = _read(short, kind) if isinstance(short, str) else None
+    return read and read._replace(quirk="")  # a short answer is meant to be searched
 
 
 def _read(text: str, kind: str) -> _Read | None:
@@ -68,7 +62,7 @@ def _read(text: str, kind: str) -> _Read | None:
         return _Read(text)
     if len(text) == 1:
         return _Read(text.upper())
-    held = [letter for letter in _LETTERS if letter in text.upper()]
+    held = [letter for letter in "ABCDE" if letter in text.upper()]
     return _Read(held[0], "letter_anywhere") if len(held) == 1 else None
 
 
@@ -82,7 +76,7 @@ def _number(text: str) -> float | None:
 
 def _compared(read: _Read, gold: str, kind: str) -> tuple[bool, str]:
     if isinstance(read.value, float):
-        return abs(read.value - float(gold)) <= _NEAR, ""
+        return abs(read.value - float(gold)) <= 0.001, ""
     if kind == _CHOICE:
         return read.value == gold, read.quirk
     part, whole = read.value.lower(), gold.lower()

@@ -3,7 +3,7 @@
 A reply for which the judge gives nothing has no score, and the reason is kept: it is never a wrong answer.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, Self, final
 
@@ -95,22 +95,20 @@ def score_replies(
 
     Raises Outage, BudgetSpent or RecipeError when the judge cannot be had; what it has said is in the log by then.
     """
-    found: dict[int, ReplyScore | NotScored] = {}
     with Scorers() as scorers:
         runs = [scorers.begin(scorer, pair) for pair in pairs]
-        steps = {place: _advance(run, None) for place, run in enumerate(runs)}
-        while steps:
-            found |= {place: step for place, step in steps.items() if not isinstance(step, JudgeQuestion)}
-            asked = {place: step for place, step in steps.items() if isinstance(step, JudgeQuestion)}
-            steps = {}
-            for place, outcome in _outcomes(asked, judge, log):
-                said = _text(outcome)
-                if said is None:
+        steps = [_advance(run, None) for run in runs]
+        while asked := {place: step for place, step in enumerate(steps) if isinstance(step, JudgeQuestion)}:
+            outcomes: Iterable[tuple[int, Outcome | None]] = dict.fromkeys(asked).items()
+            if judge is not None and log is not None:
+                requests = ((place, judge.request(question)) for place, question in asked.items())
+                outcomes = BatchClient(judge.endpoint, log, step=f"judge {judge.endpoint.model}").answers(requests)
+            for place, outcome in outcomes:
+                said = _said(outcome)
+                if isinstance(said, NotScored):
                     runs[place].close()
-                    steps[place] = NotScored(why=_why(outcome), is_passing=_is_passing(outcome))
-                else:
-                    steps[place] = _advance(runs[place], said)
-    return [found[place] for place in range(len(pairs))]
+                steps[place] = said if isinstance(said, NotScored) else _advance(runs[place], said)
+    return [step for step in steps if not isinstance(step, JudgeQuestion)]
 
 
 def _advance(run: ScorerRun, said: str | None) -> JudgeQuestion | ReplyScore | NotScored:
@@ -124,32 +122,11 @@ def _advance(run: ScorerRun, said: str | None) -> JudgeQuestion | ReplyScore | N
         return NotScored(why=str(error))
 
 
-def _outcomes(
-    asked: Mapping[int, JudgeQuestion], judge: LeaderboardJudge | None, log: AnswerLog | None
-) -> Iterator[tuple[int, Outcome | None]]:
-    if judge is None or log is None:
-        yield from dict.fromkeys(asked).items()
-    elif asked:
-        requests = ((place, judge.request(question)) for place, question in asked.items())
-        yield from BatchClient(judge.endpoint, log, step=f"judge {judge.endpoint.model}").answers(requests)
-
-
-def _text(outcome: Outcome | None) -> str | None:
+def _said(outcome: Outcome | None) -> str | NotScored:
     """What the judge said; a text that was cut at its longest counts, as there."""
     if outcome is None:
-        return None
-    if isinstance(outcome, Failure):
-        return outcome.text if outcome.reason == "truncated" and outcome.text else None
-    return outcome.text
-
-
-def _is_passing(outcome: Outcome | None) -> bool:
-    return isinstance(outcome, Failure) and outcome.reason == "unanswered"
-
-
-def _why(outcome: Outcome | None) -> str:
-    return (
-        NO_JUDGE
-        if not isinstance(outcome, Failure)
-        else f"the judge gave no answer: {outcome.reason}, {outcome.detail}"
-    )
+        return NotScored(why=NO_JUDGE)
+    if not isinstance(outcome, Failure) or (outcome.reason == "truncated" and outcome.text):
+        return outcome.text
+    why = f"the judge gave no answer: {outcome.reason}, {outcome.detail}"
+    return NotScored(why=why, is_passing=outcome.reason == "unanswered")

@@ -5,7 +5,7 @@ The letter counts as a word of its own, and only as the one option letter among 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 NONE_OF_THEM = "Z"
 """The letter of a reply that names no option."""
@@ -20,11 +20,6 @@ _SIGNS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _STATED = re.compile(r"(?:correct\s+)?answer\s+is\s+\**([ABCD])\**", re.IGNORECASE)
 _LAST_WORDS = 5
 """A letter counts only among the last four words, so that `A` at the start of a sentence does not."""
-
-
-def by_letter(options: Sequence[object]) -> dict[str, str]:
-    """Options in order, under their letters."""
-    return {chr(ord("A") + i): str(option) for i, option in enumerate(options)}
 
 
 def infer_option(reply: str, options: Mapping[str, str]) -> str | None:

@@ -18,12 +18,8 @@ EXTRACT = _text("extract.txt")
 CONSISTENT = _text("consistent.txt")
 CHOOSE = _text("choose.txt")
 LETTERS_OF = _text("letters_of.txt")
-
+SHORT_ANSWER = _text("short_answer.txt")
 SHORT_ANSWER_SYSTEM = "You turn free answers into short ones, in the form that you are told."
-
-SHORT_ANSWER = """\
-An answer in free form: {reply}
-What to write: {form}"""
 
 ANSWER_FORMS = {
     "multiple choice": "the letter of the chosen option, such as A, B, C or D, on one line.",

@@ -6,9 +6,9 @@ A scorer knows nothing of servers. It yields a `JudgeQuestion`, is sent the judg
 
 import re
 from collections.abc import Generator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from pydantic import model_validator
+from pydantic import AliasChoices, Field
 
 from firsthand.records import Record
 
@@ -57,16 +57,8 @@ class ReplyScore(Record):
     """The answer as it was compared; None when none was found."""
     by: Literal["rules", "judge", "chance"] = "rules"
     """Who found the answer."""
-    quirk: str = ""
-    """The key of `QUIRKS` that decided the outcome, if one did."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _renamed(cls, content: Any) -> Any:
-        """Up to version 0.1 a quirk was an `oddity`."""
-        if isinstance(content, dict) and "oddity" in content:
-            return {"quirk" if key == "oddity" else key: value for key, value in content.items()}
-        return content
+    quirk: str = Field(default="", validation_alias=AliasChoices("quirk", "oddity"))
+    """The key of `QUIRKS` that decided the outcome, if one did. Up to version 0.1 it was an `oddity`."""
 
 
 ScorerRun = Generator[JudgeQuestion, str, ReplyScore]
