@@ -35,6 +35,7 @@ from firsthand.evaluation.leaderboard.judging import (
     NotScored,
     Pair,
     Scorers,
+    open_scorers,
     score_replies,
 )
 from firsthand.evaluation.leaderboard.matching import infer_option
@@ -114,7 +115,7 @@ def drive(run: ScorerRun, says: Callable[[JudgeQuestion], str | None]) -> Outcom
 
 @pytest.fixture(scope="module")
 def scorers() -> Iterator[Scorers]:
-    with Scorers(workers=1) as started:
+    with open_scorers(workers=1) as started:
         yield started
 
 
@@ -122,9 +123,7 @@ def scorers() -> Iterator[Scorers]:
 def outcomes(scorers: Scorers) -> dict[LeaderboardScorer, list[Outcome]]:
     """Ours, of every item."""
     return {
-        name: [
-            drive(scorers.begin(name, Pair(i["cells"], i["prediction"])), Script(i["judge"]).says) for i in items(name)
-        ]
+        name: [drive(scorers[name](i["cells"], i["prediction"]), Script(i["judge"]).says) for i in items(name)]
         for name in SETS
     }
 
@@ -183,7 +182,7 @@ def test_the_table_of_differences_has_the_sets_and_the_classes_that_there_are() 
 def test_where_both_agree_the_judge_was_asked_as_often(name: LeaderboardScorer, scorers: Scorers) -> None:
     for item in items(name):
         script = Script(item["judge"])
-        ours = drive(scorers.begin(name, Pair(item["cells"], item["prediction"])), script.says)
+        ours = drive(scorers[name](item["cells"], item["prediction"]), script.says)
         never = ours.mark is not None and ours.mark.quirk == "never_right"  # nothing depends on the judge's answer
         if ours.right == item["theirs"]["right"] and not never:
             assert script.calls.total() == item["theirs"]["calls"], (item["index"], item["case"])
@@ -518,7 +517,7 @@ def test_a_prompt_holds_the_reply_and_the_question_once_and_fills_no_braces_of_a
     name: LeaderboardScorer, scorers: Scorers
 ) -> None:
     reply = f"{{MARKED}} {HOSTILE}"
-    asked = drive(scorers.begin(name, Pair(ASKING[name], reply)), lambda question: HOSTILE).asked
+    asked = drive(scorers[name](ASKING[name], reply), lambda question: HOSTILE).asked
     seen = reply.replace("\\", "") if name == "dynamath" else reply  # which drops backslashes before anything else
     assert asked[0].text.count(seen) == asked[0].text.count("MARKED") == 1
     question = ASKING[name].get("question") or ASKING[name]["question_for_eval"]
@@ -582,7 +581,7 @@ ODD: list[tuple[LeaderboardScorer, dict[str, str], str, str | None, bool, str]] 
 def test_a_quirk_stands_with_the_score_that_it_decides(
     name: LeaderboardScorer, cells: TextCells, reply: str, said: str | None, right: bool, quirk: str, scorers: Scorers
 ) -> None:
-    mark = drive(scorers.begin(name, Pair(cells, reply)), lambda question: said).mark
+    mark = drive(scorers[name](cells, reply), lambda question: said).mark
     assert mark is not None
     assert (mark.right, mark.quirk) == (right, quirk)
 
@@ -602,7 +601,7 @@ def test_scores_of_an_earlier_version_are_read_under_the_new_name_of_a_quirk(tmp
 def test_wemaths_guess_is_the_same_whenever_it_is_made_and_fair_over_questions(scorers: Scorers) -> None:
     def guess(question: int) -> str | None:
         cells = {**OPTIONS, "answer": "A", "question": f"Question {question}"}
-        mark = drive(scorers.begin("wemath", Pair(cells, "hm")), lambda question: "hm").mark
+        mark = drive(scorers["wemath"](cells, "hm"), lambda question: "hm").mark
         return None if mark is None else mark.extracted
 
     first = [guess(question) for question in range(300)]

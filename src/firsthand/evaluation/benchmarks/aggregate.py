@@ -59,19 +59,28 @@ def aggregate(benchmark: Benchmark, rows: Sequence[ReplyMark]) -> dict[str, Any]
         questions = _by_question(benchmark, rows).values()
         found = {rule: [wemath_outcome(parts, rule) for parts in questions] for rule in ("strict", "loose")}
         table["outcomes"] = {rule: dict(sorted(Counter(filter(None, names)).items())) for rule, names in found.items()}
-    table |= _mean(units(benchmark, rows))
-    if is_wemath and (loose := _mean(units(benchmark, rows, "loose"))):
+    table |= mean_of_units(units(benchmark, rows))
+    if is_wemath and (loose := mean_of_units(units(benchmark, rows, "loose"))):
         table["loose"] = loose
-    if benchmark.aggregate != "accuracy" and (average := _mean(replies)):
+    if benchmark.aggregate != "accuracy" and (average := mean_of_units(replies)):
         table["average"] = average
     table |= {"unmeasured": sum(row.value is None for row in rows), "replies": len(rows)}
     for column in benchmark.groups:
         by_text: dict[str, list[Unit]] = defaultdict(list)
         for row, unit in zip(rows, replies, strict=True):
             by_text[str(row.example.meta.get(column, ""))].append(unit)
-        means = {text: _mean(some) for text, some in sorted(by_text.items()) if text}
+        means = {text: mean_of_units(some) for text, some in sorted(by_text.items()) if text}
         table.setdefault("groups", {})[column] = {text: mean for text, mean in means.items() if mean}
     return table
+
+
+def mean_of_units(units: Sequence[Unit]) -> dict[str, Any]:
+    """The mean of what was measured, with its interval; empty where nothing was."""
+    known = [(unit.value, unit.cluster) for unit in units if unit.value is not None]
+    if not known:
+        return {}
+    found = clustered_mean([value for value, _ in known], [cluster for _, cluster in known])
+    return {"value": found.value, "ci95": [found.low, found.high], "n": found.n}
 
 
 def refuse_missing_variants(benchmark: Benchmark, examples: Sequence[Example]) -> None:
@@ -149,15 +158,6 @@ def _by_question(
     for row in rows:
         questions[cluster_of(benchmark, row.example), row.draw][_part(benchmark, row.example)] = row.value
     return questions
-
-
-def _mean(units: Sequence[Unit]) -> dict[str, Any]:
-    """Over what was measured; empty where nothing was."""
-    known = [(unit.value, unit.cluster) for unit in units if unit.value is not None]
-    if not known:
-        return {}
-    found = clustered_mean([value for value, _ in known], [cluster for _, cluster in known])
-    return {"value": found.value, "ci95": [found.low, found.high], "n": found.n}
 
 
 def _part(benchmark: Benchmark, example: Example) -> str:

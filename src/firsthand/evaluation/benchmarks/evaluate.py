@@ -168,9 +168,9 @@ def _mark_replies(task: Task, protocol: Protocol, run: Run, judge: LeaderboardJu
         return
     scores = read_journal(run.folder / "scores.jsonl")
     replies = [(s, draw, j) for s in scores for draw, j in enumerate(counting(s))]
-    by_id, given = task.by_id, [(s, j) for s, _, j in replies if _was_given(j)]
-    pairs = [Pair(by_id[s.example_id].meta, protocol.predicted(j.reply.text)) for s, j in given]
-    found = iter(_found(task, pairs, judge, root))
+    by_id = task.by_id
+    pairs = [Pair(by_id[s.example_id].meta, protocol.predicted(j.reply.text)) for s, _, j in replies if _was_given(j)]
+    found = iter(_asked(task, pairs, judge, root))
     marks = [_mark(s, draw, next(found) if _was_given(j) else NotScored(why=j.verdict.why)) for s, draw, j in replies]
     differing = _disagreements(replies, marks)
     lines: dict[str, Sequence[Record]] = {
@@ -201,7 +201,7 @@ def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> di
     }
 
 
-def _found(
+def _asked(
     task: Task, pairs: Sequence[Pair], judge: LeaderboardJudge | None, root: Path
 ) -> list[ReplyScore | NotScored]:
     assert task.benchmark.leaderboard is not None

@@ -23,8 +23,6 @@ from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, Pro
 from firsthand.records import Answer, Choice, Example, OpenEnded, Picture, content_id
 
 _PICTURES = ("image", "images", "image_path")
-_LONGEST_PATH = 1024
-"""Characters; what is longer is no path on any system."""
 
 
 def load(benchmark: Benchmark, files: Sequence[Path]) -> list[Example]:
@@ -130,7 +128,10 @@ class _Reader:
         if isinstance(answer, Choice):
             answer = Choice(letter=answer.letter, options=options)  # as the file writes them: so does the prompt
             if self._benchmark.shuffle:
-                answer = shuffled(answer, content_id(self._benchmark.name, index))
+                order = list(range(len(options)))
+                random.Random(content_id(self._benchmark.name, index)).shuffle(order)
+                right = order.index(LETTERS.index(answer.letter))
+                answer = Choice(letter=LETTERS[right], options=tuple(options[i] for i in order))
             cells["answer_option"] = answer.letter
         return answer
 
@@ -145,7 +146,7 @@ class _Reader:
         values = value if isinstance(value, list) else [value]
         folder = row.folder
         nested = folder / "images" / Path(row.file).stem  # where VLMEvalKit unpacks pictures
-        paths = [v for v in values if isinstance(v, str) and len(v) < _LONGEST_PATH]  # longer ones are base64
+        paths = [v for v in values if isinstance(v, str) and len(v) < 1024]  # longer ones are no paths but base64
         if paths and nested.is_dir() and not (folder / paths[0]).exists():
             folder = nested
         return tuple(self._loader.load(v, folder, column) for v in values)
@@ -168,14 +169,6 @@ def prompt(benchmark: Benchmark, cells: Mapping[str, str], options: tuple[str, .
         if fits(text.when, cells) and all(name in values for name in names):
             said.append(re.sub(r"\{(\w+)\}", lambda hole: values[hole[1]], text.text))
     return "".join(said)
-
-
-def shuffled(choice: Choice, name: str) -> Choice:
-    """The options in an order drawn for that name, and the letter that the right one has there."""
-    order = list(range(len(choice.options)))
-    random.Random(name).shuffle(order)
-    right = order.index(LETTERS.index(choice.letter))
-    return Choice(letter=LETTERS[right], options=tuple(choice.options[i] for i in order))
 
 
 def needed(cells: Mapping[str, str], column: str) -> str:

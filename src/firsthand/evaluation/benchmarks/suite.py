@@ -140,10 +140,9 @@ def averages(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             continue
         mean = mean_of([Estimate(t["value"], t["ci95"][0], t["ci95"][1], t["n"]) for t in tables.values()])
         content[scorer] = {"value": mean.value, "ci95": [mean.low, mean.high], "of": len(tables)}
-        if partial := [
-            n for n, t in found.items() if "published_rows" in t["benchmark"] or t[scorer].get("unmeasured")
-        ]:
-            content[scorer]["partial"] = partial  # not a number of all published rows
+        partial = [n for n, t in found.items() if "published_rows" in t["benchmark"] or t[scorer].get("unmeasured")]
+        if partial:  # the number is not one of all published rows
+            content[scorer]["partial"] = partial
     return content
 
 

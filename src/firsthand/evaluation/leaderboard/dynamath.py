@@ -8,8 +8,6 @@ from firsthand.evaluation.leaderboard.prompts import ANSWER_FORMS, SHORT_ANSWER,
 from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells, through_a_file
 
 _CHOICE, _FLOAT = "multiple choice", "float"
-_LONGEST = 2048
-"""Tokens of the judge's answer; the other sets leave it 128."""
 
 
 class _Read(NamedTuple):
@@ -26,7 +24,7 @@ def score_reply(cells: TextCells, reply: str) -> ScorerRun:
     if read is None:
         form = ANSWER_FORMS.get(kind, ANSWER_FORMS["text"])
         question = fill(SHORT_ANSWER, reply=text, form=form)
-        said = yield JudgeQuestion(question, max_tokens=_LONGEST, system=SHORT_ANSWER_SYSTEM)
+        said = yield JudgeQuestion(question, max_tokens=2048, system=SHORT_ANSWER_SYSTEM)
         read, by = _read(said, kind), "judge"
     if read is not None:
         right, quirk = _compared(read, through_a_file(cells["answer"]), kind)

@@ -3,9 +3,10 @@
 A reply for which the judge gives nothing has no score, and the reason is kept: it is never a wrong answer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
-from typing import Literal, NamedTuple, Self, final
+from typing import Literal, NamedTuple
 
 from firsthand.evaluation.leaderboard import dynamath, logicvista, mathverse, mathvision, mathvista, wemath
 from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
@@ -41,51 +42,40 @@ class LeaderboardJudge(Record):
     @property
     def identity(self) -> str:
         """16 hex digits of what its answers depend on."""
-        asked = self.endpoint.model_dump(mode="json", include={"model", "extra"} | self._longer)
+        own = {"max_tokens"} & self.endpoint.model_fields_set
+        asked = self.endpoint.model_dump(mode="json", include={"model", "extra"} | own)
         return content_id("leaderboard", asked, PROMPTS_VERSION)
-
-    @property
-    def _longer(self) -> set[str]:
-        """`max_tokens`, where the user has said it: a judge that thinks needs more than VLMEvalKit's 128."""
-        return {"max_tokens"} & self.endpoint.model_fields_set
 
     def request(self, question: JudgeQuestion) -> Request:
         """A question as a request; another attempt has another key, so that it is drawn anew."""
+        # What the user has said holds: a judge that thinks needs more than VLMEvalKit's 128.
+        is_said = "max_tokens" in self.endpoint.model_fields_set
         system = (Message(role="system", text=question.system),) if question.system else ()
         return Request(
             model=self.endpoint.model,
             messages=(*system, Message(role="user", text=question.text)),
             temperature=question.temperature,
-            max_tokens=self.endpoint.max_tokens if self._longer else question.max_tokens,
+            max_tokens=self.endpoint.max_tokens if is_said else question.max_tokens,
             seed=question.attempt or None,
             extra=self.endpoint.extra,
         )
 
 
-@final
-class Scorers:
-    """The six scorers, and the worker processes that one of them needs. Use as a context manager."""
+Scorers = Mapping[LeaderboardScorer, Callable[[TextCells, str], ScorerRun]]
 
-    def __init__(self, workers: int = 2) -> None:
-        self._pool = WorkerPool(workers, mathvision.DEADLINE_S, (str(MATHVISION),))
-        self._by_name: dict[LeaderboardScorer, Callable[[TextCells, str], ScorerRun]] = {
+
+@contextmanager
+def open_scorers(workers: int = 2) -> Iterator[Scorers]:
+    """The six scorers, and the worker processes that one of them needs until the block ends."""
+    with closing(WorkerPool(workers, mathvision.DEADLINE_S, (str(MATHVISION),))) as pool:
+        yield {
             "mathvista": mathvista.score_reply,
-            "mathvision": partial(mathvision.score_reply, ask=self._pool.ask),
+            "mathvision": partial(mathvision.score_reply, ask=pool.ask),
             "mathverse": mathverse.score_reply,
             "dynamath": dynamath.score_reply,
             "wemath": wemath.score_reply,
             "logicvista": logicvista.score_reply,
         }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.close()
-
-    def begin(self, scorer: LeaderboardScorer, pair: Pair) -> ScorerRun:
-        """A scorer at its start."""
-        return self._by_name[scorer](pair.cells, pair.reply)
 
 
 def score_replies(
@@ -95,8 +85,8 @@ def score_replies(
 
     Raises Outage, BudgetSpent or RecipeError when the judge cannot be had; what it has said is in the log by then.
     """
-    with Scorers() as scorers:
-        runs = [scorers.begin(scorer, pair) for pair in pairs]
+    with open_scorers() as scorers:
+        runs = [scorers[scorer](*pair) for pair in pairs]
         steps = [_advance(run, None) for run in runs]
         while asked := {place: step for place, step in enumerate(steps) if isinstance(step, JudgeQuestion)}:
             outcomes: Iterable[tuple[int, Outcome | None]] = dict.fromkeys(asked).items()

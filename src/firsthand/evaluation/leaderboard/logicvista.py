@@ -3,15 +3,12 @@
 from firsthand.evaluation.leaderboard.prompts import LETTERS_OF, fill
 from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells, through_a_file
 
-_ATTEMPTS = 5
-"""How often the judge is asked until it writes capital letters alone, each time at a temperature that is 0.5 higher."""
-
 
 def score_reply(cells: TextCells, reply: str) -> ScorerRun:
     """Score one reply. Their order does not matter."""
     gold = sorted(letter.lower() for letter in cells["answer"].split(", "))
     text = fill(LETTERS_OF, question=cells["question"], reply=through_a_file(reply))
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(5):  # until the judge writes capital letters alone, each time at a temperature 0.5 higher
         said = yield JudgeQuestion(text, attempt, temperature=0.5 * attempt)
         if said.isupper() and said.isalpha():
             right = "".join(sorted(said.lower())) == "".join(gold)

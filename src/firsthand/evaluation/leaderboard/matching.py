@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 NONE_OF_THEM = "Z"
 """The letter of a reply that names no option."""
-_NO_ANSWER = "Failed to obtain answer via API"
 _REFUSALS = (
     "Sorry, I can't help with images of people yet.",
     "I can't process this file.",
@@ -18,8 +17,6 @@ _REFUSALS = (
 )
 _SIGNS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _STATED = re.compile(r"(?:correct\s+)?answer\s+is\s+\**([ABCD])\**", re.IGNORECASE)
-_LAST_WORDS = 5
-"""A letter counts only among the last four words, so that `A` at the start of a sentence does not."""
 
 
 def infer_option(reply: str, options: Mapping[str, str]) -> str | None:
@@ -28,13 +25,13 @@ def infer_option(reply: str, options: Mapping[str, str]) -> str | None:
 
 
 def _from_letters(reply: str, options: Mapping[str, str]) -> str | None:
-    if _NO_ANSWER in reply:
+    if "Failed to obtain answer via API" in reply:
         return None
     if any(refusal in reply for refusal in _REFUSALS):
         return NONE_OF_THEM
     words = reply.translate(_SIGNS).split()
     named = [letter for letter in options if letter in words]
-    if len(named) == 1 and words.index(named[0]) > len(words) - _LAST_WORDS:
+    if len(named) == 1 and words.index(named[0]) > len(words) - 5:  # among the last four, unlike a sentence's first `A`
         return named[0]
     if not named and NONE_OF_THEM in words:
         return NONE_OF_THEM

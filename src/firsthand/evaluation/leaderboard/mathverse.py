@@ -3,9 +3,6 @@
 from firsthand.evaluation.leaderboard.prompts import CONSISTENT, EXTRACT, fill
 from firsthand.evaluation.leaderboard.scorer import JudgeQuestion, ReplyScore, ScorerRun, TextCells, through_a_file
 
-_ATTEMPTS = 5
-"""How often the second judge is asked, each time at a temperature that is 0.5 higher."""
-
 
 def score_reply(cells: TextCells, reply: str) -> ScorerRun:
     """Score one reply. Answers that agree to the letter need no second judge."""
@@ -14,7 +11,7 @@ def score_reply(cells: TextCells, reply: str) -> ScorerRun:
     if found.strip() == gold:
         return ReplyScore(right=True, extracted=found, by="judge")
     text = fill(CONSISTENT, question=cells["question_for_eval"], gold=cells["answer"], answer=found)
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(5):  # each time at a temperature that is 0.5 higher
         verdict = yield JudgeQuestion(text, attempt, temperature=0.5 * attempt)
         if verdict.strip() in ("0", "1"):
             return ReplyScore(right=verdict.strip() == "1", extracted=found, by="judge")

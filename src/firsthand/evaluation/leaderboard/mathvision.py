@@ -19,22 +19,19 @@ _Ask = Callable[[dict[str, Any]], dict[str, Any]]
 def score_reply(cells: TextCells, reply: str, ask: _Ask) -> ScorerRun:
     """Score one reply. `ask` compares free answers in a worker. Raises WorkerDied when that worker dies of one."""
     reply, gold, options = through_a_file(reply), through_a_file(cells["answer"]), options_of(cells)
+    question = JudgeQuestion(fill(TAKE_ANSWER, question=cells["question"], reply=reply))
     if options:
         found, by = infer_option(reply, options), "rules"
         if found is None:
-            found, by = through_a_file((yield _question(cells, reply))), "judge"
+            found, by = through_a_file((yield question)), "judge"
         letter = infer_option(found, options)
         return ReplyScore(right=letter == cells["answer"], extracted=found, by="rules" if by == "rules" else "judge")
     right, quirk = _equal(gold, reply, ask)
     if right:
         return ReplyScore(right=True, extracted=reply, quirk=quirk)
-    said = through_a_file((yield _question(cells, reply)))
+    said = through_a_file((yield question))
     right, quirk = _equal(gold, said, ask)
     return ReplyScore(right=right, extracted=said, by="judge", quirk=quirk)
-
-
-def _question(cells: TextCells, reply: str) -> JudgeQuestion:
-    return JudgeQuestion(fill(TAKE_ANSWER, question=cells["question"], reply=reply))
 
 
 def _equal(gold: str, given: str, ask: _Ask) -> tuple[bool, str]:

@@ -32,7 +32,7 @@ QUIRKS = {
 """How VLMEvalKit's scoring differs from what a reader would expect. The key stands with every score that it decided."""
 
 _NANS = ("NaN", "-NaN", "nan", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
-MISSING = frozenset(("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NULL", "null", "None", *_NANS))
+_MISSING = frozenset(("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NULL", "null", "None", *_NANS))
 """Text that pandas reads as a missing value; VLMEvalKit then sees `nan`, because tables pass through files."""
 LONGEST_WORKBOOK_CELL = 32_767
 """Characters of a workbook's cell, in UTF-16: Excel's own limit."""
@@ -70,6 +70,6 @@ def through_a_file(text: str) -> str:
 
     Missing values become `nan`, what is longer than a cell is cut, and control characters come back as `_x000D_`.
     """
-    if text in MISSING:
+    if text in _MISSING:
         return "nan"
     return _CONTROL.sub(lambda sign: f"_x{ord(sign[0]):04X}_", text[:LONGEST_WORKBOOK_CELL])

@@ -9,7 +9,6 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL import ExifTags, Image
 
+from firsthand.batched import batched
 from firsthand.data.store import encoded_picture
 from firsthand.errors import RecipeError
 from firsthand.files import replacing
@@ -25,8 +25,6 @@ from firsthand.records import IMAGE_MARK, Choice, Example, Picture, png
 from firsthand.reward import Router
 
 _TEXT = ("id", "family", "kind", "question", "answer", "gold", "messages")
-_GROUP_ROWS = 200
-"""Rows per group of the Parquet file: their pictures are what is in memory at once."""
 
 
 def write_lmms_task(
@@ -49,8 +47,11 @@ def write_lmms_task(
     with Router() as router:
         router.check(examples)
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    _write_data(examples, folder / "data" / "test.parquet", system)
-    templates = resources.files("firsthand.evaluation.lmms") / "template"
+    schema = _schema()
+    with replacing(folder / "data" / "test.parquet") as draft, pa.parquet.ParquetWriter(draft, schema) as writer:
+        for some in batched(examples, 200):  # the pictures of so many rows are in memory at once
+            writer.write_table(pa.Table.from_pylist([_row(example, system) for example in some], schema=schema))
+    templates = Path(__file__).with_name("template")
     (folder / "utils.py").write_text((templates / "utils.py").read_text())
     task = folder / f"{name}.yaml"
     task.write_text(Template((templates / "task.yaml").read_text()).substitute(name=name, tokens=max_new_tokens))
@@ -62,12 +63,8 @@ def messages(example: Example, system: str | None = None) -> list[dict[str, Any]
 
     The parts are those that `firsthand.processor.content_parts` makes for our own prompts; that room needs torch.
     """
-    marked = bool(example.images) and IMAGE_MARK in example.question
-    pieces = (
-        re.split(f"({IMAGE_MARK})", example.question)
-        if marked
-        else [*[IMAGE_MARK] * len(example.images), example.question]
-    )
+    question, marks = example.question, [IMAGE_MARK] * len(example.images)
+    pieces = re.split(f"({IMAGE_MARK})", question) if marks and IMAGE_MARK in question else [*marks, question]
     parts = [
         {"type": "image"} if i < len(pieces) - 1 and piece == IMAGE_MARK else {"type": "text", "text": piece}
         for i, piece in enumerate(pieces)
@@ -86,14 +83,6 @@ def _schema() -> pa.Schema:
     features |= {"options": [{"dtype": "string", "_type": "Value"}], "images": [{"_type": "Image"}]}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema([*fields, pa.field("images", images)], metadata=metadata)
-
-
-def _write_data(examples: Sequence[Example], path: Path, system: str | None) -> None:
-    schema = _schema()
-    with replacing(path) as draft, pa.parquet.ParquetWriter(draft, schema) as writer:
-        for first in range(0, len(examples), _GROUP_ROWS):
-            rows = [_row(example, system) for example in examples[first : first + _GROUP_ROWS]]
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def _row(example: Example, system: str | None) -> dict[str, Any]:
