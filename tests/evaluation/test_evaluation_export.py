@@ -15,8 +15,9 @@ from firsthand.cli.main import main
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.benchmarks.evaluate import evaluate_benchmark, read_task
-from firsthand.evaluation.benchmarks.export import LONGEST_CELL, export_replies
+from firsthand.evaluation.benchmarks.export import export_replies
 from firsthand.evaluation.benchmarks.spec import find
+from firsthand.evaluation.leaderboard.scorer import LONGEST_WORKBOOK_CELL
 
 GREEDY = Protocol(samples=0)
 REPLIES = [
@@ -127,7 +128,7 @@ def test_what_no_workbook_may_hold_is_left_out_of_it_alone(server: ChatServer, t
     assert table(export_replies(run, tmp_path / "r.tsv"))[0]["prediction"] == "a\x00b\x07c\x0bd\ufffee"
 
 
-@pytest.mark.parametrize("text", ["x" * (LONGEST_CELL + 1), "\U0001f914" * (LONGEST_CELL // 2 + 1)])
+@pytest.mark.parametrize("text", ["x" * (LONGEST_WORKBOOK_CELL + 1), "\U0001f914" * (LONGEST_WORKBOOK_CELL // 2 + 1)])
 def test_a_reply_that_no_cell_holds_is_not_cut(text: str, server: ChatServer, tmp_path: Path) -> None:
     run = run_of(server, tmp_path, ["A", text])
     with pytest.raises(DataError) as error:
@@ -140,8 +141,8 @@ def test_a_reply_that_no_cell_holds_is_not_cut(text: str, server: ChatServer, tm
 
 
 def test_the_longest_reply_that_a_cell_holds_is_written(server: ChatServer, tmp_path: Path) -> None:
-    run = run_of(server, tmp_path, ["x" * LONGEST_CELL])
-    assert sheet(export_replies(run, tmp_path / "r.xlsx"))[0]["prediction"] == "x" * LONGEST_CELL
+    run = run_of(server, tmp_path, ["x" * LONGEST_WORKBOOK_CELL])
+    assert sheet(export_replies(run, tmp_path / "r.xlsx"))[0]["prediction"] == "x" * LONGEST_WORKBOOK_CELL
 
 
 def test_what_cannot_be_exported_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
