@@ -286,7 +286,7 @@ def training(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     yield "adapter", lambda: run(adapter=Lora(rank=4))
     yield "gradient checkpointing", lambda: run(gradient_checkpointing=True)
     kl = GRPO(group_size=bench.size.small[1], kl=0.01)
-    yield "whole model, KL, two updates", lambda: run(trainable="all", updates=2, objective=kl)
+    yield "whole model, KL, two updates", lambda: run(trainable="all", minibatches=2, objective=kl)
 
 
 def equivalence(bench: Bench) -> Iterator[tuple[str, Measurement]]:

@@ -9,8 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 
 from firsthand.policy import Policy, PrefixGroup
-from firsthand.policy.attention import ATTENTION
-from firsthand.policy.loading import freeze_tower
+from firsthand.policy.loading import set_up_training
 from firsthand.processor import Prompt, vision_ids
 
 
@@ -116,9 +115,8 @@ def random_policy(size: Size, device: str) -> Policy:
 
 def policy_of(model: Any) -> Policy:
     """The policy of a model that comes from no folder; its vision tower is frozen."""
-    model.get_decoder().config._attn_implementation = ATTENTION
-    freeze_tower(model)
-    return Policy(model.train(), Path("random-weights"), vision_ids(model.config), frozen_tower=True)
+    frozen = set_up_training(model, "language", None, gradient_checkpointing=False)
+    return Policy(model.train(), Path("random-weights"), vision_ids(model.config), frozen_tower=frozen)
 
 
 def random_prompt(size: Size, seed: int) -> Prompt:

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from firsthand.answers.numbers import WORDS
+from firsthand.answers.numbers import NUMBER_WORDS
 from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, OpenEnded
 from firsthand.reward import Router
 from firsthand.reward.box import iou
 from firsthand.reward.open_ended import OpenVerifier, WordOverlap
 
-SPELLED = {value: word for word, value in WORDS.items()}
+SPELLED = {value: word for word, value in NUMBER_WORDS.items()}
 HAN = "零一二三四五六七八九十"
 
 

@@ -29,7 +29,7 @@ _ONES = (
     "eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_WORDS = (
+NUMBER_WORDS = (
     {word: value for value, word in enumerate(_ONES.split())}
     | {ten: 10 * place for place, ten in enumerate(_TENS.split(), start=2)}
     | {f"{t}-{o}": 10 * p + v for p, t in enumerate(_TENS.split(), 2) for v, o in enumerate(_ONES.split()[1:10], 1)}
@@ -64,8 +64,8 @@ def read_number(text: str) -> Number | None:
     if found := _NUMBER.match(text):
         return _with_unit(_number(found), text[found.end() :], (found["money"] or "").lstrip("\\"))
     word = text.lower().split(" ")[0] if text[:1].isalpha() else ""
-    if word in _WORDS:
-        return _with_unit(Number(Fraction(_WORDS[word])), text[len(word) :], "")
+    if word in NUMBER_WORDS:
+        return _with_unit(Number(Fraction(NUMBER_WORDS[word])), text[len(word) :], "")
     return _chinese(text)
 
 
