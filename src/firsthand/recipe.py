@@ -20,7 +20,7 @@ from firsthand.data import load_examples
 from firsthand.errors import RecipeError
 from firsthand.objective import PRESETS, Objective, parse
 from firsthand.policy import Lora
-from firsthand.records import Example, Record
+from firsthand.records import Example, Kind, Record
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
 from firsthand.run import folder_id
@@ -37,7 +37,7 @@ class Data(Record):
 
     path: str | None = None
     """A .jsonl or .parquet file, or a folder in TRL's vision format."""
-    kind: Literal["digit", "choice", "math", "box", "open"] | None = None
+    kind: Kind | None = None
     """Of a path's rows that name no kind of their own; None infers it where one reading is possible."""
     worlds: tuple[str, ...] = ()
     """Families of rendered tasks, in equal parts."""

@@ -4,7 +4,7 @@ Everything that crosses from one stage to the next is one of these records, writ
 reruns alone and a newcomer can open any hand-over. This module imports nothing of ours and no torch.
 
     Example   a visual question with its images and its typed gold answer
-    Answer    Digit | Choice | Expression | Box | OpenEnded: the kind decides which verifier scores a reply
+    Answer    Digit | Choice | Letters | Expression | Box | Text | OpenEnded: the kind decides which verifier scores
     Trace     a demonstration of how to answer (its text ends in an answer block)
     Reply     what the policy wrote: token ids, their sampling log-probs, why it stopped
     Verdict   the score of one reply, what was parsed from it, and why it got that score
@@ -21,15 +21,17 @@ import io
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-KINDS = ("digit", "choice", "math", "box", "open")
-"""The kinds of answer, in the words of data files: VLAA-Thinking's five reward functions (arXiv:2504.11468)."""
+Kind = Literal["digit", "choice", "letters", "math", "box", "text", "open"]
+"""The kinds of answer, in the words of data files: VLAA-Thinking's five (arXiv:2504.11468), several letters, and short
+words, which are the commonest answers of visual questions."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Record(BaseModel):
@@ -38,11 +40,31 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-class Digit(Record):
+class GrownRecord(Record):
+    """A record that has more fields than it once had: these are absent where they say nothing new.
+
+    Ids are hashes of what is written, so a later version may add a field without disowning what is there.
+    """
+
+    _later: ClassVar[frozenset[str]] = frozenset()
+    """The fields that were added, each with a default that means what was meant before."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        fields = type(self).model_fields
+        silent = {name for name in self._later if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in content.items() if name not in silent}
+
+
+class Digit(GrownRecord):
     """A number, written with digits: `7`, `-3`, `2.5`."""
 
+    _later = frozenset(("tolerance",))
     kind: Literal["digit"] = "digit"
     value: str
+    tolerance: float | None = Field(default=None, ge=0)
+    """The share of itself by which a reply may differ from it; None takes what the reward says."""
 
     @property
     def text(self) -> str:
@@ -63,6 +85,20 @@ class Choice(Record):
         return self.letter
 
 
+class Letters(Record):
+    """The letters of all options that are right, one or several."""
+
+    kind: Literal["letters"] = "letters"
+    letters: str = Field(pattern=r"^[A-Z]+$")
+    """Each once and in order: `AC`."""
+    options: tuple[str, ...] = ()
+    """As those of a choice."""
+
+    @property
+    def text(self) -> str:
+        return ", ".join(self.letters)
+
+
 class Expression(Record):
     """A mathematical expression in LaTeX or plain notation, compared by value."""
 
@@ -76,15 +112,21 @@ class Expression(Record):
 
 Corners = tuple[float, float, float, float]
 """A box as `(x1, y1, x2, y2)`; x grows to the right and y down. Normalised boxes lie in [0, 1]."""
+Coordinates = Literal["auto", "pixels", "shares", "thousand"]
+"""What a box is measured in: pixels, shares of the picture's sides (0 to 1), or thousandths of them (0 to 1000, as
+Qwen2-VL and Qwen3-VL write). `auto` takes numbers as they stand."""
 
 
-class Box(Record):
+class Box(GrownRecord):
     """A bounding box, or several: `xyxy` is one `(x1, y1, x2, y2)`, or a tuple of them."""
 
+    _later = frozenset(("size", "coordinates"))
     kind: Literal["box"] = "box"
     xyxy: Corners | Annotated[tuple[Corners, ...], Field(min_length=1)]
     size: tuple[int, int] | None = None
     """Width and height of the picture in pixels: with it, normalised and absolute coordinates can be converted."""
+    coordinates: Coordinates | None = None
+    """What the boxes of replies are measured in; None takes what the reward says."""
 
     @property
     def boxes(self) -> tuple[Corners, ...]:
@@ -97,11 +139,18 @@ class Box(Record):
         each = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in self.boxes]
         return each[0] if len(each) == 1 else "[" + ", ".join(each) + "]"
 
-    @model_serializer(mode="wrap")
-    def _without_an_unknown_size(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A size that is not known is absent: an example's id, a hash of this, does not change by the field's being."""
-        content: dict[str, Any] = serialise(self)
-        return content if self.size is not None else {k: v for k, v in content.items() if k != "size"}
+
+class Text(Record):
+    """A word or a few, compared after the normalisation of VQA's evaluation."""
+
+    kind: Literal["text"] = "text"
+    value: str
+    aliases: tuple[str, ...] = ()
+    """Other texts that are as right."""
+
+    @property
+    def text(self) -> str:
+        return self.value
 
 
 class OpenEnded(Record):
@@ -118,7 +167,7 @@ class OpenEnded(Record):
 IMAGE_MARK = "<image>"
 """Stands in a question where a picture belongs."""
 
-Answer = Annotated[Digit | Choice | Expression | Box | OpenEnded, Field(discriminator="kind")]
+Answer = Annotated[Digit | Choice | Letters | Expression | Box | Text | OpenEnded, Field(discriminator="kind")]
 
 
 class Picture(Record):
@@ -214,15 +263,18 @@ class Status(StrEnum):
     """Nobody tried, because no verifier is there for this kind of answer: unmeasured, not 0."""
 
 
-class Verdict(Record):
+class Verdict(GrownRecord):
     """The judgement of one reply. `score` is None exactly when nothing was measured (timed out, failed, unscored)."""
 
+    _later = frozenset(("outside",))
     score: float | None
     status: Status
     parsed: str | None = None
     """What was read in the reply; always shown in the report."""
     why: str = ""
     """A reason that a person understands: `expected 7`, `IoU 0.43`, `no <answer> block`."""
+    outside: bool | None = None
+    """Whether one of the reply's boxes leaves its picture; None where there is no box, or the picture is not known."""
 
     @model_validator(mode="after")
     def _unmeasured_is_not_zero(self) -> "Verdict":
@@ -232,9 +284,10 @@ class Verdict(Record):
         return self
 
 
-class Reply(Record):
+class Reply(GrownRecord):
     """One reply to a prompt: its tokens, and the log-probs they were sampled with (natural log, one per token)."""
 
+    _later = frozenset(("tokens",))
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...] = ()
@@ -247,11 +300,6 @@ class Reply(Record):
     def length(self) -> int | None:
         """In tokens; None where nobody has counted."""
         return len(self.token_ids) if self.token_ids else self.tokens
-
-    @model_serializer(mode="wrap")
-    def _without_an_unknown_count(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = serialise(self)
-        return content if self.tokens is not None else {k: v for k, v in content.items() if k != "tokens"}
 
     @property
     def is_demo(self) -> bool:

@@ -292,7 +292,7 @@ def test_a_file_that_is_refused_as_a_whole_says_why(folder: Path) -> None:
         f"{folder}/broken.parquet: expected a readable Parquet file, got: "
     )
     assert complaint(str(folder / "none.jsonl"), kind="number") == (
-        "kind: expected one of digit, choice, math, box, open, got 'number'; did you mean `digit`?"
+        "kind: expected one of digit, choice, letters, math, box, text, open, got 'number'; did you mean `digit`?"
     )
 
 

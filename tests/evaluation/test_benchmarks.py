@@ -559,7 +559,7 @@ def test_a_number_that_is_none_and_a_column_that_a_scorer_needs(tmp_path: Path) 
     write_set("mathvista", tmp_path, [{**number, "answer": "fourteen and a bit"}])
     assert (
         "column `answer`: expected a number for kind `digit`, got 'fourteen and a bit'; write one number, with at most "
-        "its unit, or use kind `math` or `open`"
+        "its unit, or use kind `math` or `text`"
     ) in refused("mathvista", tmp_path)
     write_set("mathvista", tmp_path, [{**number, "answer_type": ""}])
     assert "column `answer_type`: expected a value, got nothing (the row has index," in refused("mathvista", tmp_path)

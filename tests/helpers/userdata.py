@@ -121,8 +121,8 @@ PATH = "the path of an image file"
 START = "correct it: paths start from the folder of the data file"
 FORMAT = "a PNG, JPEG, WEBP, BMP or GIF image"
 HOLDS = "fill it in, or rename the column that holds it"
-KINDS = "one of digit, choice, math, box, open"
-ONE_KIND = "add a column `kind` (digit, choice, math, box, open), or give one kind for all rows"
+KINDS = "one of digit, choice, letters, math, box, text, open"
+ONE_KIND = "add a column `kind` (digit, choice, letters, math, box, text, open), or give one kind for all rows"
 BLOCK = "one <answer>...</answer> block, at the end"
 NO_TAGS = "leave the tags out, and the gold answer is added as the last block"
 NOWHERE = "which does not exist in FOLDER"
@@ -261,7 +261,7 @@ ANSWERS: Table = [
     (
         "answer",
         "a number for kind `digit`",
-        "write one number, with at most its unit, or use kind `math` or `open`",
+        "write one number, with at most its unit, or use kind `math` or `text`",
         [(row(answer="several"), "'several'"), (row(answer="6 or 7"), "'6 or 7'"), (row(answer="٣"), "'٣'")],
     ),
     (
@@ -290,7 +290,7 @@ ANSWERS: Table = [
     (
         "kind",
         "`choice` for a row with options",
-        "leave the options out, or use kind `choice`",
+        "leave the options out, or use kind `choice`, or `letters` where several may be right",
         [(row(kind="math", options=["a", "b"]), "`math` and 2 options")],
     ),
     (

@@ -182,7 +182,9 @@ def test_data_whose_golds_score_themselves_passes_the_check(router: Router) -> N
 
 def test_open_answers_are_refused_before_training(router: Router) -> None:
     open_ended = example(OpenEnded(reference="a cat on a mat"))
-    with pytest.raises(ValueError, match=rf"{open_ended.id} \(open\).*expected the kinds digit, choice, math, box"):
+    with pytest.raises(
+        ValueError, match=rf"{open_ended.id} \(open\).*expected the kinds digit, choice, letters, math, box, text"
+    ):
         router.check([example(SEVEN), open_ended])
     with pytest.raises(ValueError, match="kind 'open'"):
         router.judge_many([(reply("7"), SEVEN), (reply("a cat"), open_ended.answer)])

@@ -17,46 +17,82 @@ by the wrong verifier for a whole training run.
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TypeGuard
+from types import MappingProxyType
+from typing import Any, TypeGuard, cast, get_args
 
-from firsthand.answers.boxes import area, read_boxes
-from firsthand.answers.letters import LETTERS, read_letter
+from firsthand.answers.boxes import are_shares, area, leaves_picture, read_boxes, scale_to_truth
+from firsthand.answers.letters import LETTERS, read_letter, read_letters
 from firsthand.answers.literals import DEEPEST_LITERAL, literal
 from firsthand.answers.numbers import read_number
 from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, split_last_block
 from firsthand.errors import BadRow, shown
-from firsthand.records import KINDS, Answer, Box, Choice, Corners, Digit, Expression, OpenEnded
+from firsthand.records import (
+    KINDS,
+    Answer,
+    Box,
+    Choice,
+    Coordinates,
+    Corners,
+    Digit,
+    Expression,
+    Kind,
+    Letters,
+    OpenEnded,
+    Text,
+)
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
+_LONGEST_TEXT = 300
+"""Characters of a short text (ours)."""
 _OTHER_NAMES = {
     **dict.fromkeys(("number", "numeric", "int", "integer", "float"), "digit"),
     **dict.fromkeys(("mcq", "multiple choice", "option", "letter"), "choice"),
+    **dict.fromkeys(("multi-select", "multiple answers", "multi"), "letters"),
     **dict.fromkeys(("maths", "latex", "expression"), "math"),
     **dict.fromkeys(("bbox", "bounding box", "iou"), "box"),
-    **dict.fromkeys(("text", "free", "open-ended", "caption"), "open"),
+    **dict.fromkeys(("word", "words", "short", "string", "yes/no"), "text"),
+    **dict.fromkeys(("free", "free text", "open-ended", "caption"), "open"),
 }
 """What other data sets call the kinds; only to guess what a user meant."""
+BESIDE: dict[str, tuple[str, ...]] = {
+    "digit": ("tolerance",),
+    "box": ("size", "coordinates", "answer_coordinates"),
+    "text": ("aliases",),
+}
+"""Columns that say more of a gold answer, by its kind."""
 
 
-def typed_answer(value: object, kind: object = None, options: object = (), size: object = None) -> Answer:
+def typed_answer(
+    value: object,
+    kind: object = None,
+    options: object = (),
+    size: object = None,
+    beside: Mapping[str, Any] = MappingProxyType({}),
+) -> Answer:
     """The ground truth of a row as a record; `kind` None infers it.
 
-    `options` are the texts of a choice in letter order, `size` is [width, height] of a box's picture in pixels. Raises
-    BadRow, in the columns `answer`, `kind`, `choices` and `size`, when a value is not of its kind or has two readings.
+    `options` are the texts of a choice in letter order, `size` is [width, height] of a box's picture in pixels, and
+    `beside` the row's other columns, of which those of `BESIDE` are read. Raises BadRow, in the columns `answer`,
+    `kind`, `choices`, `size` and those, when a value is not of its kind or has two readings.
     """
     texts = option_texts(options)
     value = _without_block(value)
     if isinstance(value, str) and not value.strip():
         raise BadRow("answer", "an answer", "empty text", "fill it in: every row needs a gold answer")
     kind = known_kind(kind) if kind is not None else _inferred(value, texts)
-    if texts and kind != "choice":
-        remedy = "leave the options out, or use kind `choice`"
+    if texts and kind not in ("choice", "letters"):
+        remedy = "leave the options out, or use kind `choice`, or `letters` where several may be right"
         raise BadRow("kind", "`choice` for a row with options", f"`{kind}` and {len(texts)} options", remedy)
     if kind == "box":
-        return _box(value, size)
+        return _box(value, size if size is not None else beside.get("size"), beside)
+    if kind == "text":
+        return _text(value, beside.get("aliases"))
+    if kind == "letters":
+        return _letters(value, texts)
     text = cell_text(found := _only_one(value, kind))
     if not text:
         raise BadRow("answer", f"text or a number for kind `{kind}`", shown(value), "write one answer, as text")
@@ -64,16 +100,17 @@ def typed_answer(value: object, kind: object = None, options: object = (), size:
         return Choice(letter=_letter(text, texts, is_text=isinstance(found, str)), options=texts)
     if kind == "digit":
         if len(text) > LONGEST_ANSWER or read_number(text) is None:
-            remedy = "write one number, with at most its unit, or use kind `math` or `open`"
+            remedy = "write one number, with at most its unit, or use kind `math` or `text`"
             raise BadRow("answer", "a number for kind `digit`", shown(text), remedy)
-        return Digit(value=text)
+        return Digit(value=text, tolerance=_tolerance(beside.get("tolerance")))
     return Expression(latex=text) if kind == "math" else OpenEnded(reference=text)
 
 
-def known_kind(kind: object) -> str:
+def known_kind(kind: object) -> Kind:
     """The kind, if it is one of `records.KINDS`. Raises BadRow naming the nearest one."""
-    if isinstance(kind, str) and kind in KINDS:
-        return kind
+    for known in KINDS:
+        if kind == known:
+            return known
     word = str(kind).strip().lower()
     near = difflib.get_close_matches(word, [*KINDS, *_OTHER_NAMES], n=1)
     remedy = f"did you mean `{_OTHER_NAMES.get(near[0], near[0])}`?" if near else "use one of these"
@@ -127,7 +164,7 @@ def _only_one(value: object, kind: str) -> object:
     return found
 
 
-def _inferred(value: object, options: Sequence[str]) -> str:
+def _inferred(value: object, options: Sequence[str]) -> Kind:
     if options:
         return "choice"
     if _is_four_numbers(value):
@@ -174,7 +211,65 @@ def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
     return letter
 
 
-def _box(value: object, size: object) -> Box:
+def _letters(value: object, options: tuple[str, ...]) -> Letters:
+    """Several letters, as a list of letters or of options' texts, or in one text: `AC`, `A,C`, `A/C`, `A and C`."""
+    found = literal(value)
+    parts = list(found) if isinstance(found, list | tuple) else [found]
+    texts = [cell_text(part) for part in parts]
+    got: set[str] = set()
+    for text, part in zip(texts, parts, strict=True):
+        named = read_letters(_in_capitals(text)) if text and len(text) <= LONGEST_ANSWER else None
+        if text and ((options and text in options) or named is None):
+            got.add(_letter(text, options, is_text=isinstance(part, str)))
+        else:
+            got |= named or set()
+    last = LETTERS[min(len(options), len(LETTERS)) - 1] if options else "Z"
+    if not got or max(got) > last:
+        raise BadRow("answer", f"letters from A to {last}, such as `A, C`", shown(value), "correct the answer")
+    return Letters(letters="".join(sorted(got)), options=options)
+
+
+def _in_capitals(text: str) -> str:
+    """`a/c` -> `A,C`; words stay."""
+    return re.sub(r"(?<![A-Za-z])[a-z](?![A-Za-z])", lambda letter: letter[0].upper(), text.replace("/", ","))
+
+
+def _text(value: object, aliases: object) -> Text:
+    """A short text with its other spellings. Of many people's answers those that three gave: VQA's full accuracy."""
+    said = _texts("answer", value)
+    counts = Counter(said)
+    often = [text for text, number in counts.most_common() if number >= min(3, counts.most_common(1)[0][1])]
+    also = [] if aliases is None else _texts("aliases", aliases)
+    return Text(value=often[0], aliases=tuple(dict.fromkeys(text for text in [*often[1:], *also] if text != often[0])))
+
+
+def _texts(column: str, value: object) -> list[str]:
+    found = literal(value)
+    parts = list(found) if isinstance(found, list | tuple) else [found]
+    texts = []
+    for part in parts:
+        said = part.get("answer") if isinstance(part, dict) else part  # VQA: {"answer": ..., "answer_id": ...}
+        text = {True: "yes", False: "no"}[said] if isinstance(said, bool) else cell_text(said)
+        if not text or len(text) > _LONGEST_TEXT:
+            expected = f"a text of at most {_LONGEST_TEXT} characters, or a list of such texts"
+            raise BadRow(column, expected, shown(value), "correct it, or use kind `open`", "bad_answer")
+        texts.append(text)
+    if not texts:
+        raise BadRow(column, "a text, or a list of texts", shown(value), "fill it in", "bad_answer")
+    return texts
+
+
+def _tolerance(value: object) -> float | None:
+    if value is None:
+        return None
+    number = float(value) if _is_number(value) else -1.0
+    if not 0 <= number < 1:
+        remedy = "write 0.05 for 5 %, or leave it out"
+        raise BadRow("tolerance", "a share from 0 to below 1", shown(value), remedy, "bad_answer")
+    return number
+
+
+def _box(value: object, size: object, beside: Mapping[str, Any]) -> Box:
     expected = "boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2"
     boxes = _boxes(value)
     if not boxes:
@@ -182,7 +277,41 @@ def _box(value: object, size: object) -> Box:
     if any(area(box) <= 0 for box in boxes):
         remedy = "order the corners; [x, y, width, height] must become [x, y, x + width, y + height]"
         raise BadRow("answer", expected, shown(value), remedy)
-    return Box(xyxy=boxes[0] if len(boxes) == 1 else tuple(boxes), size=_size(size))
+    replies, own = _unit("coordinates", beside), _unit("answer_coordinates", beside)
+    picture = _size(size)
+    if own == "shares" and not all(are_shares(box) for box in boxes):
+        raise BadRow("answer", "shares of the picture from 0 to 1", shown(value), "correct it, or `answer_coordinates`")
+    if own == "thousand":
+        boxes = _from_thousand(boxes, picture, value)
+    truth = Box(xyxy=boxes[0] if len(boxes) == 1 else tuple(boxes), size=picture, coordinates=replies)
+    if replies not in (None, "auto") and scale_to_truth(truth, replies) is None:
+        got = f"`{replies}` for an answer in other units, and no size"
+        raise BadRow("coordinates", "the picture's size", got, "give `size` as [width, height]", "bad_answer")
+    if leaves_picture(boxes, truth, "auto"):
+        got = f"{truth.text} in a picture of {picture}" if picture else truth.text
+        remedy = "correct it; of numbers from 0 to 1000, say so in a column `answer_coordinates`: thousand"
+        raise BadRow("answer", "boxes within their picture", got, remedy)
+    return truth
+
+
+def _from_thousand(boxes: list[Corners], size: tuple[int, int] | None, value: object) -> list[Corners]:
+    if size is None:
+        got = "`thousand` and no size"
+        raise BadRow("answer_coordinates", "the picture's size", got, "give `size` as [width, height]", "bad_answer")
+    if any(min(box) < 0 or max(box) > 1000 for box in boxes):
+        raise BadRow("answer", "thousandths of the picture from 0 to 1000", shown(value), "correct it")
+    x, y = size[0] / 1000, size[1] / 1000
+    return [(box[0] * x, box[1] * y, box[2] * x, box[3] * y) for box in boxes]
+
+
+def _unit(column: str, beside: Mapping[str, Any]) -> Coordinates | None:
+    value = beside.get(column)
+    if value is None:
+        return None
+    if value not in get_args(Coordinates):
+        expected = f"one of {', '.join(get_args(Coordinates))}"
+        raise BadRow(column, expected, shown(value), "correct it, or leave it out", "bad_answer")
+    return cast(Coordinates, value)
 
 
 def _boxes(value: object) -> list[Corners]:

@@ -69,18 +69,17 @@ def read_number(text: str) -> Number | None:
     return _chinese(text)
 
 
-def same_number(got: Number, truth: Number) -> bool:
-    """Equal values in units that do not contradict each other.
+def same_number(got: Number, truth: Number, tolerance: float = 0.0) -> bool:
+    """Values that are equal, or apart by at most this share of the truth, in units that do not contradict each other.
 
     Where only one of the two has a percent sign, the number before it or its hundredth may be meant, as in math-verify.
     """
     if got.unit and truth.unit and got.unit != truth.unit:
         return False
-    if got.value == truth.value:
-        return True
-    if got.percent == truth.percent:
-        return False
-    return (got.value / 100 == truth.value) if got.percent else (truth.value / 100 == got.value)
+    readings = [(got.value, truth.value)]
+    if got.percent != truth.percent:
+        readings += [(got.value / 100, truth.value) if got.percent else (got.value, truth.value / 100)]
+    return any(abs(value - right) <= Fraction(str(tolerance)) * abs(right) for value, right in readings)
 
 
 def _number(found: re.Match[str]) -> Number | None:

@@ -9,24 +9,26 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
-from firsthand.answers.ground_truth import option_texts, typed_answer
+from firsthand.answers.ground_truth import BESIDE, option_texts, typed_answer
 from firsthand.answers.letters import LETTERS
 from firsthand.data.images import PictureLoader
 from firsthand.data.rows import Cells, Row, is_missing
 from firsthand.data.text import PICTURE_COLUMNS
 from firsthand.errors import BadRow, shown
-from firsthand.records import IMAGE_MARK, Answer, Box, Example, Picture, Trace
+from firsthand.records import IMAGE_MARK, Answer, Example, Picture, Trace
 
 _LOG = logging.getLogger(__name__)
 TRACE_STYLE = "plain"
 """The style of a demonstration that a user brings: the one a recipe takes unless it says otherwise."""
 
-PLAIN_COLUMNS = (
+_ROW_COLUMNS = (
     *("question", "answer", *PICTURE_COLUMNS, "kind", "choices", "options"),
     *("id", "family", "system", "trace", "solution"),
 )
-"""Our names of columns: all others go to `Example.meta`."""
+PLAIN_COLUMNS = (*_ROW_COLUMNS, *chain.from_iterable(BESIDE.values()))
+"""Our names of columns: all others go to `Example.meta`, and so do those of another kind of answer."""
 _LOOKALIKES = {"image_path", "image_paths", "image_file", "file_name", "img", "imgs", "picture", "pictures", "photo"}
 
 
@@ -45,11 +47,12 @@ class RowReader:
         cells = {column: value for column, value in cells.items() if not is_missing(value)}
         pictures = self._pictures(cells, row)
         options = _options(cells)
-        answer = typed_answer(_needed(cells, "answer"), cells.get("kind", self._kind), options)
-        if isinstance(answer, Box) and len(pictures) == 1:  # so that a reply in other units can be converted
-            answer = answer.model_copy(update={"size": (pictures[0].width, pictures[0].height)})
+        # Of a box, so that a reply in other units can be converted.
+        size = [pictures[0].width, pictures[0].height] if len(pictures) == 1 else None
+        answer = typed_answer(_needed(cells, "answer"), cells.get("kind", self._kind), options, size, cells)
         question = with_options(placed(_needed_text(cells, "question"), len(pictures)), options)
         demonstration, other = ("trace", "solution") if "trace" in cells else ("solution", "trace")
+        read = (*_ROW_COLUMNS, *BESIDE.get(answer.kind, ()))
         return Example(
             id=_identity(cells),
             question=question,
@@ -58,7 +61,7 @@ class RowReader:
             family=_text(cells, "family"),
             system=_text(cells, "system") or None,
             traces=_traces(cells, demonstration, answer),
-            meta=self._meta({c: v for c, v in cells.items() if c not in PLAIN_COLUMNS or c == other}),
+            meta=self._meta({c: v for c, v in cells.items() if c not in read or c == other}),
         )
 
     def warn_of_ignored(self, spec: str) -> None:

@@ -14,7 +14,7 @@ from firsthand.config import merge, nearest
 from firsthand.data.formats import Format
 from firsthand.data.plain_columns import PLAIN_COLUMNS
 from firsthand.data.presets import SOURCE_PRESETS
-from firsthand.records import Record
+from firsthand.records import Kind, Record
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Source(Record):
     """Our column -> theirs; a dotted path reaches into lists, objects and text that holds one: `meta.rationale`."""
     images: str | None = None
     """The folder that image paths start from and must stay in; None is the data file's."""
-    kind: Literal["digit", "choice", "math", "box", "open"] | None = None
+    kind: Kind | None = None
     """Of rows that name no kind of their own; None infers it where one reading is possible."""
     license: str = "unknown"
     origin: str = ""

@@ -22,10 +22,14 @@ from firsthand.data.store import encoded_picture
 from firsthand.data.text import check_cells
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.files import replacing
-from firsthand.records import Example, Picture
+from firsthand.records import Choice, Example, Letters, Picture
 
-_KIND_OF = {"digit": "digit", "mcq": "choice", "math": "math", "iou": "box", "open": "open"}
-"""`verifier_type` -> our kind. `iou` and `open` are our names: nobody has written down what the release says there."""
+_KIND_OF = {
+    **{"digit": "digit", "mcq": "choice", "math": "math", "iou": "box", "open": "open"},
+    **{"letters": "letters", "text": "text"},
+}
+"""`verifier_type` -> our kind. `iou` and `open` are our names: nobody has written down what the release says there. It
+has none for the last two."""
 _VERIFIERS = {
     **_KIND_OF,
     **dict.fromkeys(("choice", "multiple_choice", "option"), "choice"),
@@ -145,7 +149,8 @@ def _sft_row(example: Example) -> Cells:
 
 
 def _rl_row(example: Example) -> Cells:
-    meta = {**example.meta, **({"options": list(example.answer.options)} if example.answer.kind == "choice" else {})}
+    options = list(example.answer.options) if isinstance(example.answer, Choice | Letters) else None
+    meta = {**example.meta, **({} if options is None else {"options": options})}
     verifier = next(word for word, kind in _KIND_OF.items() if kind == example.answer.kind)
     gold = {"gt": example.answer.text, "verifier_type": verifier}
     source = example.meta.get("source")

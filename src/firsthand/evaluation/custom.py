@@ -20,6 +20,8 @@ from firsthand.teacher import Endpoint
 
 DEFAULT = Reward()
 """Verifiers for every kind but free text, which needs a scorer."""
+_JUDGING = {"box", "open", "function", "digit_tolerance", "math_tolerance", "coordinates", "text"}
+"""What says how answers are judged; format and length are training's."""
 
 
 def evaluate_folder(
@@ -70,7 +72,7 @@ def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[s
     """What decides an evaluation's numbers, as JSON; how answers are judged only where that is not the default."""
     judged = {
         key: value
-        for key, value in reward.model_dump(mode="json", include={"box", "open", "function"}).items()
+        for key, value in reward.model_dump(mode="json", include=_JUDGING).items()
         if value != getattr(DEFAULT, key)
     }
     decisive = {"data": data.model_dump(mode="json"), "protocol": protocol.content}

@@ -148,7 +148,7 @@ def _problem(row: Row, loader: PictureLoader) -> Example:
     return Example(
         id=str(cells["id"]),
         question=cells["question"],
-        answer=typed_answer(cells["answer"], cells["kind"], cells.get("choices"), cells.get("size")),
+        answer=typed_answer(cells["answer"], cells["kind"], cells.get("choices"), cells.get("size"), cells),
         images=tuple(loader.load(value, row.folder, "image") for value in pictures),
         scene=cells.get("scene"),
         meta={name: literal(value) for name, value in cells.items() if name not in _COLUMNS},

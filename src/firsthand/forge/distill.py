@@ -17,8 +17,10 @@ _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 _FORM_OF_ANSWER = {
     "digit": "a number in digits",
     "choice": "the letter of the option",
+    "letters": "the letters of all options that are right, such as A, C",
     "math": "an expression in LaTeX",
     "box": "[x1, y1, x2, y2], the corners as fractions of the picture's width and height",
+    "text": "a word or a few words",
     "open": "",
 }
 """What an answer looks like, by kind. The kind says nothing about the answer's value."""

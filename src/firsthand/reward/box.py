@@ -3,16 +3,17 @@
 Several true boxes take the mean over boxes: each predicted box counts for one true box at most, and boxes too many
 count as misses. `stepped` is ScoreRS's: 0 up to IoU 0.5, then 0.5, 0.6, 0.7, and 1 above 0.8.
 
-The answer block holds boxes as JSON or as text; words around them are ignored. Coordinates are compared as they stand,
-unless the true box knows its picture's size: then normalised and absolute coordinates are told apart and converted.
+The answer block holds boxes as JSON or as text; words around them are ignored. The recipe or the row says what their
+coordinates are measured in. With `auto` they are compared as they stand, unless the true box knows its picture's size:
+then normalised and absolute coordinates are told apart and converted.
 """
 
 from math import inf
 from typing import Literal
 
-from firsthand.answers.boxes import area, read_boxes
+from firsthand.answers.boxes import are_shares, area, leaves_picture, read_boxes, scale_to_truth
 from firsthand.errors import excerpt
-from firsthand.records import Box, Corners, Status, Verdict
+from firsthand.records import Box, Coordinates, Corners, Status, Verdict
 from firsthand.reward.verdicts import failed, unparsed
 
 BoxScore = Literal["iou", "stepped"]
@@ -22,33 +23,48 @@ MOST_BOXES = 64
 """Boxes of one reply that are matched (ours)."""
 
 
-def judge_box(content: str, truth: Box, score: BoxScore = "iou") -> Verdict:
-    """Score boxes by their IoU with the true boxes. A true box without an area gives FAILED, not 0."""
+def judge_box(content: str, truth: Box, score: BoxScore = "iou", coordinates: Coordinates = "auto") -> Verdict:
+    """Score boxes by their IoU with the true boxes, whose own `coordinates` come first.
+
+    A true box without an area, or one that cannot be compared without its picture's size, gives FAILED, not 0.
+    """
     if not all(0 < area(box) < inf for box in truth.boxes):
         return failed(f"the true box {truth.text} is not a box with an area: expected finite x1 < x2 and y1 < y2")
+    unit = truth.coordinates or coordinates
+    if unit != "auto" and scale_to_truth(truth, unit) is None:
+        return failed(
+            f"boxes in {unit} cannot be compared with {excerpt(truth.text)} without the picture's size: give `size`"
+        )
     boxes = read_boxes(content)
     if not boxes or len(boxes) > MOST_BOXES or (len(truth.boxes) == 1 and len(boxes) != 1):
         wanted = "one" if len(truth.boxes) == 1 else f"{len(truth.boxes)}"
         return unparsed(content, f"{len(boxes)} boxes [x1, y1, x2, y2] instead of {wanted}")
     parsed = excerpt(", ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in boxes))
     if not any(area(box) > 0 for box in boxes):
-        return Verdict(score=0.0, status=Status.OK, parsed=parsed, why="no area: expected x1 < x2 and y1 < y2")
-    overlaps = matched([in_units_of(truth, box) for box in boxes], truth.boxes)
+        return Verdict(
+            score=0.0,
+            status=Status.OK,
+            parsed=parsed,
+            why="no area: expected x1 < x2 and y1 < y2",
+            outside=leaves_picture(boxes, truth, unit),
+        )
+    overlaps = matched([in_units_of(truth, box, unit) for box in boxes], truth.boxes)
     most = max(len(boxes), len(truth.boxes))
     missed = most - len(overlaps)
     worth = overlaps if score == "iou" else [next((w for bound, w in STEPS if o > bound), 0.0) for o in overlaps]
     told = ", ".join(f"{overlap:.2f}" for overlap in overlaps)
     why = f"IoU {told} with {excerpt(truth.text)}" + (f", {missed} missed or too many" if missed else "")
-    return Verdict(score=sum(worth) / most, status=Status.OK, parsed=parsed, why=why)
+    outside = leaves_picture(boxes, truth, unit)
+    return Verdict(score=sum(worth) / most, status=Status.OK, parsed=parsed, why=why, outside=outside)
 
 
-def in_units_of(truth: Box, box: Corners) -> Corners:
-    """The box in the true box's coordinates, where the picture's size is known and one of the two is normalised."""
-    are_shares = all(_is_normalised(b) for b in truth.boxes)
-    if truth.size is None or _is_normalised(box) == are_shares:
+def in_units_of(truth: Box, box: Corners, coordinates: Coordinates = "auto") -> Corners:
+    """The box of a reply in the true box's coordinates."""
+    if coordinates == "auto" and are_shares(box) == all(are_shares(b) for b in truth.boxes):
         return box
-    scale = [1 / n for n in truth.size] if are_shares else [float(n) for n in truth.size]
-    return box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1]
+    unit = coordinates if coordinates != "auto" else "shares" if are_shares(box) else "pixels"
+    x, y = scale_to_truth(truth, unit) or (1.0, 1.0)
+    return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
 
 def matched(boxes: list[Corners], truths: tuple[Corners, ...]) -> list[float]:
@@ -69,8 +85,3 @@ def iou(a: Corners, b: Corners) -> float:
     """|A and B| / (|A| + |B| - |A and B|) of two boxes, of which one at least has an area."""
     shared = area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     return shared / (area(a) + area(b) - shared)
-
-
-def _is_normalised(box: Corners) -> bool:
-    """No corner beyond 1: a box of one pixel is none that anybody asks for."""
-    return max(box) <= 1.0

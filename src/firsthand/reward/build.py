@@ -21,7 +21,17 @@ def router_of(
         if reward.open is not None:
             verifier = OpenVerifier(stack.enter_context(scorer_of(reward.open, folder)), reward.open.beta)
         yield stack.enter_context(
-            Router(workers, deadline_s, box=reward.box, open_ended=verifier, function=reward.function)
+            Router(
+                workers,
+                deadline_s,
+                box=reward.box,
+                coordinates=reward.coordinates,
+                digit_tolerance=reward.digit_tolerance,
+                math_tolerance=reward.math_tolerance,
+                text=reward.text,
+                open_ended=verifier,
+                function=reward.function,
+            )
         )
 
 

@@ -10,11 +10,15 @@ from firsthand.records import Digit, Verdict
 from firsthand.reward.verdicts import compared, failed, unparsed
 
 
-def judge_digit(content: str, truth: Digit) -> Verdict:
-    """Compare by exact value; units must not contradict. A ground truth that is no number gives FAILED, not 0."""
+def judge_digit(content: str, truth: Digit, tolerance: float = 0.0) -> Verdict:
+    """Compare by value, exactly or within a share of the truth, whose own `tolerance` comes first.
+
+    Units must not contradict. A ground truth that is no number gives FAILED, not 0.
+    """
     expected, got = read_number(truth.value), read_number(content)
     if expected is None:
         return failed(f"the ground truth {truth.value!r} is not a number")
     if got is None:
         return unparsed(content, "expected one number, with at most its unit")
-    return compared(same_number(got, expected), without_markup(content), truth.value)
+    allowed = tolerance if truth.tolerance is None else truth.tolerance
+    return compared(same_number(got, expected, allowed), without_markup(content), truth.value)

@@ -8,14 +8,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Self
 
+from firsthand.answers.boxes import box_text
 from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, read_answer
 from firsthand.errors import DataError
-from firsthand.records import Answer, Example, OpenEnded, Status, Verdict
+from firsthand.records import Answer, Box, Coordinates, Example, OpenEnded, Status, Verdict
 from firsthand.reward.box import BoxScore, judge_box
 from firsthand.reward.choice import judge_choice
 from firsthand.reward.digit import judge_digit
+from firsthand.reward.letters import judge_letters
 from firsthand.reward.math import judge_math
 from firsthand.reward.open_ended import Context, OpenVerifier
+from firsthand.reward.text import TextScore, judge_text
 from firsthand.reward.user import UserReward
 from firsthand.reward.verdicts import unparsed
 from firsthand.workers.pool import WorkerPool
@@ -30,8 +33,10 @@ class Router:
     """Judges replies against ground truths. Use as `with Router() as router:`; thread-safe.
 
     `workers` replies are judged at once, each comparison of expressions killed after `deadline_s` seconds (TIMED_OUT,
-    no score). `box` says how boxes score. `open_ended` scores free text, which has no verifier without it. `function`,
-    a user's own `module:function`, scores every reply in place of all verifiers.
+    no score). `box` and `text` say how boxes and short words score, `coordinates` what the boxes of replies are
+    measured in, and the tolerances how far a number may be off, as a share of it; what a gold says itself comes first.
+    `open_ended` scores free text, which has no verifier without it. `function`, a user's own `module:function`, scores
+    every reply in place of all verifiers.
     Raises ValueError when `workers` or `deadline_s` is not positive, RecipeError when `function` is no such path.
     """
 
@@ -41,6 +46,10 @@ class Router:
         deadline_s: float = 5.0,
         *,
         box: BoxScore = "iou",
+        coordinates: Coordinates = "auto",
+        digit_tolerance: float = 0.0,
+        math_tolerance: float = 1e-6,
+        text: TextScore = "exact",
         open_ended: OpenVerifier | None = None,
         function: str | None = None,
     ) -> None:
@@ -49,12 +58,15 @@ class Router:
         self._pool = WorkerPool(workers, deadline_s)
         self._user = None if function is None else UserReward(function, workers, deadline_s)
         self._open = open_ended
+        self._coordinates = coordinates
         self._threads = ThreadPoolExecutor(workers, "reward")
         self._verifiers: dict[str, Callable[[str, Any], Verdict]] = {
-            "digit": judge_digit,
+            "digit": partial(judge_digit, tolerance=digit_tolerance),
             "choice": judge_choice,
+            "letters": judge_letters,
             "math": partial(judge_math, ask=self._pool.ask),
-            "box": partial(judge_box, score=box),
+            "box": partial(judge_box, score=box, coordinates=coordinates),
+            "text": partial(judge_text, score=text),
         }
 
     def __enter__(self) -> Self:
@@ -139,7 +151,11 @@ class Router:
 
     def truth_verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
         """The verdict on each ground truth, given as a reply to its own question."""
-        return self.judge_many([(f"{OPEN}{e.answer.text}{CLOSE}", e) for e in examples])
+        return self.judge_many([(f"{OPEN}{self._as_a_reply(e.answer)}{CLOSE}", e) for e in examples])
+
+    def _as_a_reply(self, answer: Answer) -> str:
+        """A ground truth as a reply would write it: boxes in the units that replies are read in."""
+        return box_text(answer, answer.coordinates or self._coordinates) if isinstance(answer, Box) else answer.text
 
     def accepts(self, answer: Answer, verdict: Verdict) -> bool:
         """Whether a ground truth's own verdict lets it be used: it must score 1, and free text must be measurable."""

@@ -8,22 +8,32 @@ from typing import Literal
 
 from pydantic import Field
 
-from firsthand.records import Record, Reply, StopReason, Verdict
+from firsthand.records import Coordinates, GrownRecord, Reply, StopReason, Verdict
 from firsthand.reward.box import BoxScore
 from firsthand.reward.open_ended import OpenEndedScoring
+from firsthand.reward.text import TextScore
 
 _FORMAT = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
 
 
-class Reward(Record):
+class Reward(GrownRecord):
     """What counts beside the answer. Without an answer block the score is 0 in any case: the implicit format rule."""
 
+    _later = frozenset(("digit_tolerance", "math_tolerance", "coordinates", "text"))
     format: float = Field(default=0.0, ge=0)
     """alpha: added when the whole reply is thinking and answer in their tags (OThink-MR1, arXiv:2503.16081: 1)."""
     overlong: float = Field(default=0.0, ge=0, lt=1)
     """Share of `max_new_tokens` over which a long reply's reward falls by up to 1 (DAPO, arXiv:2503.14476, eq. 13)."""
     box: BoxScore = "iou"
     """A box earns its raw IoU (VLAA-Thinking), or ScoreRS's steps; several boxes take the mean."""
+    coordinates: Coordinates = "auto"
+    """What the boxes of replies are measured in; a row's own column `coordinates` comes first."""
+    digit_tolerance: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the true number by which one may be off (ChartQA, arXiv:2203.10244: 0.05); a row's own comes first."""
+    math_tolerance: float = Field(default=1e-6, ge=0, lt=1)
+    """The same of expressions, where one of the two is not exact (ours)."""
+    text: TextScore = "exact"
+    """Short words earn 1 or 0 after VQA's normalisation, DocVQA's ANLS, or 1 where a sentence contains them."""
     open: OpenEndedScoring | None = None
     """How open-ended answers are scored; None refuses data that has some."""
     function: str | None = None

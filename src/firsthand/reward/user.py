@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from firsthand.errors import RecipeError, excerpt
-from firsthand.records import Answer, Choice, Status, Verdict
+from firsthand.records import Answer, Choice, Letters, Status, Verdict
 from firsthand.reward.open_ended import Context
 from firsthand.reward.verdicts import failed
 from firsthand.workers.pool import USER_FUNCTION, DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
@@ -36,7 +36,7 @@ class UserReward:
             "answer": gold.text,
             "solution": gold.text,
             "kind": gold.kind,
-            "choices": list(gold.options) if isinstance(gold, Choice) else [],
+            "choices": list(gold.options) if isinstance(gold, Choice | Letters) else [],
         }
         try:
             answer = self.pool.ask({"reply": reply, "columns": {**columns, **row}})

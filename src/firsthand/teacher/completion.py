@@ -25,14 +25,14 @@ def _whole(text: Any) -> Any:
     return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
 
 
-Text = Annotated[str, BeforeValidator(_whole)]
+_WholeText = Annotated[str, BeforeValidator(_whole)]
 
 
 class _Message(BaseModel):
-    content: Text | None = None
-    refusal: Text | None = None
-    reasoning_content: Text | None = None
-    reasoning: Text | None = None
+    content: _WholeText | None = None
+    refusal: _WholeText | None = None
+    reasoning_content: _WholeText | None = None
+    reasoning: _WholeText | None = None
 
 
 class _Choice(BaseModel):
@@ -48,7 +48,7 @@ class _Usage(BaseModel):
 class _Body(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1)]
     usage: _Usage | None = None
-    model: Text | None = None
+    model: _WholeText | None = None
 
 
 def read_completion(raw: bytes) -> Outcome:
