@@ -2,7 +2,7 @@
 
     pip install easy-vqa==1.0
     python examples/easy-vqa/prepare.py                      writes easy-vqa/train.jsonl and easy-vqa/test.jsonl
-    firsthand study examples/easy-vqa/study.yaml           trains the small model, evaluates before and after
+    firsthand study examples/easy-vqa/easy-vqa.yaml           trains the small model, evaluates before and after
 
 5,000 pictures of one shape, 48,248 questions, answers of one word: yes, no, a shape or a colour. The package says which
 questions are for training and which for the test; no picture is in both. Rows are shuffled with a fixed seed, so that
