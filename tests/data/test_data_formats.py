@@ -260,7 +260,7 @@ ROWS_OF = {
     ),
     "arxivqa": (
         {"question": "Which?", "options": ["A) up", "B) down"], "label": "(b)", "image": "red.png"},
-        Choice(letter="B", options=("A) up", "B) down")),
+        Choice(letter="B", options=("up", "down")),
     ),
     "docvqa": (
         {"questionId": 5, "question": "Who signed?", "answers": ["J. Doe", "Doe"], "image": "red.png"},

@@ -122,7 +122,7 @@ START = "correct it: paths start from the folder of the data file"
 FORMAT = "a PNG, JPEG, WEBP, BMP or GIF image"
 HOLDS = "fill it in, or rename the column that holds it"
 KINDS = "one of digit, choice, letters, math, box, text, open"
-ONE_KIND = "add a column `kind` (digit, choice, letters, math, box, text, open), or give one kind for all rows"
+BEYOND_DOUBT = "an answer whose kind is beyond doubt, or a `kind`"
 BLOCK = "one <answer>...</answer> block, at the end"
 NO_TAGS = "leave the tags out, and the gold answer is added as the last block"
 NOWHERE = "which does not exist in FOLDER"
@@ -270,18 +270,27 @@ ANSWERS: Table = [
         "write one answer, as text",
         [(row(answer=True), "True"), (row(answer=["3", "4"]), "['3', '4']")],
     ),
+    *(
+        (
+            "answer",
+            BEYOND_DOUBT,
+            f"add a column `kind`: {fits} would fit, or give one kind for all rows",
+            [(row(kind=None, answer=answer), got)],
+        )
+        for answer, fits, got in (
+            ("cat", "`text`", "'cat'"),
+            ("B", "`choice`, or `text`,", "'B'"),
+            ("1/2", "`digit`", "'1/2'"),
+            ("[1, 2, 3, 4]", "`box`", "'[1, 2, 3, 4]'"),
+            ([1, 2, 3], "`math`", "[1, 2, 3]"),
+            (r"It is \pi.", "`math`", r"'It is \\pi.'"),
+        )
+    ),
     (
         "answer",
-        "an answer whose kind is beyond doubt, or a `kind`",
-        ONE_KIND,
-        [
-            (row(kind=None, answer="cat"), "'cat'"),
-            (row(kind=None, answer="B"), "'B'"),
-            (row(kind=None, answer="1/2"), "'1/2'"),
-            (row(kind=None, answer="[1, 2, 3, 4]"), "'[1, 2, 3, 4]'"),
-            (row(kind=None, answer=[1, 2, 3]), "[1, 2, 3]"),
-            (row(kind=None, answer=r"It is \pi."), r"'It is \\pi.'"),
-        ],
+        BEYOND_DOUBT,
+        "add a column `kind` (digit, choice, letters, math, box, text, open), or give one kind for all rows",
+        [(row(kind=None, answer={}), "{}")],
     ),
     ("kind", KINDS, "did you mean `digit`?", [(row(kind="digits"), "'digits'"), (row(kind="Integer"), "'Integer'")]),
     ("kind", KINDS, "did you mean `box`?", [(row(kind="bbox"), "'bbox'")]),
@@ -315,7 +324,13 @@ ANSWERS: Table = [
         "answer",
         "a letter from A to Z",
         "correct the answer or the options",
-        [(row(kind="choice", answer="AB"), "'AB'"), (row(kind="choice", answer="A or B"), "'A or B'")],
+        [(row(kind="choice", answer="A or B"), "'A or B'")],
+    ),
+    (
+        "answer",
+        "a letter from A to Z",
+        "use kind `letters` where several options are right",
+        [(row(kind="choice", answer="AB"), "'AB'"), (row(kind="choice", answer="A and C"), "'A and C'")],
     ),
     (
         "options",
@@ -326,12 +341,24 @@ ANSWERS: Table = [
     ("options", "a list of texts", "fill in what is empty", [(row(kind="choice", options=["a", " "]), "['a', '']")]),
     (
         "options",
-        "a list of at most 26 different texts",
+        "a list of at most 26 texts",
         "correct the list",
+        [(row(kind="choice", options=[*range(27)]), "27 texts")],
+    ),
+    (
+        "options",
+        "different texts",
+        "correct the list: a reply in words could not be told apart",
         [
-            (row(kind="choice", options=["a", "a"]), "2 of which 1 differ"),
-            (row(kind="choice", options=[*range(27)]), "27 of which 27 differ"),
+            (row(kind="choice", options=["a", "b", "a"]), "'a' as A and C"),
+            (row(kind="choice", options=["A) up", "B) up"]), "'up' as A and B"),
         ],
+    ),
+    (
+        "options",
+        "options A, B, C ... without a gap",
+        'write a list such as ["red", "blue"]',
+        [(row(kind="choice", options={"A": "up", "C": "down"}), "A, C")],
     ),
     (
         "choices",
@@ -489,8 +516,8 @@ BAD_TRL_ROWS = messages(
         ),
         (
             "solution",
-            "an answer whose kind is beyond doubt, or a `kind`",
-            ONE_KIND,
+            BEYOND_DOUBT,
+            "add a column `kind`: `text` would fit, or give one kind for all rows",
             [({"answer": None, "solution": "cat"}, "'cat'")],
         ),
         ("answer", "a value", HOLDS, [({"answer": None}, "nothing (the row has images, question)")]),

@@ -35,7 +35,7 @@ def routers() -> Iterator[dict[str, Router]]:
 
 def example(row: dict[str, Any]) -> Example:
     """The row's gold with its question, which the router may not need."""
-    gold = typed_answer(row["gold"], row["kind"], row.get("choices", ()), row.get("size"))
+    gold = typed_answer(row["gold"], row["kind"], row.get("choices", ()), row.get("size"), row, distinct=False)
     return Example(question="?", images=(), answer=gold, scene=row.get("scene"))
 
 

@@ -1,4 +1,11 @@
-"""Boxes as people and models write them: `[..]`, `(..)`, `x1: .., y1: ..`, two corners, or nothing but four numbers."""
+"""Boxes as people and models write them, and what their coordinates are measured in.
+
+    [10, 20, 110, 220]   (10, 20, 110, 220)   10 20 110 220   bbox: 10, 20, 110, 220
+    (10, 20), (110, 220)   from [10, 20] to [110, 220]   bottom-right (110, 220), top-left (10, 20)
+    x1=10, y1=20, x2=110, y2=220   "xmin": 10, ...   left: 10, ...   "x": 10, "y": 20, "width": 100, "height": 200
+
+Words around them, tags and JSON are passed over. All patterns are possessive where they could split a text in two ways.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,21 +14,65 @@ from firsthand.answers.markup import without_markup
 from firsthand.records import Box, Coordinates, Corners
 
 # At most 9 digits before the point: float() of 400 digits is infinite, and an IoU of infinities is not a number.
-_NUMBER = r"\s*(-?(?:[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}))\s*"
-_FOUR = ",".join([_NUMBER] * 4)
-_CORNERS = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"))
-_NAMED = "|".join(r"\s*,\s*".join(rf"[\"']?{name}[\"']?\s*[:=]?{_NUMBER}" for name in names) for names in _CORNERS)
-_PAIR = rf"[\[(]{_NUMBER},{_NUMBER}[\])]"
-_BOX = re.compile(rf"\[{_FOUR}\]|\({_FOUR}\)|{_NAMED}|{_PAIR}\s*(?:,|to|and)?\s*{_PAIR}")
-_BARE = re.compile(rf"{_FOUR}|" + r"\s+".join([_NUMBER] * 4))
+_NUMBER = r"-?(?:[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?![0-9]|[eE][-+0-9])"
+_FOUR = r"\s*+,\s*+".join([_NUMBER] * 4)
+_APART = r"\s++".join([_NUMBER] * 4)
+_LEFT, _TOP, _RIGHT, _BOTTOM, _WIDTH, _HEIGHT = range(6)
+_SIDES: dict[str, int] = {
+    **dict.fromkeys(("x1", "x_1", "xmin", "x_min", "min_x", "left", "x", "x0"), _LEFT),
+    **dict.fromkeys(("y1", "y_1", "ymin", "y_min", "min_y", "top", "y", "y0"), _TOP),
+    **dict.fromkeys(("x2", "x_2", "xmax", "x_max", "max_x", "right"), _RIGHT),
+    **dict.fromkeys(("y2", "y_2", "ymax", "y_max", "max_y", "bottom"), _BOTTOM),
+    **dict.fromkeys(("width", "w"), _WIDTH),
+    **dict.fromkeys(("height", "h"), _HEIGHT),
+}
+_NAME = "|".join(sorted(_SIDES, key=len, reverse=True))
+_CALLED_SIDE = rf"""["'`]?+(?<![A-Za-z0-9_])(?:{_NAME})(?![A-Za-z0-9_])["'`]?+"""
+_SIDE = rf"""{_CALLED_SIDE}\s*+[:=]?+\s*+["']?+{_NUMBER}["']?+(?:\s?(?:px|pixels?)\b)?+"""
+_NAMED = r"\s*+[,;]?+\s*+(?:and\s++)?+".join([_SIDE] * 4)
+_XY = rf"""["']?+x["']?+\s*+:\s*+{_NUMBER}\s*+,\s*+["']?+y["']?+\s*+:\s*+{_NUMBER}"""
+_POINT = rf"(?:[\[(]\s*+{_NUMBER}\s*+,\s*+{_NUMBER}\s*+[\])]|\{{\s*+{_XY}\s*+\}})"
+_AT = r"""(?:[\s:="']|corner\b|is\b|at\b|坐标|為|为|是)*+"""
+_BEGIN = rf"""["']?+(?:(?:top|upper)[-_\s]?left|左上角?){_AT}"""
+_END = rf"""["']?+(?:(?:bottom|lower)[-_\s]?right|右下角?){_AT}"""
+_THEN = r"\s*+(?:[,;]|to\b|[-–—]++>?+|至|到)?+\s*+(?:(?:and|to)\b|和)?+\s*+(?:the\s++)?+"
+_CALLED = r"""(?:\bbounding\s?box\b|\bb?box(?:_2d)?(?![a-z0-9])|坐标|边界框|邊界框)(?:[\s:=>"']|is\b|at\b|为|為|是)*+"""
+_BOX = re.compile(
+    rf"(?P<sides>{_NAMED})|(?P<turned>{_END}{_POINT}{_THEN}{_BEGIN}{_POINT})|(?P<corners>{_POINT}{_THEN}(?:{_END})?+{_POINT})"
+    rf"|(?P<listed>\[\s*+{_FOUR}\s*+\]|\(\s*+{_FOUR}\s*+\))"
+    rf"|(?P<called>{_CALLED}(?:{_FOUR}|{_APART})(?!\s*+,?+\s*+[-.]?[0-9]))",
+    re.IGNORECASE,
+)
+_BARE = re.compile(rf"{_FOUR}|{_APART}")
+_ONE_SIDE = re.compile(rf"""({_NAME})["'`]?+\s*+[:=]?+\s*+["']?+({_NUMBER})""", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z_]\w*+")
 
 
 def read_boxes(text: str) -> list[Corners]:
-    """Every box in the text, in order: `[..]`, `(..)`, `x1: .., y1: ..`, two corners, or nothing but four numbers."""
-    text = without_markup(text)
-    found = list(_BOX.finditer(text)) or [m for m in [_BARE.fullmatch(text)] if m]
-    numbers = [[float(group) for group in match.groups() if group is not None] for match in found]
-    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in numbers]
+    """Every box in the text, in order; those with corners in the wrong order too."""
+    text = without_markup(text).removesuffix(".")
+    if _BARE.fullmatch(text):
+        return [_corners(text)]
+    boxes = []
+    for found in _BOX.finditer(text):
+        box = _by_name(found[0]) if found.lastgroup == "sides" else _corners(found[0])
+        if box is not None:
+            boxes.append((*box[2:], *box[:2]) if found.lastgroup == "turned" else box)
+    return boxes
+
+
+def _corners(text: str) -> Corners:
+    x1, y1, x2, y2 = map(float, re.findall(_NUMBER, _WORD.sub(" ", text)))
+    return x1, y1, x2, y2
+
+
+def _by_name(text: str) -> Corners | None:
+    """Four sides, or two and a width and a height; None where one is there twice, or names do not go together."""
+    sides = {_SIDES[name.lower()]: float(number) for name, number in _ONE_SIDE.findall(text)}
+    if sides.keys() == {_LEFT, _TOP, _WIDTH, _HEIGHT}:
+        x, y = sides[_LEFT], sides[_TOP]
+        return x, y, x + sides[_WIDTH], y + sides[_HEIGHT]
+    return (sides[_LEFT], sides[_TOP], sides[_RIGHT], sides[_BOTTOM]) if sides.keys() == {0, 1, 2, 3} else None
 
 
 def area(box: Corners) -> float:

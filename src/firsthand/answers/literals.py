@@ -1,9 +1,11 @@
-"""Values that were written as text: lists and objects as JSON, or as Python shows them."""
+"""Cells of data files: lists and objects that were written as text, as JSON or as Python shows them; and plain text."""
 
 import ast
 import json
 import re
+from decimal import Decimal
 from itertools import accumulate
+from typing import TypeGuard
 
 _LONGEST_LITERAL = 50_000
 """Characters of a stringified value that are parsed (ours)."""
@@ -30,6 +32,29 @@ def literal(value: object) -> object:
             continue
         return found if isinstance(found, list | dict) else value
     return value
+
+
+def cell_text(value: object) -> str | None:
+    """Text without white space around it, or a number in plain decimals; None for anything else.
+
+    Data frames turn whole numbers into floats as soon as one is missing, so 7.0 is written `7`; 1e-07 as `0.0000001`.
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if not is_number(value):
+        return None
+    number = Decimal(str(value))
+    return format(number.to_integral_value() if number == number.to_integral_value() else number, "f")
+
+
+def is_number(value: object) -> TypeGuard[int | float | Decimal]:
+    """Whether a cell holds a number, and one that a float can hold: no infinity, NaN or truth value."""
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+def are_four_numbers(value: object) -> TypeGuard[list[int | float] | tuple[int | float, ...]]:
+    """Whether a cell holds what may be a box."""
+    return isinstance(value, list | tuple) and len(value) == 4 and all(is_number(n) for n in value)
 
 
 def _is_plain(text: str) -> bool:

@@ -11,13 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from firsthand.answers.ground_truth import BESIDE, option_texts, typed_answer
+from firsthand.answers.boxes import box_text
+from firsthand.answers.ground_truth import BESIDE, typed_answer
 from firsthand.answers.letters import LETTERS
+from firsthand.answers.options import option_texts, shows_options
 from firsthand.data.images import PictureLoader
 from firsthand.data.rows import Cells, Row, is_missing
 from firsthand.data.text import PICTURE_COLUMNS
 from firsthand.errors import BadRow, shown
-from firsthand.records import IMAGE_MARK, Answer, Example, Picture, Trace
+from firsthand.records import IMAGE_MARK, Answer, Box, Choice, Example, Letters, Picture, Trace
 
 _LOG = logging.getLogger(__name__)
 TRACE_STYLE = "plain"
@@ -50,7 +52,8 @@ class RowReader:
         # Of a box, so that a reply in other units can be converted.
         size = [pictures[0].width, pictures[0].height] if len(pictures) == 1 else None
         answer = typed_answer(_needed(cells, "answer"), cells.get("kind", self._kind), options, size, cells)
-        question = with_options(placed(_needed_text(cells, "question"), len(pictures)), options)
+        shown_options = answer.options if isinstance(answer, Choice | Letters) else ()
+        question = with_options(placed(_needed_text(cells, "question"), len(pictures)), shown_options)
         demonstration, other = ("trace", "solution") if "trace" in cells else ("solution", "trace")
         read = (*_ROW_COLUMNS, *BESIDE.get(answer.kind, ()))
         return Example(
@@ -116,9 +119,9 @@ def with_options(question: str, options: Sequence[str]) -> str:
 
     A choice whose options stand only in a column of their own could not be answered by anyone.
     """
-    lettered = [*zip(LETTERS[: len(options)], options, strict=True)]
-    if all(re.search(rf"\b{letter}\s?[).:]\s*{re.escape(option)}", question) for letter, option in lettered):
+    if shows_options(question, options):
         return question
+    lettered = zip(LETTERS[: len(options)], options, strict=True)
     return "\n".join([question, *(f"{letter}) {option}" for letter, option in lettered)])
 
 
@@ -132,7 +135,8 @@ def _traces(cells: Cells, column: str, answer: Answer) -> tuple[Trace, ...]:
         return ()
     if "<answer>" not in text and "</answer>" not in text:
         steps = text if "<think>" in text else f"<think>\n{text}\n</think>"
-        text = f"{steps}\n<answer>{answer.text}</answer>"
+        gold = box_text(answer, answer.coordinates or "auto") if isinstance(answer, Box) else answer.text
+        text = f"{steps}\n<answer>{gold}</answer>"
     elif (text.count("<answer>"), text.count("</answer>")) != (1, 1) or not text.endswith("</answer>"):
         remedy = "leave the tags out, and the gold answer is added as the last block"
         raise BadRow(column, "one <answer>...</answer> block, at the end", shown(text[-60:]), remedy)
@@ -144,9 +148,8 @@ def _options(cells: Cells) -> tuple[str, ...]:
     texts = option_texts(cells.get(column), column)
     if not all(texts):
         raise BadRow(column, "a list of texts", shown(list(texts)), "fill in what is empty")
-    if len(texts) > len(LETTERS) or len(set(texts)) != len(texts):
-        expected = f"a list of at most {len(LETTERS)} different texts"
-        raise BadRow(column, expected, f"{len(texts)} of which {len(set(texts))} differ", "correct the list")
+    if len(texts) > len(LETTERS):
+        raise BadRow(column, f"a list of at most {len(LETTERS)} texts", f"{len(texts)} texts", "correct the list")
     return texts
 
 

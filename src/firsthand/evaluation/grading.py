@@ -46,12 +46,16 @@ class Tally:
 
     statuses: Counter[Status] = field(default_factory=Counter)
     scores: Counter[float] = field(default_factory=Counter)
+    outside: Counter[bool] = field(default_factory=Counter)
+    """Whether boxes leave their picture, where that is known."""
 
     def add(self, verdict: Verdict) -> None:
         """Count one verdict."""
         self.statuses[verdict.status] += 1
         if verdict.score is not None:
             self.scores[verdict.score] += 1
+        if verdict.outside is not None:
+            self.outside[verdict.outside] += 1
 
     @property
     def mean(self) -> float | None:

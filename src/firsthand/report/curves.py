@@ -34,6 +34,7 @@ UNITS = {
     "score": "score",
     "reward": "reward",
     "status": "fraction",
+    "boxes": "fraction",
     "groups": "fraction",
     "loss": "loss",
     "timing": "seconds",
@@ -51,6 +52,7 @@ EXPLAINED: dict[str, str] = {
     "status/unparsed": "Fraction of replies whose answer is not of the right kind",
     "status/timed_out": "Fraction of replies whose comparison did not end in time: unmeasured",
     "status/failed": "Fraction of replies on which the verifier broke: unmeasured",
+    "boxes/outside": "Fraction of box replies that leave their picture",
 }
 
 

@@ -7,8 +7,10 @@ from firsthand.records import Status
 
 ALARM_WINDOW = 10
 """Steps that alarms look at, and that a reward must have been constant for (ours)."""
+OUTSIDE = "boxes/outside"
+"""Of the replies whose boxes were read, and whose picture is known: the share with a box that leaves it."""
 _SHARE = 0.05
-"""Share of replies from which a status is an alarm."""
+"""Share of replies from which a status, or a box that leaves its picture, is an alarm."""
 _MEANING = {
     Status.WRONG_FORMAT: "have no single answer block",
     Status.UNPARSED: "have an answer that is not of the kind of the ground truth",
@@ -23,7 +25,17 @@ def alarms(window: Sequence[Mapping[str, float]]) -> list[str]:
     Only the last `ALARM_WINDOW` of them count. Keys that were not measured are absent and raise nothing.
     """
     last = list(window)[-ALARM_WINDOW:]
-    return _constant(last) + [line for status in _MEANING for line in _frequent(status, last)]
+    found = _constant(last) + [line for status in _MEANING for line in _frequent(status, last)]
+    return found + outside_alarms([metrics[OUTSIDE] for metrics in last if OUTSIDE in metrics])
+
+
+def outside_alarms(shares: Sequence[float]) -> list[str]:
+    """What is wrong where boxes leave their pictures, given each step's share of replies with one that does."""
+    share = round(statistics.fmean(shares), 9) if shares else 0.0
+    if share <= _SHARE:
+        return []
+    remedy = "where the model writes 0 to 1000, as Qwen2-VL and Qwen3-VL do, set reward.coordinates: thousand"
+    return [f"{share:.0%} of replies have a box that leaves its picture: {remedy}"]
 
 
 def _constant(window: Sequence[Mapping[str, float]]) -> list[str]:

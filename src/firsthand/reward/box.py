@@ -36,6 +36,8 @@ def judge_box(content: str, truth: Box, score: BoxScore = "iou", coordinates: Co
             f"boxes in {unit} cannot be compared with {excerpt(truth.text)} without the picture's size: give `size`"
         )
     boxes = read_boxes(content)
+    if len(truth.boxes) == 1 and len(boxes) == 2 and boxes[0] == boxes[1]:
+        boxes = boxes[:1]  # said twice, it is still one
     if not boxes or len(boxes) > MOST_BOXES or (len(truth.boxes) == 1 and len(boxes) != 1):
         wanted = "one" if len(truth.boxes) == 1 else f"{len(truth.boxes)}"
         return unparsed(content, f"{len(boxes)} boxes [x1, y1, x2, y2] instead of {wanted}")

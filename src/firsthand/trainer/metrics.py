@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from firsthand.records import Judged, Status, StopReason
+from firsthand.reward.alarms import OUTSIDE
 from firsthand.trainer.batch import Batch, Group, sampled_entropy
 
 Reduction = Literal["mean", "max"]
@@ -53,6 +54,9 @@ def of_batch(batch: Batch, wanted: int) -> dict[str, float]:
         return {"groups/kept": 0.0}
     metrics = {"reply/tokens": statistics.fmean(len(j.reply.token_ids) for j in measured)}
     metrics |= {f"status/{s}": sum(j.verdict.status is s for j in measured) / len(measured) for s in Status}
+    boxes = [j.verdict.outside for j in measured if j.verdict.outside is not None]
+    if boxes:
+        metrics[OUTSIDE] = statistics.fmean(boxes)
     if sampled:
         metrics["reply/truncated"] = sum(j.reply.stop is StopReason.LENGTH for j in sampled) / len(sampled)
         metrics["groups/zero_variance"] = sum(g.has_zero_variance for g in batch.groups) / len(batch.groups)

@@ -9,6 +9,7 @@ from rich.table import Table
 from firsthand.cli.terminal.screen import progress_bars
 from firsthand.evaluation.grading import Tally
 from firsthand.records import Status
+from firsthand.reward.alarms import outside_alarms
 from firsthand.reward.open_ended import Calibration
 
 _ENOUGH = 20
@@ -60,6 +61,8 @@ def _warnings(kind: str, tally: Tally) -> list[str]:
     replies = tally.statuses.total()
     shares = {status: n / replies for status, n in tally.statuses.items() if status is not Status.OK}
     found = [f"{kind}: {share:.0%} of the replies are `{status}`" for status, share in shares.items() if share > _SHARE]
+    if boxes := tally.outside.total():
+        found += [f"{kind}: {line}" for line in outside_alarms([tally.outside[True] / boxes])]
     if tally.scores.total() >= _ENOUGH and len(tally.scores) == 1:
         found.append(f"{kind}: every reply scores {next(iter(tally.scores)):g}, so there is nothing to learn from")
     return found

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from firsthand.answers.ground_truth import cell_text, option_texts, typed_answer
+from firsthand.answers.ground_truth import typed_answer
 from firsthand.answers.letters import LETTERS, read_letters
-from firsthand.answers.literals import literal
+from firsthand.answers.literals import cell_text, literal
+from firsthand.answers.options import option_texts
 from firsthand.data.fields import lookup
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.rows import Cells, Row, collect, is_missing
@@ -212,7 +213,7 @@ def _options(gold: Gold, cells: Mapping[str, str]) -> tuple[str, ...]:
         if found != list(LETTERS[: len(found)]):
             raise BadRow("options", "options A, B, C ... without a gap", ", ".join(found), "fill them in")
         return tuple(cells[letter] for letter in found)
-    return option_texts(cells.get(gold.options), gold.options)
+    return option_texts(cells.get(gold.options), gold.options, distinct=False)
 
 
 def _as_text(value: Any) -> str:
