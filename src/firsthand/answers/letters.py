@@ -1,55 +1,141 @@
 r"""Option letters as people write them: which option a text names, by its letter or by its full text.
 
-Read as option A: `A`, `a`, `A)`, `(A)`, `[A]`, `A.`, `A:`, `Option A`, `A is correct`, `\boxed{A}`, `选A`, `A. <text>`
-and, when the options are known, the text of option A alone. A reply that names two options, or whose letter and text
-disagree, is not read.
+Read as option A: `A`, `a`, `A)`, `(A)`, `[A]`, `A.`, `A:`, `Option A`, `A is correct`, `\boxed{A}`, `选A`, `A選項`,
+`A. <text>` and, when the options are known, `A <text>`, `A (<text>)` and the text of option A alone, in any spelling
+(spelling.py). A reply that names two options, or whose letter and text disagree, is not read.
 """
 
 import re
+from functools import lru_cache
 
-from firsthand.answers.markup import folded, without_markup
+from firsthand.answers.markup import without_bold, without_markup
+from firsthand.answers.spelling import spelt_alike
+from firsthand.answers.wording import DENIES, REMARKS, STATES, TAKEN_BACK
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What options are called, in order."""
-_CALLED = r"(?:(?:option|choice|answer)\s+|选项?\s*|选择\s*)?"
-_IS_RIGHT = r"(?:\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?)?"
+_CALLED = (
+    r"(?:(?:option|choice|answer)\s+|(?:i\s+(?:would\s+)?)?(?:choose|select|pick)\s+(?:option\s+)?"
+    r"|(?:(?:因此|所以|故|答案)\s?)?(?:[选選][择擇项項]?\s?:?\s?)?)"
+)
+_LETTER = r"(?:\(([A-Z])\)|\[([A-Z])\]|\{([A-Z])\}|\"([A-Z])\"|'([A-Z])'|([A-Z])"
+_IS_RIGHT = (
+    r"(?:\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?|\s+is\s+the\s+answer"
+    r"|\s?(?:[选選]?[项項])?\s?[是为為]?(?:正确|正確|[对對])的?(?:答案|[选選][项項])?|\s?[选選]?[项項])"
+)
 # re.ASCII: without it, IGNORECASE lets the Kelvin sign pass for a K and the long s for an S.
-_LETTER_ALONE = re.compile(
-    rf"{_CALLED}(?:\(([A-Z])\)|\[([A-Z])\]|\{{([A-Z])\}}|([A-Z])[.):,]?){_IS_RIGHT}[.!]?", re.IGNORECASE | re.ASCII
-)
-_LETTER_AND_TEXT = re.compile(
-    rf"{_CALLED}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):]|\s+[-–—]\s))\s*(\S.*)", re.IGNORECASE | re.ASCII | re.DOTALL
-)
-_LETTER_BEFORE_ITS_TEXT = re.compile(rf"{_CALLED}([A-Z])[,\s]\s*(\S.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+_FLAGS = re.IGNORECASE | re.ASCII
+_LETTER_ALONE = re.compile(rf"{_CALLED}{_LETTER}[.):,]?){_IS_RIGHT}?[.!]?", _FLAGS)
+_LETTER_AND_TEXT = re.compile(rf"{_CALLED}{_LETTER}(?:[.):]|\s+[-–—]\s))\s*(\S.*)", _FLAGS | re.DOTALL)
+_LETTER_BEFORE_ITS_TEXT = re.compile(rf"{_CALLED}([A-Z])(?:[,\s]|(?=[(\[]))\s*(\S.*)", _FLAGS | re.DOTALL)
+_TEXT_BEFORE_ITS_LETTER = re.compile(r"(\S.*)[(\[](?:(?:option|choice)\s)?([A-Z])[)\]]", _FLAGS | re.DOTALL)
+_ENDS_RIGHT = re.compile(r",?\s(?:is|as)\s(?:the\s)?(?:correct|right|best)(?:\s(?:answer|option|choice))?$", _FLAGS)
+_IN_BRACKETS = re.compile(r"[(\[](.*)[)\]]", re.DOTALL)
 _ANOTHER_LETTER = re.compile(
-    r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|(?:\b(?:or|and|not|nor|either|both|maybe|also)\b|[,/&;|或和])[\s(\[]*[A-Z](?![A-Za-z])",
+    r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|(?:\b(?:or|and|not|nor|either|both|maybe|also|it's|it\sis|actually|option|choice"
+    r"|instead|rather)\b|[,/&;|或和])[\s(\[]*[A-Z](?![A-Za-z])|\b[A-Z]\s(?:is|are)\s(?:also|wrong|incorrect|not|right|correct)\b",
     re.ASCII,
 )
+_HEDGED_REMARK = re.compile(
+    r"(?i)\b(?:or|also|could|might|may|either|both|equally|maybe|perhaps|unsure|actually)\b|或|也"
+)
+_WRAPPED_LETTER = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|boxed)\s?\{\s*(\(?[A-Z]\)?\s?[.:)]?)\s*\}(?:\\[ ,;]|~|\\quad)?\s*"
+    r"|\$(\(?[A-Z]\)?[.:)]?)\$\s*",
+    _FLAGS,
+)
+_LABELS = tuple(
+    re.compile(
+        rf"\s*(?:\({letter}\)|\[{letter}\]|{letter}\s?[.):\u3001\uff0e\uff1a\uff09]|\uff08{letter}\uff09)\s*", _FLAGS
+    )
+    for letter in LETTERS
+)
+_SEVERAL_CALLED = re.compile(
+    r"(?:both\s|all\sof\s)?(?:options?|choices?|answers?|letters?|[选選][择擇项項]?)?\s?:?\s?", _FLAGS
+)
+_ARE_RIGHT = re.compile(
+    r"\s(?:is|are)\s(?:both\s|all\s)?(?:the\s)?(?:correct|right|true)(?:\s(?:answers?|options?|choices?))?$"
+    r"|\s?[选選]?[项項]?\s?(?:[都均是为為]|全部){0,2}(?:正确|正確|[对對])的?$",
+    _FLAGS,
+)
+_BETWEEN_LETTERS = re.compile(r"[\s,;&/+和与與及]+|\band\b", _FLAGS)
+_PIECES = re.compile(r"[;,\n]\s?|\sand\s", _FLAGS)
+_BEFORE_A_LETTER = re.compile(r"(?:[;,\n]\s?(?:and\s)?|\sand\s)(?=[(\[]?[A-Z][.):\]])", re.ASCII)
 
 
 def read_letter(text: str, options: tuple[str, ...]) -> tuple[str | None, str]:
     """The letter of the option that the text names, or None and why; `options` are empty when they are not known."""
-    text = without_markup(text.replace("**", ""))
+    text = _opened(without_markup(without_bold(text)))
     if alone := _LETTER_ALONE.fullmatch(text):
-        return _within(alone, options)
-    named = [chr(ord("A") + i) for i, option in enumerate(options) if folded(text) == folded(option)]
+        letter, why = _within(alone, options)
+        if letter is not None or len(_named(text, options)) != 1:
+            return letter, why
+    named = _named(text, options)
+    both = _LETTER_AND_TEXT.fullmatch(text) or (_LETTER_BEFORE_ITS_TEXT.fullmatch(text) if options else None)
+    letter, why = (None, "expected one option letter") if both is None else _with_text(both, options)
     if len(named) == 1:
+        if letter not in (None, *named):
+            return None, f"may name {letter} or {named[0]}"
         return named[0], ""
     if named:
         return None, f"the text of {len(named)} options"
-    both = _LETTER_AND_TEXT.fullmatch(text) or (_LETTER_BEFORE_ITS_TEXT.fullmatch(text) if options else None)
-    return (None, "expected one option letter") if both is None else _with_text(both, options)
+    if letter is None and options and (after := _TEXT_BEFORE_ITS_LETTER.fullmatch(text)):
+        return _beside(after[2].upper(), after[1], options)
+    return letter, why
 
 
-def read_letters(text: str) -> frozenset[str] | None:
-    """`A`, `(A)`, `A, C`, `A, B and C`, `AC`, `B. its text` -> the letters; None when there is anything else."""
-    inner = without_markup(text.replace("**", "")).removesuffix(".").strip()
-    inner = re.sub(r"<<|>>|[\[\]()]", " ", inner).strip()
-    words = [word for word in re.split(r"[\s,;&和]+|\band\b", inner) if word]
-    if words and (all(re.fullmatch("[A-Z]", word) for word in words) or re.fullmatch("[A-Z]+", inner)):
-        return frozenset("".join(words))
-    one, _ = read_letter(text, ())
-    return None if one is None else frozenset(one)
+def read_letters(text: str, options: tuple[str, ...] = ()) -> frozenset[str] | None:
+    """`A`, `(A)`, `A, C`, `A, B and C`, `AC`, `A/C`, `A. its text` -> the letters; None when there is anything else."""
+    inner = _opened(without_markup(without_bold(text))).strip().removesuffix(".")
+    inner = _ARE_RIGHT.sub("", re.sub(r"[ \t]+", " ", inner))
+    called = _SEVERAL_CALLED.match(inner)
+    bare = re.sub(r"<<|>>|[\[\](){}\"]", " ", inner[called.end() :] if called else inner).strip()
+    words = [word.rstrip(".:") for word in _BETWEEN_LETTERS.split(bare) if word.rstrip(".:")]
+    together = re.fullmatch("[A-Z]+", bare) is not None and len(set(bare)) == len(bare)
+    if together or (words and all(re.fullmatch("[A-Za-z]", word) for word in words)):
+        letters = frozenset("".join(words).upper())
+        return letters if not options or max(letters) <= LETTERS[len(options) - 1] else None
+    one, _ = read_letter(text, options)
+    if one is not None:
+        return frozenset(one)
+    return _pieces(inner, options)
+
+
+def without_labels(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Options without the letters that each of them carries: `A) cat`, `B) dog` -> `cat`, `dog`; others as they are."""
+    found = [label.match(option) for label, option in zip(_LABELS, options, strict=False)]
+    bare = tuple(option[label.end() :] for label, option in zip(found, options, strict=False) if label)
+    return bare if len(bare) == len(options) and all(bare) else options
+
+
+def _opened(text: str) -> str:
+    r"""A letter out of the LaTeX around it: `\text{B. } 45`, `\textbf{(B)}\ 45`, `$B$. 45` -> `B. 45`, `(B) 45`."""
+    found = _WRAPPED_LETTER.match(text)
+    if found is None:
+        return text
+    letter, rest = (found[1] or found[2]).strip(), text[found.end() :]
+    return f"{letter}{'' if rest[:1] in '.):,' else ' '}{rest}"
+
+
+def _pieces(text: str, options: tuple[str, ...]) -> frozenset[str] | None:
+    """Several letters with their texts, or several texts of known options."""
+    for parts in (_BEFORE_A_LETTER.split(text), _PIECES.split(text) if options else []):
+        read = [read_letter(part, options)[0] for part in parts] if len(parts) in range(2, len(LETTERS) + 1) else []
+        letters = {letter for letter in read if letter is not None}
+        if read and len(letters) == len(read):
+            return frozenset(letters)
+    return None
+
+
+def _named(text: str, options: tuple[str, ...]) -> list[str]:
+    """The letters of the options that have this text, with the letter that they may carry or without."""
+    places = spelt_alike(text, options) or (spelt_alike(text, bare) if (bare := _bare(options)) != options else [])
+    return [LETTERS[place] for place in places if place < len(LETTERS)]
+
+
+@lru_cache(maxsize=4096)
+def _bare(options: tuple[str, ...]) -> tuple[str, ...]:
+    return without_labels(options)
 
 
 def _with_text(both: re.Match[str], options: tuple[str, ...]) -> tuple[str | None, str]:
@@ -57,11 +143,29 @@ def _with_text(both: re.Match[str], options: tuple[str, ...]) -> tuple[str | Non
     (letter, why), text = _within(both, options), both[both.re.groups]
     if letter is None:
         return None, why
-    if options and folded(text) != folded(options[ord(letter) - ord("A")]):
-        return None, f"the text beside {letter} is not the text of option {letter}"
-    if not options and _ANOTHER_LETTER.search(text):
+    if options:
+        return _beside(letter, text, options)
+    if _is_remark(text):
+        return letter, ""
+    if _ANOTHER_LETTER.search(text) or TAKEN_BACK.search(text) or STATES.search(text):
         return None, "names more than one option"
-    return letter, ""
+    return (None, f"denies {letter}") if DENIES.search(text) else (letter, "")
+
+
+def _beside(letter: str, text: str, options: tuple[str, ...]) -> tuple[str | None, str]:
+    """The letter, if the text is its option's (bare, in brackets, or before `is correct`) or a remark about it."""
+    inner = _IN_BRACKETS.fullmatch(text.strip().removesuffix("."))
+    ended = _ENDS_RIGHT.sub("", " ".join(text.split()).removesuffix("."))
+    named = _named(text, options) or (_named(inner[1], options) if inner else []) or _named(ended, options)
+    if letter in named or (not named and _is_remark(text)):
+        return letter, ""
+    return None, f"the text beside {letter} is not the text of option {letter}"
+
+
+def _is_remark(text: str) -> bool:
+    """Whether a sentence about the answer, and nothing of another one, stands behind the letter."""
+    doubted = _HEDGED_REMARK.search(text) or TAKEN_BACK.search(text) or STATES.search(text)
+    return REMARKS.match(text) is not None and doubted is None
 
 
 def _within(found: re.Match[str], options: tuple[str, ...]) -> tuple[str | None, str]:

@@ -1,4 +1,4 @@
-"""Mark-up around an answer that says nothing about its value: wrappers, lead-in words, full-width signs.
+"""Mark-up around an answer that says nothing about its value: wrappers, lead-in words, full-width and invisible signs.
 
 Taking it off costs the length of the text a few times over; callers bound the length.
 """
@@ -6,12 +6,15 @@ Taking it off costs the length of the text a few times over; callers bound the l
 import re
 from itertools import accumulate
 
+from firsthand.answers.wording import LEADS_IN
+
 WRAPPERS = (
     ("$$", "$$"),
     ("$", "$"),
     ("\\(", "\\)"),
     ("\\[", "\\]"),
     ("**", "**"),
+    ("*", "*"),
     ("`", "`"),
     ('"', '"'),
     ("'", "'"),
@@ -22,29 +25,51 @@ WRAPPERS = (
     ("\\mathbf{", "}"),
 )
 
-_CHINESE_SIGNS = str.maketrans(
+_SIGNS = str.maketrans(
     {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII: digits, letters and signs
-    | {ord(a): b for a, b in zip("\u3000\u3002\u3001\u3010\u3011\u201c\u201d\u2018\u2019", " .,[]\"\"''", strict=True)}
+    | dict(
+        zip(
+            map(ord, "\u3000\u3002\u3001\u3010\u3011\u3014\u3015\u300c\u300d\u300e\u300f\u201c\u201d\u2018\u2019"),
+            ' .,[][]""""""\'\'',
+            strict=True,
+        )
+    )
 )
 """How Chinese text writes digits, letters and punctuation. Look-alikes of other scripts stay what they are."""
-
-_LEAD_IN = re.compile(
-    r"\*{0,2}(?:output\s*[0-9]{0,3}\s*:"
-    r"|(?:(?:so|thus|hence|therefore),?\s+)?(?:"
-    r"(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice)(?:\s+is\s*:?|\s*[:=])"
-    r"|it(?:\s+is|'s)\s|there\s+(?:are|is)\s)"
-    r"|(?:正确)?答案\s*(?:是|为|:)\s*:?|=)\*{0,2}\s*",
-    re.IGNORECASE,
-)
-"""Words in front of an answer that say nothing about its value: `Output 4:`, as in VLAA-Thinking's own data."""
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\ufe0e\ufe0f"
+_BETWEEN_SIGNS = re.compile(rf"(?<=\w)[{_INVISIBLE}]+(?=\w)")
+_NOWHERE_ELSE = re.compile(f"[{_INVISIBLE}]+")
+_HARD_SPACE = re.compile("(?<![0-9])[\u00a0\u2007\u2009\u202f]|[\u00a0\u2007\u2009\u202f](?![0-9])")
+"""Between digits it may part thousands."""
+_ORNAMENTS = "✅✔☑👉🎯📌📍🔹🔸💡🏆🏁🎉🎊✨📝🔢🧮🔑💬🤖👍🙂😊"
+"""In front of an answer or behind it they say nothing. Signs that may be the answer, or deny it, are not among them."""
+_ARROW = re.compile(r"(?:[\u2192\u21d2\u27a1\u2234]|[-=]>|\\(?:[Rr]ightarrow|implies|therefore)\b)\s+(?=[\w\\$*(])")
+_BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?![\s*])([^*]+)(?<!\s)\*\*")
 
 
 def without_markup(text: str) -> str:
     r"""The answer without what says nothing about its value: `Output 4: \[\boxed{７}\]` -> `7`."""
-    text = without_wrappers(text.translate(_CHINESE_SIGNS))
-    if lead_in := _LEAD_IN.match(text):
-        text = without_wrappers(text[lead_in.end() :])
+    text = without_wrappers(_without_ornaments(without_signs(text)))
+    for _ in range(3):  # `Final Answer: The final answer is 7`
+        lead_in = LEADS_IN.match(text)
+        rest = text[lead_in.end() :] if lead_in else ""
+        if rest.startswith("**") and rest.count("**") % 2:
+            rest = rest[2:]  # of a lead-in in bold
+        if not rest.strip():
+            break
+        text = without_wrappers(_without_ornaments(rest))
     return text
+
+
+def without_signs(text: str) -> str:
+    """Full-width and Chinese signs as their ASCII twins, and no invisible ones; what they parted stays apart."""
+    text = _HARD_SPACE.sub(" ", text.translate(_SIGNS))
+    return text if text.isascii() else _NOWHERE_ELSE.sub("", _BETWEEN_SIGNS.sub(" ", text))
+
+
+def without_bold(text: str) -> str:
+    """`**B.** red` -> `B. red`; a power stays: `2**3`."""
+    return _BOLD.sub(r"\1", text)
 
 
 def without_wrappers(text: str) -> str:
@@ -58,6 +83,17 @@ def without_wrappers(text: str) -> str:
     return text
 
 
+def without_first_wrapper(text: str) -> str:
+    r"""Take off the wrapper around the beginning, if there is none behind it: `\boxed{7} cubes` -> `7 cubes`."""
+    for left, right in WRAPPERS:
+        if not text.startswith(left):
+            continue
+        inner, rest = _closed(text[len(left) :], right)
+        if inner.strip() and rest and left not in rest:
+            return f"{inner.strip()} {rest.lstrip()}"
+    return text
+
+
 def braces_match(text: str) -> bool:
     """Whether every brace that opens closes, and none closes before it opens."""
     depths = [0, *accumulate((sign == "{") - (sign == "}") for sign in text)]
@@ -67,3 +103,20 @@ def braces_match(text: str) -> bool:
 def folded(text: str) -> str:
     """A text by which two are the same: case, spacing, mark-up and a final full stop do not count."""
     return " ".join(without_markup(text).casefold().split()).removesuffix(".").strip()
+
+
+def _closed(text: str, right: str) -> tuple[str, str]:
+    """What is before and behind the sign that closes; all and nothing where none does."""
+    if right != "}":
+        inner, _, rest = text.partition(right)
+        return inner, rest
+    depths = accumulate((sign == "{") - (sign == "}") for sign in text)
+    end = next((place for place, depth in enumerate(depths) if depth < 0), len(text))
+    return text[:end], text[end + 1 :]
+
+
+def _without_ornaments(text: str) -> str:
+    bare = text.strip().strip(_ORNAMENTS).strip()
+    if found := _ARROW.match(bare):
+        bare = bare[found.end() :]
+    return bare or text

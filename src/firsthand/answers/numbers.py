@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from firsthand.answers.markup import without_markup
+from firsthand.answers.markup import without_bold, without_first_wrapper, without_markup, without_wrappers
 from firsthand.answers.units import KNOWN_UNITS, read_unit
 
 _MINUS_SIGN = "\u2212"
@@ -18,7 +18,7 @@ _DECIMAL = rf"(?:(?:{_GROUPS}|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
 _MARKED = r"\\[dt]?frac\s*\{\s*[0-9]+\s*\}\s*\{\s*[0-9]+\s*\}|\\[dt]?frac\s*[0-9]\s*[0-9]|[½⅓⅔¼¾]"
 _RATIO = rf"[0-9]+\s*/\s*[0-9]+|{_MARKED}"
 _NUMBER = re.compile(
-    rf"(?:[A-Za-z]\s*=\s*)?(?P<sign>[+-]?)\s*(?P<money>\\?\$|[€£¥])?\s*"
+    rf"(?:(?:(?:\\angle|∠)\s*[A-Z]{{1,3}}|[A-Za-z])\s*=\s*)?(?P<sign>[+-]?)\s*(?P<money>\\?\$|[€£¥])?\s*"
     rf"(?:(?P<whole>[0-9]+)(?:\s+(?P<part>{_RATIO})|(?P<close>{_MARKED}))"
     rf"|(?P<ratio>{_RATIO})|(?P<decimal>{_DECIMAL}))"
 )
@@ -37,13 +37,37 @@ NUMBER_WORDS = (
 """English number words up to ninety-nine."""
 
 _HAN = "零一二三四五六七八九"
-_HAN_DIGITS = {digit: value for value, digit in enumerate(_HAN)} | {"〇": 0, "两": 2}
-_D = "[一二两三四五六七八九]"
+_HAN_DIGITS = {digit: value for value, digit in enumerate(_HAN)} | {"〇": 0, "两": 2, "兩": 2}
+_D = "[一二两兩三四五六七八九]"
 _HAN_SECTION = re.compile(rf"(?:({_D})千)?(?:零?({_D})百)?(?:零?({_D}?)(十))?(?:零?({_D}))?")
-_ANY = "[零〇一二两三四五六七八九十百千]"
-_HAN_NUMBER = re.compile(rf"(负?)(百分之)?(?:({_ANY}+)万)?({_ANY}*)(?:点([零〇一二三四五六七八九]+))?")
+_ANY = "[零〇一二两兩三四五六七八九十百千]"
+_TWO_OR_THREE = re.compile(rf"^{_D}{_D}$|(?<=.)[两兩](?![百千])")
+"""`两三个` are two or three, `七八个` seven or eight; and `两` counts alone, or hundreds and more."""
+_HAN_NUMBER = re.compile(rf"([负負]?)(百分之)?(?:({_ANY}+)[万萬])?({_ANY}*)(?:[点點]([零〇一二三四五六七八九]+))?")
 
 _PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent\b)", re.IGNORECASE)
+
+_PLACE = r"(?:in|on)\s(?:the|this)\s(?:picture|image|photo|figure|scene|diagram|chart)"
+_QUANTITY = (
+    "total|count|sum|result|number|amount|value|quantity|difference|area|length|width|height|perimeter|radius|diameter"
+    "|volume|distance|angle|price|cost|weight|average|mean|median|maximum|minimum|probability"
+)
+_PICTURE = "(?:[图圖画畫][片面]?|照片|[场場]景)[中里裡裏上]?"
+_IN_ALL = "一共|[总總共合][共计計]|共"
+_SUM = "(?:[总總][数數]|[数數]量|[个個][数數]|[总總]和|[结結]果|面[积積]|[长長]度|角度)"
+_NAMES_A_NUMBER = re.compile(
+    r"(?:(?:so|thus|hence|therefore|and),?\s)?(?:(?:in\stotal|altogether|overall),?\s)?"
+    rf"(?:{_PLACE},?\s)?(?:there\s(?:are|is)\s(?:a\stotal\sof\s|in\stotal\s|exactly\s)?"
+    r"|(?:(?:a\s)total\sof|exactly)\s"
+    rf"|(?:the\s)?(?:(?:total|overall|final|exact|combined)\s)?(?:{_QUANTITY})(?:\s(?:number|count|amount|value))?"
+    rf"(?:\sof(?:\s[A-Za-z]+){{1,6}}?)?(?:\s{_PLACE})?(?:\s(?:is|are|equals)\s:?|\s?[:=])"
+    rf"|(?:{_PICTURE}(?:[显顯]示)?,?)?(?:{_IN_ALL})?(?:有|是)|(?:{_PICTURE},?)?(?:{_IN_ALL}):?"
+    rf"|(?:{_IN_ALL})?{_SUM}(?:[是为為:=]|等[于於]))\s?",
+    re.IGNORECASE,
+)
+"""In front of a number, besides what announces any answer: what it is the number of."""
+_BLANKS = re.compile(r"[ \t\n\r]+")
+"""Not those that part thousands."""
 
 
 class Number(NamedTuple):
@@ -61,6 +85,9 @@ class Number(NamedTuple):
 def read_number(text: str) -> Number | None:
     """The number that the text is, or None when it is anything but one number with, at most, its unit."""
     text = without_markup(without_markup(text).removesuffix(".")).replace(_MINUS_SIGN, "-")
+    text = without_first_wrapper(without_bold(text))
+    if named := _NAMES_A_NUMBER.match(_BLANKS.sub(" ", text)):
+        text = without_first_wrapper(without_wrappers(named.string[named.end() :]))
     if found := _NUMBER.match(text):
         return _with_unit(_number(found), text[found.end() :], (found["money"] or "").lstrip("\\"))
     word = text.lower().split(" ")[0] if text[:1].isalpha() else ""
@@ -125,6 +152,8 @@ def _chinese(text: str) -> Number | None:
 
 def _section(text: str) -> int | None:
     """Up to 9,999 in Chinese: with 十百千, or as a row of digits (二〇二六)."""
+    if _TWO_OR_THREE.search(text):
+        return None
     if text and all(digit in _HAN_DIGITS for digit in text):
         return int("".join(str(_HAN_DIGITS[digit]) for digit in text))
     found = _HAN_SECTION.fullmatch(text)

@@ -24,6 +24,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from firsthand.answers.markup import folded
+from firsthand.answers.wording import STATES, TAKEN_BACK
 
 OPEN, CLOSE = "<answer>", "</answer>"
 LONGEST_ANSWER = 2_000
@@ -33,33 +34,23 @@ _LONGEST_LINE = 200
 Rule = Literal["tags", "stated"]
 _NO_BLOCK = "no <answer> block"
 
-_STATES = re.compile(
-    r"""(?imx) answer\s+is\b | answer\W{0,3}[:=] | ^[\s*_\#]{0,8}(?:the\s)?(?:final\s|correct\s)?answer[\s*_]{0,4}$
-    | answer\s(?:to|for)\s(?:the|this)\s(?:question|problem)\sis\b | (?:correct|right|best)\s(?:option|choice)\sis\b
-    | \b(?:so|thus|hence|therefore),?\s(?:the\s)?(?:correct\s)?(?:option|choice)\s(?=\(?(?-i:[A-Z])\b)
-    | (?:答案|正确选项)\s*(?:应该|应)?(?:是|为|选|[:\uff1a]) | (?<!不)(?:故|应|因此|所以)选择?"""
-)
 _SUPPOSED = re.compile(
     r"(?i)(?:(?:\b(?:if|suppose|assum\w+|whether|unless)|(?:\bnot|n't|n\u2019t|\bnever)\s(?:think|believe|say|sure|certain))"
     r"\s(?:that\s)?(?:the\s|my\s|our\s)?|\b(?:no|not|wrong|incorrect|possible|his|her|their|student['\u2019]?s)\s"
-    r"|如果|假设|假如|若)(?:correct\s|final\s)?$"
+    r"|如果|假设|假設|假如|若)(?:correct\s|final\s)?$"
 )
 """In front of `answer is`: it is not stated, as in `if the answer is` and `the wrong answer is`."""
-_TAKEN_BACK = re.compile(
-    r"\b[Ww]ait\b(?=\s?[,.!?\u2026\u2014:;-])|\bBut wait\b|(?i:\bhold on\b|\bhmm+\b|\bon second thought|\bscratch that"
-    r"|\bcorrection:|\b(?:my|a) mistake\b|\blet me re(?:check|consider|think|calculate|compute|evaluate|examine|read)"
-    r"|[.!?\n]\s{0,3}(?:actually\b|oops|sorry\b|no,))|等等|等一下|不对|重新|更正"
-)
-"""After an answer: it no longer holds. `Actually` counts at the start of a sentence."""
 _REASON = re.compile(
-    r"(?i)[,.;:]?\s(?:because|since|due to)\b|[,;.]\s(?:as|given|based on)\b|[\s,，。；]?(?:因为|由于)"
+    r"(?i)[,.;:]?\s(?:(?:this|that|it)\sis\s)?(?:because|since|due to)\b|[,;.]\s(?:as|given|based on)\b|[\s,，。；]?(?:因为|因為|由于|由於)"
 )
 _SENTENCE = re.compile(r"(?<=[^\s.])[.!](?=\s[A-Z])|。(?=\S)")
 _HEDGE = re.compile(r"(?i)\b(?:or|but|however|maybe|perhaps|unless|although|though|not sure|unclear|so)\b|或|但|所以")
 _VALUE = re.compile(r"(?:(?:option|choice)\s)?[(\[$\\*<\s]{0,9}(?-i:[A-Z]\b|[-+\u2212.]?[0-9]|\\)", re.IGNORECASE)
 _ONE_LETTER = re.compile(r"(?i)(?:option\s|choice\s)?[(\[]?[A-Z][)\]]?")
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}\\]|[{}]")
-_NEXT_QUESTION = re.compile(r"(?im)^[\s*_\#]{0,8}(?:question|q|problem|human|user|问题|题目)\s?[0-9]{0,4}\s?[:\uff1a]")
+_NEXT_QUESTION = re.compile(
+    r"(?im)^[\s*_\#]{0,8}(?:question|q|problem|human|user|问题|問題|题目|題目)\s?[0-9]{0,4}\s?[:\uff1a]"
+)
 _FILLERS = frozenset(("the", "final", "correct", "right", "my", "our", "so", "therefore", "thus", "hence", "and", "or"))
 
 
@@ -129,7 +120,7 @@ def split_last_block(text: str, tag: str) -> tuple[str, str] | None:
 def _without_tags(visible: str, key: str | None) -> tuple[str | None, str]:
     if key is not None and (member := _json(visible, key)) is not None:
         return member, ""
-    first = _STATES.search(visible)
+    first = STATES.search(visible)
     if first and (further := _NEXT_QUESTION.search(visible, first.end())):
         visible = visible[: further.start()]  # a base model, which has answered, goes on with a question of its own
     if not visible.strip():
@@ -140,7 +131,7 @@ def _without_tags(visible: str, key: str | None) -> tuple[str | None, str]:
     line = visible.strip()
     if "\n" in line or len(line) > _LONGEST_LINE:
         return None, "no answer is stated"
-    return (None, "the answer is taken back") if _TAKEN_BACK.search(line) else (line, "")
+    return (None, "the answer is taken back") if TAKEN_BACK.search(line) else (line, "")
 
 
 def _json(text: str, key: str) -> str | None:
@@ -181,7 +172,7 @@ def _stated(text: str) -> tuple[str | None, str]:
             break
         if folded(earlier.text) != folded(last.text):
             return None, "two answers side by side"
-    if _TAKEN_BACK.search(text, last.start):
+    if TAKEN_BACK.search(text, last.start):
         return None, "the answer is taken back"
     return last.text, ""
 
@@ -192,7 +183,7 @@ def _side_by_side(text: str, one: _Statement, other: _Statement) -> bool:
     said = [word for word in _words(one.text) if word not in _FILLERS]
     is_short = len(said) <= 3 and ("\n" in text[one.start : other.start] or _VALUE.match(one.text) is not None)
     is_list = is_short and all(len(word) == 1 or word in _FILLERS for word in between)
-    return is_list and _TAKEN_BACK.search(text, one.start, other.start) is None
+    return is_list and TAKEN_BACK.search(text, one.start, other.start) is None
 
 
 def _words(text: str) -> list[str]:
@@ -222,13 +213,13 @@ def _statements(text: str) -> Iterator[_Statement]:
     """What follows `answer is` or `Answer:`, each up to the next or the end of its line."""
     matches = [
         found
-        for found in _STATES.finditer(text)
+        for found in STATES.finditer(text)
         if not _SUPPOSED.search(text[max(0, found.start() - 60) : found.start()])
     ]
     ends = [found.start() for found in matches] + [len(text)]
     for found, end in zip(matches, ends[1:], strict=True):
         rest = text[found.end() : min(end, found.end() + LONGEST_ANSWER)]
-        said = rest.lstrip(" \t\r\n:\uff1a=*>_")
+        said = rest.lstrip(" \t\r\n:\uff1a=*>_\u2192\u21d2\u27a1\ufe0f")
         line = _display(said) or said.partition("\n")[0]
         value = _value(line)
         if any(word not in _FILLERS for word in _words(value)) or (value and not _words(value)):

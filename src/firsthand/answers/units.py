@@ -8,10 +8,10 @@ import re
 _SYMBOLS = "mm cm dm m km in ft yd mi mg g kg t ml l s ms min h hz khz mph a v w kw n j k"
 KNOWN_UNITS = {
     **dict(zip(_SYMBOLS.split(), _SYMBOLS.split(), strict=True)),
-    **dict.fromkeys(("millimeter", "millimetre", "毫米"), "mm"),
-    **dict.fromkeys(("centimeter", "centimetre", "厘米"), "cm"),
-    **dict.fromkeys(("decimeter", "decimetre", "分米"), "dm"),
-    **dict.fromkeys(("meter", "metre", "米"), "m"),
+    **dict.fromkeys(("millimeter", "millimetre", "毫米", "公厘"), "mm"),
+    **dict.fromkeys(("centimeter", "centimetre", "厘米", "釐米", "公分"), "cm"),
+    **dict.fromkeys(("decimeter", "decimetre", "分米", "公寸"), "dm"),
+    **dict.fromkeys(("meter", "metre", "米", "公尺"), "m"),
     **dict.fromkeys(("kilometer", "kilometre", "千米", "公里"), "km"),
     **dict.fromkeys(("inch", "inche"), "in"),
     **dict.fromkeys(("foot", "feet"), "ft"),
@@ -20,26 +20,29 @@ KNOWN_UNITS = {
     **dict.fromkeys(("milligram",), "mg"),
     **dict.fromkeys(("gram", "克"), "g"),
     **dict.fromkeys(("kilogram", "千克", "公斤"), "kg"),
-    **dict.fromkeys(("ton", "tonne", "吨"), "t"),
+    **dict.fromkeys(("ton", "tonne", "吨", "噸"), "t"),
     **dict.fromkeys(("milliliter", "millilitre", "毫升"), "ml"),
     **dict.fromkeys(("liter", "litre", "升"), "l"),
     **dict.fromkeys(("second", "sec", "秒"), "s"),
-    **dict.fromkeys(("minute", "mins", "分钟"), "min"),
-    **dict.fromkeys(("hour", "hr", "小时"), "h"),
+    **dict.fromkeys(("minute", "mins", "分钟", "分鐘"), "min"),
+    **dict.fromkeys(("hour", "hr", "小时", "小時"), "h"),
     **dict.fromkeys(("day", "天"), "d"),
-    **dict.fromkeys(("°", "^\\circ", "^{\\circ}", "\\circ", "\\degree", "degree", "deg", "度"), "°"),
-    **dict.fromkeys(("°c", "celsius"), "°c"),
-    **dict.fromkeys(("°f", "fahrenheit"), "°f"),
+    **dict.fromkeys(("°", "\\degree", "degree", "deg", "度"), "°"),
+    **dict.fromkeys(("°c", "℃", "celsius", "degrees celsius", "摄氏度", "攝氏度"), "°c"),
+    **dict.fromkeys(("°f", "℉", "fahrenheit", "degrees fahrenheit", "华氏度", "華氏度"), "°f"),
     **dict.fromkeys(("$", "dollar", "usd"), "$"),
     **dict.fromkeys(("€", "euro", "eur"), "€"),
     **dict.fromkeys(("£", "pound", "gbp"), "£"),
-    **dict.fromkeys(("¥", "yuan", "元", "cny", "rmb"), "¥"),
+    **dict.fromkeys(("¥", "yuan", "元", "圓", "cny", "rmb"), "¥"),
     **dict.fromkeys(("cent",), "cent"),
 }
 _ARITHMETIC = (
     "plus minus times over point divided squared cubed percent half pi sin cos tan log exp sqrt theta alpha beta"
 )
-_HEDGES = "or and not to than but maybe more less fewer least most about"
+_HEDGES = (
+    "or and not to than but maybe more less fewer least most about perhaps possibly probably approximately roughly "
+    "around nearly almost wrong incorrect false unsure instead rather except without"
+)
 _AMOUNTS = "dozen hundred thousand million billion zero one two three four five six seven eight nine ten eleven twelve"
 _NOT_UNITS = frozenset(f"{_ARITHMETIC} {_HEDGES} {_AMOUNTS}".split())
 """Words behind a number that change it, or give another beside it."""
@@ -48,9 +51,17 @@ _POWER_UNIT = re.compile(
     r"\s*(?:(square|sq\.?|cubic|cu\.?)\s+)?([A-Za-z]+)(\^?\{?[23]\}?|[²³])?(?:\s*/\s*([A-Za-z]+))?(\^?\{?[23]\}?|[²³])?",
     re.IGNORECASE,
 )
-_IN_ALL = re.compile(r" (?:in total|in all|altogether)[ .]*$")
+_DEGREE = re.compile(r"\^?\{?\\circ\b\}?|\^\{?[°∘]\}?|[º˚]")
+_OF_A_SCALE = re.compile(r"°\s+(?=[CFcf]\b)")
+_BEHIND = re.compile(
+    r" (?:(?:shown |visible )?(?:in|on) (?:the|this) (?:picture|image|photo|figure|scene|diagram|chart)"
+    r"|in total|in all|altogether)[ .]*$"
+)
+"""Behind what was counted: it names nothing else."""
 _HAN_UNIT = re.compile(r"\s*[\u4e00-\u9fff]{1,4}")
-_HAN_NOT_UNITS = frozenset("或和到至不与加减乘除多半点又负零〇一二两三四五六七八九十百千万亿")
+_HAN_NOT_UNITS = frozenset(
+    "或和到至不与與加减減乘除多半点點又负負零〇一二两兩三四五六七八九十百千万萬亿億以左右约約几幾余餘超近吗嗎"
+)
 
 
 def read_unit(rest: str) -> str | None:
@@ -60,7 +71,7 @@ def read_unit(rest: str) -> str | None:
     if not name:
         return ""
     glued = not rest.startswith(" ")
-    if (known := _known(name)) and not (glued and len(name) == 1 and name.isalpha()):
+    if (known := _known(name)) and not (glued and len(name) == 1 and name.isascii() and name.isalpha()):
         return known
     if power := _POWER_UNIT.fullmatch(rest):
         base, per = _known(power[2].lower()), _known((power[4] or "").lower())
@@ -86,4 +97,5 @@ def _exponent(text: str | None) -> str:
 def _unwrapped(rest: str) -> str:
     r"""`\,\text{cm}^2` -> ` cm^2`; a wrapped unit stands apart from its number."""
     text = re.sub(r"\\(?:text|mathrm|textrm)\{([^{}]*)\}", r" \1", re.sub(r"\\[,;! ]|~", " ", rest))
-    return _IN_ALL.sub("", text).rstrip(" .")
+    text = _BEHIND.sub("", _OF_A_SCALE.sub("°", _DEGREE.sub("°", text))).rstrip(" .")
+    return text.rstrip("!") if text[-2:-1].isalpha() else text  # behind a digit it is a factorial

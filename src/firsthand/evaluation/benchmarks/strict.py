@@ -4,7 +4,6 @@ The answer is read by the rule `stated` of answers/stated.py. What states none i
 evaluates sees how often that was so.
 """
 
-import re
 from collections.abc import Sequence
 
 from firsthand.answers.letters import read_letters
@@ -12,14 +11,12 @@ from firsthand.answers.markup import folded, without_markup
 from firsthand.answers.numbers import read_number
 from firsthand.answers.stated import LONGEST_ANSWER, read_answer
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold
-from firsthand.records import Answer, Choice, Example, Status, Verdict
+from firsthand.records import Answer, Example, Status, Verdict
 from firsthand.reward import Router
 from firsthand.reward.verdicts import compared, unparsed
 
-VERSION = 1
+VERSION = 2
 """Of these rules: it stands in a run's id, so that no number of other rules passes for one of these."""
-_DENIED = re.compile(r"(?i)\b(?:wrong|incorrect|false|not sure|unsure|unclear|(?:is|are) not|isn't|can(?:no|')t)\b|不")
-"""Beside a letter whose option is not known."""
 
 
 def judge_strictly(benchmark: Benchmark, router: Router, pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
@@ -45,10 +42,8 @@ def verdict_by_rule(answer: str, expected: Answer, gold: Gold) -> Verdict | None
     """Compare what the verifiers of training do not know: letters, text, numbers with a tolerance. None: they do."""
     if len(answer) > LONGEST_ANSWER:
         return unparsed(answer, f"{len(answer)} characters where an answer has at most {LONGEST_ANSWER}")
-    if isinstance(expected, Choice) and not expected.options and _DENIED.search(answer):
-        return unparsed(answer, "expected one option letter")
     if gold.kind == "letters":
-        got = None if _DENIED.search(answer) else read_letters(answer)
+        got = read_letters(answer)
         if got is None:
             return unparsed(answer, "expected one or several option letters")
         return compared(got == read_letters(expected.text), ", ".join(sorted(got)), expected.text)
