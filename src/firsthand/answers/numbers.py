@@ -12,6 +12,8 @@ from typing import NamedTuple
 from firsthand.answers.markup import without_bold, without_first_wrapper, without_markup, without_wrappers
 from firsthand.answers.units import KNOWN_UNITS, read_unit
 
+_LONGEST_NUMBER = 2_000
+"""Characters (ours): Python itself refuses to read integers of more than 4,300 digits."""
 _MINUS_SIGN = "\u2212"
 _GROUPS = r"[0-9]{1,3}(?:(?:,|\{,\}|\\,|\\!|[\u00a0\u2009\u202f'])[0-9]{3})+"
 _DECIMAL = rf"(?:(?:{_GROUPS}|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
@@ -84,6 +86,8 @@ class Number(NamedTuple):
 
 def read_number(text: str) -> Number | None:
     """The number that the text is, or None when it is anything but one number with, at most, its unit."""
+    if len(text) > _LONGEST_NUMBER:
+        return None
     text = without_markup(without_markup(text).removesuffix(".")).replace(_MINUS_SIGN, "-")
     text = without_first_wrapper(without_bold(text))
     if named := _NAMES_A_NUMBER.match(_BLANKS.sub(" ", text)):

@@ -41,7 +41,8 @@ _SUPPOSED = re.compile(
 )
 """In front of `answer is`: it is not stated, as in `if the answer is` and `the wrong answer is`."""
 _REASON = re.compile(
-    r"(?i)[,.;:]?\s(?:(?:this|that|it)\sis\s)?(?:because|since|due to)\b|[,;.]\s(?:as|given|based on)\b|[\s,，。；]?(?:因为|因為|由于|由於)"
+    r"(?i)[,.;:]?\s(?:(?:this|that|it)\sis\s)?(?:because|since|due to)\b|[,;.]\s(?:as|given|based on)\b"
+    r"|[\s,，。；]?(?:因为|因為|由于|由於)"
 )
 _SENTENCE = re.compile(r"(?<=[^\s.])[.!](?=\s[A-Z])|。(?=\S)")
 _HEDGE = re.compile(r"(?i)\b(?:or|but|however|maybe|perhaps|unless|although|though|not sure|unclear|so)\b|或|但|所以")
