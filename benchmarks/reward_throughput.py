@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with Router(args.workers, deadline_s=60.0) as router:
-        warm_up = [Pair("<answer>x+x</answer>", Expression(latex="2x"))] * (8 * args.workers)
+        warm_up = [Pair(r"<answer>\sqrt{2x}</answer>", Expression(latex=r"\sqrt{2}\sqrt{x}"))] * (8 * args.workers)
         router_seconds(router, warm_up)
         plain_seconds(warm_up)
         results = {kind: measure(kind, router, args.number, args.rounds) for kind in ("maths", "mixed")}

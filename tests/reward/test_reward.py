@@ -8,11 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firsthand.answers.numbers import read_number
 from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, OpenEnded, Status, Verdict
 from firsthand.reward import Router
 from firsthand.reward.box import iou
-from firsthand.reward.math import as_latex, equal_numbers, judge_math
 
 OK, UNPARSED, WRONG_FORMAT = Status.OK, Status.UNPARSED, Status.WRONG_FORMAT
 SEVEN = Digit(value="7")
@@ -121,39 +119,6 @@ def test_iou_is_the_share_of_cells_that_two_boxes_have_in_common(a: tuple[int, .
     cells_a, cells_b = ({(x, y) for x in range(c[0], c[2]) for y in range(c[1], c[3])} for c in (a, b))
     expected = len(cells_a & cells_b) / len(cells_a | cells_b)
     assert iou((a[0], a[1], a[2], a[3]), (b[0], b[1], b[2], b[3])) == pytest.approx(expected)
-
-
-# ---- numbers without a worker
-
-small = st.integers(0, 30).map(str)
-decimals = st.tuples(small, st.from_regex(r"\A[0-9]{1,4}\Z")).map(".".join)
-ratios = st.tuples(small, st.integers(1, 12).map(str))
-numbers = st.one_of(
-    small,
-    st.integers(0, 10**12 - 1).map(str),
-    decimals,
-    ratios.map("/".join),
-    ratios.map(lambda r: rf"\frac{{{r[0]}}}{{{r[1]}}}"),
-    st.sampled_from(["0.5", "1/2", "0.25", "3/12", "0.3333", "1/3", "0.0000", "2.0", "0", "30.0", "0.1", "1/10"]),
-).flatmap(lambda n: st.sampled_from([n, n, "-" + n]))
-
-
-@given(got=numbers, gold=numbers)
-@THOROUGH
-def test_plain_numbers_get_the_verdict_that_math_verify_gives_them(router: Router, got: str, gold: str) -> None:
-    a, b = read_number(got), read_number(gold)
-    assert a is not None and b is not None
-    for left, right, known in ((got, gold, equal_numbers(a, b)), (got, got, equal_numbers(a, a))):
-        answer = router._pool.ask({"prediction": as_latex(left), "gold": as_latex(right)})
-        assert known is None or answer["equal"] is known
-
-
-def test_plain_numbers_need_no_worker() -> None:
-    def no_worker(_: object) -> dict[str, object]:
-        raise AssertionError("asked a worker")
-
-    for content, gold, score in [("12", "12", 1), ("$-1/2$", r"-\frac{1}{2}", 1), ("0.5", "1/2", 1), ("3", "4", 0)]:
-        assert judge_math(content, maths(gold), no_worker).score == score
 
 
 # ---- the router

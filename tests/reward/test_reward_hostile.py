@@ -53,7 +53,7 @@ def run(router: Router, cases: Iterable[tuple[str, str, Example]]) -> tuple[list
 def test_hostile_replies_of_every_class_get_a_verdict_in_time_and_leave_no_worker() -> None:
     before = children()
     with open_router() as router:
-        router.judge(block("x+x"), Expression(latex="2x"))
+        router.judge(block(r"\sqrt{2x}"), Expression(latex=r"\sqrt{2}\sqrt{x}"))
         verdicts, seconds = run(router, hostile(10 * len(CLASSES), seed=1))
     assert len(verdicts) == 10 * len(CLASSES)
     assert max(seconds) < DEADLINE_S + 1
@@ -64,7 +64,7 @@ def many(number: int) -> dict[str, float]:
     """Judge so many hostile replies; the slowest in seconds, what this process grew by and a worker held, in bytes."""
     ours, statuses, slowest, workers = [], Counter[str](), 0.0, 0
     with open_router() as router:
-        router.judge(block("x+x"), Expression(latex="2x"))
+        router.judge(block(r"\sqrt{2x}"), Expression(latex=r"\sqrt{2}\sqrt{x}"))
         cases = list(hostile(number, seed=20_261_121))
         for first in range(0, number, 250):
             verdicts, seconds = run(router, cases[first : first + 250])

@@ -18,6 +18,8 @@ from firsthand.workers import pool
 
 OK = Status.OK
 BOMB = "10^{10^{10}}"
+ROOTS, ROOT = r"\sqrt{2x}", r"\sqrt{2}\sqrt{x}"
+"""Equal, and not to be told in this process: a worker has to."""
 
 
 def maths(latex: str) -> Expression:
@@ -36,7 +38,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("bomb", [BOMB, r"(x+y+z+w)^{400}", r"\prod_{n=1}^{100000000} n", "1000000000!"])
+@pytest.mark.parametrize("bomb", [BOMB, r"\prod_{n=1}^{100000000} n", "1000000000!"])
 def test_a_comparison_that_never_ends_is_killed_at_the_deadline(bomb: str) -> None:
     with Router(deadline_s=1.0) as router:
         router._pool.ask({"prediction": "$x$", "gold": "$x$"})  # started: the start does not count as comparing
@@ -45,20 +47,20 @@ def test_a_comparison_that_never_ends_is_killed_at_the_deadline(bomb: str) -> No
         verdict = router.judge(reply(bomb), maths("7"))
         assert time.monotonic() - start < 2.0
         assert (verdict.status, verdict.score, verdict.parsed) == (Status.TIMED_OUT, None, bomb)
-        assert router.judge(reply("x+x"), maths("2x")).score == 1
+        assert router.judge(reply(ROOTS), maths(ROOT)).score == 1
         assert not is_alive(first)
         assert router.worker_pids[0] == zygote  # a fork, not another import
 
 
 def test_the_next_comparison_after_a_kill_gets_a_fresh_worker() -> None:
     with Router(deadline_s=3.0) as router:
-        batch = [(reply("x+x"), maths("2x")), (reply(BOMB), maths("7")), (reply("x+x"), maths("2x"))]
+        batch = [(reply(ROOTS), maths(ROOT)), (reply(BOMB), maths("7")), (reply(ROOTS), maths(ROOT))]
         assert [v.status for v in router.judge_many(batch)] == [OK, Status.TIMED_OUT, OK]
 
 
 def test_a_worker_that_dies_while_comparing_leaves_the_reply_unmeasured() -> None:
     with Router(deadline_s=30.0) as router:
-        assert router.judge(reply("x+x"), maths("2x")).score == 1
+        assert router.judge(reply(ROOTS), maths(ROOT)).score == 1
         pid = router.worker_pids[1]
         killer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
         killer.start()
@@ -66,17 +68,17 @@ def test_a_worker_that_dies_while_comparing_leaves_the_reply_unmeasured() -> Non
         killer.join()
         assert (verdict.status, verdict.score) == (Status.FAILED, None)
         assert "-9" in verdict.why
-        assert router.judge(reply("x+x"), maths("2x")).score == 1
+        assert router.judge(reply(ROOTS), maths(ROOT)).score == 1
 
 
 def test_a_worker_that_was_killed_while_idle_costs_one_reply_and_no_exception() -> None:
     with Router(deadline_s=30.0) as router:
-        router.judge(reply("x+x"), maths("2x"))
+        router.judge(reply(ROOTS), maths(ROOT))
         pid = router.worker_pids[1]
         os.kill(pid, signal.SIGKILL)
         while is_alive(pid):
             time.sleep(0.01)
-        verdicts = router.judge_many([(reply("x+x"), maths("2x"))] * 2)
+        verdicts = router.judge_many([(reply(ROOTS), maths(ROOT))] * 2)
         assert [v.status for v in verdicts] == [Status.FAILED, OK]
 
 
@@ -105,11 +107,11 @@ def test_a_worker_whose_parent_is_gone_ends_itself() -> None:
 
 def test_a_worker_whose_zygote_was_killed_is_ended_and_replaced() -> None:
     with Router(deadline_s=2.0) as router:
-        router.judge(reply("x+x"), maths("2x"))
+        router.judge(reply(ROOTS), maths(ROOT))
         zygote, child = router.worker_pids
         os.kill(zygote, signal.SIGKILL)
         assert router.judge(reply(BOMB), maths("7")).status is Status.TIMED_OUT
-        assert router.judge(reply("x+x"), maths("2x")).score == 1
+        assert router.judge(reply(ROOTS), maths(ROOT)).score == 1
         assert zygote not in router.worker_pids
     state = Path(f"/proc/{child}/stat")  # killed; whoever adopted it may take its time to reap it
     while state.exists() and state.read_text().split()[2] != "Z":
@@ -122,7 +124,7 @@ def test_no_worker_starts_before_it_is_needed_and_none_is_left_behind() -> None:
             [(reply("7"), Digit(value="7")), (reply("A"), Choice(letter="B")), (reply("12"), maths("12"))]
         )
         assert router.worker_pids == ()
-        router.judge_many([(reply("x+x"), maths("2x"))] * 8)
+        router.judge_many([(reply(ROOTS), maths(ROOT))] * 8)
         pids = router.worker_pids
         assert 2 <= len(pids) <= 4
         assert all(is_alive(pid) for pid in pids)
@@ -133,7 +135,7 @@ def test_no_worker_starts_before_it_is_needed_and_none_is_left_behind() -> None:
 def test_a_router_that_was_left_by_an_exception_leaves_no_worker_behind() -> None:
     pids: tuple[int, ...] = ()
     with pytest.raises(KeyboardInterrupt), Router() as router:
-        router.judge(reply("x+x"), maths("2x"))
+        router.judge(reply(ROOTS), maths(ROOT))
         pids = router.worker_pids
         raise KeyboardInterrupt
     assert pids and not any(is_alive(pid) for pid in pids)
@@ -143,7 +145,7 @@ def test_a_closed_router_starts_no_worker() -> None:
     router = Router()
     router.close()
     with pytest.raises(RuntimeError, match="closed"):
-        router.judge(reply("x+x"), maths("2x"))
+        router.judge(reply(ROOTS), maths(ROOT))
     assert router.worker_pids == ()
 
 
@@ -152,7 +154,7 @@ def test_a_worker_that_does_not_start_stops_the_run(tmp_path: Path, monkeypatch:
     script.write_text("raise SystemExit(3)\n")
     monkeypatch.setattr(pool, "MATHS", script)
     with Router() as router, pytest.raises(RuntimeError, match=r"exit status 3.*math-verify"):
-        router.judge(reply("x+x"), maths("2x"))
+        router.judge(reply(ROOTS), maths(ROOT))
 
 
 def test_a_worker_neither_runs_the_parents_main_again_nor_loads_torch(tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_a_worker_neither_runs_the_parents_main_again_nor_loads_torch(tmp_path: 
         "from firsthand.reward import Router\n"
         "print('main', 'torch' in sys.modules)\n"
         "with Router() as router:\n"
-        "    verdict = router.judge('<answer>x+x</answer>', Expression(latex='2x'))\n"
+        "    verdict = router.judge('<answer>e^2</answer>', Expression(latex='e*e'))\n"
         "    for pid in router.worker_pids:\n"
         "        print('worker', verdict.score, 'torch' in open(f'/proc/{pid}/maps').read())\n"
     )
