@@ -16,7 +16,6 @@ SHARED = {
     "ask": "a world's question about what it has drawn",
     "draw": "a world's picture and what is in it, from a random generator",
     "main": "where a process begins",
-    "plain_cells": "a layout's row in the names of our columns",
     "rows": "a file format's rows, one after another",
     "score_reply": "a leaderboard's own mark for one reply",
 }

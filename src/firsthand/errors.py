@@ -17,7 +17,7 @@ LONGEST_EXCERPT = 200
 
 _BY_COLUMN = {
     **dict.fromkeys(("image", "images"), "bad_image"),
-    **dict.fromkeys(("question", "prompt"), "bad_question"),
+    **dict.fromkeys(("question", "prompt", "messages", "conversations", "conversation"), "bad_question"),
     **dict.fromkeys(("answer", "kind", "choices", "options", "ground_truth", "gt"), "bad_answer"),
     **dict.fromkeys(("trace", "solution", "completion"), "bad_trace"),
 }
@@ -61,8 +61,9 @@ class BadRow(Exception):
 
     def renamed(self, names: Mapping[str, str]) -> "BadRow":
         """The same complaint in the words of the user's file; `names` maps our column names to theirs."""
-        column = None if self.column is None else names.get(self.column, self.column)
-        return BadRow(column, self.expected, self.got, self.remedy, self.reason)
+        column, bracket, index = (self.column or "").partition("[")
+        column = names.get(f"{column}{bracket}{index}") or f"{names.get(column, column)}{bracket}{index}"
+        return BadRow(column or None, self.expected, self.got, self.remedy, self.reason)
 
 
 def shown(value: object) -> str:

@@ -17,10 +17,11 @@ from pydantic import Field, model_validator
 
 from firsthand.config import build, in_todays_names, merge
 from firsthand.data import load_examples
+from firsthand.data.load import as_source
 from firsthand.errors import RecipeError
 from firsthand.objective import PRESETS, Objective, parse
 from firsthand.policy import Lora
-from firsthand.records import Example, Kind, Record
+from firsthand.records import Example, GrownRecord, Kind, Record
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
 from firsthand.run import folder_id
@@ -32,13 +33,18 @@ WORLDS_ONLY = {"split", "seed", "level", "shifted"}
 """Keys of `Data` that say how worlds are rendered."""
 
 
-class Data(Record):
+class Data(GrownRecord):
     """Where examples come from: either a `path` of a user's own, or rendered `worlds`."""
 
+    _later = frozenset(("fields", "preset"))
     path: str | None = None
-    """A .jsonl or .parquet file, or a folder in TRL's vision format."""
+    """A file or a folder of questions, as docs/data.md has them."""
     kind: Kind | None = None
     """Of a path's rows that name no kind of their own; None infers it where one reading is possible."""
+    fields: dict[str, str] = Field(default={})
+    """Our column -> theirs; a dotted path reaches into lists, objects and text that holds one: `meta.gold`."""
+    preset: str | None = None
+    """Columns and kind of a published data set; what is given beside it wins."""
     worlds: tuple[str, ...] = ()
     """Families of rendered tasks, in equal parts."""
     split: Literal["train", "validation", "test"] = "train"
@@ -55,24 +61,27 @@ class Data(Record):
             raise ValueError("give either `path` or `worlds`")
         if self.path is not None and (beside := self.model_fields_set & WORLDS_ONLY):
             raise ValueError(f"{', '.join(sorted(beside))}: only worlds have it, and `path` is given; leave it out")
-        if self.worlds and self.kind is not None:
-            raise ValueError("kind: worlds know theirs; leave it out")
+        for key in ("kind", "fields", "preset") if self.worlds else ():
+            if getattr(self, key):
+                raise ValueError(f"{key}: worlds know theirs; leave it out")
+        if self.path is not None:
+            as_source(self.path, kind=self.kind, fields=self.fields, preset=self.preset)  # names that nobody knows
         unknown = [name for name in self.worlds if name not in WORLDS]
         if unknown:
             raise ValueError(f"unknown worlds {unknown}; known: {', '.join(WORLDS)}")
         return self
 
     @classmethod
-    def parse(cls, text: str) -> "Data":
-        """A command line's `worlds:count,chart[:test[:200]]`, or a path. Raises RecipeError."""
+    def parse(cls, text: str, **said: Any) -> "Data":
+        """A command line's `worlds:count,chart[:test[:200]]`, or a path, with other keys. Raises RecipeError."""
         if not text.startswith("worlds:"):
-            return cls(path=text)
+            return build(cls, {"path": text, **said}, f"--data {text}")
         names, split, number, *rest = [*text.removeprefix("worlds:").split(":"), "", ""][: max(3, text.count(":"))]
         if rest or not (number or "200").isdigit():
             raise RecipeError(
                 f"--data {text}: expected worlds:NAMES[:SPLIT[:NUMBER]], such as worlds:count,chart:test:200"
             )
-        content = {"worlds": names.split(","), "split": split or "test", "number": int(number or 200)}
+        content = {"worlds": names.split(","), "split": split or "test", "number": int(number or 200), **said}
         try:
             return build(cls, content, f"--data {text}")
         except RecipeError as error:  # one line: it is about one word of a command line
@@ -81,7 +90,8 @@ class Data(Record):
     def load(self) -> list[Example]:
         """Read or render the examples. Raises DataError naming file, row and remedy."""
         if self.path is not None:
-            return load_examples(self.path, kind=self.kind)[: self.number]
+            found = load_examples(self.path, kind=self.kind, fields=self.fields, preset=self.preset)
+            return found[: self.number]
         number = self.number or RENDERED
         share = -(-number // len(self.worlds))
         drawn = [

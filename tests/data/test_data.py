@@ -270,7 +270,8 @@ def test_one_error_spells_out_five_bad_rows_and_counts_the_rest(folder: Path) ->
 
 
 def test_a_file_that_is_refused_as_a_whole_says_why(folder: Path) -> None:
-    (folder / "data.csv").write_text("question,answer\n")
+    (folder / "data.xls").write_text("question,answer\n")
+    (folder / "wide.jsonl").write_text('{"question": "Q?", "answer": 3}\n', encoding="utf-16")
     (folder / "none.jsonl").write_text("\n\n")
     (folder / "broken.parquet").write_bytes(b"PAR1 but no more")
     twice = pa.table([["Q"], ["1"], ["2"]], names=["question", "answer", "answer"])
@@ -278,12 +279,14 @@ def test_a_file_that_is_refused_as_a_whole_says_why(folder: Path) -> None:
     (folder / "void").mkdir()
     expected = {
         "nowhere.jsonl": "expected a data file, a folder or FOLDER:SPLIT, got a path that does not exist; correct it",
-        "data.csv": "expected a file that ends in .jsonl, .json, .parquet, .arrow, .tsv, or a folder, got `.csv`; "
-        "convert it to one of these",
+        "data.xls": "expected a file that ends in .jsonl, .json, .parquet, .arrow, .csv, .tsv, or a folder, got "
+        "`.xls`; convert it to one of these",
+        "wide.jsonl": "expected a file in UTF-8, got UTF-16; save it as UTF-8, e.g. iconv -f UTF-16 -t UTF-8 "
+        "wide.jsonl",
         "none.jsonl": "expected at least one row, got none; check that it is the right file",
         "twice.parquet": "expected columns with different names, got ['question', 'answer', 'answer']; rename one",
-        "void": "expected *.parquet, data/*.parquet or a saved data set, got nothing; export it, e.g. "
-        "dataset.to_parquet(...), or give the path of a .jsonl file itself",
+        "void": "expected *.parquet, data/*.parquet, a saved data set or an imagefolder's metadata.jsonl, got "
+        "nothing; export it, e.g. dataset.to_parquet(...), or give the path of a .jsonl or .csv file itself",
     }
     assert {name: complaint(str(folder / name)) for name in expected} == {
         n: f"{folder / n}: {w}" for n, w in expected.items()
@@ -382,7 +385,7 @@ def test_a_folder_in_trl_s_format_is_read_row_by_row(folder: Path) -> None:
         ({"solution": "<answer> 3 </answer>"}, "3", None, {}),
         ({"solution": "<think>a</think><answer>3</answer>"}, "3", "<think>a</think><answer>3</answer>", {}),
         ({"answer": "3", "solution": "a"}, "3", "<think>\na\n</think>\n<answer>3</answer>", {}),
-        ({"answer": "3", "ground_truth": "x"}, "3", None, {"ground_truth": "x"}),
+        ({"answer": 3, "ground_truth": "3"}, "3", None, {"ground_truth": "3"}),
         ({"answer": "3", "completion": "a"}, "3", "<think>\na\n</think>\n<answer>3</answer>", {}),
         (
             {

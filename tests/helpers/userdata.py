@@ -220,7 +220,7 @@ PICTURES: Table = [
         (
             name,
             "pictures in `image` or `images`",
-            "rename the column",
+            f"rename the column, or say fields: {{image: {name}}}",
             [({**row(image=None), name: "a"}, f"a column `{name}`")],
         )
         for name in ("image_path", "Image", "imgae", "IMG")
@@ -449,22 +449,26 @@ BAD_TRL_ROWS = messages(
     [
         (
             "prompt",
-            "one {type: image} part per image",
-            "add the missing parts or images",
+            "one <image> mark per image, or none",
+            "add what is missing, or remove all marks to put the images first",
             [
-                ({"prompt": user(TEXT)}, "0 image parts and 1 images"),
-                ({"prompt": user(IMAGE, IMAGE, TEXT)}, "2 image parts and 1 images"),
-                ({"prompt": user(IMAGE, {"type": "text", "text": "<image>"})}, "2 image parts and 1 images"),
-                ({"prompt": user(IMAGE, TEXT), "images": []}, "1 image parts and 0 images"),
+                ({"prompt": user(IMAGE, IMAGE, TEXT)}, "2 marks and 1 image"),
+                ({"prompt": user(IMAGE, {"type": "text", "text": "<image>"})}, "2 marks and 1 image"),
+                ({"prompt": user(IMAGE, TEXT), "images": []}, "1 mark and 0 images"),
             ],
+        ),
+        (
+            "prompt",
+            "pictures in the messages, or in a column",
+            "keep one of the two",
+            [({"prompt": user({"type": "image", "image": "blue.png"}, TEXT)}, "both")],
         ),
         ("prompt", "a question", "fill it in", [({"prompt": user(IMAGE)}, "'<image>'")]),
         (
             "prompt",
             "parts {type: image} and {type: text, text: ...}",
-            "keep pictures in the column `images`, and nothing else in the parts",
+            "write text and pictures, in order; videos, sounds and tools are not read",
             [
-                ({"prompt": user({"type": "image", "image": "a.png"})}, "{'image': 'a.png', 'type': 'image'}"),
                 ({"prompt": user({"type": "video"})}, "{'type': 'video'}"),
                 ({"prompt": user({"type": "text", "text": None})}, "{'text': None, 'type': 'text'}"),
                 ({"prompt": user("Q")}, "'Q'"),
@@ -473,14 +477,13 @@ BAD_TRL_ROWS = messages(
         (
             "prompt",
             "messages with role and content",
-            'write [{"role": ..., "content": ...}]',
-            [({"prompt": [{"role": "user"}]}, "[{'role': 'user'}]")],
+            'write [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]',
+            [({"prompt": [{"role": "user"}]}, "[{'role': 'user'}]"), ({"prompt": 5}, "5")],
         ),
-        ("prompt", "text or a list", "write it as in TRL's vision data sets", [({"prompt": 5}, "5")]),
         (
             "prompt",
-            "a user message, and before it at most a system message",
-            "put one exchange in each row; earlier turns cannot be told apart from a question",
+            "one user's message, and before it at most a system message",
+            "put one exchange in each row: later turns need the earlier replies",
             [
                 ({"prompt": [SYSTEM]}, "roles ['system']"),
                 (
@@ -508,6 +511,12 @@ BAD_TRL_ROWS = messages(
             [({"completion": [USER]}, "roles ['user']")],
         ),
         ("completion", BLOCK, NO_TAGS, [({"completion": "<answer>3"}, "'<answer>3'")]),
+        (
+            "answer",
+            "one gold answer",
+            "leave one out, or say which you mean: fields: {answer: ground_truth}",
+            [({"ground_truth": "4"}, "'3' in `answer` and '4' in `ground_truth`")],
+        ),
         (
             "answer",
             "one demonstration",

@@ -11,9 +11,9 @@ in flat memory.
     normalise.py   answers of published data without what stands around them (answers/ground_truth.py types them)
     fields.py    a map from our columns to others, and values inside values
     plain_columns.py   a row in the plain columns -> Example
-    trl.py, chats.py, vlaa.py   a row in TRL's, LLaVA's or VLAA-Thinking's format -> the plain columns
+    messages.py, columns.py, vlaa.py   a row of messages, under other names or of VLAA-Thinking's -> the plain columns
     formats.py   which of these a file and a row have
-    jsonl.py, json_items.py, parquet.py, vlmevalkit.py, folder.py   where rows come from
+    jsonl.py, json_items.py, parquet.py, tables.py, folder.py   where rows come from
     store.py     Example <-> our own Parquet
 
 No pickle is ever read, nothing is fetched, and no torch is imported. docs/data.md has the formats with examples.

@@ -1,6 +1,7 @@
 """Which files of a folder hold the data: the layouts of the Hugging Face hub and of `datasets.save_to_disk`.
 
     train-00000-of-00002.parquet, data/test-00000-of-00001.parquet, train.parquet, train/data-00000-of-00001.arrow ...
+    metadata.jsonl, train/metadata.csv (an imagefolder's)
 
 A file belongs to the split that its folder is called after, or else to the one in its name. Shards that say `of 3` must
 all be there.
@@ -14,16 +15,21 @@ from firsthand.errors import DataError
 _SPLITS = ("train", "validation", "valid", "val", "dev", "test")
 _SHARD = re.compile(r"(?P<name>.+)-(?P<index>\d+)-of-(?P<count>\d+)(?:-[0-9a-f]{16})?")
 _PATTERNS = ("*.parquet", "data-*-of-*.arrow")  # other .arrow files are caches of `datasets`
+_METADATA = ("metadata.jsonl", "metadata.csv")
+"""What describes the pictures of an imagefolder, where no file holds them."""
 
 
 def data_files(folder: Path, split: str | None) -> list[Path]:
     """The files of one split, in order. Raises DataError when there are none, or several splits and no choice."""
     places = [folder, folder / "data", *(folder / name for name in _SPLITS)]
-    files = sorted(file for place in places for pattern in _PATTERNS for file in place.glob(pattern))
+    patterns = (_PATTERNS, _METADATA)
+    found = (sorted(file for place in places for pattern in some for file in place.glob(pattern)) for some in patterns)
+    files = next(filter(None, found), [])
     if not files:
         there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
-        remedy = "export it, e.g. dataset.to_parquet(...), or give the path of a .jsonl file itself"
-        raise DataError(f"{folder}: expected *.parquet, data/*.parquet or a saved data set, got {there}; {remedy}")
+        remedy = "export it, e.g. dataset.to_parquet(...), or give the path of a .jsonl or .csv file itself"
+        expected = "*.parquet, data/*.parquet, a saved data set or an imagefolder's metadata.jsonl"
+        raise DataError(f"{folder}: expected {expected}, got {there}; {remedy}")
     by_split: dict[str | None, list[Path]] = {}
     for file in files:
         by_split.setdefault(_split_of(file, folder), []).append(file)

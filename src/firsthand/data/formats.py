@@ -3,29 +3,33 @@
 A file is told by its ending, a row by its columns, so a folder may hold several formats of rows.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from firsthand.data import chats, json_items, jsonl, parquet, trl, vlaa, vlmevalkit
+from firsthand.data import json_items, jsonl, parquet, tables, vlaa
+from firsthand.data.columns import in_our_columns
 from firsthand.data.folder import data_files
+from firsthand.data.messages import exchange, message_column, with_pictures_apart
 from firsthand.data.rows import Cells, Row
 from firsthand.data.text import check_cells
 from firsthand.errors import DataError
 
-Format = Literal["auto", "jsonl", "parquet", "folder", "vlmevalkit", "vlaa"]
+Format = Literal["auto", "jsonl", "parquet", "folder", "csv", "vlmevalkit", "vlaa"]
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": jsonl.rows,
     ".json": json_items.rows,
     ".parquet": parquet.rows,
     ".arrow": parquet.rows,
-    ".tsv": vlmevalkit.rows,
+    ".csv": tables.rows,
+    ".tsv": tables.rows,
 }
 _BY_FORMAT: dict[str, Callable[[Path], Iterator[Row]]] = {
     "jsonl": jsonl.rows,
-    "vlmevalkit": vlmevalkit.rows,
+    "csv": tables.rows,
+    "vlmevalkit": tables.rows,
     "vlaa": json_items.rows,
 }
 """How a file with another ending is read."""
@@ -46,19 +50,26 @@ def data_rows(spec: str, form: Format = "auto") -> Iterator[Row]:
     return chain.from_iterable(_rows(file, form) for file in _files(spec))
 
 
-def plain_row(cells: Cells, folder: Path, form: Format = "auto", kind: str | None = None) -> PlainRow:
-    """A row of any format in the plain columns; `kind` is for rows that name none. Raises BadRow."""
+def plain_row(
+    cells: Cells, folder: Path, form: Format = "auto", kind: str | None = None, mapped: Collection[str] = ()
+) -> PlainRow:
+    """A row of any format in the plain columns. Raises BadRow.
+
+    `kind` is for rows that name none; `mapped` are our columns which the user has filled.
+    """
+    asked = message_column(cells)
+    names: dict[str, str] = {}
+    if asked is not None:
+        cells, names = with_pictures_apart(cells, asked)
     check_cells(cells)  # before any pattern is searched in them
     if form == "vlaa" or vlaa.is_vlaa(cells):
         images = folder / "images"  # beside the data file, where it is there
         return PlainRow(*vlaa.plain_cells(cells, kind), images if images.is_dir() else folder)
-    if "question" in cells:
-        return PlainRow(cells, {}, folder)
-    if "conversations" in cells:
-        return PlainRow(*chats.plain_cells(cells), folder)
-    if "prompt" in cells:
-        return PlainRow(*trl.plain_cells(cells), folder)
-    return PlainRow(cells, {}, folder)
+    reply = None
+    if asked is not None:
+        cells, ours, reply = exchange(cells, asked)
+        names |= ours
+    return PlainRow(*in_our_columns(cells, names, reply, mapped, kind), folder)
 
 
 def _files(spec: str) -> list[Path]:
@@ -77,7 +88,7 @@ def _files(spec: str) -> list[Path]:
 
 
 def _rows(file: Path, form: Format) -> Iterable[Row]:
-    reader = _READERS.get(file.suffix) or _BY_FORMAT.get(form)
+    reader = _READERS.get(file.suffix.lower()) or _BY_FORMAT.get(form)
     if reader is not None:
         return reader(file)
     got, known = f"`{file.suffix or file.name}`", ", ".join(_READERS)

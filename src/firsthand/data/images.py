@@ -36,6 +36,10 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright, and 5 to 8 swap width and height
 _REMEMBERED = 65_536
 """Pictures whose sizes are kept by hash, so that one that comes again is not decoded again: about 15 MB."""
+_ENCODED_STARTS = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "Qk")
+"""How PNG, JPEG, WebP, GIF and BMP begin as base64."""
+_LONGEST_NAME = 64
+"""Characters of what is never taken for base64 (ours, and VLMEvalKit's)."""
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 OnDecoded = Callable[[str, Image.Image], None]
@@ -90,6 +94,8 @@ class PictureLoader:
             raise BadRow("image", "an image", "", "give a path, a data: URI, the file's bytes, or {bytes, path}")
         if value.startswith("data:"):
             return self._by_value(_decode_uri(value))
+        if len(value) > _LONGEST_NAME and value.startswith(_ENCODED_STARTS) and "." not in value:
+            return self._by_value(decoded_base64(value))
         if "://" in value:
             raise BadRow("image", "the path of an image file", "", "download it first and give its path")
         path = _inside(folder, value) if self._is_rooted else (folder / value).absolute()
@@ -127,6 +133,15 @@ def _decode_uri(uri: str) -> bytes:
     except ValueError as broken:
         remedy = "encode the file's bytes as base64"
         raise BadRow("image", "data:image/...;base64,...", f" ({broken})", remedy) from broken
+
+
+def decoded_base64(value: str) -> bytes:
+    """A picture's bytes from base64 without `data:` before it. Raises BadRow, whose `got` comes after the value."""
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except ValueError as broken:
+        remedy = "encode the file's bytes as base64"
+        raise BadRow("image", "a picture as base64", f" ({broken})", remedy) from broken
 
 
 def _inside(folder: Path, value: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from firsthand.data import jsonl
-from firsthand.data.rows import Cells, Row, readable_file
+from firsthand.data.rows import Cells, Row, not_utf8, readable_file
 from firsthand.errors import BadRow, DataError, shown
 
 _CHUNK = 2**20
@@ -31,6 +31,8 @@ def _items(path: Path) -> Iterator[Row]:
         try:
             for number, cells in enumerate(_Array(file).items(), start=1):
                 yield Row(f"{path.name} item {number}", path.parent, cells, path.name, number)
+        except UnicodeDecodeError as broken:
+            raise DataError(f"{path}: {not_utf8(broken)}") from broken
         except (ValueError, RecursionError) as broken:
             raise DataError(f"{path}: expected an array of JSON objects, got: {broken}; export it again") from broken
 

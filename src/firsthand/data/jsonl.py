@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from firsthand.data.rows import Cells, Row, readable_file
+from firsthand.data.rows import Cells, Row, not_utf8, readable_file
 from firsthand.errors import BadRow, shown
 
 LONGEST_LINE = 128 * 2**20
@@ -42,6 +42,8 @@ def _cells(line: bytes | None, *, is_first: bool) -> Cells | BadRow:
         return BadRow(None, expected, got, "keep pictures in files, and give their paths", "text_too_large")
     try:
         value = json.loads(line.decode("utf-8-sig" if is_first else "utf-8"), object_pairs_hook=unique_keys)
+    except UnicodeDecodeError as broken:
+        return not_utf8(broken)
     except (ValueError, RecursionError) as broken:
         got = f"{shown(line[:60].decode(errors='replace'))} ({broken})"
         return BadRow(None, "one JSON object per line", got, "repair it")

@@ -20,6 +20,7 @@ _LETTER = re.compile(r"\(?([A-Za-z])(?:\)|\.|:|：|$)")
 _FUNCTION = re.compile(r"(?:y|[fg]\s*\(\s*x\s*\))\s*=")
 _BOX = re.compile(r"\[\s*[\d.]+(?:\s*,\s*[\d.]+){3}\s*\]")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_SIGNS = " \t\n$\\()[]{}*.,;。"
 _MOST_BOXES = 8
 """Unfinished boxes that are passed over before the search ends (ours)."""
 _MOST_WRAPPERS = 8
@@ -34,8 +35,8 @@ def normalised_answer(answer: object, kind: str | None) -> object:
     text = answer.strip()
     marked = list(_MARKER.finditer(text))
     text = text[marked[-1].end() :].strip() or text if marked else text  # what follows the last `Answer:`
-    boxed = _last_boxed(text)
-    text = unwrapped(unwrapped(_OUTPUT.sub("", text if boxed is None else boxed)).rstrip("."))
+    boxed = _split_at_box(text)
+    text = unwrapped(unwrapped(_OUTPUT.sub("", boxed[1] if boxed else text)).rstrip("."))
     if kind == "box":
         boxes = _BOX.findall(text)
         return boxes[0] if len(boxes) == 1 else text
@@ -65,10 +66,17 @@ def _inside(text: str) -> str | None:
     return text[start.end() : -1] if start and _closing(text, start.end()) == len(text) - 1 else None
 
 
-def _last_boxed(text: str) -> str | None:
+def boxed_at_the_end(text: str) -> str | None:
+    """What the last box holds, where steps stand before it and nothing but signs behind it."""
+    before, inside, after = _split_at_box(text) or ("", None, "")
+    return inside if before.strip(_SIGNS) and not after.strip(_SIGNS) else None
+
+
+def _split_at_box(text: str) -> tuple[str, str, str] | None:
+    """What is before, in and behind the last box."""
     for start in list(_BOXED.finditer(text))[: -_MOST_BOXES - 1 : -1]:
         if (end := _closing(text, start.end())) is not None:
-            return text[start.end() : end]
+            return text[: start.start()], text[start.end() : end], text[end + 1 :]
     return None
 
 

@@ -31,7 +31,10 @@ _ROW_COLUMNS = (
 )
 PLAIN_COLUMNS = (*_ROW_COLUMNS, *chain.from_iterable(BESIDE.values()))
 """Our names of columns: all others go to `Example.meta`, and so do those of another kind of answer."""
-_LOOKALIKES = {"image_path", "image_paths", "image_file", "file_name", "img", "imgs", "picture", "pictures", "photo"}
+_LOOKALIKES = {
+    *("image_path", "image_paths", "image_file", "image_name", "image_id", "image_url", "imgname", "img", "imgs"),
+    *("img_path", "picture", "pictures", "photo"),
+}
 
 
 class RowReader:
@@ -53,7 +56,7 @@ class RowReader:
         size = [pictures[0].width, pictures[0].height] if len(pictures) == 1 else None
         answer = typed_answer(_needed(cells, "answer"), cells.get("kind", self._kind), options, size, cells)
         shown_options = answer.options if isinstance(answer, Choice | Letters) else ()
-        question = with_options(placed(_needed_text(cells, "question"), len(pictures)), shown_options)
+        question = placed(with_options(_needed_text(cells, "question"), shown_options), len(pictures))
         demonstration, other = ("trace", "solution") if "trace" in cells else ("solution", "trace")
         read = (*_ROW_COLUMNS, *BESIDE.get(answer.kind, ()))
         return Example(
@@ -197,4 +200,5 @@ def _refuse_lookalikes(cells: Mapping[str, object]) -> None:
         word = column.lower()
         if word in _LOOKALIKES or difflib.get_close_matches(word, PICTURE_COLUMNS, n=1, cutoff=0.8):
             got = f"a column `{column}`"
-            raise BadRow(column, "pictures in `image` or `images`", got, "rename the column", "bad_image")
+            remedy = f"rename the column, or say fields: {{image: {column}}}"
+            raise BadRow(column, "pictures in `image` or `images`", got, remedy, "bad_image")

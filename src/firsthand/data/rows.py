@@ -4,6 +4,7 @@ Readers (`jsonl`, `parquet`, ...) yield `Row`s; a function turns each into an Ex
 gathers the examples and reports all bad rows in one `DataError`; `stream_rows` hands them on as values.
 """
 
+import codecs
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ REASONS = {
     "bad_question": "no question, or one that does not fit its pictures",
     "bad_answer": "no gold answer, or one that is not of its kind",
     "bad_trace": "a demonstration without one answer block at its end",
+    "bad_encoding": "bytes that are not UTF-8",
     "bad_text": "control characters, or halves of characters",
     "text_too_large": "more text in a cell than a model could read",
     "bad_image": "no picture: damaged, or of another format than its name says",
@@ -53,12 +55,32 @@ class Row(NamedTuple):
 
 @contextmanager
 def readable_file(path: Path) -> Iterator[BinaryIO]:
-    """A user's file to read. Raises DataError where that fails, now or later."""
+    """A user's text file to read. Raises DataError where that fails, now or later, and for UTF-16."""
     try:
         with path.open("rb") as file:
+            if (name := _wide_encoding(file.read(4))) is not None:
+                remedy = f"save it as UTF-8, e.g. iconv -f {name} -t UTF-8 {path.name}"
+                raise DataError(f"{path}: expected a file in UTF-8, got {name}; {remedy}")
+            file.seek(0)
             yield file
     except OSError as broken:
         raise DataError(f"{path}: expected a readable file, got: {broken.strerror}; check its rights") from broken
+
+
+def _wide_encoding(start: bytes) -> str | None:
+    """The encoding of a file that does not spend one byte on a letter; None for all others."""
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "UTF-32"
+    zeros = [byte == 0 for byte in start]
+    is_wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "UTF-16" if is_wide or zeros in ([True, False] * 2, [False, True] * 2) else None
+
+
+def not_utf8(broken: UnicodeDecodeError) -> BadRow:
+    """What is wrong with a row that is not UTF-8."""
+    got = f"the byte 0x{broken.object[broken.start]:02X}, as Latin-1 or another encoding has it"
+    remedy = "save the file as UTF-8, e.g. iconv -f LATIN1 -t UTF-8"
+    return BadRow(None, "text in UTF-8", got, remedy, "bad_encoding")
 
 
 def is_missing(value: object) -> bool:

@@ -1,7 +1,8 @@
 """One source of a forge, as a YAML file names it: where its rows are, what they mean, what may be done with them.
 
 A preset is a set of values under the ones that are given: `preset: arxivqa` fills in the columns, the kind and the
-origin of that data set as VLAA-Thinking used it (arXiv:2504.11468, table 1 and figure 4).
+origin of that data set as VLAA-Thinking used it (arXiv:2504.11468, table 1 and figure 4). A recipe's data, `evaluate`
+and `reward` read a file as a source too.
 """
 
 import logging
@@ -36,6 +37,8 @@ class Source(Record):
     """The folder that image paths start from and must stay in; None is the data file's."""
     kind: Kind | None = None
     """Of rows that name no kind of their own; None infers it where one reading is possible."""
+    otherwise: Kind | None = None
+    """Of rows whose kind is neither named nor beyond doubt; None refuses them."""
     license: str = "unknown"
     origin: str = ""
     """Where the data comes from: a Hub name or an address."""
@@ -75,7 +78,12 @@ class Source(Record):
     @field_validator("fields")
     @classmethod
     def _known_targets(cls, fields: dict[str, str]) -> dict[str, str]:
-        for name in fields:
-            if name not in PLAIN_COLUMNS:
-                raise ValueError(f"unknown column {name!r}; {nearest(name, PLAIN_COLUMNS)}")
-        return fields
+        return known_targets(fields)
+
+
+def known_targets(fields: dict[str, str]) -> dict[str, str]:
+    """A map of columns that starts from ours. Raises ValueError naming the nearest."""
+    for name in fields:
+        if name not in PLAIN_COLUMNS:
+            raise ValueError(f"unknown column {name!r}; {nearest(name, PLAIN_COLUMNS)}")
+    return fields

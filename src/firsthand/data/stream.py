@@ -5,13 +5,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from firsthand.answers.ground_truth import typed_answer
+from firsthand.answers.options import option_texts
 from firsthand.data import store
 from firsthand.data.fields import fill_template, lookup, map_columns
 from firsthand.data.formats import PlainRow, data_rows, plain_row
 from firsthand.data.images import OnDecoded, PictureLimits, PictureLoader
 from firsthand.data.normalise import normalised_answer
 from firsthand.data.plain_columns import RowReader
-from firsthand.data.rows import Cells, Row
+from firsthand.data.rows import Cells, Row, is_missing
 from firsthand.data.source import Source
 from firsthand.data.text import LONGEST_CELL, check_cells
 from firsthand.errors import BadRow, DataError, shown
@@ -52,9 +54,8 @@ def stream_rows(
     """
     loader = PictureLoader(limits or PictureLimits(), is_rooted=True, on_decoded=on_decoded)
     reader = RowReader(loader, source.kind)
-    rows = (row for row in data_rows(source.path, source.format) if _is_of(source, row.cells))
     row = None
-    for row in islice(rows, source.limit):
+    for row in islice(chosen_rows(source), source.limit):
         origin: Cells = {"name": source.name, "file": row.file, "row": row.number}
         origin |= {"license": source.license, "origin": source.origin}
         try:
@@ -77,27 +78,55 @@ def _example(source: Source, row: Row, reader: RowReader, loader: PictureLoader,
         stored = store.stored_example(row._replace(folder=root), loader)
         check_cells(stored.model_dump(exclude={"images"}), _LONGEST_STORED)
         return stored.model_copy(update={"meta": {**stored.meta, "source": origin}})
-    known, names = map_columns(row.cells, source.fields)
+    found = mapped_row(source, row.cells, root)
+    cells = _own_columns(found.cells, source)
+    folder = found.folder if source.images is None else root
+    own = {"id": str(cells["id"])} if cells.get("id") not in (None, "") else {}
     try:
-        found = plain_row(known, root, source.format, source.kind)
-        names = {ours: names.get(theirs, theirs) for ours, theirs in {**names, **found.names}.items()}
-        cells = _own_columns(found, source)
-        folder = found.folder if source.images is None else root
-        own = {"id": str(cells["id"])} if cells.get("id") not in (None, "") else {}
         example = reader.example({**cells, "id": None}, row._replace(folder=folder))
     except BadRow as bad:
-        raise bad.renamed(names) from bad
+        raise bad.renamed(found.names) from bad
     extra = {**_told(source, row.cells), "source": {**origin, **own}}
     return example.model_copy(update={"meta": {**example.meta, **extra}})
 
 
-def _own_columns(found: PlainRow, source: Source) -> Cells:
-    """The cells that the reader takes: gold normalised, and what would collide with our keys of `meta` renamed."""
-    cells = {f"original_{c}" if c in _OURS else c: value for c, value in found.cells.items()}
+def chosen_rows(source: Source) -> Iterator[Row]:
+    """The rows that are of a source, as they are written. Raises DataError."""
+    return (row for row in data_rows(source.path, source.format) if _is_of(source, row.cells))
+
+
+def mapped_row(source: Source, cells: Cells, folder: Path) -> PlainRow:
+    """A row of a source in the plain columns, its gold answer as the source wants it. Raises BadRow."""
+    known, names = map_columns(cells, source.fields)
+    try:
+        found = plain_row(known, folder, source.format, source.kind, source.fields)
+    except BadRow as bad:
+        raise bad.renamed(names) from bad
+    names = {ours: names.get(theirs, theirs) for ours, theirs in {**names, **found.names}.items()}
+    plain = found.cells
+    if source.normalise and "answer" in plain:
+        kind = str(plain.get("kind") or source.kind or "") or None
+        plain = {**plain, "answer": normalised_answer(plain["answer"], kind)}
+    return PlainRow(plain if source.otherwise is None else _with_kind(plain, source), names, found.folder)
+
+
+def _with_kind(cells: Cells, source: Source) -> Cells:
+    """The row with the source's last kind, where none is named, and none can be told."""
+    is_named = source.kind is not None or not is_missing(cells.get("kind"))
+    if is_named or option_texts(cells.get("options", cells.get("choices"))):
+        return cells
+    try:
+        typed_answer(cells.get("answer"))
+    except BadRow:
+        return {**cells, "kind": source.otherwise}
+    return cells
+
+
+def _own_columns(cells: Cells, source: Source) -> Cells:
+    """The cells that the reader takes: what would collide with our keys of `meta` renamed."""
+    cells = {f"original_{c}" if c in _OURS else c: value for c, value in cells.items()}
     if isinstance(source.caption, str):
         cells.pop("original_caption" if source.caption == "caption" else source.caption, None)
-    if source.normalise and "answer" in cells:
-        cells["answer"] = normalised_answer(cells["answer"], str(cells.get("kind") or source.kind or "") or None)
     return cells
 
 

@@ -1,6 +1,5 @@
 """Where a benchmark's rows are: VLMEvalKit's tables, other files of that name, or what the hub has."""
 
-import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -9,9 +8,9 @@ from pathlib import Path
 
 from firsthand.data.folder import data_files, refuse_gaps
 from firsthand.data.formats import data_rows
-from firsthand.data.rows import Cells, Row
-from firsthand.data.vlmevalkit import LONGEST_ROW, rows_as_they_are
-from firsthand.errors import BadRow, DataError
+from firsthand.data.rows import Row
+from firsthand.data.tables import rows_as_they_are
+from firsthand.errors import DataError
 from firsthand.evaluation.benchmarks.spec import Benchmark, Hub
 
 
@@ -43,9 +42,8 @@ def locate(benchmark: Benchmark, root: Path) -> list[Path]:
 
 def benchmark_rows(files: Sequence[Path]) -> Iterator[Row]:
     """The rows of these files, one after the other, in their own columns. Raises DataError."""
-    readers = {".tsv": rows_as_they_are, ".csv": _csv_rows}
     return chain.from_iterable(
-        readers[file.suffix](file) if file.suffix in readers else data_rows(str(file)) for file in files
+        rows_as_they_are(file) if file.suffix in (".tsv", ".csv") else data_rows(str(file)) for file in files
     )
 
 
@@ -96,20 +94,3 @@ def _of_hub(hub: Hub, folder: Path) -> list[Path]:
 def _in_order(file: Path) -> list[tuple[int, str]]:
     """sample2 before sample10."""
     return [(int(number or 0), word) for word, number in re.findall(r"(\D*)(\d*)", file.name)]
-
-
-def _csv_rows(path: Path) -> Iterator[Row]:
-    """The rows of a CSV file, counted from 1 below the header."""
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            for number, values in enumerate(filter(None, reader), start=1):
-                cells: Cells | BadRow = {c: v.strip() for c, v in zip(header, values, strict=False) if v.strip()}
-                if len(values) != len(header):
-                    expected = f"{len(header)} cells, as the header has"
-                    cells = BadRow(None, expected, str(len(values)), "quote commas and line ends")
-                yield Row(f"{path.name} row {number}", path.parent, cells, path.name, number)
-    except (OSError, UnicodeDecodeError, csv.Error) as broken:
-        raise DataError(f"{path}: expected a readable CSV file in UTF-8, got: {broken}; export it again") from broken
