@@ -44,11 +44,8 @@ _WRAPPED_LETTER = re.compile(
     r"|\$(\(?[A-Z]\)?[.:)]?)\$\s*",
     _FLAGS,
 )
-_LABELS = tuple(
-    re.compile(
-        rf"\s*(?:\({letter}\)|\[{letter}\]|{letter}\s?[.):\u3001\uff0e\uff1a\uff09]|\uff08{letter}\uff09)\s*", _FLAGS
-    )
-    for letter in LETTERS
+_OWN_LETTER = re.compile(
+    r"(?:[(\[（]([A-Za-z])[)\]）]|([A-Za-z])\s?(?:[).:、．：）]|[-–—](?=\s)))[.:]?\s*(\S.*)", re.DOTALL
 )
 _SEVERAL_CALLED = re.compile(
     r"(?:both\s|all\sof\s)?(?:options?|choices?|answers?|letters?|[选選][择擇项項]?)?\s?:?\s?", _FLAGS
@@ -103,9 +100,10 @@ def read_letters(text: str, options: tuple[str, ...] = ()) -> frozenset[str] | N
 
 def without_labels(options: tuple[str, ...]) -> tuple[str, ...]:
     """Options without the letters that each of them carries: `A) cat`, `B) dog` -> `cat`, `dog`; others as they are."""
-    found = [label.match(option) for label, option in zip(_LABELS, options, strict=False)]
-    bare = tuple(option[label.end() :] for label, option in zip(found, options, strict=False) if label)
-    return bare if len(bare) == len(options) and all(bare) else options
+    found = [_OWN_LETTER.fullmatch(option) for option in options]
+    carried = [(own[1] or own[2]).upper() for own in found if own]
+    are_own = len(options) > 1 and carried == list(LETTERS[: len(options)])
+    return tuple(own[3].strip() for own in found if own) if are_own else options
 
 
 def _opened(text: str) -> str:

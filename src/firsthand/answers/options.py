@@ -10,13 +10,10 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from firsthand.answers.letters import LETTERS
+from firsthand.answers.letters import LETTERS, without_labels
 from firsthand.answers.literals import cell_text, literal
 from firsthand.errors import BadRow, shown
 
-_OWN_LETTER = re.compile(
-    r"(?:[(\[（]([A-Za-z])[)\]）]|([A-Za-z])(?:[).:、．：）]|\s[-–—](?=\s)))[.:]?\s*(\S.*)", re.DOTALL
-)
 _LABELS, _TEXTS = ("label", "letter", "key", "id"), ("text", "content", "value", "option")
 _WRITE = 'write a list such as ["red", "blue"]'
 
@@ -27,7 +24,7 @@ def option_texts(options: object, column: str = "choices", *, distinct: bool = T
     texts = tuple(text for option in found if (text := cell_text(option)) is not None)
     if len(texts) != len(found):
         raise BadRow(column, "a list of texts", shown(options), _WRITE)
-    texts = _without_own_letters(texts)
+    texts = without_labels(texts)
     doubled = next((text for i, text in enumerate(texts) if text in texts[:i]), None)
     if distinct and doubled is not None:
         letters = " and ".join(letter for letter, text in zip(LETTERS, texts, strict=False) if text == doubled)
@@ -70,11 +67,3 @@ def _labelled(options: Sequence[Mapping[str, object]]) -> object:
     label = next((name for name in _LABELS if all(name in option for option in options)), None)
     text = next((name for name in _TEXTS if all(name in option for option in options)), None)
     return {str(option[label]): option[text] for option in options} if label and text else options
-
-
-def _without_own_letters(texts: tuple[str, ...]) -> tuple[str, ...]:
-    found = [_OWN_LETTER.fullmatch(text) for text in texts[: len(LETTERS)]]
-    inner = [each[3].strip() for each in found if each]
-    letters = [(each[1] or each[2]).upper() for each in found if each]
-    are_own = len(texts) > 1 and letters == list(LETTERS[: len(texts)])
-    return tuple(inner) if are_own else texts
