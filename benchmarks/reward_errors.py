@@ -4,8 +4,9 @@
 
 Answers are generated in many wordings. Some wordings are refused on purpose (a sentence, a hedge): they count as errors
 here when the answer in them is right, because a reader would have accepted it. Boxes: right is the gold box in another
-notation (it must score 0.99), wrong is a box with an IoU below 0.5 (it must not). Free text, by the embedded overlap
-scorer: right says more of the scene than the reference, wrong describes another scene.
+notation (it must score 0.99), wrong is a box with an IoU below 0.5 (it must not). Several letters: wrong is another set
+of them, or a hedge. Short texts are compared as `exact`. Free text, by the embedded overlap scorer: right says more of
+the scene than the reference, wrong describes another scene.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from firsthand.answers.numbers import NUMBER_WORDS
-from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, OpenEnded
+from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, Letters, OpenEnded, Text
 from firsthand.reward import Router
 from firsthand.reward.box import iou
 from firsthand.reward.open_ended import OpenVerifier, WordOverlap
@@ -107,6 +108,49 @@ def choice(rng: random.Random, right: bool) -> Case:
     return Case(rng.choice(WORDINGS).format(filled), Choice(letter=letter, options=options))
 
 
+def letters(rng: random.Random, right: bool) -> Case:
+    texts = tuple(rng.sample(("red", "dark blue", "green", "a cup", "a cat", "12 cm", "none of these", "Paris"), 4))
+    options = rng.choice((texts, ()))
+    sets = ("AB", "AC", "AD", "BC", "BD", "CD", "ABC", "ABD", "BCD", "A", "C")
+    gold = rng.choice(sets)
+    said = gold if right else rng.choice([other for other in (*sets, "ABCD") if other != gold])
+    in_any_order = rng.sample(said, len(said))
+    forms = [said, ", ".join(said), ",".join(in_any_order), " and ".join(said), "/".join(said), " & ".join(said)]
+    forms += ["、".join(said), "".join(f"({x})" for x in said), ", ".join(f"({x})" for x in in_any_order), f"选{said}"]
+    forms += [f"Options {', '.join(said)}", f"The correct options are {' and '.join(said)}", f"[{', '.join(said)}]"]
+    forms += ["; ".join(f"{x}. {texts['ABCD'.index(x)]}" for x in said)] if options else []
+    hedges = (" or ".join(gold) if len(gold) > 1 else f"{gold} or D", f"not {gold}", f"{gold}, maybe B", "none", "A-D")
+    return Case(
+        rng.choice(WORDINGS).format(rng.choice(forms if right or rng.random() < 0.7 else hedges)),
+        Letters(letters=gold, options=options),
+    )
+
+
+def text(rng: random.Random, right: bool) -> Case:
+    words = ("teal", "dark blue", "rectangle", "two dogs", "left", "U.S.", "12:30", "don't walk", "-5", "红色")
+    gold = rng.choice((*words, "yes", "no"))
+    if right:
+        said = [gold, gold.capitalize(), gold.upper(), f" {gold} ", f"{gold}.", f"'{gold}'", f"**{gold}**"]
+        sentences = {"yes": ["Yes, there is.", "True", "是"], "no": ["No, there isn't.", "False", "不是"]}
+        said += sentences.get(gold, [f"the {gold}", f"a {gold}"])
+        return Case(rng.choice(WORDINGS).format(rng.choice(said)), Text(value=gold))
+    other = rng.choice([word for word in words if word != gold])
+    near = {
+        "-5": "5",
+        "12:30": "1230",
+        "dark blue": "blue",
+        "two dogs": "three dogs",
+        "红色": "红",
+        "U.S.": "US dollars",
+    }
+    hedges = [f"{gold} or {other}", f"not {gold}", f"maybe not {gold}", f"{other} and {gold}", f"{other}, {gold}"]
+    hedges += (
+        ["yes and no", "yes or no"] if gold in ("yes", "no") else [f"{gold}, {other}", f"{gold} {other}", gold[::-1]]
+    )
+    said = [other, near.get(gold, f"{gold}x"), rng.choice(hedges)]
+    return Case(rng.choice(WORDINGS).format(rng.choice(said)), Text(value=gold))
+
+
 def math_(rng: random.Random, right: bool) -> Case:
     a, b, n = rng.randint(2, 30), rng.randint(2, 30), rng.randint(2, 5)
     d = a + rng.choice((1, 2, 10))
@@ -180,7 +224,15 @@ def open_(rng: random.Random, right: bool) -> Case:
     return Case(rng.choice(forms).format(*said), OpenEnded(reference=f"a {things[0]} and something else"), scene)
 
 
-KINDS: dict[str, Maker] = {"digit": digit, "choice": choice, "math": math_, "box": box, "open": open_}
+KINDS: dict[str, Maker] = {
+    "digit": digit,
+    "choice": choice,
+    "letters": letters,
+    "math": math_,
+    "box": box,
+    "text": text,
+    "open": open_,
+}
 
 
 def interval(errors: int, number: int) -> tuple[float, float]:

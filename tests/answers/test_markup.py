@@ -19,6 +19,8 @@ from firsthand.answers.markup import (
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{1}+\boxed{2}", r"\boxed{1}+\boxed{2}"),
         ("$1$ and $2$", "$1$ and $2$"),
+        ("**yes**.", "yes"),
+        ("yes.", "yes."),
         ("$", "$"),
         ("$$", ""),
         (r"\boxed{7", r"\boxed{7"),

@@ -32,13 +32,17 @@ _TEXT_BEFORE_ITS_LETTER = re.compile(r"(\S.*)[(\[](?:(?:option|choice)\s)?([A-Z]
 _ENDS_RIGHT = re.compile(r",?\s(?:is|as)\s(?:the\s)?(?:correct|right|best)(?:\s(?:answer|option|choice))?$", _FLAGS)
 _IN_BRACKETS = re.compile(r"[(\[](.*)[)\]]", re.DOTALL)
 _ANOTHER_LETTER = re.compile(
-    r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|(?:\b(?:or|and|not|nor|either|both|maybe|also|it's|it\sis|actually|option|choice"
-    r"|instead|rather)\b|[,/&;|或和])[\s(\[]*[A-Z](?![A-Za-z])|\b[A-Z]\s(?:is|are)\s(?:also|wrong|incorrect|not|right|correct)\b",
+    r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|\b[A-Z]\s(?:is|are)\s(?:also|wrong|incorrect|not|right|correct)\b"
+    r"|(?:\b(?i:or|and|not|nor|either|both|maybe|perhaps|also|it's|is|be|actually|option|choice|choose|pick|select|meant?"
+    r"|instead|rather|unless|than|then)\b|[,/&;|>\u2192或和])[\s(\[]*[A-Z](?![A-Za-z])",
     re.ASCII,
 )
+_LETTER_AGAIN = re.compile(r"[(\[]?[A-Z][)\]]?\W*", re.ASCII)
 _HEDGED_REMARK = re.compile(
-    r"(?i)\b(?:or|also|could|might|may|either|both|equally|maybe|perhaps|unsure|actually)\b|或|也"
+    r"(?i)\b(?:or|also|could|might|may|either|both|equally|maybe|perhaps|unsure|actually|instead|rather|again)\b|或|也"
 )
+_LONE_LETTER = re.compile(r"(?<!\w)[A-Z](?!\w)", re.ASCII)
+_LAST_LETTER = re.compile(r"(?<!\w)([A-Z])\W*$", re.ASCII)
 _WRAPPED_LETTER = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|boxed)\s?\{\s*(\(?[A-Z]\)?\s?[.:)]?)\s*\}(?:\\[ ,;]|~|\\quad)?\s*"
     r"|\$(\(?[A-Z]\)?[.:)]?)\$\s*",
@@ -77,13 +81,13 @@ def read_letter(text: str, options: tuple[str, ...]) -> tuple[str | None, str]:
     if named:
         return None, f"the text of {len(named)} options"
     if letter is None and options and (after := _TEXT_BEFORE_ITS_LETTER.fullmatch(text)):
-        return _beside(after[2].upper(), after[1], options)
+        return (after[2].upper(), "") if after[2].upper() in _named(after[1], options) else (None, why)
     return letter, why
 
 
 def read_letters(text: str, options: tuple[str, ...] = ()) -> frozenset[str] | None:
     """`A`, `(A)`, `A, C`, `A, B and C`, `AC`, `A/C`, `A. its text` -> the letters; None when there is anything else."""
-    inner = _opened(without_markup(without_bold(text))).strip().removesuffix(".")
+    inner = _opened(without_markup(without_bold(text))).strip().rstrip(".!")
     inner = _ARE_RIGHT.sub("", re.sub(r"[ \t]+", " ", inner))
     called = _SEVERAL_CALLED.match(inner)
     bare = re.sub(r"<<|>>|[\[\](){}\"]", " ", inner[called.end() :] if called else inner).strip()
@@ -143,27 +147,32 @@ def _with_text(both: re.Match[str], options: tuple[str, ...]) -> tuple[str | Non
         return None, why
     if options:
         return _beside(letter, text, options)
-    if _is_remark(text):
+    if _is_remark(text, letter):
         return letter, ""
-    if _ANOTHER_LETTER.search(text) or TAKEN_BACK.search(text) or STATES.search(text):
+    if any(p.search(text) for p in (_ANOTHER_LETTER, TAKEN_BACK, STATES)) or _LETTER_AGAIN.fullmatch(text):
         return None, "names more than one option"
     return (None, f"denies {letter}") if DENIES.search(text) else (letter, "")
 
 
 def _beside(letter: str, text: str, options: tuple[str, ...]) -> tuple[str | None, str]:
-    """The letter, if the text is its option's (bare, in brackets, or before `is correct`) or a remark about it."""
+    """The letter, if its option's text stands there (bare, in brackets, before `is correct`) or a remark about it."""
     inner = _IN_BRACKETS.fullmatch(text.strip().removesuffix("."))
     ended = _ENDS_RIGHT.sub("", " ".join(text.split()).removesuffix("."))
     named = _named(text, options) or (_named(inner[1], options) if inner else []) or _named(ended, options)
-    if letter in named or (not named and _is_remark(text)):
+    if letter in named or (not named and _is_remark(text, letter)):
         return letter, ""
     return None, f"the text beside {letter} is not the text of option {letter}"
 
 
-def _is_remark(text: str) -> bool:
-    """Whether a sentence about the answer, and nothing of another one, stands behind the letter."""
-    doubted = _HEDGED_REMARK.search(text) or TAKEN_BACK.search(text) or STATES.search(text)
-    return REMARKS.match(text) is not None and doubted is None
+def _is_remark(text: str, letter: str) -> bool:
+    """Whether a sentence stands behind the letter that neither doubts it nor ends with another one."""
+    if not REMARKS.match(text) or any(p.search(text) for p in (_HEDGED_REMARK, TAKEN_BACK, STATES)):
+        return False
+    last, lone = _LAST_LETTER.search(text), _LONE_LETTER.findall(text)
+    if last and last[1] != letter:
+        return False
+    of_others = letter not in lone and (lone or " other" in f" {text.lower()}")
+    return bool(of_others) or DENIES.search(text) is None
 
 
 def _within(found: re.Match[str], options: tuple[str, ...]) -> tuple[str | None, str]:

@@ -73,11 +73,15 @@ def without_bold(text: str) -> str:
 
 
 def without_wrappers(text: str) -> str:
-    r"""Take off the wrappers that enclose the whole text: `$\boxed{A}$` -> `A`; `\boxed{1}+\boxed{2}` stays."""
+    r"""Take off the wrappers that enclose the whole text, but for a full stop: `$\boxed{A}$.` -> `A`.
+
+    `\boxed{1}+\boxed{2}` stays.
+    """
     text = text.strip()
+    whole = text.removesuffix(".")
     for left, right in WRAPPERS:
-        if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
-            inner = text[len(left) : len(text) - len(right)]
+        if whole.startswith(left) and whole.endswith(right) and len(whole) >= len(left) + len(right):
+            inner = whole[len(left) : len(whole) - len(right)]
             if braces_match(inner) if right == "}" else left not in inner and right not in inner:
                 return without_wrappers(inner)
     return text

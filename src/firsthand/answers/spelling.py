@@ -82,7 +82,8 @@ def respelt(text: str) -> str:
             break
         text = opened
     text = _POWER.sub(lambda found: f"{found[1]}({_held(found, 2, 3, 4)})", text)
-    return _GAP.sub("", " ".join(text.split())).casefold().removesuffix(".")
+    text = _GAP.sub("", " ".join(text.split())).casefold().rstrip(".")
+    return text.rstrip("!.") if text.rstrip("!.")[-1:].isalpha() else text  # behind a digit it is a factorial
 
 
 def amount(text: str) -> str:
