@@ -30,7 +30,7 @@ from firsthand.evaluation.benchmarks.files import default_root, download, locate
 from firsthand.evaluation.benchmarks.items import load
 from firsthand.evaluation.benchmarks.spec import Benchmark, find, names
 from firsthand.evaluation.protocol import protocol
-from firsthand.records import Choice, Digit, Example, Expression, OpenEnded
+from firsthand.records import Choice, Digit, Example, Expression, Letters, Text
 from firsthand.worlds import SMALL
 
 RECIPES = Path(__file__).parents[2] / "src/firsthand/recipes"
@@ -206,7 +206,7 @@ def test_mathvista_has_letters_numbers_lists_and_text(tmp_path: Path) -> None:
         "integerf": Digit(value="14"),
         "floatf": Digit(value="0.6"),
         "listf": Expression(latex="[2007, 2008]"),
-        "textf": OpenEnded(reference="Paris"),
+        "textf": Text(value="Paris"),
     }
 
 
@@ -227,7 +227,7 @@ def test_dynamath_asks_for_json_as_each_type_of_answer_wants_it(tmp_path: Path) 
     write_set("dynamath", tmp_path)
     examples = loaded("dynamath", tmp_path)
     firsts = [example for example in examples if example.meta["varid"] == "1"]
-    assert [e.answer for e in firsts] == [Choice(letter="C"), Digit(value="2.250"), OpenEnded(reference="even")]
+    assert [e.answer for e in firsts] == [Choice(letter="C"), Digit(value="2.250"), Text(value="even")]
     asked = ["give the option's letter", "as a number with three decimals", "Numbers with a fraction"]
     for example, words in zip(firsts, asked, strict=True):
         assert [w for w in asked if w in example.question] == [words]
@@ -247,8 +247,8 @@ def test_wemath_shows_as_many_options_as_a_row_has_and_its_hint(tmp_path: Path) 
 def test_logicvista_has_one_letter_or_several(tmp_path: Path) -> None:
     write_set("logicvista", tmp_path, [logicvista_row(1, "A, C"), logicvista_row(2, "b")])
     assert [e.answer for e in loaded("logicvista", tmp_path)] == [
-        OpenEnded(reference="A, C"),
-        OpenEnded(reference="B"),
+        Letters(letters="AC"),
+        Letters(letters="B"),
     ]
 
 
@@ -518,7 +518,8 @@ def test_an_index_that_is_there_twice(tmp_path: Path) -> None:
 
 def test_a_gold_that_is_no_letter(tmp_path: Path) -> None:
     assert broken(tmp_path, logicvista_row(2, "the third")) == head(tmp_path) + (
-        "column `answer`: expected one or several letters such as `A` or `A, C`, got 'the third'; correct it"
+        "column `answer`: expected one or several letters from A to Z, such as `A` or `A, C`, got 'the third'; correct "
+        "the answer"
     )
 
 

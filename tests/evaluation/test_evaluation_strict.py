@@ -9,7 +9,7 @@ from hostile import HOSTILE_PIECES
 from firsthand.answers.stated import LONGEST_ANSWER
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold
 from firsthand.evaluation.benchmarks.strict import judge_strictly, verdict_by_rule
-from firsthand.records import Answer, Choice, Digit, Example, Expression, OpenEnded, Status
+from firsthand.records import Answer, Choice, Digit, Example, Expression, Letters, Status, Text
 from firsthand.reward import Router
 
 GOLDS = (
@@ -27,12 +27,12 @@ Kind = tuple[int, Answer]
 """The rule of `GOLDS` and a gold answer."""
 B: Kind = (0, Choice(letter="B", options=DEGREES))
 BARE_B: Kind = (0, Choice(letter="B"))
-AC: Kind = (1, OpenEnded(reference="A, C"))
-ONLY_B: Kind = (1, OpenEnded(reference="B"))
+AC: Kind = (1, Letters(letters="AC"))
+ONLY_B: Kind = (1, Letters(letters="B"))
 HALF: Kind = (2, Digit(value="0.5"))
 TWELVE: Kind = (3, Digit(value="12"))
 THOUSANDS: Kind = (3, Digit(value="1234"))
-RISING: Kind = (4, OpenEnded(reference="increasing"))
+RISING: Kind = (4, Text(value="increasing"))
 ROOT: Kind = (5, Expression(latex="2\\sqrt{3}"))
 FIVE: Kind = (5, Expression(latex="5"))
 
@@ -357,7 +357,7 @@ JSON_NOT_RIGHT: list[tuple[Kind, str]] = [
     (BARE_B, '{"solution": "Add.", "short answer": ""}'),
     (BARE_B, '{"solution": "Add, so it is B'),
     (BARE_B, '{"solution": "Add.", "short answer": "A or B"}'),
-    ((4, OpenEnded(reference="True")), '{"solution": "It grows.", "short answer": true}'),
+    ((4, Text(value="True")), '{"solution": "It grows.", "short answer": true}'),
     (TWELVE, '{"solution": "The answer is 12.", "short answer": "13"}'),
     (TWELVE, '{"solution": "12 is {not} it", "short answer": "13"} and more {12}'),
 ]
@@ -433,7 +433,8 @@ def test_a_tolerance_is_how_far_a_number_may_be_off(answer: str, score: float) -
 
 @pytest.mark.parametrize("gold", GOLDS[1:5])
 def test_an_answer_that_is_no_answer_of_its_kind_is_unparsed(gold: Gold) -> None:
-    expected: Answer = OpenEnded(reference="A") if gold.kind in ("letters", "text") else Digit(value="12")
+    golds: dict[str, Answer] = {"letters": Letters(letters="A"), "text": Text(value="a"), "digit": Digit(value="12")}
+    expected = golds[gold.kind]
     verdict = verdict_by_rule("x" * (LONGEST_ANSWER + 1), expected, gold)
     assert verdict is not None and (verdict.score, verdict.status) == (0.0, Status.UNPARSED)
 

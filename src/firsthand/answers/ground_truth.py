@@ -38,8 +38,15 @@ _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
 _POWER_OF_TEN = re.compile(
     r"([+-]?[0-9]{1,20}(?:\.[0-9]{0,20})?)\s?(?:[eE]|(?:\\times|\\cdot|[x×*·])\s?10\s?\^)\{?([+-]?[0-9]{1,2})\}?"
 )
+_MATHS = re.compile(
+    r"\\[A-Za-z]|[\^=<>≤≥√∪∞]|[0-9][A-Za-z(]|[(\[{]\s?[-+]?[0-9A-Za-z]+\s?,|(?<![A-Za-z])(?:[A-Za-z]|[0-9]+)\s?[-+*/]"
+    r"\s?(?:[A-Za-z]|[0-9]+)(?![A-Za-z])"
+)
+"""Signs of an expression; only to guess which kind would fit."""
 _LONGEST_TEXT = 300
 """Characters of a short text (ours)."""
+_LONGEST_SOLUTION = 20_000
+"""Characters of a worked solution in which the answer is looked for (ours)."""
 _AGREED = 3
 """People who must have given an answer before it counts as right, where many were asked: VQA's full accuracy."""
 _OTHER_NAMES = {
@@ -137,6 +144,8 @@ def _only_one(value: object, kind: str) -> object:
 
 def _concluded(text: str) -> str | None:
     """What a worked solution says is its answer: behind `####` (GSM8K), in its box, or where it states it."""
+    if len(text) > _LONGEST_SOLUTION:
+        return None
     behind = text.rpartition("####")[2].strip() if "####" in text else ""
     if behind and "\n" not in behind:
         return behind
@@ -155,6 +164,8 @@ def _inferred(value: object, options: Sequence[str]) -> Kind:
         return "math"
     likely = _likely(value)
     column = f"a column `kind` ({', '.join(KINDS)})" if likely is None else f"a column `kind`: {likely} would fit"
+    if likely is not None and isinstance(value, str) and (said := _concluded(value)) is not None:
+        column += f" what this solution concludes, {shown(said)}"
     remedy = f"add {column}, or give one kind for all rows"
     raise BadRow("answer", "an answer whose kind is beyond doubt, or a `kind`", shown(value), remedy)
 
@@ -173,16 +184,15 @@ def _likely(value: object) -> str | None:
     text = without_markup(value)
     if len(value) <= LONGEST_ANSWER and boxes_of(value):
         return "`box`"
-    said = _concluded(value) if len(value) <= 10 * LONGEST_ANSWER else None
-    if said is not None and len(text.split()) > 1:
-        return f"this is a worked solution, and the kind of its final answer {shown(said)}"
+    if (said := _concluded(value)) is not None:
+        return _likely(said)
     if _number_in(text) is not None:
         return "`digit`"
     if re.fullmatch(r"[A-Z]", text):
         return "`choice`, or `text`,"
     if _are_letters([text]):
         return "`letters`"
-    if re.search(r"\\[A-Za-z]|[\^=<>≤≥√∪∞]|[0-9][A-Za-z(]|[-+*/(\[]\s?[0-9A-Za-z]+\s?[,+*/)]", text):
+    if _MATHS.search(text):
         return "`math`"
     return "`text`" if len(text) <= _LONGEST_TEXT and len(text.split()) <= 5 else "`open`"
 
@@ -202,8 +212,7 @@ def _is_latex(text: str) -> bool:
 
 def _digits(text: str) -> str:
     """One number as a reply may write it; powers of ten, which replies may not, in plain decimals."""
-    said = _concluded(text) if len(text) <= 10 * LONGEST_ANSWER else None
-    for candidate in (text, said):
+    for candidate in (text, _concluded(text)):
         if candidate is not None and (number := _number_in(candidate)) is not None:
             return number
     remedy = "write one number, with at most its unit, or use kind `math` or `text`"
@@ -222,7 +231,7 @@ def _number_in(text: str) -> str | None:
 def _expression(text: str) -> str:
     """The expression, without the sentence around its box: `2+3 = \\boxed{5}.` -> `5`."""
     has_box = "####" in text or "\\boxed" in without_markup(text)
-    return (_concluded(text) if has_box and len(text) <= 10 * LONGEST_ANSWER else None) or text
+    return (_concluded(text) if has_box else None) or text
 
 
 def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
@@ -241,7 +250,7 @@ def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
         raise BadRow("answer", expected, got, "write `(A)`, with brackets, to mean the letter")
     if readings:
         return readings.pop()
-    for candidate in (text, _concluded(text) if len(text) <= 10 * LONGEST_ANSWER else None):
+    for candidate in (text, _concluded(text)):
         letter = read_letter(candidate, tuple(options))[0] if candidate and len(candidate) <= LONGEST_ANSWER else None
         if letter is not None:
             return letter
@@ -252,15 +261,18 @@ def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
 
 def _letters(value: object, options: tuple[str, ...]) -> str:
     """Several letters, as a list of letters or of options' texts, or in one text: `AC`, `A,C`, `A/C`, `A and C`."""
+    last = LETTERS[min(len(options), len(LETTERS)) - 1] if options else "Z"
+    expected = f"one or several letters from A to {last}, such as `A` or `A, C`"
     held = literal(value)
     found: set[str] = set()
     for part in held if isinstance(held, list | tuple) else [held]:
         text = cell_text(part) or ""
         named = read_letters(_in_capitals(text)) if isinstance(part, str) and len(text) <= LONGEST_ANSWER else None
+        if named is None and not options:
+            raise BadRow("answer", expected, shown(value), "correct the answer")
         found |= named if named and text not in options else {_letter(text, options, is_text=isinstance(part, str))}
-    last = LETTERS[min(len(options), len(LETTERS)) - 1] if options else "Z"
     if not found or max(found) > last:
-        raise BadRow("answer", f"letters from A to {last}, such as `A, C`", shown(value), "correct the answer")
+        raise BadRow("answer", expected, shown(value), "correct the answer")
     return "".join(sorted(found))
 
 
@@ -283,10 +295,17 @@ def _text(value: object, aliases: object) -> Text:
 
 def _texts(column: str, value: object) -> list[str]:
     held = literal(value)
+    parts = [held.get("answer")] if isinstance(held, dict) else held
+    if not isinstance(parts, list | tuple):
+        parts = [value]
+    elif isinstance(value, str) and not all(isinstance(part, str | dict) for part in parts):
+        parts = [value]  # `[1, 2]` is one text
     texts = []
-    for part in held if isinstance(held, list | tuple) else [held]:
+    for part in parts:
         said = part.get("answer") if isinstance(part, dict) else part  # VQA: {"answer": ..., "answer_id": ...}
         text = ("yes" if said else "no") if isinstance(said, bool) else cell_text(said)
+        if len(parts) > 1 and not isinstance(said, str):
+            text = None  # [1, 2]: whether both are meant, or either, cannot be known
         if not text or len(text) > _LONGEST_TEXT:
             expected = f"a text of at most {_LONGEST_TEXT} characters, or a list of such texts"
             raise BadRow(column, expected, shown(value), "correct it, or use kind `open`", "bad_answer")

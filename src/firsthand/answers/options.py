@@ -1,10 +1,12 @@
 """The options of a question, as data files hold them -> their texts in letter order.
 
-["cat", "dog"]  "['cat', 'dog']"  [1, 2]              a list, also as text
-{"A": "cat", "B": "dog"}                              an object with a letter for each
-{"text": ["cat", "dog"], "label": ["A", "B"]}         ARC's
-[{"label": "A", "text": "cat"}, ...]                  an object for each
-["A) cat", "B) dog"]                                  letters of their own, all of them and in order, are taken off
+    ["cat", "dog"]  "['cat', 'dog']"  [1, 2]              a list, also as text
+    {"A": "cat", "B": "dog"}                              an object with a letter for each
+    {"text": ["cat", "dog"], "label": ["A", "B"]}         ARC's
+    [{"label": "A", "text": "cat"}, ...]                  an object for each
+    ["A) cat", "B) dog"]                                  letters of their own, all of them and in order, are taken off
+
+Two options of one text are refused: a reply in words could not be told apart.
 """
 
 import re

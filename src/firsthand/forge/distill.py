@@ -9,6 +9,7 @@ from firsthand.answers.stated import CLOSE, OPEN
 from firsthand.forge.draft import Draft, source_of
 from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity
 from firsthand.forge.templates import PromptTemplate
+from firsthand.records import Answer, Box
 from firsthand.teacher import Completion, Message, SamplingParameters
 
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -19,11 +20,16 @@ _FORM_OF_ANSWER = {
     "choice": "the letter of the option",
     "letters": "the letters of all options that are right, such as A, C",
     "math": "an expression in LaTeX",
-    "box": "[x1, y1, x2, y2], the corners as fractions of the picture's width and height",
+    "box": "[x1, y1, x2, y2], the corners ",
     "text": "a word or a few words",
     "open": "",
 }
 """What an answer looks like, by kind. The kind says nothing about the answer's value."""
+_COORDINATES = {
+    "pixels": "in pixels",
+    "thousand": "in thousandths of the picture's width and height, from 0 to 1000",
+}
+"""What a box is measured in where its row says so; otherwise in fractions, which say as much of every picture."""
 
 
 class Distill:
@@ -60,7 +66,7 @@ class Distill:
                 caption=draft.caption or "",
                 side=example.meta.get("side", ""),
                 images=len(example.images),
-                form=_FORM_OF_ANSWER[example.answer.kind],
+                form=_form(example.answer),
                 kind=example.answer.kind,
             )
             yield Asked(draft, self._sampling.request(Message(role="user", text=text)))
@@ -77,6 +83,12 @@ class Distill:
             return Dropped(draft, "no_answer", "there is no single <answer> block after the reasoning")
         by = completion.model or self._sampling.model
         return Kept(replace(draft, thinking=without_tags(thinking), answer=answer, distilled_by=by))
+
+
+def _form(answer: Answer) -> str:
+    unit = answer.coordinates if isinstance(answer, Box) else None
+    measured = _COORDINATES.get(unit or "", "as fractions of the picture's width and height")
+    return _FORM_OF_ANSWER[answer.kind] + (measured if isinstance(answer, Box) else "")
 
 
 def _own(draft: Draft) -> Decision:

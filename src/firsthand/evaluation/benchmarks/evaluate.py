@@ -34,7 +34,7 @@ from firsthand.evaluation.replies import OnProgress, read_journal, score_all
 from firsthand.evaluation.table import counting, tabulate
 from firsthand.files import replacing
 from firsthand.processor import model_config
-from firsthand.records import Example, Judged, Record, Score, content_id
+from firsthand.records import Example, Judged, Record, Score, Text, content_id
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
 from firsthand.run import Run
@@ -122,7 +122,7 @@ def evaluate_benchmark(
         "strict": STRICT_VERSION,
         "protocol": protocol.content,
         "data_id": content_id(
-            *((e.id, e.question, [p.sha256 for p in e.images], e.answer.text) for e in task.examples)
+            *((e.id, e.question, [p.sha256 for p in e.images], *_gold_texts(e)) for e in task.examples)
         ),
     }
     title = f"{task.benchmark.name}-{name.replace('/', '-')}"
@@ -132,6 +132,11 @@ def evaluate_benchmark(
         if task.benchmark.leaderboard is not None:
             _mark_replies(task, protocol, run, judge, root)
         return run.folder
+
+
+def _gold_texts(example: Example) -> tuple[str, ...]:
+    answer = example.answer
+    return (answer.text, *answer.aliases) if isinstance(answer, Text) else (answer.text,)
 
 
 def strict_marks(task: Task, scores: Iterable[Score]) -> list[ReplyMark]:

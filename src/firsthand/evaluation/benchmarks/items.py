@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from firsthand.answers.ground_truth import typed_answer
-from firsthand.answers.letters import LETTERS, read_letters
+from firsthand.answers.letters import LETTERS
 from firsthand.answers.literals import cell_text, literal
 from firsthand.answers.options import option_texts
 from firsthand.data.fields import lookup
@@ -21,7 +21,7 @@ from firsthand.data.rows import Cells, Row, collect, is_missing
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.evaluation.benchmarks.files import benchmark_rows, named
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, PromptPart, fits
-from firsthand.records import Answer, Choice, Example, OpenEnded, Picture, content_id
+from firsthand.records import Answer, Choice, Example, Letters, Picture, content_id
 
 _PICTURES = ("image", "images", "image_path")
 
@@ -81,12 +81,14 @@ class _Reader:
                 ", ".join(f"{column} {shown(cells.get(column))}" for column in conditions) or "no options",
                 "correct the cell, or add a rule",
             )
-        answer = self._answer(rules[rule], cells, choices[rule], index)
+        pictures = self._pictures(row)
+        size = (pictures[0].width, pictures[0].height) if len(pictures) == 1 else None
+        answer = self._answer(rules[rule], cells, choices[rule], index, size)
         cells[GOLD_RULE] = str(rule)
         return Example(
             id=f"{self._benchmark.name}/{index}",
             question=prompt(self._benchmark, cells, answer.options if isinstance(answer, Choice) else choices[rule]),
-            images=self._pictures(row),
+            images=pictures,
             answer=answer,
             family=cells.get(self._benchmark.groups[0], "") if self._benchmark.groups else "",
             meta=cells,
@@ -112,20 +114,26 @@ class _Reader:
             raise BadRow("index", "an index that no other row has", got, "number anew")
         return index
 
-    def _answer(self, gold: Gold, cells: dict[str, str], options: tuple[str, ...], index: str) -> Answer:
+    def _answer(
+        self, gold: Gold, cells: dict[str, str], options: tuple[str, ...], index: str, size: tuple[int, int] | None
+    ) -> Answer:
         """The typed ground truth; the options of a choice stand in the order that they are shown in."""
         text = needed(cells, gold.answer)
-        if gold.kind == "letters":
-            if read_letters(text.upper()) is None:
-                raise BadRow(gold.answer, "one or several letters such as `A` or `A, C`", shown(text), "correct it")
-            return OpenEnded(reference=text.upper())
         if gold.kind == "choice":
             text = _chosen(text, options, gold, cells)
-        kind = "open" if gold.kind == "text" else gold.kind
+        has_options = gold.kind in ("choice", "letters")
+        beside = {
+            "tolerance": gold.relative_tolerance,
+            "aliases": cells.get(gold.aliases) if gold.aliases else None,
+            "coordinates": gold.coordinates,
+            "answer_coordinates": gold.answer_coordinates,
+        }
         try:
-            answer = typed_answer(text, kind, options if kind == "choice" else ())
+            answer = typed_answer(text, gold.kind, options if has_options else (), size, beside, distinct=False)
         except BadRow as bad:
-            raise bad.renamed({"answer": gold.answer}) from bad
+            raise bad.renamed({"answer": gold.answer, "aliases": gold.aliases or "aliases"}) from bad
+        if isinstance(answer, Letters):
+            answer = answer.model_copy(update={"options": options})
         if isinstance(answer, Choice):
             answer = Choice(letter=answer.letter, options=options)  # as the file writes them: so does the prompt
             if self._benchmark.shuffle:

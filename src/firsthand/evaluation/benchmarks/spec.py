@@ -20,12 +20,19 @@ from firsthand.config import build, nearest, read_yaml
 from firsthand.errors import RecipeError
 from firsthand.evaluation.leaderboard.judging import LeaderboardScorer
 from firsthand.recipe import Data
-from firsthand.records import Record
+from firsthand.records import Coordinates, GrownRecord, Record
+from firsthand.reward.text import TextScore
 
 GOLD_RULE = "gold_rule"
 """In an example's `meta`: the number of the rule that its gold was made by."""
 DEFINITIONS = Path(__file__).with_name("definitions")
 
+_OF_KIND = {
+    **dict.fromkeys(("tolerance", "relative_tolerance"), "digit"),
+    **dict.fromkeys(("aliases", "text"), "text"),
+    **dict.fromkeys(("coordinates", "answer_coordinates"), "box"),
+}
+"""Fields of a gold rule -> the kind that they are for."""
 When = dict[str, str | tuple[str, ...]]
 """Column -> the text, or one of the texts, that a row must have there; `*` is any, and "" none."""
 
@@ -38,11 +45,12 @@ class PromptPart(Record):
     when: When = Field(default_factory=dict)
 
 
-class Gold(Record):
+class Gold(GrownRecord):
     """How rows of one kind give their gold answer. The first that fits a row holds."""
 
-    kind: Literal["choice", "letters", "digit", "math", "text"]
-    """`letters` are one or several of them; `text` is equal but for case, spacing and a final full stop."""
+    _later = frozenset(("relative_tolerance", "aliases", "text", "coordinates", "answer_coordinates"))
+    kind: Literal["choice", "letters", "digit", "math", "box", "text"]
+    """As in training; `open` has no rule."""
     when: When = Field(default_factory=dict)
     answer: str = "answer"
     """The column of the gold answer; of a choice its letter, or the text of one option."""
@@ -53,6 +61,25 @@ class Gold(Record):
     """A column with the list of what the file calls its options, where an answer such as `1` is one of these."""
     tolerance: float | None = Field(default=None, gt=0)
     """How far a number may be off; None wants its exact value."""
+    relative_tolerance: float | None = Field(default=None, ge=0, lt=1)
+    """The same as a share of the number: ChartQA's is 0.05."""
+    aliases: str | None = None
+    """The column of other texts that are as right."""
+    text: TextScore = "exact"
+    """What a text earns: as a recipe's `reward.text`."""
+    coordinates: Coordinates | None = None
+    """What the boxes of replies are measured in."""
+    answer_coordinates: Coordinates | None = None
+    """What the gold boxes are measured in."""
+
+    @model_validator(mode="after")
+    def _one_tolerance(self) -> "Gold":
+        if self.tolerance is not None and self.relative_tolerance is not None:
+            raise ValueError("give either `tolerance` or `relative_tolerance`")
+        for field, kind in _OF_KIND.items():
+            if self.kind != kind and field in self.model_fields_set:
+                raise ValueError(f"{field}: only a gold of kind {kind} has it, and this one is {self.kind}")
+        return self
 
 
 class Hub(Record):

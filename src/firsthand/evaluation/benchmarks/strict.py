@@ -6,13 +6,13 @@ evaluates sees how often that was so.
 
 from collections.abc import Sequence
 
-from firsthand.answers.letters import read_letters
-from firsthand.answers.markup import folded, without_markup
+from firsthand.answers.markup import without_markup
 from firsthand.answers.numbers import read_number
 from firsthand.answers.stated import LONGEST_ANSWER, read_answer
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold
-from firsthand.records import Answer, Example, Status, Verdict
+from firsthand.records import Answer, Example, Status, Text, Verdict
 from firsthand.reward import Router
+from firsthand.reward.text import judge_text
 from firsthand.reward.verdicts import compared, unparsed
 
 VERSION = 2
@@ -39,16 +39,11 @@ def judge_strictly(benchmark: Benchmark, router: Router, pairs: Sequence[tuple[s
 
 
 def verdict_by_rule(answer: str, expected: Answer, gold: Gold) -> Verdict | None:
-    """Compare what the verifiers of training do not know: letters, text, numbers with a tolerance. None: they do."""
+    """Compare as no verifier of training does, by an absolute tolerance or as the rule says. None: one of them does."""
     if len(answer) > LONGEST_ANSWER:
         return unparsed(answer, f"{len(answer)} characters where an answer has at most {LONGEST_ANSWER}")
-    if gold.kind == "letters":
-        got = read_letters(answer)
-        if got is None:
-            return unparsed(answer, "expected one or several option letters")
-        return compared(got == read_letters(expected.text), ", ".join(sorted(got)), expected.text)
-    if gold.kind == "text":
-        return compared(folded(answer) == folded(expected.text), answer, expected.text)
+    if isinstance(expected, Text):
+        return judge_text(answer, expected, gold.text)
     if gold.kind == "digit" and gold.tolerance is not None:
         number, right = read_number(without_markup(answer)), read_number(expected.text)
         assert right is not None  # or the row had been refused
