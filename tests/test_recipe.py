@@ -133,7 +133,7 @@ def test_a_path_takes_a_kind_for_rows_that_name_none(tmp_path: Path) -> None:
     ("fields", "message"),
     [
         ({"path": "rows.jsonl", "split": "test", "level": "hard"}, "level, split: only worlds have it"),
-        ({"worlds": ["count"], "kind": "digit"}, "kind: worlds know theirs"),
+        ({"worlds": ["count"], "kind": "digit"}, "kind: only a `path` has it"),
     ],
 )
 def test_a_key_that_would_be_ignored_is_refused(fields: dict[str, Any], message: str) -> None:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from firsthand.config import build, in_todays_names, merge
-from firsthand.data import load_examples
+from firsthand.data import Loaded, PictureLimits, load_rows
 from firsthand.data.load import as_source
+from firsthand.data.loaded import OnBad, of_examples
 from firsthand.errors import RecipeError
 from firsthand.objective import PRESETS, Objective, parse
 from firsthand.policy import Lora
@@ -31,12 +32,14 @@ RENDERED = 512
 """Examples of worlds when a recipe does not say how many."""
 WORLDS_ONLY = {"split", "seed", "level", "shifted"}
 """Keys of `Data` that say how worlds are rendered."""
+_PATHS_ONLY = ("kind", "fields", "preset", "max_picture_pixels")
+"""Keys of `Data` that say how a path is read."""
 
 
 class Data(GrownRecord):
     """Where examples come from: either a `path` of a user's own, or rendered `worlds`."""
 
-    _later = frozenset(("fields", "preset"))
+    _later = frozenset(("fields", "preset", "on_bad", "max_picture_pixels"))
     path: str | None = None
     """A file or a folder of questions, as docs/data.md has them."""
     kind: Kind | None = None
@@ -54,6 +57,10 @@ class Data(GrownRecord):
     level: Literal["easy", "hard", "mixed"] = "mixed"
     shifted: bool = False
     """Draw what training never shows: unseen pairs, more objects, another font."""
+    on_bad: OnBad = "refuse"
+    """`drop` leaves out the rows that cannot be used, and lists them in the run's refused.jsonl."""
+    max_picture_pixels: int | None = Field(default=None, gt=0)
+    """Of a path's pictures: larger ones are refused. None is the default of `data.PictureLimits`."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "Data":
@@ -61,9 +68,8 @@ class Data(GrownRecord):
             raise ValueError("give either `path` or `worlds`")
         if self.path is not None and (beside := self.model_fields_set & WORLDS_ONLY):
             raise ValueError(f"{', '.join(sorted(beside))}: only worlds have it, and `path` is given; leave it out")
-        for key in ("kind", "fields", "preset") if self.worlds else ():
-            if getattr(self, key):
-                raise ValueError(f"{key}: worlds know theirs; leave it out")
+        if self.worlds and (given := [key for key in _PATHS_ONLY if getattr(self, key)]):
+            raise ValueError(f"{', '.join(given)}: only a `path` has it, and `worlds` are given; leave it out")
         if self.path is not None:
             as_source(self.path, kind=self.kind, fields=self.fields, preset=self.preset)  # names that nobody knows
         unknown = [name for name in self.worlds if name not in WORLDS]
@@ -73,7 +79,11 @@ class Data(GrownRecord):
 
     @classmethod
     def parse(cls, text: str, **said: Any) -> "Data":
-        """A command line's `worlds:count,chart[:test[:200]]`, or a path, with other keys. Raises RecipeError."""
+        """A command line's `worlds:count,chart[:test[:200]]`, or a path, with other keys; None: not given.
+
+        Raises RecipeError.
+        """
+        said = {key: value for key, value in said.items() if value is not None}
         if not text.startswith("worlds:"):
             return build(cls, {"path": text, **said}, f"--data {text}")
         names, split, number, *rest = [*text.removeprefix("worlds:").split(":"), "", ""][: max(3, text.count(":"))]
@@ -89,9 +99,17 @@ class Data(GrownRecord):
 
     def load(self) -> list[Example]:
         """Read or render the examples. Raises DataError naming file, row and remedy."""
+        return self.read().settled(self.on_bad)
+
+    def read(self) -> Loaded:
+        """The examples, and the rows that cannot be used apart. Raises DataError where nothing can be read."""
         if self.path is not None:
-            found = load_examples(self.path, kind=self.kind, fields=self.fields, preset=self.preset)
-            return found[: self.number]
+            limits = PictureLimits.of(self.max_picture_pixels)
+            said: dict[str, Any] = {"kind": self.kind, "fields": self.fields, "preset": self.preset}
+            return load_rows(self.path, **said, limits=limits).first(self.number)
+        return of_examples(f"worlds:{','.join(self.worlds)}", self._rendered())
+
+    def _rendered(self) -> list[Example]:
         number = self.number or RENDERED
         share = -(-number // len(self.worlds))
         drawn = [

@@ -19,6 +19,7 @@ Unmeasured values are absent (None, or a missing key); they are never 0.
 import hashlib
 import io
 import json
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
@@ -27,11 +28,13 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 Kind = Literal["digit", "choice", "letters", "math", "box", "text", "open"]
 """The kinds of answer, in the words of data files: VLAA-Thinking's five (arXiv:2504.11468), several letters, and short
 words, which are the commonest answers of visual questions."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_PILLOW = threading.Lock()
 
 
 class Record(BaseModel):
@@ -192,9 +195,7 @@ class Picture(Record):
 
     def open(self) -> "Image":
         """Decode to an RGB `PIL.Image.Image`, upright; what is transparent becomes white, as on a page."""
-        from PIL import Image
-
-        return upright_rgb(Image.open(io.BytesIO(self.encoded())))
+        return upright_rgb(open_picture(self.encoded()))
 
 
 class Trace(Record):
@@ -371,6 +372,22 @@ def content_id(*parts: Any) -> str:
     """16 hex digits naming JSON-serialisable content; equal content has equal ids on every machine."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def open_picture(encoded: bytes, formats: tuple[str, ...] | None = None) -> "ImageFile":
+    """An image file's bytes, opened by Pillow and not decoded yet. Raises what Pillow raises.
+
+    Pillow refuses what has more pixels than it knows pictures to have, such as a phone's 200 million. Ours are bounded
+    where they come in, by `data.PictureLimits`, which somebody may have raised.
+    """
+    from PIL import Image
+
+    with _PILLOW:  # the bound is a global of Pillow's: two threads that lift it must not put back each other's
+        bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(encoded), formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = bound
 
 
 def upright_rgb(image: "Image") -> "Image":

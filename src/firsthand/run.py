@@ -9,6 +9,7 @@
         model/            of a training: the result, a plain Hugging Face folder
         scores.jsonl      of an evaluation: one `records.Score` per line
         evaluation.json   of an evaluation: the table made of them
+        refused.jsonl     rows of the data that were left out, one `data.Refused` per line; absent where there is none
         images/           every picture that rollouts and scores refer to, by content hash
         DONE              the run is complete: no file is written again
 
@@ -32,6 +33,8 @@ from firsthand.errors import RecipeError
 from firsthand.files import write_atomically
 from firsthand.records import Picture, Record, Rollout, Step, content_id, png
 
+REFUSED = "refused.jsonl"
+"""The rows that a run leaves out, because its data says `on_bad: drop`."""
 _ENDS = 2**20
 """Bytes at each end of a weights file that `folder_id` reads: the header, and as much of the weights as fits."""
 

@@ -190,8 +190,7 @@ def _forged(folder: Path, value: object, kind: str, options: Sequence[object]) -
 
 
 def _graded(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:
-    examples, _ = read_problems(_written(folder, _row(value, kind, options)))
-    return examples["1"].answer
+    return read_problems(_written(folder, _row(value, kind, options))).usable["1"].answer
 
 
 def _rewarded(folder: Path, value: object, kind: str, options: Sequence[object]) -> Answer:

@@ -262,11 +262,17 @@ def test_equal_rows_with_ids_of_their_own_are_two_examples(folder: Path) -> None
     assert [e.id for e in load_examples(write_lines(folder, row(id="a"), row(id=2)))] == ["a", "2"]
 
 
-def test_one_error_spells_out_five_bad_rows_and_counts_the_rest(folder: Path) -> None:
-    spec = write_lines(folder, *(row(question=f"Number {i}?", answer="x" if i else "1") for i in range(8)))
+def test_one_error_spells_out_twenty_bad_rows_and_counts_the_rest(folder: Path) -> None:
+    spec = write_lines(folder, *(row(question=f"Number {i}?", answer="x" if i else "1") for i in range(21)))
     headline, *problems = complaint(spec).split("\n")
-    assert headline == f"{spec}: 7 of 8 rows cannot be used, so nothing was loaded. The first 5:"
-    assert [problem.split(",")[0] for problem in problems] == [f"  data.jsonl line {n}" for n in (2, 3, 4, 5, 6)]
+    assert headline == f"{spec}: 20 of 21 rows cannot be used, so nothing was loaded."
+    assert [problem.split(",")[0] for problem in problems] == [f"  data.jsonl line {n}" for n in range(2, 22)]
+    bad = (row(question=f"Number {i}?", **({"answer": "x"} if i % 3 else {"image": "no.png"})) for i in range(60))
+    spec = write_lines(folder, row(), *bad)
+    headline, *problems = complaint(spec).split("\n")
+    counted = "They are 40 bad_answer, 20 image_missing. The first 20:"
+    assert headline == f"{spec}: 60 of 61 rows cannot be used, so nothing was loaded. {counted}"
+    assert [problem.split(",")[0] for problem in problems] == [f"  data.jsonl line {n}" for n in range(2, 22)]
 
 
 def test_a_file_that_is_refused_as_a_whole_says_why(folder: Path) -> None:
@@ -312,12 +318,12 @@ def test_the_limits_of_pictures_can_be_set(folder: Path) -> None:
 def test_a_picture_too_large_is_refused_before_it_is_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("the picture was decoded"))
     for name in ("bomb.png", "huge.png"):
-        assert "at most 40,000,000 pixels" in complaint(write_lines(folder, row(image=name)))
+        assert "at most 120,000,000 pixels" in complaint(write_lines(folder, row(image=name)))
 
 
 def test_a_file_too_large_is_refused_before_it_is_read(folder: Path) -> None:
     os.truncate(folder / "photo.jpg", 2**40)
-    assert "at most 64 MiB, got 'photo.jpg', which has 1,048,576.0 MiB" in complaint(
+    assert "at most 192 MiB, got 'photo.jpg', which has 1,048,576.0 MiB" in complaint(
         write_lines(folder, row(image="photo.jpg"))
     )
 

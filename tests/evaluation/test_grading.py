@@ -35,13 +35,18 @@ def write(file: Path, rows: list[dict[str, Any]]) -> Path:
     return file
 
 
+def listed(folder: Path) -> list[dict[str, Any]]:
+    """The rows that a run of the command could not use."""
+    return [json.loads(line) for line in (folder / "V.refused.jsonl").read_text().splitlines()]
+
+
 def judged(
-    folder: Path, problems: list[dict[str, Any]], replies: list[dict[str, Any]], *more: str
+    folder: Path, problems: list[Any], replies: list[Any], *more: str, write_problems: bool = True
 ) -> list[dict[str, Any]]:
     """The verdicts of a run of the command, which must succeed."""
     files = [
         "--problems",
-        str(write(folder / "P.jsonl", problems)),
+        str(write(folder / "P.jsonl", problems) if write_problems else folder / "P.jsonl"),
         "--replies",
         str(write(folder / "R.jsonl", replies)),
     ]
@@ -123,7 +128,10 @@ def test_free_text_without_a_scene_is_unmeasured_and_the_rest_is_judged(tmp_path
             "line 2, column `id`: expected an id that no other row has, got 'count', which P.jsonl line 1",
         ),
         ({"id": 1.5}, "line 2, column `id`: expected text or a whole number"),
-        ({"kind": "math", "answer": r"\frac{1}{"}, "P.jsonl line 2: math"),
+        (
+            {"kind": "math", "answer": r"\frac{1}{"},
+            "P.jsonl line 2, column `answer`: expected a ground truth of kind `math`",
+        ),
         (
             {"kind": "choice", "answer": "E", "choices": ["a", "b"]},
             "column `answer`: expected a letter from A to B",
@@ -137,27 +145,101 @@ def test_free_text_without_a_scene_is_unmeasured_and_the_rest_is_judged(tmp_path
         ({"image": "nowhere.png"}, "line 2, column `image`"),
     ],
 )
-def test_a_problem_that_cannot_be_used_is_refused_with_its_row(
+def test_a_problem_that_cannot_be_used_costs_its_row_and_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], said: str
 ) -> None:
     bad = {"id": "bad", "question": "How many?", "answer": "7", "kind": "digit", **change}
-    assert said in refusal(capsys, tmp_path, [PROBLEMS[0], bad], REPLIES[1:2])
+    good = {"id": "good", "question": "How many?", "answer": "3", "kind": "digit"}
+    asked = [REPLIES[1], {"id": bad["id"] if isinstance(bad["id"], str) else "bad", "reply": "<answer>7</answer>"}]
+    replies = [*asked, {"id": "good", "reply": "<answer>3</answer>"}]
+    verdicts = judged(tmp_path, [PROBLEMS[0], bad, good], replies)
+    told = capsys.readouterr().err
+    assert "cannot be used" in told and said in told and f"all of them: {tmp_path / 'V.refused.jsonl'}" in told
+    row, *_ = listed(tmp_path)
+    assert row["place"] == "P.jsonl line 2" and said.rpartition("line 2")[2].lstrip(", ") in row["detail"]
+    assert row["source"] == {"file": "P.jsonl", "row": 2}
+    assert [verdicts[0]["score"], verdicts[2]["score"]] == [1.0, 1.0]
+    if asked[1]["id"] == "bad":
+        assert (verdicts[1]["status"], verdicts[1]["score"]) == ("failed", None)
+    if bad["id"] == "bad":  # else nobody knows which problem was meant
+        assert verdicts[1]["why"].startswith("P.jsonl line 2 cannot be used: ")
+
+
+def test_every_kind_of_bad_row_among_good_ones_is_listed_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = [
+        PROBLEMS[0],
+        {"id": "gold", "question": "How many?", "answer": "many", "kind": "digit"},
+        {"id": "self", "question": "y?", "answer": r"\frac{1}{", "kind": "math"},
+        {"id": "none", "question": "How many?", "kind": "digit"},
+        {"id": "twin", "question": "How many?", "answer": "1", "kind": "digit"},
+        {"id": "twin", "question": "How many?", "answer": "2", "kind": "digit"},
+        {"id": "copy", "question": "How many?", "answer": "1", "kind": "digit"},
+        {"id": "copy", "question": "How many?", "answer": "1", "kind": "digit"},
+        {"id": "kind", "question": "How many?", "answer": "1", "kind": "number"},
+    ]
+    names = ["count", "gold", "self", "none", "twin", "copy", "kind", "nobody"]
+    replies: list[Any] = [{"id": name, "reply": f"<answer>{7 if name == 'count' else 1}</answer>"} for name in names]
+    replies += [{"id": "count"}, ["count"], {"reply": "7"}]
+    write(tmp_path / "P.jsonl", problems)
+    with (tmp_path / "P.jsonl").open("a") as file:
+        file.write('{"id": "torn", "question"\n')
+    verdicts = judged(tmp_path, [], replies, write_problems=False)
+    assert [v["id"] for v in verdicts] == [*names, "count", None, None]
+    assert [v["score"] for v in verdicts] == [1.0, None, None, None, None, 1.0, *[None] * 5]
+    assert {v["status"] for v in verdicts if v["score"] is None} == {"failed"}
+    places = ["P.jsonl line 2", "P.jsonl line 3", "P.jsonl line 4", "P.jsonl line 5", "P.jsonl line 9"]
+    assert [v["why"].partition(" cannot be used: ")[0] for v in verdicts[1:5]] == places[:4]
+    assert verdicts[6]["why"].startswith(f"{places[4]} cannot be used: column `kind`")
+    assert verdicts[7]["why"] == "no problem has the id 'nobody'"
+    assert verdicts[8]["why"].startswith("R.jsonl line 9 cannot be used: column `reply`: expected text, got None")
+    rows = [row["place"] for row in listed(tmp_path)]
+    bad = [f"P.jsonl line {n}" for n in (2, 3, 4, 5, 6, 8, 9, 10)] + [f"R.jsonl line {n}" for n in (8, 9, 10, 11)]
+    assert rows == bad
+    out, err = capsys.readouterr()
+    assert "firsthand: 12 rows cannot be used; replies to them are `failed`, not scored." in err
+    assert all(f"  {place}, " in err for place in bad)
+    table = {line.split("│")[1].strip(): line.split("│")[2:] for line in out.splitlines() if line.startswith("│")}
+    counts = {kind: (cells[0].strip(), cells[6].strip()) for kind, cells in table.items()}
+    assert counts == {"digit": ("5", "3"), "math": ("1", "1"), "?": ("5", "5"), "all": ("11", "9")}
+
+
+def test_no_list_is_left_where_every_row_can_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "V.refused.jsonl").write_text("of an earlier call\n")
+    judged(tmp_path, PROBLEMS, REPLIES[:2])
+    assert not (tmp_path / "V.refused.jsonl").exists()
+    assert "cannot be used" not in capsys.readouterr().err
+
+
+def test_many_bad_rows_are_counted_and_the_first_ones_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strangers = [{"id": f"x{i}", "reply": "7"} for i in range(600)]
+    verdicts = judged(tmp_path, PROBLEMS, [*strangers, REPLIES[1]])
+    assert len(verdicts) == 601 and verdicts[-1]["score"] == 1.0
+    err = capsys.readouterr().err
+    assert "firsthand: 600 rows cannot be used; replies to them are `failed`, not scored. The first 20:" in err
+    assert "R.jsonl line 20, " in err and "R.jsonl line 21" not in err
+    assert len(listed(tmp_path)) == 600
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("problems", "replies", "said"),
     [
-        ({"id": "nobody", "reply": "7"}, "R.jsonl line 2, column `id`: expected that of a problem, got 'nobody'"),
-        ({"id": "count"}, "R.jsonl line 2, column `reply`: expected text, got None"),
-        ({"id": "count", "reply": 7}, "R.jsonl line 2, column `reply`: expected text, got 7"),
-        ({"reply": "7"}, "R.jsonl line 2, column `id`: expected text or a whole number, got None"),
-        (["count", "7"], "R.jsonl line 2, expected"),
+        ([{**PROBLEMS[0], "answer": "many"}], REPLIES[1:2], "P.jsonl: 1 of 1 rows cannot be used"),
+        (
+            [PROBLEMS[0], {**PROBLEMS[0], "id": "bad", "answer": "many"}],
+            [{"id": "bad", "reply": "7"}],
+            "R.jsonl line 1, P.jsonl line 2 cannot be used: column `answer`",
+        ),
+        (PROBLEMS, [{"id": "nobody", "reply": "7"}], "R.jsonl line 1, column `id`: expected that of a problem"),
+        (PROBLEMS, [["count", "7"]], "R.jsonl line 1, expected one JSON object"),
     ],
 )
-def test_a_reply_that_is_none_is_refused_with_its_row(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: Any, said: str
+def test_where_nothing_can_be_judged_there_is_one_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], problems: list[Any], replies: list[Any], said: str
 ) -> None:
-    assert said in refusal(capsys, tmp_path, PROBLEMS, [REPLIES[1], row])
+    assert said in refusal(capsys, tmp_path, problems, replies)
+    assert not (tmp_path / "V.refused.jsonl").exists()
 
 
 def test_a_broken_line_a_missing_file_and_no_replies_are_told(

@@ -40,6 +40,6 @@ def test_a_perplexity_is_that_of_transformers_logits(tmp_path: Path) -> None:
 def test_rows_without_a_demonstration_are_named(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "tiny", "qwen2_5_vl")
     (tmp_path / "rows.jsonl").write_text('{"question": "?", "answer": "1", "id": "bare"}\n')
-    with pytest.raises(DataError, match=r"none in 1 of 1 \(first: bare\)"):
+    with pytest.raises(DataError, match=r"rows\.jsonl line 1, column `trace`: expected a demonstration"):
         write_perplexities(folder, Data(path=str(tmp_path / "rows.jsonl")), tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()

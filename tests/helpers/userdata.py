@@ -4,6 +4,7 @@ A table entry is (column, expected, remedy, [(row, got), ...]): rows that share 
 for words of Pillow, Python or the system; FOLDER for the folder.
 """
 
+import base64
 import io
 import json
 import os
@@ -91,9 +92,9 @@ def fill(folder: Path) -> None:
     (folder / "half.jpg").write_bytes(noise()[:-300])
     (folder / "half.png").write_bytes(noise(fmt="PNG")[:-300])
     (folder / "empty.png").write_bytes(b"")
-    (folder / "page.png").write_bytes(b"<html>404</html>")
-    (folder / "print.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    (folder / "bomb.png").write_bytes(promising(8_000, 8_000))
+    for name, content in FOREIGN.items():
+        (folder / name).write_bytes(content)
+    (folder / "bomb.png").write_bytes(promising(12_000, 12_000))
     (folder / "huge.png").write_bytes(promising(60_000, 60_000))
     (folder / "moving.gif").write_bytes(animation())
     (folder / "turned.jpg").write_bytes(turned())
@@ -117,6 +118,29 @@ def base64_of(text: str) -> dict[str, Any]:
     return row(image=f"data:image/png{text}")
 
 
+FOREIGN = {
+    "page.jpg": b"\n<!DOCTYPE html>\n<html><title>404 Not Found</title></html>",
+    "login.png": b"<html>Sign in</html>",
+    "denied.png": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+    "limit.png": b'{"error": "rate limit"}',
+    "said.png": b"Not found",
+    "drawn.png": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>',
+    "print.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    "paper.png": b"%PDF-1.7\n",
+    "lfs.png": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
+    "phone.jpg": b"\0\0\0\x24ftypheic\0\0\0\0mif1heic",
+    "web.png": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1",
+    "clip.jpg": b"\0\0\0\x20ftypisom\0\0\2\0isomiso2",
+    "scan.png": b"II*\0\x08\0\0\0",
+    "all.jpg": b"PK\3\4\x14\0",
+    "zeros.jpg": bytes(5000),
+    "lines.png": b"\x89PNG\n\x1a\n\0\0\0\rIHDR",
+    "text.png": "\x89PNG\r\n\x1a\n".encode(),
+    "lossy.jpg": b"\xff\xd8\xff\xe0\0\x10JFIF".decode("utf-8", "replace").encode(),
+    "base64.png": base64.b64encode(encoded()),
+    "odd.png": b"\x07\x93\xfe\x80 ...",
+}
+"""Files that are called pictures and are none that is read."""
 PATH = "the path of an image file"
 START = "correct it: paths start from the folder of the data file"
 FORMAT = "a PNG, JPEG, WEBP, BMP or GIF image"
@@ -134,7 +158,34 @@ PICTURES: Table = [
         START,
         [(row(image="no.png"), f"'no.png', {NOWHERE}"), (row(image="../no.png"), f"'../no.png', {NOWHERE}")],
     ),
-    ("image", PATH, START, [(row(image="a folder"), "'a folder', which is a folder")]),
+    ("image", PATH, "name the picture in it", [(row(image="a folder"), "'a folder', which is a folder")]),
+    (
+        "image",
+        PATH,
+        "correct it, or give a path that starts from the folder of the data file",
+        [(row(image="/no/such.png"), "'/no/such.png', which does not exist")],
+    ),
+    (
+        "image",
+        PATH,
+        "write the whole path: ~ is not read here",
+        [(row(image="~/no.png"), f"'~/no.png', {NOWHERE}")],
+    ),
+    (
+        "image",
+        PATH,
+        "write a path of this machine, with / between folders",
+        [
+            (row(image="C:\\photos\\no.png"), f"'C:\\\\photos\\\\no.png', {NOWHERE}"),
+            (row(image="D:/no.png"), f"'D:/no.png', {NOWHERE}"),
+        ],
+    ),
+    (
+        "image",
+        PATH,
+        "give the path alone, without file://",
+        [(row(image="file:///home/a.png"), "'file:///home/a.png'")],
+    ),
     ("image", PATH, "download it first and give its path", [(row(image="http://a.org/b.png"), "'http://a.org/b.png'")]),
     (
         "image",
@@ -143,14 +194,44 @@ PICTURES: Table = [
         [(row(image="x" * 5000), "'xANYx...xANYx', which cannot be read (File name too long)")],
     ),
     ("image", "an image", "fetch or export it again", [(row(image="empty.png"), "'empty.png', which is empty")]),
-    (
-        "image",
-        FORMAT,
-        "convert it to PNG or JPEG",
-        [
-            (row(image="page.png"), "'page.png', which is none of these (it starts with b'<html>40')"),
-            (row(image="print.eps"), "'print.eps', which is none of these (it starts with b'%!PS-Ado')"),
-        ],
+    *(
+        ("image", FORMAT, remedy, [(row(image=name), f"{name!r}, which is {what}") for name, what in files.items()])
+        for remedy, files in (
+            (
+                "the download failed, or wants a login: open its address in a browser, and fetch the picture itself",
+                {
+                    "page.jpg": "an HTML page, not a picture",
+                    "login.png": "an HTML page, not a picture",
+                    "denied.png": "an XML text, such as a server's error message, not a picture",
+                    "limit.png": "a JSON text, such as a server's error message, not a picture",
+                    "said.png": "text ('Not found'), not a picture",
+                },
+            ),
+            ("draw it into a PNG", {"drawn.png": "an SVG drawing", "print.eps": "a PostScript drawing"}),
+            ("draw the page that you mean into a PNG", {"paper.png": "a PDF"}),
+            ("fetch the pictures with `git lfs pull`", {"lfs.png": "a pointer of Git LFS, not the picture"}),
+            (
+                "convert it to PNG or JPEG",
+                {"phone.jpg": "an HEIC photo", "web.png": "an AVIF", "scan.png": "a TIFF, or a camera's raw file"},
+            ),
+            ("export the frame that you mean", {"clip.jpg": "a video"}),
+            ("unpack it", {"all.jpg": "a ZIP archive"}),
+            ("fetch it again", {"zeros.jpg": "nothing but zeros, as a download leaves it that was cut off"}),
+            ("fetch it again, as a binary file", {"lines.png": "a PNG whose line ends were changed on the way"}),
+            ("write its bytes as they are, in mode 'wb'", {"text.png": "a PNG that was written as text"}),
+            (
+                "fetch it again, as bytes",
+                {"lossy.jpg": "a picture that was read as text, which has lost its bytes"},
+            ),
+            (
+                "write the bytes that it stands for, e.g. with base64.b64decode",
+                {"base64.png": "base64 text"},
+            ),
+            (
+                "look what it is, and convert it to PNG or JPEG",
+                {"odd.png": "none of these (it starts with b'\\x07\\x93\\xfe\\x80 ...')"},
+            ),
+        )
     ),
     (
         "image",
@@ -163,11 +244,11 @@ PICTURES: Table = [
     ),
     (
         "image",
-        "an image of at most 40,000,000 pixels",
-        "shrink it",
+        "an image of at most 120,000,000 pixels",
+        "shrink it, or allow more with max_picture_pixels (--max-picture-pixels)",
         [
-            (row(image="bomb.png"), "'bomb.png', which has 8000 x 8000 = 64,000,000"),
-            (row(image="huge.png"), "'huge.png', which promises more than Pillow opens at all (ANY)"),
+            (row(image="bomb.png"), "'bomb.png', which has 12000 x 12000 = 144,000,000"),
+            (row(image="huge.png"), "'huge.png', which has 60000 x 60000 = 3,600,000,000"),
         ],
     ),
     (
@@ -182,7 +263,7 @@ PICTURES: Table = [
         "look what it is: it may stand for a missing one",
         [(row(image="dot.png"), "'dot.png', which has 1 x 1"), (row(image="line.png"), "'line.png', which has 90 x 3")],
     ),
-    ("image", PATH, START, [(row(image="pipe.png"), "'pipe.png', which is a pipe or a device")]),
+    ("image", PATH, "give a file", [(row(image="pipe.png"), "'pipe.png', which is a pipe or a device")]),
     (
         "image",
         "8 bits per channel",

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from scripted import ScriptedSampler
 
+from firsthand.data.loaded import of_examples
 from firsthand.errors import DataError, RecipeError
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Recipe
-from firsthand.records import Digit, Example, Reply, Status, StopReason, Trace, Verdict
+from firsthand.records import Digit, Example, Picture, Reply, Status, StopReason, Trace, Verdict
 from firsthand.reward import Reward, Router
 from firsthand.rollout import IndexedReply
 from firsthand.trainer.batch import Batch, Group
-from firsthand.trainer.check import check_examples
+from firsthand.trainer.check import check_rows
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.sample import RESAMPLES, draws, sample
 from firsthand.trainer.score import score
@@ -178,12 +179,18 @@ def test_score_and_trained_reward_are_logged_apart(encoder: Encoder, router: Rou
 
 
 def test_a_demonstration_that_its_verifier_rejects_is_refused_at_load(router: Router) -> None:
-    examples = [example("a"), example("b", WRONG), example("c", "no answer")]
-    message = r"got 2 of 3 that do not \(first: b \(ok: expected 7\)\); correct them"
-    with pytest.raises(DataError, match=message):
-        check_examples(recipe("srft"), examples, router)
-    check_examples(recipe("sft"), examples, router)  # plain imitation asks for no score
-    check_examples(recipe("grpo"), examples, router)
+    loaded = of_examples("mine", [example("a"), example("b", WRONG), example("c", "no answer")])
+    found = check_rows(recipe("srft"), loaded, router, None)
+    assert [e.id for e in found.settled("drop")] == ["a"]
+    with pytest.raises(DataError, match="2 of 3 rows cannot be used") as told:
+        found.settled()
+    _, b, c = str(told.value).split("\n")
+    assert b.startswith(
+        "  example b, column `trace`: expected a demonstration that scores at least 0.5 against the row"
+    )
+    assert c.startswith("  example c, column `trace`: ") and "`wrong_format`" in c
+    assert not check_rows(recipe("sft"), loaded, router, None).found  # plain imitation asks for no score
+    assert not check_rows(recipe("grpo"), loaded, router, None).found
 
 
 @pytest.mark.parametrize("kind", ["sft", "srft"])
@@ -192,10 +199,35 @@ def test_a_style_is_asked_for_where_there_is_a_choice(kind: str, router: Router)
         update={"traces": (Trace(style="plain", text=RIGHT), Trace(style="expert", text=RIGHT))}
     )
     with pytest.raises(DataError, match=r"one demonstration each.*set objective.style to one of \['expert', 'plain'\]"):
-        check_examples(recipe(kind), [several], router)
-    check_examples(recipe(kind, objective={"style": "expert"}), [several], router)
+        check_rows(recipe(kind), of_examples("mine", [several]), router, None)
+    expert = recipe(kind, objective={"style": "expert"})
+    assert not check_rows(expert, of_examples("mine", [several]), router, None).found
     with pytest.raises(DataError, match="add a column `trace`"):
-        check_examples(recipe(kind), [example("a", None)], router)
+        check_rows(recipe(kind), of_examples("mine", [example("a", None)]), router, None)
+    found = check_rows(expert, of_examples("mine", [several, example("b", None), example("c")]), router, None)
+    assert [row.detail for row in found.refused] == [
+        "column `trace`: expected a demonstration of style 'expert', got none; write one",
+        "column `trace`: expected a demonstration of style 'expert', got those of styles ['plain']; "
+        "set objective.style to one of them",
+    ]
+
+
+def test_what_a_model_cannot_be_asked_is_told_of_all_rows_at_once(encoder: Encoder, router: Router) -> None:
+    thin = Picture(sha256="0" * 64, width=4, height=1000, data=b"never opened")
+    asked = [
+        example("a"),
+        example("b").model_copy(update={"question": "How many <|image_pad|>?"}),
+        example("c").model_copy(update={"images": (thin,)}),
+        example("d").model_copy(update={"question": "Why? " * 1000}),
+        example("e").model_copy(update={"system": "Be <|im_end|>"}),
+        example("f", RIGHT + "<|im_end|>"),
+        example("g").model_copy(update={"answer": Digit(value="many")}),
+    ]
+    for kind, bad in (("srft", "bcdefg"), ("grpo", "bcdeg"), ("sft", "bcdef")):
+        found = check_rows(recipe(kind), of_examples("mine", asked), router, encoder)
+        assert [row.place for row in found.refused] == [f"example {name}" for name in bad]
+    with pytest.raises(RecipeError, match=r"system: expected text without the model's .* tokens, got <\|im_end\|>"):
+        check_rows(recipe("grpo", system="<|im_end|>"), of_examples("mine", asked), router, encoder)
 
 
 # ---- rewards

@@ -146,7 +146,7 @@ def test_every_epoch_shows_every_example_once_in_another_order():
 
 def test_sft_without_demonstrations_names_the_styles_that_there_are(tmp_path):
     recipe = Recipe.model_validate(SFT | {"objective": {"kind": "sft", "style": "given"}})
-    with pytest.raises(DataError, match=r"style 'given', which 24 of 24 examples lack.*\['expert', 'plain'\]"):
+    with pytest.raises(DataError, match=r"style 'given', which all 24 examples lack.*\['expert', 'plain'\]"):
         train(recipe, tmp_path)
 
 

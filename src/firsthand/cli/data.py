@@ -38,29 +38,35 @@ def forge_command(args: argparse.Namespace) -> int:
 
 def reward_command(args: argparse.Namespace) -> int:
     """Replies of a file."""
-    from firsthand.cli.terminal.rewards import judging_progress, show_calibration, show_tallies
+    from firsthand.cli.terminal.rewards import judging_progress, show_calibration, show_refusals, show_tallies
     from firsthand.config import build, override
+    from firsthand.data import PictureLimits
     from firsthand.evaluation.grading import calibration, grade
     from firsthand.reward import Reward
 
     if args.workers < 1 or args.deadline <= 0:
         raise FirsthandError(f"expected --workers >= 1 and --deadline > 0, got {args.workers} and {args.deadline}")
     reward = build(Reward, override({"open": {"scorer": "overlap"}}, args.set), "reward --set")
+    limits = PictureLimits.of(args.max_picture_pixels)
     if args.calibrate:
-        show_calibration(calibration(args.problems, args.out, reward))
+        found, refusals = calibration(args.problems, args.out, reward, limits)
+        show_calibration(found)
+        show_refusals(refusals)
         return 0
     if args.replies is None:
         raise FirsthandError("expected --replies R.jsonl, got none; or --calibrate, which needs none")
     with judging_progress() as bar:
-        tallies = grade(
+        tallies, refusals = grade(
             args.problems,
             args.replies,
             args.out,
             reward,
             workers=args.workers,
             deadline_s=args.deadline,
+            limits=limits,
             on_progress=bar,
         )
     show_tallies(tallies)
     print(f"verdicts: {args.out}")
+    show_refusals(refusals)
     return 0

@@ -10,7 +10,12 @@ from firsthand.errors import FirsthandError
 if TYPE_CHECKING:
     from firsthand.evaluation.leaderboard.judging import LeaderboardJudge
     from firsthand.evaluation.protocol import Protocol
+    from firsthand.recipe import Data
     from firsthand.teacher import Endpoint
+
+_OF_BENCHMARKS = ("data_root", "download", "judge")
+_OF_DATA = ("on_bad", "max_picture_pixels")
+"""Options of `evaluate` that say how --data is read."""
 
 
 def evaluate_command(args: argparse.Namespace) -> int:
@@ -23,10 +28,9 @@ def _evaluate_data(args: argparse.Namespace) -> int:
     from firsthand.config import build, override
     from firsthand.evaluation import Protocol
     from firsthand.evaluation.custom import evaluate_folder
-    from firsthand.recipe import Data
     from firsthand.reward import Reward
 
-    for other in ("data_root", "download", "judge"):
+    for other in _OF_BENCHMARKS:
         if getattr(args, other):
             raise FirsthandError(f"--{other.replace('_', '-')} goes with --benchmark, not with --data; leave it out")
     model, name = _model_or_server(args.model, args.out)
@@ -35,7 +39,7 @@ def _evaluate_data(args: argparse.Namespace) -> int:
     drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, free, "evaluate")
     judging = [part for part in args.set if not part.startswith("protocol.")]
     reward = build(Reward, override({}, judging), "evaluate --set")
-    data = Data.parse(args.data)
+    data = _data(args)
     folders = []
     with Console() as console:
         for seed in args.seeds:
@@ -55,6 +59,9 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     from firsthand.evaluation.benchmarks.spec import find
     from firsthand.evaluation.benchmarks.suite import EvaluationPlan, evaluate_all
 
+    for other in _OF_DATA:
+        if getattr(args, other):
+            raise FirsthandError(f"--{other.replace('_', '-')} goes with --data, not with --benchmark; leave it out")
     model, name = _model_or_server(args.model, args.out)
     suite, benchmarks = find(args.benchmark)
     root = args.data_root or default_root()
@@ -71,6 +78,13 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     show_summary(summary)
     print(f"numbers: {summary}")
     return 0
+
+
+def _data(args: argparse.Namespace) -> "Data":
+    """What --data names, read as the command line says."""
+    from firsthand.recipe import Data
+
+    return Data.parse(args.data, **{key: getattr(args, key) for key in _OF_DATA})
 
 
 def _drawn(args: argparse.Namespace) -> dict[str, object]:
@@ -137,9 +151,8 @@ def export_command(args: argparse.Namespace) -> int:
 def lmms_task_command(args: argparse.Namespace) -> int:
     """Data as a task for lmms-eval."""
     from firsthand.evaluation.lmms.task import write_lmms_task
-    from firsthand.recipe import Data
 
-    examples = Data.parse(args.data).load()
+    examples = _data(args).load()
     task = write_lmms_task(examples, args.out, name=args.name, system=args.system, max_new_tokens=args.max_new_tokens)
     print(f"task: {task}\nscore a model with: lmms-eval --include_path {args.out} --tasks {args.name} --model ...")
     return 0
@@ -149,11 +162,10 @@ def perplexity_command(args: argparse.Namespace) -> int:
     """How much a model is surprised."""
     from firsthand.cli.console import Console
     from firsthand.evaluation.perplexity import write_perplexities
-    from firsthand.recipe import Data
 
     model, name = _model(args.model)
     with Console() as console:
-        write_perplexities(model, Data.parse(args.data), args.out, console.evaluation(name, "perplexity"))
+        write_perplexities(model, _data(args), args.out, console.evaluation(name, "perplexity"))
     print(f"perplexities: {args.out}")
     return 0
 

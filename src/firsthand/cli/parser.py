@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     _add_recipe(add, "recipe")
     _add_set(add, "change a value of the recipe, such as optimizer.lr=1e-5")
     _add_out(add, "where the run directory is made", "runs")
+    _add_reading(add)
     add("--preflight", action="store_true", help="train nothing: say what a step needs, and whether it fits here")
 
     add = command("study", training.study_command, "carry out a study: arms and seeds, evaluated, and a report")
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     what = commands.choices["evaluate"].add_mutually_exclusive_group(required=True)
     what.add_argument("--data", help="a .jsonl or .parquet file, a folder, or worlds:NAMES[:SPLIT[:NUMBER]]")
     what.add_argument("--benchmark", help="a benchmark or suite (`firsthand benchmarks` lists them), or a YAML file")
+    _add_reading(add)
     add("--data-root", type=Path, help="where benchmarks' files are (default: $LMUData or ~/LMUData)")
     add("--download", action="store_true", help="get files that are missing from the hub")
     add("--protocol", help="how replies are drawn: vlaa, srft, plain ..., or a YAML file")
@@ -76,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         "lmms-task", evaluating.lmms_task_command, "write data as a task that lmms-eval scores with our verifiers"
     )
     add("--data", required=True, help="as for evaluate")
+    _add_reading(add)
     add("--name", default="firsthand", help="the task's name (default: %(default)s)")
     add("--max-new-tokens", type=int, default=256)
     add("--system", help="system prompt of rows that have none")
@@ -97,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("model", help="a Hugging Face folder, a finished run directory, or `small`")
     add("--data", required=True, help="as for evaluate; every row has a demonstration")
+    _add_reading(add)
     add("--out", type=Path, required=True, help="JSONL: id, perplexity, tokens")
 
     add = command("report", evaluating.report_command, "run directories -> one self-contained HTML file")
@@ -111,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=2, help="replies judged at once (default: %(default)s)")
     add("--deadline", type=float, default=5.0, help="seconds of one comparison (default: %(default)s)")
     _add_set(add, "change a value of a recipe's `reward`, such as box=stepped or open.scorer=overlap")
+    _add_picture_limit(add)
     calibrate = "judge nothing: find beta for the scorer of `open`, and write it"
     add("--calibrate", action="store_true", default=None, help=calibrate)
 
@@ -127,6 +132,24 @@ def _command(commands: Any, name: str, carry_out: Callable[[argparse.Namespace],
 
 def _add_set(add: _Add, what: str) -> None:
     add("--set", action="append", default=[], metavar="A.B=C", help=what)
+
+
+def _add_reading(add: _Add) -> None:
+    """How a user's own rows are read."""
+    on_bad = "drop: leave out and list the rows that cannot be used (default: refuse the file, and name them all)"
+    add("--on-bad", choices=("refuse", "drop"), help=on_bad)
+    _add_picture_limit(add)
+
+
+def _add_picture_limit(add: _Add) -> None:
+    add("--max-picture-pixels", type=_positive, metavar="N", help="largest picture that is read (default: 120,000,000)")
+
+
+def _positive(text: str) -> int:
+    value = int(text.replace("_", "").replace(",", ""))
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def _add_out(add: _Add, what: str, default: str) -> None:

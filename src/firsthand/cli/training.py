@@ -50,7 +50,9 @@ def train_command(args: argparse.Namespace) -> int:
     from firsthand.recipe import Recipe
     from firsthand.trainer import train
 
-    content = read_recipe(args.recipe, args.set)
+    read = {"on_bad": args.on_bad, "max_picture_pixels": args.max_picture_pixels}
+    said = [f"data.{key}={value}" for key, value in read.items() if value is not None]
+    content = read_recipe(args.recipe, [*args.set, *said])
     if "arms" in content:
         raise FirsthandError(f"{args.recipe} is a study, for it has arms: firsthand study {args.recipe.stem}")
     recipe = build(Recipe, content, str(args.recipe))

@@ -16,10 +16,8 @@ keeps nothing but sizes, so that a long stream of pictures takes no memory.
 
 import base64
 import hashlib
-import io
 import os
 import stat
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,8 +27,9 @@ from weakref import WeakValueDictionary
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from firsthand.data.foreign import what_it_is
 from firsthand.errors import BadRow, shown
-from firsthand.records import Picture, upright_rgb
+from firsthand.records import Picture, open_picture, upright_rgb
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright, and 5 to 8 swap width and height
@@ -48,13 +47,21 @@ OnDecoded = Callable[[str, Image.Image], None]
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """What a picture may cost. The defaults are ours: above any common camera, far below what hurts a machine."""
+    """What a picture may cost. The defaults are ours."""
 
-    pixels: int = 40_000_000
-    file_bytes: int = 64 * 2**20
+    pixels: int = 120_000_000
+    """Phones make 50 and 108 million at their full size, most cameras fewer. To ask a model about one of 108 million
+    took 8 s and 1.5 GiB (on one core; 50 million: 3 s and 1.2 GiB), and about one of 200 million 10 s and 2.6 GiB."""
+    file_bytes: int = 192 * 2**20
+    """A PNG of a photo with 50 million pixels has about 90 MiB, a JPEG of 108 million 30."""
     side: int = 4
     """Pixels of the shorter side, at least. Image processors find the colours by an axis of length 1 or 3, so that a
     picture of 1 or 3 pixels a side can be read askew; and what is that small was a placeholder or a tracker's."""
+
+    @classmethod
+    def of(cls, pixels: int | None) -> "PictureLimits":
+        """With so many pixels at most, where somebody has said so."""
+        return cls() if pixels is None else cls(pixels)
 
 
 class PictureLoader:
@@ -97,13 +104,18 @@ class PictureLoader:
         if len(value) > _LONGEST_NAME and value.startswith(_ENCODED_STARTS) and "." not in value:
             return self._by_value(decoded_base64(value))
         if "://" in value:
-            raise BadRow("image", "the path of an image file", "", "download it first and give its path")
+            is_local = value.startswith("file://")
+            remedy = "give the path alone, without file://" if is_local else "download it first and give its path"
+            raise BadRow("image", "the path of an image file", "", remedy)
         path = _inside(folder, value) if self._is_rooted else (folder / value).absolute()
         known = self._by_path.get(path)
         if known is not None:
             return known
-        where = "the folder of pictures" if self._is_rooted else str(folder)
-        sha256, (width, height) = self._check(_read(path, where, self._limits))
+        try:
+            encoded = _read(path, self._limits)
+        except FileNotFoundError as gone:
+            raise _missing(value, folder, is_rooted=self._is_rooted) from gone
+        sha256, (width, height) = self._check(encoded)
         return self._by_path.setdefault(path, Picture(sha256=sha256, width=width, height=height, path=str(path)))
 
     def _by_value(self, encoded: bytes) -> Picture:
@@ -129,7 +141,7 @@ def _decode_uri(uri: str) -> bytes:
     try:
         if not comma or not head.endswith(";base64"):
             raise ValueError("no `;base64,`")
-        return base64.b64decode(payload, validate=True)
+        return base64.b64decode("".join(payload.split()), validate=True)  # some encoders break lines
     except ValueError as broken:
         remedy = "encode the file's bytes as base64"
         raise BadRow("image", "data:image/...;base64,...", f" ({broken})", remedy) from broken
@@ -157,23 +169,38 @@ def _inside(folder: Path, value: str) -> Path:
     return path
 
 
-def _read(path: Path, where: str, limits: PictureLimits) -> bytes:
-    """The bytes of a regular file; a pipe is never waited for. Raises BadRow."""
+def _missing(value: str, folder: Path, *, is_rooted: bool) -> BadRow:
+    """A path that leads nowhere, and the likeliest reason."""
+    is_windows = "\\" in value or value[1:3] in (":/", ":\\")
+    is_absolute = Path(value).is_absolute()
+    where = "" if is_absolute else f" in {'the folder of pictures' if is_rooted else folder.absolute()}"
+    if is_windows:
+        remedy = "write a path of this machine, with / between folders"
+    elif value.startswith("~"):
+        remedy = "write the whole path: ~ is not read here"
+    elif is_absolute:
+        remedy = "correct it, or give a path that starts from the folder of the data file"
+    else:
+        remedy = "correct it: paths start from the folder of the data file"
+    return BadRow("image", "the path of an image file", f", which does not exist{where}", remedy, "image_missing")
+
+
+def _read(path: Path, limits: PictureLimits) -> bytes:
+    """The bytes of a regular file; a pipe is never waited for. Raises BadRow, or FileNotFoundError."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode):
                 _bound_bytes(status.st_size, limits)
                 return file.read(limits.file_bytes + 1)
-        got = ", which is a pipe or a device"
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-        got = f", which does not exist in {where}"
+        got, remedy = ", which is a pipe or a device", "give a file"
+    except (FileNotFoundError, NotADirectoryError, ValueError) as gone:  # ValueError: a NUL in the path
+        raise FileNotFoundError(path) from gone
     except IsADirectoryError:
-        got = ", which is a folder"
+        got, remedy = ", which is a folder", "name the picture in it"
     except OSError as broken:
         got = f", which cannot be read ({broken.strerror})"
         raise BadRow("image", "a readable image file", got, "check path and rights", "image_missing") from broken
-    remedy = "correct it: paths start from the folder of the data file"
     raise BadRow("image", "the path of an image file", got, remedy, "image_missing")
 
 
@@ -192,14 +219,12 @@ def _measure(
     """(width, height), upright, of a picture that has passed every check. Raises BadRow."""
     at_most = f"an image of at most {limits.pixels:,} pixels"
     try:
-        with warnings.catch_warnings():
-            # Our own limit comes next, with a better message than Pillow's warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
+        image = open_picture(encoded, _FORMATS)
         width, height = image.size
         if width * height > limits.pixels:
             got = f", which has {width} x {height} = {width * height:,}"
-            raise BadRow("image", at_most, got, "shrink it", "image_too_large")
+            remedy = "shrink it, or allow more with max_picture_pixels (--max-picture-pixels)"
+            raise BadRow("image", at_most, got, remedy, "image_too_large")
         if min(image.size) < limits.side:
             expected, got = f"an image of at least {limits.side} pixels a side", f", which has {width} x {height}"
             raise BadRow("image", expected, got, "look what it is: it may stand for a missing one", "image_too_small")
@@ -215,11 +240,8 @@ def _measure(
         raise
     except UnidentifiedImageError as broken:
         expected = f"a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} image"
-        got = f", which is none of these (it starts with {encoded[:8]!r})"
-        raise BadRow("image", expected, got, "convert it to PNG or JPEG") from broken
-    except Image.DecompressionBombError as bomb:
-        got = f", which promises more than Pillow opens at all ({bomb})"
-        raise BadRow("image", at_most, got, "shrink it", "image_too_large") from bomb
+        found, remedy = what_it_is(encoded)
+        raise BadRow("image", expected, f", which is {found}", remedy) from broken
     except Exception as broken:  # damaged files make Pillow raise anything: OSError, SyntaxError, struct.error, ...
         got = f", which does not decode ({broken})"
         raise BadRow("image", "a complete image", got, "fetch or export it again") from broken

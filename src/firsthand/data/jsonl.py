@@ -13,7 +13,7 @@ from firsthand.data.rows import Cells, Row, not_utf8, readable_file
 from firsthand.errors import BadRow, shown
 
 LONGEST_LINE = 128 * 2**20
-"""Bytes of a line, ours: a picture of the largest size that `images.PictureLimits` allows as base64, and text."""
+"""Bytes of a line, ours: pictures of 90 MiB as base64, and text. Larger ones are read from files."""
 
 
 def rows(path: Path) -> Iterator[Row]:

@@ -1,24 +1,20 @@
 """Rows on their way in: a row knows its place in the user's file, and a bad row is told in words, never dropped.
 
-Readers (`jsonl`, `parquet`, ...) yield `Row`s; a function turns each into an Example or raises `BadRow`; `collect`
-gathers the examples and reports all bad rows in one `DataError`; `stream_rows` hands them on as values.
+Readers (`jsonl`, `parquet`, ...) yield `Row`s; a function turns each into an Example or raises `BadRow`; `gather` keeps
+the examples and the bad rows apart, `loaded.py` tells of the latter; `stream_rows` hands them on as values.
 """
 
 import codecs
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from firsthand.errors import BadRow, DataError, shown
-from firsthand.records import Example
+from firsthand.errors import BadRow, DataError
 
 Cells = dict[str, Any]
 """One row as it was read: column -> value."""
-
-_REPORTED = 5
-"""How many bad rows one error spells out; it always gives the total."""
 
 REASONS = {
     "bad_row": "it cannot be read as a row, or a column holds what it must not",
@@ -86,36 +82,3 @@ def not_utf8(broken: UnicodeDecodeError) -> BadRow:
 def is_missing(value: object) -> bool:
     """Whether a cell holds nothing. Data frames write NaN where a value is missing."""
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def collect(rows: Iterable[Row], spec: str, to_example: Callable[[Row], Example]) -> list[Example]:
-    """All rows as examples, in order. Raises one DataError that names the bad rows, or two that share an id."""
-    examples: list[Example] = []
-    places: dict[str, str] = {}
-    problems: list[str] = []
-    for row in rows:
-        try:
-            example = to_example(row)
-            _refuse_copy(row, example, places)
-        except BadRow as bad:
-            problems.append(f"  {row.place}, {bad}")
-            continue
-        places[example.id] = row.place
-        examples.append(example)
-    if problems:
-        which = "" if len(problems) <= _REPORTED else f" The first {_REPORTED}:"
-        count = f"{len(problems):,} of {len(problems) + len(examples):,} rows"
-        headline = f"{spec}: {count} cannot be used, so nothing was loaded.{which}"
-        raise DataError("\n".join([headline, *problems[:_REPORTED]]))
-    return examples
-
-
-def _refuse_copy(row: Row, example: Example, places: Mapping[str, str]) -> None:
-    earlier = places.get(example.id)
-    if earlier is None:
-        return
-    if isinstance(row.cells, dict) and row.cells.get("id") is not None:
-        got = f"{shown(example.id)}, which {earlier} has as well"
-        raise BadRow("id", "an id that no other row has", got, "give each row its own id, or leave the column out")
-    got = f"a copy of {earlier}"
-    raise BadRow(None, "a row that differs in question, images or answer", got, "delete one, or give each row an `id`")

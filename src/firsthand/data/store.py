@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from firsthand.data import parquet
 from firsthand.data.images import PictureLimits, PictureLoader
-from firsthand.data.rows import Cells, Row, collect
+from firsthand.data.loaded import collect
+from firsthand.data.rows import Cells, Row
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.files import replacing
 from firsthand.records import Answer, Example, Picture, Trace

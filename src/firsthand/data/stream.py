@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from firsthand.answers.ground_truth import typed_answer
 from firsthand.answers.options import option_texts
@@ -11,35 +10,19 @@ from firsthand.data import store
 from firsthand.data.fields import fill_template, lookup, map_columns
 from firsthand.data.formats import PlainRow, data_rows, plain_row
 from firsthand.data.images import OnDecoded, PictureLimits, PictureLoader
+from firsthand.data.loaded import Refused, refused_row
 from firsthand.data.normalise import normalised_answer
 from firsthand.data.plain_columns import RowReader
 from firsthand.data.rows import Cells, Row, is_missing
 from firsthand.data.source import Source
 from firsthand.data.text import LONGEST_CELL, check_cells
 from firsthand.errors import BadRow, DataError, shown
-from firsthand.records import Example, Record
+from firsthand.records import Example
 
-_DETAIL = 1000
-"""Characters of a refusal's detail: a column's name can be as long as its maker likes."""
 _LONGEST_STORED = 10 * LONGEST_CELL
 """Characters of a cell of our own Parquet: demonstrations of several styles stand in one."""
 _OURS = frozenset({"source", "caption", "side"})
 """Keys of `Example.meta` that are filled here."""
-
-
-class Refused(Record):
-    """A row that cannot be used. Its place in the user's file, why, and a glance at what it holds."""
-
-    place: str
-    """`photos.jsonl line 4`"""
-    reason: str
-    """A row of a table: one of `rows.REASONS`."""
-    detail: str
-    """What was expected, what was got, what to do."""
-    cells: dict[str, str]
-    """Column -> the start of its value, at most about 80 characters; empty when the row could not be read."""
-    source: dict[str, Any]
-    """As `Example.meta["source"]`: name, file, row, license, origin."""
 
 
 def stream_rows(
@@ -61,9 +44,7 @@ def stream_rows(
         try:
             yield _example(source, row, reader, loader, origin)
         except BadRow as bad:
-            yield Refused(
-                place=row.place, reason=bad.reason, detail=str(bad)[:_DETAIL], cells=_glance(row.cells), source=origin
-            )
+            yield refused_row(row, bad, origin)
     if row is None:
         remedy = "check the path, and `only` if it is given"
         raise DataError(f"{source.path}: expected at least one row, got none; {remedy}")
@@ -150,9 +131,3 @@ def _is_of(source: Source, cells: Cells | BadRow) -> bool:
     if isinstance(cells, BadRow):
         return True
     return all(str(lookup(cells, column)).startswith(start) for column, start in source.only.items())
-
-
-def _glance(cells: Cells | BadRow) -> dict[str, str]:
-    if isinstance(cells, BadRow):
-        return {}
-    return {ascii(column)[1:-1][:80]: shown(value) for column, value in list(cells.items())[:12]}

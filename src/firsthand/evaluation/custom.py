@@ -6,16 +6,16 @@ A reply whose score could not be measured is left out and counted; it is never w
 from pathlib import Path
 from typing import Any
 
-from firsthand.evaluation.generator import generator_of, identity, name_of
+from firsthand.data import Loaded
+from firsthand.evaluation.generator import asked, generator_of, identity, name_of
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
-from firsthand.processor import model_config
 from firsthand.recipe import Data
 from firsthand.records import content_id
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
-from firsthand.run import Run, folder_of, recipe_of, run_of_model
+from firsthand.run import REFUSED, Run, folder_of, recipe_of, run_of_model
 from firsthand.teacher import Endpoint
 
 DEFAULT = Reward()
@@ -40,12 +40,13 @@ def evaluate_folder(
     `reward` says how answers are judged; what it adds for format or length plays no part in an accuracy.
     Raises DataError, before a directory is made, when the model or the data cannot be used.
     """
-    examples = data.load()
+    loaded = data.read()
     name = name or name_of(model)
     if isinstance(model, Path):
-        model_config(model)
+        loaded = askable(model, protocol, loaded)
     with router_of(reward, folder=root) as router:
-        router.check(examples)
+        loaded = loaded.without(router.bad_ground_truths(loaded.examples))
+    examples = loaded.settled(data.on_bad, root)
     decisive = settings(data, protocol, reward)
     recipe = {"name": name, **identity(model), **decisive, "data_id": content_id(*(e.id for e in examples))}
     title = f"evaluate-{name.replace('/', '-')}"
@@ -56,16 +57,27 @@ def evaluate_folder(
     with Run.open(root, title, protocol.seed, {**recipe, **provenance}, hashed=recipe) as run:
         if run.is_done:
             return run.folder
+        loaded.list_refused(run.folder / REFUSED)
         journal = run.folder / "replies.jsonl"
         if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
             with router_of(reward, folder=root) as router, generator_of(model, protocol, run.folder) as generator:
                 scores = score_all(examples, generator, router.judge_many, protocol, journal, on_progress)
             run.keep_pictures(picture for example in examples for picture in example.images)
             run.write_records("scores.jsonl", scores)
-            run.write_json("evaluation.json", {**decisive, **tabulate(scores, protocol.samples)})
+            refused = {"refused": len(loaded.found)} if loaded.found else {}
+            run.write_json("evaluation.json", {**decisive, **refused, **tabulate(scores, protocol.samples)})
         journal.unlink(missing_ok=True)
         run.finish()
         return run.folder
+
+
+def askable(model: Path, protocol: Protocol, loaded: Loaded) -> Loaded:
+    """Without the rows that a model's folder cannot be asked. Raises DataError when the model cannot be used."""
+    from firsthand.evaluation.local import encoder_of  # with torch, which a server does not need
+
+    encoder = encoder_of(model, protocol)
+    encoder.check_system(protocol.system)
+    return loaded.without([encoder.complaint(asked(e, protocol), protocol.system) for e in loaded.examples])
 
 
 def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[str, Any]:

@@ -32,10 +32,7 @@ class LocalGenerator:
     def load(cls, folder: Path, protocol: Protocol) -> "LocalGenerator":
         """Raises DataError when the model cannot be used, or does not take the protocol's pixel bounds."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        most = (protocol.max_pixels or _LARGEST_PICTURES) // _PIXELS_PER_TOKEN + _SPARE_TOKENS
-        encoder = Encoder.load(
-            folder, max_prompt_tokens=most, min_pixels=protocol.min_pixels, max_pixels=protocol.max_pixels
-        )
+        encoder = encoder_of(folder, protocol)
         return cls(LocalSampler(Policy.load(folder, device=device), encoder), encoder)
 
     def answer(self, examples: Sequence[Example], protocol: Protocol) -> list[tuple[Answered, ...]]:
@@ -44,3 +41,9 @@ class LocalGenerator:
         settings = Sampling(max_new_tokens=protocol.max_new_tokens, temperature=protocol.temperature)
         replies = self._sampler.sample(prompts, protocol.samples, settings, seed=protocol.seed, greedy=protocol.greedy)
         return [*grouped(replies, len(prompts))]
+
+
+def encoder_of(folder: Path, protocol: Protocol) -> Encoder:
+    """What turns examples into prompts as a protocol has it. Raises DataError when the folder cannot be used."""
+    most = (protocol.max_pixels or _LARGEST_PICTURES) // _PIXELS_PER_TOKEN + _SPARE_TOKENS
+    return Encoder.load(folder, max_prompt_tokens=most, min_pixels=protocol.min_pixels, max_pixels=protocol.max_pixels)

@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from firsthand.batched import batched
-from firsthand.errors import DataError
+from firsthand.errors import BadRow
 from firsthand.evaluation.replies import OnProgress
 from firsthand.files import write_atomically
 from firsthand.policy import Policy, PrefixGroup
-from firsthand.processor import Encoder, model_config
+from firsthand.processor import Encoder
 from firsthand.recipe import Data
+from firsthand.records import Example
 
 _BATCH = 8
 """Demonstrations per forward."""
@@ -25,16 +26,12 @@ def write_perplexities(model: Path, data: Data, out: Path, on_progress: OnProgre
     the tokens that a reply may contain (picture placeholders are none).
     Raises DataError when the model or the data cannot be used, or an example has no demonstration.
     """
-    model_config(model)
-    examples = data.load()
-    missing = [e.id for e in examples if not e.traces]
-    if missing:
-        raise DataError(
-            f"expected a demonstration in every row, got none in {len(missing):,} of {len(examples):,} (first: "
-            f"{missing[0]}); perplexity is about what a model would imitate"
-        )
+    encoder = Encoder.load(model)
+    loaded = data.read()
+    loaded = loaded.without([_complaint(example, encoder) for example in loaded.examples])
+    examples = loaded.settled(data.on_bad, out.parent)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    policy, encoder = Policy.load(model, device=device), Encoder.load(model)
+    policy = Policy.load(model, device=device)
     policy.model.eval()
     lines: list[str] = []
     for batch in batched(examples, _BATCH):
@@ -47,3 +44,9 @@ def write_perplexities(model: Path, data: Data, out: Path, on_progress: OnProgre
             lines.append(json.dumps(line) + "\n")
             on_progress(len(lines), len(examples))
     write_atomically(out, "".join(lines))
+
+
+def _complaint(example: Example, encoder: Encoder) -> BadRow | None:
+    if not example.traces:
+        return BadRow("trace", "a demonstration, for perplexity is about what a model would imitate", "none", "add one")
+    return encoder.complaint(example) or encoder.complaint_of_trace(example.traces[0])

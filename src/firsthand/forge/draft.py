@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from firsthand.answers.stated import CLOSE, OPEN
-from firsthand.data.stream import Refused
+from firsthand.data.loaded import Refused
 from firsthand.records import Example, Trace
 
 FORGED_STYLE = "distilled"

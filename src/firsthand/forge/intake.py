@@ -8,7 +8,8 @@ from typing import final
 
 from PIL import Image
 
-from firsthand.data.stream import Refused, stream_rows
+from firsthand.data.loaded import Refused
+from firsthand.data.stream import stream_rows
 from firsthand.forge.collect import perceptual_hash
 from firsthand.forge.config import AnySource, WorldsSource
 from firsthand.forge.draft import Draft

@@ -22,7 +22,7 @@ import pyarrow.parquet
 
 from firsthand.batched import batched
 from firsthand.data import write_examples
-from firsthand.data.stream import Refused
+from firsthand.data.loaded import Refused
 from firsthand.files import write_atomically
 from firsthand.forge.card import data_card
 from firsthand.forge.config import ForgeConfig

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from firsthand.batched import batched
+from firsthand.data.loaded import Refused
 from firsthand.data.source import Source
-from firsthand.data.stream import Refused
 from firsthand.errors import FirsthandError, RecipeError
 from firsthand.files import write_atomically
 from firsthand.forge.caption import Caption

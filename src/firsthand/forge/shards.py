@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from firsthand.data.stream import Refused
+from firsthand.data.loaded import Refused
 from firsthand.errors import DataError
 from firsthand.files import replacing, write_atomically
 from firsthand.forge.draft import DataPart, Draft, source_of

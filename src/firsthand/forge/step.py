@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from firsthand.data.stream import Refused
+from firsthand.data.loaded import Refused
 from firsthand.forge.draft import Draft
 from firsthand.forge.templates import PromptTemplate
 from firsthand.teacher import Completion, Failure, Outcome, Request, SamplingParameters

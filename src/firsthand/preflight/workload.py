@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from firsthand.processor import Encoder, family_of, model_config
 from firsthand.recipe import RENDERED, Recipe
 from firsthand.records import Example, Trace
 from firsthand.reward.build import router_of
-from firsthand.trainer.check import check_examples
+from firsthand.trainer.check import check_rows
 
 _EXAMPLES = 32
 """That are encoded (ours)."""
@@ -131,16 +131,16 @@ def examine_data(recipe: Recipe, folder: Path) -> Workload:
     config, data = model_config(folder), recipe.data
     total = data.number or RENDERED
     if data.path is None:
-        examples: Sequence[Example] = data.model_copy(update={"number": min(total, _EXAMPLES)}).load()
+        loaded = data.model_copy(update={"number": min(total, _EXAMPLES)}).read()
     else:
-        examples = data.load()
-        total, examples = len(examples), examples[:_EXAMPLES]
-    with router_of(recipe.reward) as router:
-        check_examples(recipe, examples, router)
+        loaded = data.read()
+        total, loaded = len(loaded.examples), loaded.first(_EXAMPLES)
     needed = ["tokenizer_config.json", *["preprocessor_config.json"] * (family_of(config).reads != "text")]
-    if not all((folder / name).is_file() for name in needed):
+    encoder = Encoder.load(folder) if all((folder / name).is_file() for name in needed) else None
+    with router_of(recipe.reward) as router:
+        examples = check_rows(recipe, loaded, router, encoder).settled(data.on_bad)
+    if encoder is None:
         return Workload(tuple(_assumed(example, recipe, config) for example in examples), total, None)
-    encoder = Encoder.load(folder)
     began = time.perf_counter()
     lengths = tuple(_encoded(example, recipe, encoder) for example in examples)
     return Workload(lengths, total, (time.perf_counter() - began) / len(examples))

@@ -6,11 +6,14 @@ from typing import Any
 
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from firsthand.errors import DataError
+from firsthand.errors import BadRow, DataError, RecipeError, shown
 from firsthand.processor.families import family_of, model_config, vision_ids
 from firsthand.processor.readers import GridReader, ProcessorReader, Prompt, Reader, TextReader, family_processor
 from firsthand.processor.template import Conversation
-from firsthand.records import IMAGE_MARK, Example
+from firsthand.records import IMAGE_MARK, Choice, Example, Trace
+
+_TEMPLATE_TOKENS = 512
+"""More than any chat template writes around a question and its pictures: what may be too long is looked at."""
 
 
 class Encoder:
@@ -21,6 +24,7 @@ class Encoder:
         self._reader = reader
         self._image_token_id = getattr(config, "image_token_id", None)
         self._max_prompt_tokens = max_prompt_tokens
+        self._context: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.stop_ids = conversation.stop_ids
         """A reply ends with any of these; the first one ends the assistant's turn."""
         self.banned_ids: tuple[int, ...] = vision_ids(config)
@@ -40,8 +44,8 @@ class Encoder:
         """Read the tokenizer, chat template and, of a model that reads pictures, image processor of a folder.
 
         Pixel bounds are the folder's own (preprocessor_config.json) unless they are given; only Qwen's models have
-        them. `max_prompt_tokens` only guards memory: a longer prompt is an error, because a cut prompt is another
-        question.
+        them. `max_prompt_tokens` only guards memory, and the model's context is a bound, too: a longer prompt is an
+        error, because a cut prompt is another question.
 
         Raises DataError when the folder's model is of a type that cannot work, has no chat template, or has an image
         processor that does not fit its vision tower.
@@ -74,20 +78,79 @@ class Encoder:
         `system` is used when the example has no system prompt of its own; with neither, the template's default holds.
 
         Raises DataError when an image cannot be processed, the texts contain special tokens, placeholders and image
-        features do not match, or the prompt is longer than `max_prompt_tokens`.
+        features do not match, or the prompt is longer than `max_prompt_tokens` or the model's context.
         """
+        prompt = self._read(example, system)
+        if (bad := self._too_long(prompt, len(example.images))) is not None:
+            raise DataError(f"example {example.id}: {bad}")
+        return prompt
+
+    def complaint(self, example: Example, system: str | None = None) -> BadRow | None:
+        """Why a row makes no prompt, as far as that shows before its pictures are decoded; None: nothing is wrong."""
+        options = example.answer.options if isinstance(example.answer, Choice) else ()
+        question = "".join(part["text"] for part in content_parts(example) if part["type"] == "text")
+        texts = {"choices": "\n".join(options), "question": question, "system": example.system or ""}
+        try:
+            for column, text in texts.items():
+                self._refuse_special_tokens(text, column)
+            images = [self._image_tokens(example, i) for i in range(len(example.images))]
+        except BadRow as bad:
+            return bad
+        # A token has a byte or more of its text, so that short texts need not be tokenized.
+        told = question + (example.system if example.system is not None else system or "")
+        most = len(told.encode()) + sum(n or 0 for n in images) + _TEMPLATE_TOKENS
+        if most <= min(self._max_prompt_tokens, self._context or most) or None in images:
+            return None
+        return self._too_long(self._read(example, system), len(images))
+
+    def complaint_of_trace(self, trace: Trace) -> BadRow | None:
+        """Why a demonstration is no reply; None: nothing is wrong."""
+        try:
+            self._refuse_special_tokens(trace.text, "trace")
+        except BadRow as bad:
+            return bad
+        return None
+
+    def check_system(self, system: str | None) -> None:
+        """Raise RecipeError when a system prompt for all rows has special tokens."""
+        try:
+            self._refuse_special_tokens(system or "", "system")
+        except BadRow as bad:
+            raise RecipeError(f"system: expected {bad.expected}, got {bad.got}; {bad.remedy}") from bad
+
+    def _refuse_special_tokens(self, text: str, column: str) -> None:
+        """Raise BadRow when a text of the user's holds tokens that end a turn, or stand for pixels."""
+        if found := self._conversation.structure_in(text):
+            start = max(0, text.find(found[0]) - 20)
+            got = f"{', '.join(found)} in {shown(text[start : start + 80])}"
+            remedy = f"remove them: the chat template writes what the model needs, and {IMAGE_MARK} marks a picture"
+            raise BadRow(column, "text without the model's special tokens", got, remedy)
+
+    def _image_tokens(self, example: Example, i: int) -> int | None:
+        try:
+            return self._reader.image_tokens(example.images[i])
+        except BadRow as bad:
+            raise bad.renamed({"image": f"images[{i}]"} if len(example.images) > 1 else {}) from bad
+
+    def _read(self, example: Example, system: str | None) -> Prompt:
         system = example.system if example.system is not None else system
         text = self._conversation.render(content_parts(example), system, f"example {example.id}")
-        prompt = self._reader.read(example, text)
-        if len(prompt.token_ids) > self._max_prompt_tokens:
-            in_images = prompt.token_ids.count(self._image_token_id)
-            raise DataError(
-                f"example {example.id}: expected a prompt of at most {self._max_prompt_tokens} tokens, got "
-                f"{len(prompt.token_ids)} ({in_images} of them for {len(example.images)} images); shorten the question "
-                "or lower the pixel bound (`longest_edge` or `max_pixels`) in the model folder's "
+        return self._reader.read(example, text)
+
+    def _too_long(self, prompt: Prompt, images: int) -> BadRow | None:
+        length, longest = len(prompt.token_ids), min(self._max_prompt_tokens, self._context or self._max_prompt_tokens)
+        if length <= longest:
+            return None
+        in_images = prompt.token_ids.count(self._image_token_id)
+        remedy = "shorten the question"
+        if in_images:
+            remedy += (
+                " or lower the pixel bound (`longest_edge` or `max_pixels`) in the model folder's "
                 "preprocessor_config.json"
             )
-        return prompt
+        expected = f"a prompt of at most {longest} tokens" + " (the model's context)" * (longest == self._context)
+        got = f"{length} ({in_images} of them for {images} images)"
+        return BadRow("question", expected, got, remedy)
 
     def reply(self, text: str) -> tuple[int, ...]:
         """Token ids of a reply, end-of-turn token included. Raises DataError when the text has special tokens."""

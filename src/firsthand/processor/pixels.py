@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Any
 
-from PIL.Image import DecompressionBombError, Image
+from PIL.Image import Image
 from torch import Tensor
 
 from firsthand.errors import DataError
@@ -45,7 +45,7 @@ def opened(picture: Picture, where: str) -> Image:
     """The picture as RGB. Raises DataError, which says `where`, when it cannot be read."""
     try:
         return picture.open()
-    except (OSError, ValueError, DecompressionBombError) as error:
+    except (OSError, ValueError) as error:
         raise picture_error(picture, where, error) from error
 
 

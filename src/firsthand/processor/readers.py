@@ -9,11 +9,11 @@ import torch
 import transformers
 from torch import Tensor
 
-from firsthand.errors import DataError
+from firsthand.errors import BadRow, DataError
 from firsthand.processor.families import Family
 from firsthand.processor.pixels import PixelCache, opened
 from firsthand.processor.template import Conversation
-from firsthand.records import Example
+from firsthand.records import Example, Picture
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,21 @@ class TextReader:
         self._folder = folder
         self._conversation = conversation
 
+    def image_tokens(self, picture: Picture) -> int:
+        """See `Reader`."""
+        raise BadRow(
+            "image",
+            f"no images, for the model in {self._folder} reads text only",
+            "a picture",
+            "use a vision-language model, or leave such rows out",
+        )
+
     def read(self, example: Example, text: str) -> Prompt:
-        if example.images:
-            raise DataError(
-                f"example {example.id}: expected no images, for the model in {self._folder} reads text only, got "
-                f"{len(example.images)}; use a vision-language model, or leave such examples out"
-            )
+        try:
+            for picture in example.images:
+                self.image_tokens(picture)
+        except BadRow as bad:
+            raise DataError(f"example {example.id}: {bad}") from bad
         return Prompt(example.id, tuple(self._conversation.ids(text)), None, None)
 
 
@@ -56,7 +65,16 @@ class GridReader:
         self._conversation = conversation
         self._image_token_id = image_token_id
         self._merge_size = image_processor.merge_size
+        self._image_processor = image_processor
         self.pixels = PixelCache(image_processor)
+
+    def image_tokens(self, picture: Picture) -> int:
+        """See `Reader`."""
+        try:
+            patches = self._image_processor.get_number_of_image_patches(picture.height, picture.width)
+        except ValueError as error:
+            raise _untakable(picture, error) from error
+        return int(patches) // int(self._merge_size) ** 2
 
     def read(self, example: Example, text: str) -> Prompt:
         images = [self.pixels.of(p, f"example {example.id}, image {i}") for i, p in enumerate(example.images)]
@@ -84,6 +102,16 @@ class ProcessorReader:
         self._conversation = conversation
         self._processor = processor
 
+    def image_tokens(self, picture: Picture) -> int | None:
+        """See `Reader`. Asked of transformers as vLLM asks it; a processor that cannot tell is let be."""
+        try:
+            told = self._processor._get_num_multimodal_tokens(image_sizes=[(picture.height, picture.width)])
+        except ValueError as error:
+            raise _untakable(picture, error) from error
+        except (AttributeError, KeyError, TypeError, NotImplementedError):
+            return None
+        return None if told.num_image_tokens is None else int(told.num_image_tokens[0])
+
     def read(self, example: Example, text: str) -> Prompt:
         where = f"example {example.id}"
         images = [opened(picture, f"{where}, image {i}") for i, picture in enumerate(example.images)]
@@ -110,7 +138,8 @@ class ProcessorReader:
 
 Reader = TextReader | GridReader | ProcessorReader
 """Turns a rendered conversation and its example's pictures into a prompt. Raises DataError when a picture cannot be
-read, or the text has no place for it."""
+read, or the text has no place for it. `image_tokens` says how many tokens a picture becomes, without decoding it (None:
+that cannot be known), and raises BadRow on one that the model does not take."""
 
 
 def family_processor(folder: str | Path, family: Family, tokenizer: Any, image_processor: Any) -> Any:
@@ -136,6 +165,11 @@ def family_processor(folder: str | Path, family: Family, tokenizer: Any, image_p
         return WithoutVideos(**parts, **own)
     except ImportError as error:
         raise DataError(f"{folder}: expected what {family.processor} needs, got: {error}") from error
+
+
+def _untakable(picture: Picture, error: Exception) -> BadRow:
+    got = f"{picture.width} x {picture.height} pixels ({error})"
+    return BadRow("image", "a picture that the model's processor takes", got, "crop it, or leave the row out")
 
 
 def _check_places(found: int, images: int, example_id: str) -> None:

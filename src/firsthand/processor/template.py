@@ -55,9 +55,13 @@ class Conversation:
             )
         return rendered
 
+    def structure_in(self, text: str) -> list[str]:
+        """The special tokens that a text holds, in its order: they end a turn, or stand for pixels not there."""
+        return sorted((token for token in self._structure if token in text), key=text.find)
+
     def refuse_structure(self, text: str, where: str) -> None:
-        """Raise DataError when a text holds special tokens: they end a turn, or stand for pixels that are not there."""
-        found = [token for token in self._structure if token in text]
+        """Raise DataError when a text holds special tokens."""
+        found = self.structure_in(text)
         if found:
             raise DataError(f"{where}: expected plain text, got the special tokens {found}; remove them")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from firsthand.records import open_picture
+
 SHOWN_SIDE = 336
 """CSS pixels of the longer side on the page."""
 PIXEL_SIDE = SHOWN_SIDE // 2
@@ -35,13 +37,13 @@ def shot(folders: Sequence[Path], sha256: str) -> Shot | None:
 def embedded(encoded: bytes) -> Shot | None:
     """The picture that an image file's bytes hold; None when they are damaged."""
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
+        with open_picture(encoded) as picture:
             width, height = picture.size
             mime = picture.get_format_mimetype()
             picture.load()
             if len(encoded) > _MOST_BYTES:
                 encoded, mime = _smaller(picture), "image/jpeg"
-    except (OSError, Image.DecompressionBombError):
+    except OSError:
         return None
     side = max(width, height)
     factor = SHOWN_SIDE // side if side <= PIXEL_SIDE else SHOWN_SIDE / side

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from firsthand.answers.boxes import box_text
 from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, read_answer
-from firsthand.errors import DataError
+from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Answer, Box, Coordinates, Example, OpenEnded, Status, Verdict
 from firsthand.reward.box import BoxScore, judge_box
 from firsthand.reward.choice import judge_choice
@@ -25,6 +25,8 @@ from firsthand.workers.pool import WorkerPool
 
 _LONGEST_TEXT = 20_000
 """Characters of an open-ended answer that are read (ours)."""
+_LISTED = 20
+"""Examples that one error names; it always gives the total."""
 _SAME = 0.99
 """What a ground truth must score against itself: boxes lose digits when they are written as text."""
 
@@ -132,22 +134,34 @@ class Router:
     def check(self, examples: Iterable[Example]) -> None:
         """Raises DataError, naming examples, when a kind has no verifier or a ground truth is rejected by its own."""
         examples = list(examples)
-        unknown = [f"{e.id} ({e.answer.kind})" for e in examples if e.answer.kind not in self.kinds]
-        if unknown:
-            raise DataError(
-                f"no verifier scores the answers of {_listed(unknown)}; leave these examples out, or name a scorer "
-                f"for free text (reward.open): expected the kinds {', '.join(self.kinds)}"
-            )
-        rejected = [
-            f"{example.id} ({example.answer.kind} {example.answer.text!r}: {verdict.status}, {verdict.why})"
-            for example, verdict in zip(examples, self.truth_verdicts(examples), strict=True)
-            if not self.accepts(example.answer, verdict)
+        found = zip(examples, self.bad_ground_truths(examples), strict=True)
+        named = [f"  example {example.id}, {bad}" for example, bad in found if bad is not None]
+        if named:
+            first = "" if len(named) <= _LISTED else f" The first {_LISTED}:"
+            headline = f"{len(named):,} of {len(examples):,} ground truths cannot be used.{first}"
+            raise DataError("\n".join([headline, *named[:_LISTED]]))
+
+    def bad_ground_truths(self, examples: Sequence[Example]) -> list[BadRow | None]:
+        """What is wrong with each ground truth: no verifier of its kind, or one that rejects it. None: nothing is."""
+        verdicts = iter(self.truth_verdicts([e for e in examples if e.answer.kind in self.kinds]))
+        return [
+            self._bad_ground_truth(e.answer, next(verdicts))
+            if e.answer.kind in self.kinds
+            else self._unscored(e.answer)
+            for e in examples
         ]
-        if rejected:
-            raise DataError(
-                "expected every ground truth to score 1 against itself, got otherwise from the verifier of "
-                f"{_listed(rejected)}; correct these ground truths or leave the examples out"
-            )
+
+    def _unscored(self, answer: Answer) -> BadRow:
+        got = f"`{answer.kind}`, which no verifier scores"
+        remedy = "leave the row out, or name a scorer for free text (`reward.open`, or --set open.scorer=...)"
+        return BadRow("kind", f"one of {', '.join(self.kinds)}", got, remedy)
+
+    def _bad_ground_truth(self, answer: Answer, verdict: Verdict) -> BadRow | None:
+        if self.accepts(answer, verdict):
+            return None
+        expected = f"a ground truth of kind `{answer.kind}` that its own verifier accepts"
+        got = f"{shown(answer.text)}, which is `{verdict.status}` ({verdict.why})"
+        return BadRow("answer", expected, got, "correct it, or give it another `kind`")
 
     def truth_verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
         """The verdict on each ground truth, given as a reply to its own question."""
@@ -162,9 +176,3 @@ class Router:
         if self._user is not None or isinstance(answer, OpenEnded):
             return verdict.status in (Status.OK, Status.UNSCORED)
         return verdict.score is not None and verdict.score >= _SAME
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    """The first names of a list that may be long."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,16 +1,15 @@
 """An OpenAI-compatible chat server: its settings, and the body of a request to it."""
 
 import base64
-import io
 import os
 from typing import Any
 from urllib.parse import urlsplit
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 from pydantic import Field, field_validator, model_validator
 
 from firsthand.errors import RecipeError
-from firsthand.records import Picture, Record, png, upright_rgb
+from firsthand.records import Picture, Record, open_picture, png, upright_rgb
 from firsthand.teacher.types import Message, Outcome, Request
 
 _SENT = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
@@ -133,7 +132,7 @@ def data_url(picture: Picture) -> str:
     the PNG of what we see.
     """
     encoded = picture.encoded()
-    with Image.open(io.BytesIO(encoded)) as header:
+    with open_picture(encoded) as header:
         kind = _SENT.get(header.format or "")
         is_upright = header.getexif().get(ExifTags.Base.Orientation, 1) == 1
         if kind is None or header.mode not in ("RGB", "RGBA", "L", "P") or not is_upright:

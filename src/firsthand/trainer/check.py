@@ -2,51 +2,74 @@
 
 from collections.abc import Sequence
 
-from firsthand.errors import DataError
+from firsthand.data import Loaded
+from firsthand.errors import BadRow, DataError, shown
 from firsthand.objective import Imitating, Mixed
+from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
-from firsthand.records import Example
+from firsthand.records import Example, Trace
 from firsthand.reward import Router
 from firsthand.trainer.sample import demonstration
 
 
-def check_examples(recipe: Recipe, examples: Sequence[Example], router: Router) -> None:
-    """Whether every example can serve the objective. Raises DataError naming those that cannot."""
-    if not examples:
+def check_rows(recipe: Recipe, loaded: Loaded, router: Router, encoder: Encoder | None) -> Loaded:
+    """Without the rows that cannot serve the objective, or that the model cannot be asked (`encoder`).
+
+    Raises DataError where the recipe is at fault, and no row.
+    """
+    if not loaded.examples and not loaded.found:
         raise DataError("expected at least one example to train on, got none")
     method = recipe.objective
-    if method.samples:
-        router.check(examples)
     if isinstance(method, Imitating):
-        demonstrated = _demonstrated(examples, method.style)
+        _refuse_undemonstrated(loaded.examples, method.style)
+    if encoder is not None:
+        encoder.check_system(recipe.system)
+        loaded = loaded.without([encoder.complaint(example, recipe.system) for example in loaded.examples])
+    if method.samples:
+        loaded = loaded.without(router.bad_ground_truths(loaded.examples))
+    if isinstance(method, Imitating):
+        loaded = loaded.without([_bad_demonstration(example, method.style, encoder) for example in loaded.examples])
         if isinstance(method, Mixed):
-            _check_scores(demonstrated, router)
+            loaded = loaded.without(_bad_scores(loaded.examples, method.style, router))
+    return loaded
 
 
-def _demonstrated(examples: Sequence[Example], style: str | None) -> list[tuple[str, Example]]:
-    """The text of each example's demonstration, with the example."""
-    traces = [demonstration(example, style) for example in examples]
-    missing = [example for example, trace in zip(examples, traces, strict=True) if trace is None]
-    if missing:
-        styles = sorted({t.style for e in examples for t in e.traces})
-        wanted = "one demonstration each" if style is None else f"a demonstration of style {style!r}"
-        raise DataError(
-            f"expected {wanted}, which {len(missing)} of {len(examples)} examples lack (first: {missing[0].id}); "
-            + (f"set objective.style to one of {styles}" if styles else "add a column `trace`")
-        )
-    return [(trace.text, example) for example, trace in zip(examples, traces, strict=True) if trace is not None]
+def _refuse_undemonstrated(examples: Sequence[Example], style: str | None) -> None:
+    """Where no row has what is imitated, the recipe has asked for the wrong thing."""
+    if any(demonstration(example, style) is not None for example in examples):
+        return
+    styles = sorted({t.style for e in examples for t in e.traces})
+    wanted = "one demonstration each" if style is None else f"a demonstration of style {style!r}"
+    raise DataError(
+        f"expected {wanted}, which all {len(examples)} examples lack; "
+        + (f"set objective.style to one of {styles}" if styles else "add a column `trace`")
+    )
 
 
-def _check_scores(demonstrated: Sequence[tuple[str, Example]], router: Router) -> None:
+def _bad_demonstration(example: Example, style: str | None, encoder: Encoder | None) -> BadRow | None:
+    trace = demonstration(example, style)
+    if trace is None:
+        expected = "one demonstration" if style is None else f"a demonstration of style {style!r}"
+        styles = sorted({t.style for t in example.traces})
+        got = f"those of styles {styles}" if styles else "none"
+        return BadRow("trace", expected, got, "set objective.style to one of them" if styles else "write one")
+    return None if encoder is None else encoder.complaint_of_trace(trace)
+
+
+def _bad_scores(examples: Sequence[Example], style: str | None, router: Router) -> list[BadRow | None]:
     """A demonstration that its verifier rejects would be pushed away from, as a reply with a negative advantage."""
-    verdicts = router.judge_many(demonstrated)
-    wrong = [
-        f"{e.id} ({v.status}: {v.why})"
-        for (_, e), v in zip(demonstrated, verdicts, strict=True)
-        if not v.score or v.score < 0.5
+    traces = [_given(example, style) for example in examples]
+    verdicts = router.judge_many([(trace.text, e) for trace, e in zip(traces, examples, strict=True)])
+    expected, remedy = "a demonstration that scores at least 0.5 against the row's gold answer", "correct one of them"
+    return [
+        None
+        if v.score is not None and v.score >= 0.5
+        else BadRow("trace", expected, f"{shown(trace.text[-60:])}, which is `{v.status}` ({v.why})", remedy)
+        for trace, v in zip(traces, verdicts, strict=True)
     ]
-    if wrong:
-        raise DataError(
-            f"expected demonstrations that score at least 0.5 against their gold answers, got {len(wrong)} of "
-            f"{len(demonstrated)} that do not (first: {wrong[0]}); correct them or leave these examples out"
-        )
+
+
+def _given(example: Example, style: str | None) -> Trace:
+    trace = demonstration(example, style)
+    assert trace is not None, "rows without one are gone"
+    return trace

@@ -7,15 +7,15 @@ from contextlib import closing
 from pathlib import Path
 
 from firsthand.config import in_first_names
-from firsthand.processor import model_config
+from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Step, content_id
 from firsthand.reward import Router
 from firsthand.reward.build import router_of
 from firsthand.rollout import LocalSampler
-from firsthand.run import Run
+from firsthand.run import REFUSED, Run
 from firsthand.trainer.batch import Batch
-from firsthand.trainer.check import check_examples
+from firsthand.trainer.check import check_rows
 from firsthand.trainer.journal import Journal
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.sample import draws, sample
@@ -33,13 +33,14 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     `on_step` is called after every journalled step, those before a resume excepted.
     Raises DataError, RecipeError or ParityError; each says what to do.
     """
-    examples = recipe.data.load()
+    loaded = recipe.data.read()
     with router_of(recipe.reward, folder=root) as router:
         # Before a directory is made: a mistake leaves nothing behind.
-        model_config(recipe.model_folder())
-        check_examples(recipe, examples, router)
+        loaded = check_rows(recipe, loaded, router, Encoder.load(recipe.model_folder()))
+        examples = loaded.settled(recipe.data.on_bad, root)
         with open_run(recipe, examples, root) as run:
             if not run.is_done:
+                loaded.list_refused(run.folder / REFUSED)
                 _train(recipe, examples, run, router, on_step)
             return run.folder
 

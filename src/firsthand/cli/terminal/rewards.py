@@ -1,5 +1,6 @@
 """What the terminal shows of graded replies: a bar, a table by kind, and warnings."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -7,7 +8,7 @@ from rich.console import Console as Terminal
 from rich.table import Table
 
 from firsthand.cli.terminal.screen import progress_bars
-from firsthand.evaluation.grading import Tally
+from firsthand.evaluation.grading import UNKNOWN, Refusals, Tally
 from firsthand.records import Status
 from firsthand.reward.alarms import outside_alarms
 from firsthand.reward.open_ended import Calibration
@@ -39,8 +40,20 @@ def show_tallies(tallies: dict[str, Tally]) -> None:
     terminal = Terminal(highlight=False)
     terminal.print(table)
     for kind, tally in sorted(tallies.items()):
-        for line in _warnings(kind, tally):
+        for line in _warnings(kind, tally) if kind != UNKNOWN else ():  # their rows are listed
             terminal.print(f"ALARM: {line}", markup=False)
+
+
+def show_refusals(refusals: Refusals) -> None:
+    """The rows that could not be used, on stderr: the first ones, and where all are."""
+    if not refusals.count:
+        return
+    rows = "1 row" if refusals.count == 1 else f"{refusals.count:,} rows"
+    shown = f" The first {len(refusals.first)}:" if refusals.count > len(refusals.first) else ""
+    print(f"firsthand: {rows} cannot be used; replies to them are `failed`, not scored.{shown}", file=sys.stderr)
+    for row in refusals.first:
+        print(f"  {row.place}, {row.detail}", file=sys.stderr)
+    print(f"all of them: {refusals.path}", file=sys.stderr)
 
 
 def show_calibration(found: Calibration) -> None:

@@ -17,7 +17,8 @@ from firsthand.answers.literals import cell_text, literal
 from firsthand.answers.options import option_texts
 from firsthand.data.fields import lookup
 from firsthand.data.images import PictureLimits, PictureLoader
-from firsthand.data.rows import Cells, Row, collect, is_missing
+from firsthand.data.loaded import collect
+from firsthand.data.rows import Cells, Row, is_missing
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.evaluation.benchmarks.files import benchmark_rows, named
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, PromptPart, fits

@@ -5,7 +5,6 @@ The folder is self-contained: the task (`NAME.yaml`), its functions (`utils.py`)
 so that the functions only put pictures into them. Neither torch nor `datasets` is needed to write one.
 """
 
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -15,13 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from firsthand.batched import batched
 from firsthand.data.store import encoded_picture
 from firsthand.errors import RecipeError
 from firsthand.files import replacing
-from firsthand.records import IMAGE_MARK, Choice, Example, Picture, png
+from firsthand.records import IMAGE_MARK, Choice, Example, Picture, open_picture, png
 from firsthand.reward import Router
 
 _TEXT = ("id", "family", "kind", "question", "answer", "gold", "messages")
@@ -106,7 +105,7 @@ def _plain(picture: Picture, example_id: str) -> bytes:
     Readers differ in what they make of transparency, of palettes and of a camera's turn.
     """
     encoded = encoded_picture(picture, example_id)
-    with Image.open(io.BytesIO(encoded)) as image:
+    with open_picture(encoded) as image:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         if image.mode == "RGB" and not image.has_transparency_data and not turned:
             return encoded
