@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from firsthand.answers.markup import without_bold, without_markup
 from firsthand.answers.spelling import spelt_alike
+from firsthand.answers.text import begins_with_yes_or_no, yes_or_no_of
 from firsthand.answers.wording import DENIES, REMARKS, STATES, TAKEN_BACK
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -26,7 +27,7 @@ _IS_RIGHT = (
 # re.ASCII: without it, IGNORECASE lets the Kelvin sign pass for a K and the long s for an S.
 _FLAGS = re.IGNORECASE | re.ASCII
 _LETTER_ALONE = re.compile(rf"{_CALLED}{_LETTER}[.):,]?){_IS_RIGHT}?[.!]?", _FLAGS)
-_LETTER_AND_TEXT = re.compile(rf"{_CALLED}{_LETTER}(?:[.):]|\s+[-–—]\s))\s*(\S.*)", _FLAGS | re.DOTALL)
+_LETTER_AND_TEXT = re.compile(rf"{_CALLED}{_LETTER}(?:[.):]|\s+[-–—]\s))[.:]?\s*(\S.*)", _FLAGS | re.DOTALL)
 _LETTER_BEFORE_ITS_TEXT = re.compile(rf"{_CALLED}([A-Z])(?:[,\s]|(?=[(\[]))\s*(\S.*)", _FLAGS | re.DOTALL)
 _TEXT_BEFORE_ITS_LETTER = re.compile(r"(\S.*)[(\[](?:(?:option|choice)\s)?([A-Z])[)\]]", _FLAGS | re.DOTALL)
 _ENDS_RIGHT = re.compile(r",?\s(?:is|as)\s(?:the\s)?(?:correct|right|best)(?:\s(?:answer|option|choice))?$", _FLAGS)
@@ -44,13 +45,14 @@ _HEDGED_REMARK = re.compile(
 _LONE_LETTER = re.compile(r"(?<!\w)[A-Z](?!\w)", re.ASCII)
 _LAST_LETTER = re.compile(r"(?<!\w)([A-Z])\W*$", re.ASCII)
 _WRAPPED_LETTER = re.compile(
-    r"\\(?:text|textbf|mathrm|mathbf|boxed)\s?\{\s*(\(?[A-Z]\)?\s?[.:)]?)\s*\}(?:\\[ ,;]|~|\\quad)?\s*"
-    r"|\$(\(?[A-Z]\)?[.:)]?)\$\s*",
+    r"\$?(?:\\(?:text|textbf|mathrm|mathbf|boxed)\s?\{){1,2}\s*(\(?[A-Z]\)?\s?[.:)]?)\s*\}{1,2}\$?"
+    r"(?:\\[ ,;]|~|\\quad)?\s*|\$(\(?[A-Z]\)?[.:)]?)\$\s*",
     _FLAGS,
 )
 _OWN_LETTER = re.compile(
     r"(?:[(\[（]([A-Za-z])[)\]）]|([A-Za-z])\s?(?:[).:、．：）]|[-–—](?=\s)))[.:]?\s*(\S.*)", re.DOTALL
 )
+_ARTICLE = re.compile(r"\s*(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 _SEVERAL_CALLED = re.compile(
     r"(?:both\s|all\sof\s)?(?:options?|choices?|answers?|letters?|[选選][择擇项項]?)?\s?:?\s?", _FLAGS
 )
@@ -130,9 +132,23 @@ def _pieces(text: str, options: tuple[str, ...]) -> frozenset[str] | None:
 
 
 def _named(text: str, options: tuple[str, ...]) -> list[str]:
-    """The letters of the options that have this text, with the letter that they may carry or without."""
-    places = spelt_alike(text, options) or (spelt_alike(text, bare) if (bare := _bare(options)) != options else [])
+    """The letters of the options that have this text: with the letter that they may carry, or without, or its article.
+
+    Of `yes` and `no`, a sentence that begins with one names it.
+    """
+    bare = _bare(options)
+    places = spelt_alike(text, options) or (spelt_alike(text, bare) if bare != options else [])
+    if not places and not text.startswith("A "):  # which may be the letter
+        places = spelt_alike(_ARTICLE.sub("", text), _without_articles(bare))
+    if not places and (word := begins_with_yes_or_no(text)):
+        words = [yes_or_no_of(option) for option in bare]
+        places = [words.index(word)] if sorted(map(str, words)) == ["no", "yes"] else []
     return [LETTERS[place] for place in places if place < len(LETTERS)]
+
+
+@lru_cache(maxsize=4096)
+def _without_articles(options: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_ARTICLE.sub("", option) for option in options)
 
 
 @lru_cache(maxsize=4096)

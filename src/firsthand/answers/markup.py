@@ -25,16 +25,8 @@ WRAPPERS = (
     ("\\mathbf{", "}"),
 )
 
-_SIGNS = str.maketrans(
-    {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII: digits, letters and signs
-    | dict(
-        zip(
-            map(ord, "\u3000\u3002\u3001\u3010\u3011\u3014\u3015\u300c\u300d\u300e\u300f\u201c\u201d\u2018\u2019"),
-            ' .,[][]""""""\'\'',
-            strict=True,
-        )
-    )
-)
+_FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # ASCII's digits, letters and signs
+_SIGNS = _FULL_WIDTH | str.maketrans("\u3000。、【】〔〕「」『』“”‘’￥￡", ' .,[][]""""""\'\'¥£')
 """How Chinese text writes digits, letters and punctuation. Look-alikes of other scripts stay what they are."""
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\ufe0e\ufe0f"
 _BETWEEN_SIGNS = re.compile(rf"(?<=\w)[{_INVISIBLE}]+(?=\w)")
@@ -44,12 +36,14 @@ _HARD_SPACE = re.compile("(?<![0-9])[\u00a0\u2007\u2009\u202f]|[\u00a0\u2007\u20
 _ORNAMENTS = "✅✔☑👉🎯📌📍🔹🔸💡🏆🏁🎉🎊✨📝🔢🧮🔑💬🤖👍🙂😊"
 """In front of an answer or behind it they say nothing. Signs that may be the answer, or deny it, are not among them."""
 _ARROW = re.compile(r"(?:[\u2192\u21d2\u27a1\u2234]|[-=]>|\\(?:[Rr]ightarrow|implies|therefore)\b)\s+(?=[\w\\$*(])")
+_HOPE = re.compile(r"\s?\bI hope (?:it|this) is correct\.?\s*$")
+"""How Minerva's prompt ends an answer (arXiv:2206.14858)."""
 _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?![\s*])([^*]+)(?<!\s)\*\*")
 
 
 def without_markup(text: str) -> str:
     r"""The answer without what says nothing about its value: `Output 4: \[\boxed{７}\]` -> `7`."""
-    text = without_wrappers(_without_ornaments(without_signs(text)))
+    text = without_wrappers(_without_ornaments(_HOPE.sub("", without_signs(text))))
     for _ in range(3):  # `Final Answer: The final answer is 7`
         lead_in = LEADS_IN.match(text)
         rest = text[lead_in.end() :] if lead_in else ""

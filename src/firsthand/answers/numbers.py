@@ -20,7 +20,7 @@ _DECIMAL = rf"(?:(?:{_GROUPS}|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
 _MARKED = r"\\[dt]?frac\s*\{\s*[0-9]+\s*\}\s*\{\s*[0-9]+\s*\}|\\[dt]?frac\s*[0-9]\s*[0-9]|[½⅓⅔¼¾]"
 _RATIO = rf"[0-9]+\s*/\s*[0-9]+|{_MARKED}"
 _NUMBER = re.compile(
-    rf"(?:(?:(?:\\angle|∠)\s*[A-Z]{{1,3}}|[A-Za-z])\s*=\s*)?(?P<sign>[+-]?)\s*(?P<money>\\?\$|[€£¥])?\s*"
+    rf"(?P<sign>[+-]?)\s*(?P<money>(?:US)?\\?\$|USD\b|[€£¥])?\s*"
     rf"(?:(?P<whole>[0-9]+)(?:\s+(?P<part>{_RATIO})|(?P<close>{_MARKED}))"
     rf"|(?P<ratio>{_RATIO})|(?P<decimal>{_DECIMAL}))"
 )
@@ -63,11 +63,12 @@ _NAMES_A_NUMBER = re.compile(
     r"|(?:(?:a\s)total\sof|exactly)\s"
     rf"|(?:the\s)?(?:(?:total|overall|final|exact|combined)\s)?(?:{_QUANTITY})(?:\s(?:number|count|amount|value))?"
     rf"(?:\sof(?:\s[A-Za-z]+){{1,6}}?)?(?:\s{_PLACE})?(?:\s(?:is|are|equals)\s:?|\s?[:=])"
-    rf"|(?:{_PICTURE}(?:[显顯]示)?,?)?(?:{_IN_ALL})?(?:有|是)|(?:{_PICTURE},?)?(?:{_IN_ALL}):?"
-    rf"|(?:{_IN_ALL})?{_SUM}(?:[是为為:=]|等[于於]))\s?",
+    rf"|(?:{_PICTURE}(?:[显顯]示)?,?\s?)?(?:(?:{_IN_ALL})\s?)?(?:有|是)|(?:{_PICTURE},?\s?)?(?:{_IN_ALL})\s?:?"
+    rf"|(?:{_IN_ALL})?{_SUM}\s?(?:[是为為:=]|等[于於])|(?:(?:\\angle|∠)\s?[A-Z]{{1,3}}|[A-Z])\s?=)\s?",
     re.IGNORECASE,
 )
 """In front of a number, besides what announces any answer: what it is the number of."""
+_AGAIN = re.compile(r"([^()]*[^()\\\s])\s?[(\uff08]([^()]+)[)\uff09]")
 _BLANKS = re.compile(r"[ \t\n\r]+")
 """Not those that part thousands."""
 
@@ -85,15 +86,29 @@ class Number(NamedTuple):
 
 
 def read_number(text: str) -> Number | None:
-    """The number that the text is, or None when it is anything but one number with, at most, its unit."""
+    """The number that the text is, or None when it is anything but one number with, at most, its unit.
+
+    A number that stands once more in brackets, `7 (seven)`, is one.
+    """
     if len(text) > _LONGEST_NUMBER:
         return None
+    if twice := _AGAIN.fullmatch(text.strip().removesuffix(".")):
+        first, second = _one_number(twice[1]), _one_number(twice[2])
+        return first if first and second and same_number(second, first) else None
+    return _one_number(text)
+
+
+def _one_number(text: str) -> Number | None:
     text = without_markup(without_markup(text).removesuffix(".")).replace(_MINUS_SIGN, "-")
     text = without_first_wrapper(without_bold(text))
     if named := _NAMES_A_NUMBER.match(_BLANKS.sub(" ", text)):
         text = without_first_wrapper(without_wrappers(named.string[named.end() :]))
     if found := _NUMBER.match(text):
-        return _with_unit(_number(found), text[found.end() :], (found["money"] or "").lstrip("\\"))
+        return _with_unit(
+            _number(found),
+            text[found.end() :],
+            "$" if "S" in (found["money"] or "") else (found["money"] or "").lstrip("\\"),
+        )
     word = text.lower().split(" ")[0] if text[:1].isalpha() else ""
     if word in NUMBER_WORDS:
         return _with_unit(Number(Fraction(NUMBER_WORDS[word])), text[len(word) :], "")
