@@ -636,7 +636,10 @@ def test_a_recipe_s_data_has_fields_and_presets_and_old_recipes_keep_their_ids(f
         ({"path": "x", "preset": "verll"}, "preset: unknown preset 'verll'; did you mean 'verl'"),
         ({"path": "x", "fields": {"anwser": "a"}}, "unknown column 'anwser'; did you mean 'answer'"),
         ({"worlds": ["count"], "preset": "verl"}, "preset: only a `path` has it, and `worlds` are given; leave it out"),
-        ({"worlds": ["count"], "fields": {"answer": "a"}}, "fields: only a `path` has it, and `worlds` are given; leave it out"),
+        (
+            {"worlds": ["count"], "fields": {"answer": "a"}},
+            "fields: only a `path` has it, and `worlds` are given; leave it out",
+        ),
     ],
 )
 def test_a_recipe_with_a_name_that_nobody_knows_is_refused(said: dict[str, Any], expected: str) -> None:

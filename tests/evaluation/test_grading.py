@@ -98,6 +98,38 @@ def test_boxes_can_be_scored_in_steps(tmp_path: Path) -> None:
     assert judged(tmp_path, PROBLEMS, replies, "--set", "box=stepped")[0]["score"] == 0.6
 
 
+def test_boxes_that_leave_their_picture_raise_an_alarm_until_the_recipe_says_their_units(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"id": "1", "question": "Where?", "answer": [0.1, 0.2, 0.5, 0.9], "kind": "box", "size": [640, 480]}
+    reply = {"id": "1", "reply": "<answer>[100, 200, 500, 900]</answer>"}
+    assert [v["outside"] for v in judged(tmp_path, [row], [reply])] == [True]
+    assert "ALARM: box: 100% of replies have a box that leaves its picture" in " ".join(capsys.readouterr().out.split())
+    [verdict] = judged(tmp_path, [row], [reply], "--set", "coordinates=thousand")
+    assert (verdict["score"], verdict["outside"]) == (pytest.approx(1), False)
+    assert "leaves its picture" not in capsys.readouterr().out
+
+
+def test_short_words_tolerances_and_aliases_are_judged_as_rows_and_settings_say(tmp_path: Path) -> None:
+    problems = [
+        {"id": "colour", "question": "?", "answer": "teal", "kind": "text", "aliases": ["turquoise"]},
+        {"id": "chart", "question": "?", "answer": 100, "kind": "digit", "tolerance": 0.05},
+        {"id": "count", "question": "?", "answer": 100, "kind": "digit"},
+        {"id": "several", "question": "?", "answer": "AC", "kind": "letters", "choices": ["a cat", "a dog", "a fox"]},
+    ]
+    said = [
+        ("colour", "turquoise"),
+        ("colour", "The car is teal"),
+        ("chart", "104"),
+        ("count", "104"),
+        ("several", "C, A"),
+    ]
+    replies = [{"id": name, "reply": f"<answer>{text}</answer>"} for name, text in said]
+    assert [v["score"] for v in judged(tmp_path, problems, replies)] == [1, 0, 1, 0, 1]
+    more = ("--set", "text=contains", "--set", "digit_tolerance=0.05")
+    assert [v["score"] for v in judged(tmp_path, problems, replies, *more)] == [1, 1, 1, 1, 1]
+
+
 def test_bytes_that_are_no_utf8_are_judged_like_any_other_text(tmp_path: Path) -> None:
     problems = write(tmp_path / "P.jsonl", PROBLEMS)
     (tmp_path / "R.jsonl").write_bytes(b'{"id": "count", "reply": "<answer>\xff7\xfe</answer>"}\n')

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 
-from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, OpenEnded
+from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, Letters, OpenEnded, Text
 
 GOLDS: tuple[Answer, ...] = (
     Digit(value="7"),
@@ -11,6 +11,9 @@ GOLDS: tuple[Answer, ...] = (
     Choice(letter="B"),
     Expression(latex=r"\frac{x+1}{2}"),
     Expression(latex="7"),
+    Letters(letters="BC", options=("red", "dark blue", "green")),
+    Text(value="teal", aliases=("turquoise",)),
+    Text(value="yes"),
     Box(xyxy=(0.1, 0.2, 0.7, 0.5)),
     Box(xyxy=((0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0))),
     OpenEnded(reference="a red cube"),

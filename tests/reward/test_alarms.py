@@ -24,3 +24,10 @@ def test_a_status_above_five_percent_raises_an_alarm_and_unmeasured_keys_none() 
         "50% of replies could not be compared in time (timed_out)"
     ]
     assert alarms([]) == alarms([{}]) == []
+
+
+def test_boxes_that_leave_their_pictures_raise_an_alarm_with_its_remedy() -> None:
+    [line] = alarms([*steps(3, boxes__outside=0.1), *steps(3, boxes__outside=0.3), *steps(3)])
+    assert line.startswith("20% of replies have a box that leaves its picture: ")
+    assert "reward.coordinates: thousand" in line
+    assert alarms(steps(3, boxes__outside=0.05)) == []

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from firsthand.data.loaded import of_examples
 from firsthand.errors import DataError, RecipeError
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Recipe
-from firsthand.records import Digit, Example, Picture, Reply, Status, StopReason, Trace, Verdict
+from firsthand.records import Box, Digit, Example, Judged, Picture, Reply, Status, StopReason, Trace, Verdict
 from firsthand.reward import Reward, Router
 from firsthand.rollout import IndexedReply
 from firsthand.trainer.batch import Batch, Group
@@ -176,6 +177,17 @@ def test_score_and_trained_reward_are_logged_apart(encoder: Encoder, router: Rou
     rewards = [j.reward for j in only(batch).replies]
     assert metrics["reward/mean"] == pytest.approx(sum(rewards) / 2) == 1.0
     assert metrics["reward/mean"] != metrics["score/mean"]
+
+
+def test_the_share_of_replies_whose_boxes_leave_their_picture_is_measured(encoder: Encoder, router: Router) -> None:
+    truth = Box(xyxy=(64, 48, 320, 240), size=(640, 480))
+    boxes = ("[64, 48, 320, 240]", "[0, 0, 900, 833]", "?")
+    verdicts = [router.judge(f"<answer>{box}</answer>", truth) for box in boxes]
+    judged = tuple(Judged(reply=Reply(text="", token_ids=(1,)), verdict=verdict) for verdict in verdicts)
+    group = only(batch_of(recipe("grpo", 1), "A", encoder, router, by_case))
+    metrics = of_batch(Batch((replace(group, replies=judged),)), 1)
+    assert metrics["boxes/outside"] == 0.5  # of two boxes that were read
+    assert "boxes/outside" not in of_batch(batch_of(recipe("grpo", 1), "A", encoder, router, by_case), 1)
 
 
 def test_a_demonstration_that_its_verifier_rejects_is_refused_at_load(router: Router) -> None:

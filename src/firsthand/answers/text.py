@@ -19,39 +19,83 @@ _NOT_CONTRACTED = frozenset(("were", "well", "shell", "hell", "ill", "wed", "she
 _YES = frozenset(("yes", "yeah", "yep", "true", "是", "是的", "对", "對", "对的", "對的", "正确", "正確"))
 _NO = frozenset(("no", "nope", "false", "否", "不", "不是", "错", "錯", "错误", "錯誤", "不对", "不對"))
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
-_BETWEEN_NUMBERS = re.compile(r"(?<=[0-9])\s*([-/+=<>])\s*(?=[0-9])")
+_BETWEEN_NUMBERS = re.compile(r"(?<=[0-9])\s*([-/+])\s*(?=[0-9])|(?<=\w)\s*([=<>])\s*(?=[-\w])")
 _SIGN = re.compile(
-    r"(?<=[0-9])[-/+=<>](?=[0-9])|(?<![\w.])-(?=\.?[0-9])|(?<=\w)\++(?!\w)|(?<=[0-9])\.(?=[0-9])|(?<!\w)\.(?=[0-9])"
+    r"(?<=[0-9])[-/+](?=[0-9])|(?<=\w)[=<>](?=[-\w])|(?<![\w.])-(?=\.?[0-9])|(?<=\w)\++(?!\w)"
+    r"|(?<=[0-9])\.(?=[0-9])|(?<!\w)\.(?=[0-9])"
 )
 _PUNCTUATION = re.compile(r"""[;/\[\]"{}()=+\\_\-><@`,?!.:|*~\u2026\u2013\u2014]""")
 _GAP = (" ", "")
 """What punctuation leaves: a full stop nothing, as in `U.S.`, and every other sign a gap."""
 _APOSTROPHES = re.compile(r"['\u2018\u2019`\u00b4]")
 _FIRST_WORD = re.compile(
-    r"\s*([^\W\d_]+)\s*(?:[,.;:!，。；：！]|\u2014|-\s|\Z|\s(?=(?:there|it|he|she|they|this|that|these|those|the|i|we|you|is|are)\b))",
+    r"\s*([^\W\d_]+)\s*(?:[,.;:!\u2014]|-\s|\Z"
+    r"|\s(?=(?:there|it|he|she|they|this|that|these|those|the|i|we|you|is|are)\b))",
     re.IGNORECASE,
 )
-_HEDGED = frozenset(
-    ("or", "but", "however", "maybe", "perhaps", "possibly", "unless", "although", "though", "wait", "actually", "if")
-) | {"sure", "unsure", "unclear", "wrong", "incorrect", "correction", "either", "neither"}
+_HEDGES = frozenset(
+    ("or", "but", "however", "maybe", "perhaps", "possibly", "probably", "might", "may", "could", "unless", "although")
+) | {
+    "though",
+    "wait",
+    "actually",
+    "if",
+    "sure",
+    "unsure",
+    "unclear",
+    "correction",
+    "either",
+    "neither",
+    "doubt",
+    "guess",
+}
 _NEGATIONS = frozenset(
     ("not", "no", "never", "none", "nor", "neither", "nothing", "without", "non", "cannot", "cant", "nt")
 )
-_DENIALS = (
-    _NEGATIONS | _HEDGED | {"except", "instead", "rather", "unlike", "other", "hardly", "barely", "opposite", "false"}
+_WRONG = frozenset(("wrong", "incorrect", "false", "不", "没", "沒", "非"))
+_INSTEAD = frozenset(
+    ("except", "instead", "rather", "unlike", "other", "hardly", "barely", "opposite", "almost", "similar")
 )
+_DENIALS = _NEGATIONS | _HEDGES | _WRONG | _INSTEAD
+_AGAINST = {"yes": _NO | _NEGATIONS | _WRONG, "no": _YES | {"correct", "indeed"}}
+"""What takes back a yes, and a no, behind it."""
+_SMALL_WORDS = frozenset(
+    (
+        "a",
+        "an",
+        "the",
+        "it",
+        "its",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "by",
+        "with",
+        "from",
+    )
+) | {"there", "this", "that", "here", "i", "see", "as", "has", "have", "can", "says", "reads", "shows", "very", "for"}
+"""Words of a sentence; all others might be answers, too."""
+_SEPARATORS = re.compile(r"[,;/|&]|\band\b|和")
 _MOST_WORDS = 20
 """Words of a reply in which a gold answer may be contained, and of one that begins with yes or no (ours)."""
 
 
 def normalised_text(text: str) -> str:
     """The words that count, in order, with one space between them; never empty where the text is not."""
-    text = unicodedata.normalize("NFKC", without_markup(text)).casefold().replace("\u2212", "-").strip()
-    text = _BETWEEN_NUMBERS.sub(r"\1", _THOUSANDS.sub("", text))
+    # Not NFKC: it turns 10² into 102.
+    text = unicodedata.normalize("NFC", without_markup(text)).casefold().replace("\u2212", "-").strip()
+    text = _BETWEEN_NUMBERS.sub(r"\1\2", _THOUSANDS.sub("", text))
     kept: list[str] = []
     for part in text.split():
-        whole = part.strip(".,;:!?\"'()[]")
-        kept += [str(NUMBER_WORDS[whole])] if whole in NUMBER_WORDS else _words(part)
+        whole = "and" if part == "&" else part.strip(".,;:!?\"'()[]")
+        kept += [str(NUMBER_WORDS.get(whole, whole))] if whole in NUMBER_WORDS or part == "&" else _words(part)
     counted = [word for word in kept if word not in _ARTICLES] or kept
     return " ".join("0" if word == _NONE else word for word in counted) or text
 
@@ -70,24 +114,25 @@ def begins_with_yes_or_no(text: str) -> str | None:
     if found is None or word is None:
         return None
     rest = _bare_words(text[found.end() :])
-    opposite = {"yes": _NO | _NEGATIONS, "no": _YES}[word]
-    return None if len(rest) > _MOST_WORDS or not (_HEDGED | opposite).isdisjoint(rest) else word
+    is_long = len(text.split()) > _MOST_WORDS
+    return word if not is_long and (_HEDGES | _AGAINST[word]).isdisjoint(rest) else None
 
 
 def contains_text(answer: str, gold: str) -> bool:
-    """Whether a short sentence holds the gold answer as whole words, and neither denies it nor lists several."""
-    inner = without_markup(answer).rstrip(".! \n")
+    """Whether one short sentence holds the gold answer as whole words, and neither denies it nor lists several."""
+    inner = without_markup(answer).strip().rstrip(".!")
     wanted, words = normalised_text(gold).split(), normalised_text(inner).split()
-    if len(words) > _MOST_WORDS or re.search(r"[.!?]\s|\n", inner):
-        return False
     places = [i for i in range(len(words) - len(wanted) + 1) if words[i : i + len(wanted)] == wanted]
-    if not places:
+    if not places or len(words) > _MOST_WORDS + len(wanted) or re.search(r"[.!]\s|[?\n]", inner):
+        return False
+    if len(_SEPARATORS.findall(inner)) > len(_SEPARATORS.findall(gold)):
         return False
     around = words[: places[0]] + words[places[0] + len(wanted) :]
-    separators = len(re.findall(r"[,;/|&、，；]|\band\b|和", inner)) - len(
-        re.findall(r"[,;/|&、，；]|\band\b|和", gold)
-    )
-    return separators <= 0 and _DENIALS.isdisjoint(_bare_words(" ".join(around)))
+    others = sum(word not in _SMALL_WORDS for word in around)
+    small = sum(word in _SMALL_WORDS for word in re.findall(r"[^\W_]+", inner.casefold()))
+    # `It is red green blue teal` is a list; a sentence of as many words has small ones between them.
+    is_sentence = others <= 1 or others < small
+    return is_sentence and _DENIALS.isdisjoint(_bare_words(" ".join(around)))
 
 
 def similarity(answer: str, gold: str) -> float:

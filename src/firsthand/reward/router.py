@@ -16,7 +16,7 @@ from firsthand.reward.box import BoxScore, judge_box
 from firsthand.reward.choice import judge_choice
 from firsthand.reward.digit import judge_digit
 from firsthand.reward.letters import judge_letters
-from firsthand.reward.math import judge_math
+from firsthand.reward.math import TOLERANCE, judge_math
 from firsthand.reward.open_ended import Context, OpenVerifier
 from firsthand.reward.text import TextScore, judge_text
 from firsthand.reward.user import UserReward
@@ -50,7 +50,7 @@ class Router:
         box: BoxScore = "iou",
         coordinates: Coordinates = "auto",
         digit_tolerance: float = 0.0,
-        math_tolerance: float = 1e-6,
+        math_tolerance: float = TOLERANCE,
         text: TextScore = "exact",
         open_ended: OpenVerifier | None = None,
         function: str | None = None,
@@ -66,7 +66,7 @@ class Router:
             "digit": partial(judge_digit, tolerance=digit_tolerance),
             "choice": judge_choice,
             "letters": judge_letters,
-            "math": partial(judge_math, ask=self._pool.ask),
+            "math": partial(judge_math, ask=self._pool.ask, tolerance=math_tolerance),
             "box": partial(judge_box, score=box, coordinates=coordinates),
             "text": partial(judge_text, score=text),
         }

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from firsthand.records import Coordinates, GrownRecord, Reply, StopReason, Verdict
 from firsthand.reward.box import BoxScore
+from firsthand.reward.math import TOLERANCE
 from firsthand.reward.open_ended import OpenEndedScoring
 from firsthand.reward.text import TextScore
 
@@ -30,7 +31,7 @@ class Reward(GrownRecord):
     """What the boxes of replies are measured in; a row's own column `coordinates` comes first."""
     digit_tolerance: float = Field(default=0.0, ge=0, lt=1)
     """Share of the true number by which one may be off (ChartQA, arXiv:2203.10244: 0.05); a row's own comes first."""
-    math_tolerance: float = Field(default=1e-6, ge=0, lt=1)
+    math_tolerance: float = Field(default=TOLERANCE, ge=0, lt=1)
     """The same of expressions, where one of the two is not exact (ours)."""
     text: TextScore = "exact"
     """Short words earn 1 or 0 after VQA's normalisation, DocVQA's ANLS, or 1 where a sentence contains them."""

@@ -6,6 +6,7 @@
 
 from typing import Literal
 
+from firsthand.answers.spelling import respelt
 from firsthand.answers.text import begins_with_yes_or_no, contains_text, normalised_text, similarity, yes_or_no_of
 from firsthand.errors import excerpt
 from firsthand.records import Status, Text, Verdict
@@ -13,6 +14,8 @@ from firsthand.reward.verdicts import compared, failed, unparsed
 
 TextScore = Literal["exact", "anls", "contains"]
 _ANLS_THRESHOLD = 0.5
+_MOST_WORDS = 40
+"""Words by which an answer may be longer than the gold answer and still be one (ours)."""
 
 
 def judge_text(content: str, truth: Text, score: TextScore = "exact") -> Verdict:
@@ -22,6 +25,9 @@ def judge_text(content: str, truth: Text, score: TextScore = "exact") -> Verdict
         return failed(f"the ground truth {truth.value!r} with {list(truth.aliases)} has an empty text")
     if not content.strip():
         return unparsed(content, "an empty answer")
+    words = len(content.split())
+    if words > _MOST_WORDS + max(len(gold.split()) for gold in golds):
+        return unparsed(content, f"{words} words where a short answer is expected")
     if score == "anls":
         near = max(similarity(content, gold) for gold in golds)
         worth = near if near >= _ANLS_THRESHOLD else 0.0
@@ -34,4 +40,6 @@ def judge_text(content: str, truth: Text, score: TextScore = "exact") -> Verdict
 def _is_same(content: str, gold: str, score: TextScore) -> bool:
     if (word := yes_or_no_of(gold)) is not None:
         return word in (yes_or_no_of(content), begins_with_yes_or_no(content))
-    return normalised_text(content) == normalised_text(gold) or (score == "contains" and contains_text(content, gold))
+    if normalised_text(content) == normalised_text(gold) or respelt(content) == respelt(gold):
+        return True
+    return score == "contains" and contains_text(content, gold)
