@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firsthand.answers.expressions import Unread
-from firsthand.answers.forms import read_form
+from firsthand.answers.objects import read_form
+from firsthand.answers.tokens import Unread
 from firsthand.records import Expression, Status, Verdict
 from firsthand.reward import Router
-from firsthand.reward.math import GUARDS, TOLERANCE, judge_math
+from firsthand.reward.guards import GUARDS, TOLERANCE
+from firsthand.reward.math import judge_math
 
 THOROUGH = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -51,6 +52,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "set": (r"\{1, 2\}", r"\emptyset", r"\{1, 2, 3\}"),
     "list": ("1, 3", r"2 \pm \sqrt{3}", "17, 44, \\text{ and } 83", "x=4 or x=6"),
     "sequence": (r"1, 2, \ldots, n",),
+    "congruence": (r"x \equiv 3 \pmod{5}", r"x \equiv 3 \pmod{7}"),
     "endless": (r"\{1, 2, 3, \ldots\}",),
     "matrix": (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
     "interval": ("[1, 2]", "2<x<5", r"(-\infty, 3]", r"\mathbb{R}"),

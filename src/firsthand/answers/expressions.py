@@ -1,19 +1,18 @@
 r"""Mathematical notation, LaTeX or plain, read into a tree: `\frac{1}{2}`, `3*sqrt(2)`, `n \log n`, `0.\overline{27}`.
 
-Only what has one reading is read. Letters are names, of which a product may be made; a row of four or more letters is a
-word, and words are no product. Nothing is computed here but numbers as they are written. Linear in the text's length,
-and bounded in depth: replies are untrusted, and this runs in the training process.
+Only what has one reading is read. Nothing is computed here but numbers as they are written. Linear in the text's
+length, and bounded in depth: replies are untrusted, and this runs in the training process.
 """
 
 import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from firsthand.answers.tokens import Token, Unread, tokens_of
+
 DEEPEST = 30
 """Brackets within brackets of an expression that is read (ours)."""
 _DEEPEST_CALL = 3 * DEEPEST
-_LARGEST_EXPONENT = 5_000
-"""Of a number such as 3e8 (ours): 1e999999999 is nine characters and a billion digits."""
 
 
 class Node(NamedTuple):
@@ -26,66 +25,22 @@ class Node(NamedTuple):
     """A number's value as a fraction, or the name of what has one."""
 
 
-class Unread(Exception):
-    """Why a text is not read. `foreign`: it is notation that another reader may know, such as an integral."""
-
-    def __init__(self, why: str, *, foreign: bool = False) -> None:
-        super().__init__(why)
-        self.foreign = foreign
-
-
-_GREEK_NAMES = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau "
-    "upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar"
-)
-_GREEK = frozenset(_GREEK_NAMES.split())
-_FUNCTION_NAMES = (
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp abs floor ceil sqrt cbrt gcd lcm max min"
-)
-_FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
-NOTATION = _FUNCTIONS | _GREEK | {"pi", "infinity", "inf", "asin", "acos", "atan"}
-"""Words that stand for a function or a letter."""
-_SAME_NAME = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "ceiling": "ceil"}
 _OF_SEVERAL = frozenset(("gcd", "lcm", "max", "min"))
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _UNKNOWN = frozenset(("f", "O", "\\Theta", "\\Omega", "\\mathcal{O}"))
 """Names that are a function where a bracket follows; every other name is multiplied by the bracket."""
-_WORDS = "and or is if of to not the no in at as be by it on so we"
-_NO_NAMES = frozenset(_WORDS.split())
-_LONGEST_PRODUCT = 3
 _DECORATIONS = "\\vec \\hat \\bar \\tilde \\dot \\mathbf \\boldsymbol \\mathbb \\mathcal \\overline"
 _DECORATED = frozenset(_DECORATIONS.split())
 _FIGURES = frozenset(("\\angle", "\\triangle"))
 _TIMES = frozenset(("*", "\\cdot", "\\times", "\\ast"))
 _OVER = frozenset(("/", "\\div"))
+_DERIVATIVE = re.compile(r"\{(?:d|\\partial)[A-Za-z]?\}\{(?:d|\\partial)[A-Za-z]\}")
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil", "\\lvert": "\\rvert"}
-
-_TOKEN = re.compile(
-    r"(?P<space>\s+)"
-    r"|(?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+(?![A-Za-z0-9.]))?)"
-    r"|(?P<letters>[A-Za-z]+)|(?P<command>\\[A-Za-z]+)|(?P<sign>\*\*|\\[{}%]|.)",
-    re.DOTALL,
-)
-_WRAPPED = re.compile(r"\\(?:mathrm|mathit|operatorname|mathnormal|textit|text)\s*\{\s*([A-Za-z]+)\s*\}")
-_REPEATING = re.compile(r"([0-9]+)\.([0-9]*)\\(?:overline|bar)\s*\{\s*([0-9]+)\s*\}")
-_DOTTED = re.compile(r"([0-9]+)\.([0-9]*)\\dot\{?([0-9])\}?(?:([0-9]*)\\dot\{?([0-9])\}?)?")
-_BRACKETED = re.compile(r"([0-9]+)\.()\(([0-9]+)\)")
-
-
-class _Token(NamedTuple):
-    kind: str
-    """number, name, function, constant, command or sign."""
-    text: str
-    spaced: bool
-    """Whether white space is in front of it."""
 
 
 def read_expression(text: str) -> Node:
     """The tree of an expression. Raises Unread."""
-    text = _WRAPPED.sub(_unwrapped_letters, text)
-    for pattern in (_REPEATING, _DOTTED, _BRACKETED):
-        text = pattern.sub(_repeating, text)
-    parser = _Parser(_tokens(text))
+    parser = _Parser(tokens_of(text))
     node = parser.sum()
     if parser.token is not None:
         raise Unread(f"{parser.token.text!r} is not understood where it stands")
@@ -120,70 +75,10 @@ def has_decimal(node: Node) -> bool:
     return node.op == "decimal" or any(map(has_decimal, node.parts))
 
 
-def _unwrapped_letters(found: re.Match[str]) -> str:
-    word = found[1]
-    if len(word) == 1:
-        return f" {word} "
-    return f"\\{word} " if word in _FUNCTIONS else found[0]
-
-
-def _repeating(found: re.Match[str]) -> str:
-    r"""`0.1\overline{6}` as `\frac{..}{..}`: the fraction that it is."""
-    whole, first, cycle = found[1], found[2], "".join(group or "" for group in found.groups()[2:])
-    value = Fraction(f"{whole}.{first}0") + Fraction(int(cycle), 10 ** len(first) * (10 ** len(cycle) - 1))
-    return rf"{{\frac{{{value.numerator}}}{{{value.denominator}}}}}"
-
-
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    spaced = False
-    for found in _TOKEN.finditer(text):
-        kind, part = str(found.lastgroup), found[0]
-        if kind == "space":
-            spaced = True
-            continue
-        if kind == "letters":
-            tokens += _letters(part, spaced)
-        elif kind == "command":
-            tokens.append(_command(part, spaced))
-        elif kind == "number":
-            if (exponent := part.lower().partition("e")[2]) and abs(int(exponent)) > _LARGEST_EXPONENT:
-                raise Unread(f"a number of more than {_LARGEST_EXPONENT:,} digits")
-            tokens.append(_Token("number", part, spaced))
-        else:
-            tokens.append(_Token("sign", {"**": "^"}.get(part, part), spaced))
-        spaced = False
-    return tokens
-
-
-def _command(text: str, spaced: bool) -> _Token:
-    name = text[1:]
-    name = _SAME_NAME.get(name, name)
-    if name in _FUNCTIONS:
-        return _Token("function", name, spaced)
-    if name in ("pi", "infty"):
-        return _Token("constant", name, spaced)
-    return _Token("name" if name in _GREEK else "command", text, spaced)
-
-
-def _letters(run: str, spaced: bool) -> list[_Token]:
-    name = _SAME_NAME.get(run, run)
-    if name in _FUNCTIONS:
-        return [_Token("function", name, spaced)]
-    if run in ("pi", "infinity", "inf"):
-        return [_Token("constant", "pi" if run == "pi" else "infty", spaced)]
-    if run in _GREEK:
-        return [_Token("name", f"\\{run}", spaced)]
-    if run.lower() in _NO_NAMES or (len(run) > _LONGEST_PRODUCT and not run.isupper()):
-        raise Unread(f"the word {run[:40]!r} in an expression")
-    kinds = [("constant" if letter in "ei" else "name") for letter in run]
-    return [_Token(kind, letter, spaced and at == 0) for at, (kind, letter) in enumerate(zip(kinds, run, strict=True))]
-
-
 class _Parser:
     """Recursive descent: sums of products of powers of atoms."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: list[Token]) -> None:
         self._tokens = tokens
         self._at = 0
         self._depth = 0
@@ -191,14 +86,14 @@ class _Parser:
         self._in_function = False
 
     @property
-    def token(self) -> _Token | None:
+    def token(self) -> Token | None:
         """The next token."""
         return self._tokens[self._at] if self._at < len(self._tokens) else None
 
     def _next_is(self, *texts: str) -> bool:
         return self.token is not None and self.token.text in texts and self.token.kind in ("sign", "command")
 
-    def _take(self) -> _Token:
+    def _take(self) -> Token:
         if self.token is None:
             raise Unread("the expression is not complete")
         self._at += 1
@@ -364,6 +259,7 @@ class _Parser:
             self._expect(_CLOSING[text])
             return inside
         if text in ("\\frac", "\\binom"):
+            self._refuse_derivative()
             above, below = self._argument(), self._argument()
             return Node("*", (above, _inverse(below))) if text == "\\frac" else Node("call", (above, below), "binom")
         if text in _DECORATED:
@@ -372,7 +268,13 @@ class _Parser:
             return Node("name", (), text + self._points())
         raise Unread(f"{text[:40]!r} is not understood", foreign=len(text) > 1 and text[1:].isalpha())
 
-    def _number(self, token: _Token) -> Node:
+    def _refuse_derivative(self) -> None:
+        r"""`\\frac{dy}{dx}` is no product of d and y."""
+        texts = "".join(token.text for token in self._tokens[self._at : self._at + 8])
+        if _DERIVATIVE.match(texts):
+            raise Unread("a derivative", foreign=True)
+
+    def _number(self, token: Token) -> Node:
         node = number_node(Fraction(token.text), is_decimal="." in token.text)
         if self._tokens[self._at : self._at + 1] and token.text.isdigit():
             return self._mixed(node)

@@ -15,8 +15,9 @@ from firsthand.records import Answer, Box, Coordinates, Example, OpenEnded, Stat
 from firsthand.reward.box import BoxScore, judge_box
 from firsthand.reward.choice import judge_choice
 from firsthand.reward.digit import judge_digit
+from firsthand.reward.guards import TOLERANCE
 from firsthand.reward.letters import judge_letters
-from firsthand.reward.math import TOLERANCE, judge_math
+from firsthand.reward.math import judge_math
 from firsthand.reward.open_ended import Context, OpenVerifier
 from firsthand.reward.text import TextScore, judge_text
 from firsthand.reward.user import UserReward

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from firsthand.records import Coordinates, GrownRecord, Reply, StopReason, Verdict
 from firsthand.reward.box import BoxScore
-from firsthand.reward.math import TOLERANCE
+from firsthand.reward.guards import TOLERANCE
 from firsthand.reward.open_ended import OpenEndedScoring
 from firsthand.reward.text import TextScore
 

@@ -103,8 +103,14 @@ def _same(pair: dict[str, Any]) -> bool:
     bent = is_bent(got) != is_bent(gold)
     ratios: list[Any] = []
     compared = 0
-    for turn, scale in enumerate(_WIDE_SCALES if is_bent(got) or is_bent(gold) else _SCALES):
-        point = {name: _signed(scale, name, turn) * fraction_of(name, turn) for name in names}
+    scales = _WIDE_SCALES if is_bent(got) or is_bent(gold) else _SCALES
+    points = [
+        {name: _signed(scale, name, turn) * fraction_of(name, turn) for name in names}
+        for turn, scale in enumerate(scales)
+    ]
+    if not all(any(_has_value(tree, point, digits, is_complex) for point in points) for tree in (got, gold)):
+        points = [{name: Fraction(turn + 2 + len(name) % 3) for name in names} for turn in range(6)]  # (-1)^n
+    for point in points:
         missing = [_has_value(tree, point, digits, is_complex) for tree in (got, gold)].count(False)
         if missing == 1 and bent:  # ln x and ln |x|: the bars are there for the side where the other has no value
             return False
@@ -319,6 +325,8 @@ def _has_same_value(got: Any, gold: Any) -> bool:
     """
     if not (isinstance(got, sympy.Expr) and isinstance(gold, sympy.Expr)):
         return False
+    if got == gold and not gold.has(sympy.nan, sympy.zoo, sympy.oo):  # an integral without bounds has no value
+        return True
     symbols = sorted(got.free_symbols | gold.free_symbols, key=str)
     for turn in range(3 if symbols else 1):
         numbers = {s: sympy.Rational(*fraction_of(str(s), turn).as_integer_ratio()) / 30 for s in symbols}
