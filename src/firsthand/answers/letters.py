@@ -19,26 +19,30 @@ _CALLED = (
     r"(?:(?:option|choice|answer)\s+|(?:i\s+(?:would\s+)?)?(?:choose|select|pick)\s+(?:option\s+)?"
     r"|(?:(?:因此|所以|故|答案)\s?)?(?:[选選][择擇项項]?\s?:?\s?)?)"
 )
-_LETTER = r"(?:\(([A-Z])\)|\[([A-Z])\]|\{([A-Z])\}|\"([A-Z])\"|'([A-Z])'|([A-Z])"
+_BRACKETED = r"\(([A-Z])\)|\[([A-Z])\]"
+_LETTER = rf"(?:{_BRACKETED}|\{{([A-Z])\}}|\"([A-Z])\"|'([A-Z])'|([A-Z])[.):,]?)"
 _IS_RIGHT = (
     r"(?:\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?|\s+is\s+the\s+answer"
     r"|\s?(?:[选選]?[项項])?\s?[是为為]?(?:正确|正確|[对對])的?(?:答案|[选選][项項])?|\s?[选選]?[项項])"
 )
 # re.ASCII: without it, IGNORECASE lets the Kelvin sign pass for a K and the long s for an S.
 _FLAGS = re.IGNORECASE | re.ASCII
-_LETTER_ALONE = re.compile(rf"{_CALLED}{_LETTER}[.):,]?){_IS_RIGHT}?[.!]?", _FLAGS)
-_LETTER_AND_TEXT = re.compile(rf"{_CALLED}{_LETTER}(?:[.):]|\s+[-–—]\s))[.:]?\s*(\S.*)", _FLAGS | re.DOTALL)
+_LETTER_ALONE = re.compile(rf"{_CALLED}{_LETTER}{_IS_RIGHT}?[.!]?", _FLAGS)
+_LETTER_AND_TEXT = re.compile(
+    rf"{_CALLED}(?:{_BRACKETED}|[\"']?([A-Z])[\"']?(?:[.):]|\s+[-–—]\s))[.:]?\s*(\S.*)", _FLAGS | re.DOTALL
+)
 _LETTER_BEFORE_ITS_TEXT = re.compile(rf"{_CALLED}([A-Z])(?:[,\s]|(?=[(\[]))\s*(\S.*)", _FLAGS | re.DOTALL)
 _TEXT_BEFORE_ITS_LETTER = re.compile(r"(\S.*)[(\[](?:(?:option|choice)\s)?([A-Z])[)\]]", _FLAGS | re.DOTALL)
 _ENDS_RIGHT = re.compile(r",?\s(?:is|as)\s(?:the\s)?(?:correct|right|best)(?:\s(?:answer|option|choice))?$", _FLAGS)
 _IN_BRACKETS = re.compile(r"[(\[](.*)[)\]]", re.DOTALL)
 _ANOTHER_LETTER = re.compile(
-    r"\b[A-Z][.):]|[(\[][A-Z][)\]]|\n|\b[A-Z]\s(?:is|are)\s(?:also|wrong|incorrect|not|right|correct)\b"
+    r"\b[A-Z][.):]|[(\[{\"'][A-Z][)\]}\"']|\n|\b[A-Z]\s(?:is|are)\s(?:also|wrong|incorrect|not|right|correct)\b"
     r"|(?:\b(?i:or|and|not|nor|either|both|maybe|perhaps|also|it's|is|be|actually|option|choice|choose|pick|select|meant?"
     r"|instead|rather|unless|than|then)\b|[,/&;|>\u2192或和])[\s(\[]*[A-Z](?![A-Za-z])",
     re.ASCII,
 )
-_LETTER_AGAIN = re.compile(r"[(\[]?[A-Z][)\]]?\W*", re.ASCII)
+_LETTER_AGAIN = re.compile(r"\W{0,3}(?:[A-Z]\W*$|[B-F](?!\w)|A(?!\w)(?!\s[a-z]))", re.ASCII)
+"""Behind a letter, one more of those that most options have."""
 _HEDGED_REMARK = re.compile(
     r"(?i)\b(?:or|also|could|might|may|either|both|equally|maybe|perhaps|unsure|actually|instead|rather|again)\b|或|也"
 )
@@ -162,20 +166,20 @@ def _with_text(both: re.Match[str], options: tuple[str, ...]) -> tuple[str | Non
     if letter is None:
         return None, why
     if options:
-        return _beside(letter, text, options)
-    if _is_remark(text, letter):
-        return letter, ""
-    if any(p.search(text) for p in (_ANOTHER_LETTER, TAKEN_BACK, STATES)) or _LETTER_AGAIN.fullmatch(text):
+        return _beside(letter, text, options, may_remark=both.re is _LETTER_AND_TEXT)
+    if REMARKS.match(text):
+        return (letter, "") if _is_remark(text, letter) else (None, f"doubts {letter}")
+    if any(p.search(text) for p in (_ANOTHER_LETTER, TAKEN_BACK, STATES)) or _LETTER_AGAIN.match(text):
         return None, "names more than one option"
     return (None, f"denies {letter}") if DENIES.search(text) else (letter, "")
 
 
-def _beside(letter: str, text: str, options: tuple[str, ...]) -> tuple[str | None, str]:
+def _beside(letter: str, text: str, options: tuple[str, ...], *, may_remark: bool) -> tuple[str | None, str]:
     """The letter, if its option's text stands there (bare, in brackets, before `is correct`) or a remark about it."""
     inner = _IN_BRACKETS.fullmatch(text.strip().removesuffix("."))
     ended = _ENDS_RIGHT.sub("", " ".join(text.split()).removesuffix("."))
     named = _named(text, options) or (_named(inner[1], options) if inner else []) or _named(ended, options)
-    if letter in named or (not named and _is_remark(text, letter)):
+    if letter in named or (may_remark and not named and _is_remark(text, letter)):
         return letter, ""
     return None, f"the text beside {letter} is not the text of option {letter}"
 

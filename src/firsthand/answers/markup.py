@@ -38,7 +38,7 @@ _ORNAMENTS = "✅✔☑👉🎯📌📍🔹🔸💡🏆🏁🎉🎊✨📝🔢�
 _ARROW = re.compile(r"(?:[\u2192\u21d2\u27a1\u2234]|[-=]>|\\(?:[Rr]ightarrow|implies|therefore)\b)\s+(?=[\w\\$*(])")
 _HOPE = re.compile(r"\s?\bI hope (?:it|this) is correct\.?\s*$")
 """How Minerva's prompt ends an answer (arXiv:2206.14858)."""
-_BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?![\s*])([^*]+)(?<!\s)\*\*")
+_BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?![\s*])([^*]+)(?<!\s)\*\*(?![0-9A-Za-z])")
 
 
 def without_markup(text: str) -> str:

@@ -60,7 +60,7 @@ _BEHIND = re.compile(
 """Behind what was counted: it names nothing else."""
 _HAN_UNIT = re.compile(r"\s*[\u4e00-\u9fff]{1,4}")
 _HAN_NOT_UNITS = frozenset(
-    "或和到至不与與加减減乘除多半点點又负負零〇一二两兩三四五六七八九十百千万萬亿億以左右约約几幾余餘超近吗嗎"
+    "或和到至不与與加减減乘除多半点點又负負零〇一二两兩三四五六七八九十百千万萬亿億以左右约約几幾余餘超近第吗嗎"
 )
 
 

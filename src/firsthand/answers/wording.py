@@ -62,9 +62,10 @@ TAKEN_BACK = re.compile(
 """After an answer: it no longer holds. `Actually` counts at the start of a sentence."""
 
 DENIES = re.compile(
-    r"(?i)^(?:is|are|was|isn't|aren't|not|no|nope|or|and|maybe|perhaps|possibly|unless|neither)\b"
-    r"|\b(?:wrong|incorrect|unsure|unclear|(?:not|n't|never) (?:sure|certain|correct|right|true)"
-    r"|can(?:not|'t) be (?:right|correct|true))\b"
+    r"(?i)^\W*(?:is|are|was|isn't|aren't|not|no|nope|never|or|and|but|maybe|perhaps|possibly|unless|except|instead|rather|neither"
+    r"|either|both)\b|^\s*\?|^[\s.,;:!/=-]*$"
+    r"|\b(?:wrong|incorrect|unsure|unclear|maybe|perhaps|never mind"
+    r"|(?:not|n't|never) (?:sure|certain|correct|right|true)|can(?:not|'t) be (?:right|correct|true))\b"
     r"|^(?:不|错|錯|非|排除)|不对|不對|不正[确確]|错误|錯誤|不确定|不確定"
 )
 """Beside a letter whose option nobody knows: it may not be the answer."""
