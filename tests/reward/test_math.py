@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from math_fuzz import measure, pairs
 
 from firsthand.answers.objects import read_form
 from firsthand.answers.tokens import Unread
@@ -226,6 +227,15 @@ def test_what_math_verify_takes_for_equal_by_mistake_does_not_pass(router: Route
 )
 def test_notation_that_only_math_verify_reads_is_left_to_it(router: Router, gold: str, said: str, score: float) -> None:
     assert judged(router, gold, said).score == score
+
+
+# ---- pairs at random
+
+
+def test_of_generated_unequal_answers_none_is_called_equal_and_of_equal_ones_none_is_missed(router: Router) -> None:
+    found = measure(pairs(2_000, seed=20_261_126), router, shown=5)
+    assert (found["unequal"], found["called_equal"], found["unmeasured"]) == (2_000, 0, 0)
+    assert (found["equal"], found["missed"]) == (200, 0)
 
 
 # ---- what cannot be read
