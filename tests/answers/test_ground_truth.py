@@ -1,19 +1,21 @@
 """Ground truth of data files: every spelling that a verifier reads, read alike by all that take a user's data."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from firsthand.answers.ground_truth import typed_answer
+from firsthand.answers.ground_truth import columns_beside, typed_answer
+from firsthand.answers.options import option_texts, shows_options
 from firsthand.data import Refused, Source, load_examples, stream_rows
 from firsthand.errors import BadRow, DataError
 from firsthand.evaluation.benchmarks import items
 from firsthand.evaluation.benchmarks.spec import Benchmark, Gold
 from firsthand.evaluation.grading import read_problems
-from firsthand.records import Answer, Box, Choice, Digit, Expression, Letters, OpenEnded, Text, Verdict
+from firsthand.records import Answer, Box, Choice, Corners, Digit, Expression, Letters, OpenEnded, Text, Verdict
 from firsthand.reward import Router
 from firsthand.reward.adapters import trl_reward
 
@@ -274,3 +276,172 @@ def test_a_box_knows_the_size_of_its_picture_where_it_is_given() -> None:
     assert typed_answer([1, 2, 3, 4], "box", (), [640, 480]) == Box(xyxy=(1, 2, 3, 4), size=(640, 480))
     with pytest.raises(BadRow, match="column `size`"):
         typed_answer([1, 2, 3, 4], "box", (), 640)
+
+
+@pytest.mark.parametrize(
+    ("answer", "beside", "xyxy"),
+    [
+        ([64, 48, 320, 240], {}, (64, 48, 320, 240)),
+        ([64, 48, 320, 240], {"answer_coordinates": "pixels"}, (64, 48, 320, 240)),
+        ([0.1, 0.1, 0.5, 0.5], {"answer_coordinates": "shares"}, (0.1, 0.1, 0.5, 0.5)),
+        ([100, 100, 500, 500], {"answer_coordinates": "thousand"}, (64, 48, 320, 240)),
+        ("[[100, 100], [500, 500]]", {"answer_coordinates": "thousand"}, (64, 48, 320, 240)),
+    ],
+)
+def test_a_row_may_say_what_its_gold_box_is_measured_in(answer: object, beside: dict[str, Any], xyxy: Corners) -> None:
+    assert typed_answer(answer, "box", (), [640, 480], beside) == Box(xyxy=xyxy, size=(640, 480))
+
+
+def test_a_row_may_say_what_boxes_of_replies_are_measured_in() -> None:
+    truth = typed_answer(
+        [100, 100, 500, 500], "box", (), None, {"answer_coordinates": "thousand", "coordinates": "thousand"}
+    )
+    assert truth == Box(xyxy=(0.1, 0.1, 0.5, 0.5), coordinates="thousand")
+
+
+@pytest.mark.parametrize(
+    ("answer", "size", "beside", "complaint"),
+    [
+        (
+            [156, 417, 469, 833],
+            [640, 480],
+            {},
+            "boxes within their picture, got .156, 417, 469, 833. in a picture of 640 x",
+        ),
+        ([-20, 0, 100, 100], [640, 480], {}, "boxes within their picture"),
+        ([600, 400, 700, 450], [640, 480], {}, "answer_coordinates` with `thousand`, and .x, y, width, height. must"),
+        ([0.1, 0.1, 2, 2], None, {"answer_coordinates": "shares"}, "shares of the picture from 0 to 1"),
+        ([1, 1, 2000, 500], [640, 480], {"answer_coordinates": "thousand"}, "from 0 to 1000"),
+        (
+            [1, 1, 500, 500],
+            None,
+            {"answer_coordinates": "thousand"},
+            "column `answer_coordinates`: expected the picture's",
+        ),
+        ([1, 1, 500, 500], None, {"coordinates": "thousand"}, "column `coordinates`: expected the picture's size"),
+        (
+            [1, 1, 5, 5],
+            None,
+            {"coordinates": "percent"},
+            "column `coordinates`: expected one of auto, pixels, shares, ",
+        ),
+        ([1, 1, 5, 5], None, {"answer_coordinates": 1000}, "column `answer_coordinates`: expected one of"),
+    ],
+)
+def test_a_gold_box_that_cannot_be_compared_is_refused_with_its_remedy(
+    answer: object, size: object, beside: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(BadRow, match=complaint):
+        typed_answer(answer, "box", (), size, beside)
+
+
+def test_a_gold_box_may_leave_its_picture_by_the_pixel_that_rounding_takes() -> None:
+    assert typed_answer([0, 0, 640.6, 480], "box", (), [640, 480]).kind == "box"
+
+
+@pytest.mark.parametrize(("value", "tolerance"), [(0.05, 0.05), ("0.05", 0.05), (0, 0.0), (None, None)])
+def test_a_row_may_say_how_far_a_number_may_be_off(value: object, tolerance: float | None) -> None:
+    assert typed_answer(7, "digit", (), None, {"tolerance": value}) == Digit(value="7", tolerance=tolerance)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 5, "5%", "", True, [0.05]])
+def test_a_tolerance_that_is_no_share_is_refused(value: object) -> None:
+    with pytest.raises(BadRow, match="column `tolerance`: expected a share from 0 to below 1"):
+        typed_answer(7, "digit", (), None, {"tolerance": value})
+
+
+def test_aliases_come_from_a_column_of_their_own_as_well() -> None:
+    gold = Text(value="teal", aliases=("turquoise", "cyan"))
+    assert typed_answer("teal", "text", (), None, {"aliases": ["turquoise", "teal", "cyan"]}) == gold
+    assert typed_answer(["teal", "turquoise"], "text", (), None, {"aliases": "['cyan']"}) == gold
+    with pytest.raises(BadRow, match="column `aliases`"):
+        typed_answer("teal", "text", (), None, {"aliases": [""]})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Text(value="teal", aliases=("cyan",)), Text(value="teal"), Digit(value="7", tolerance=0.05), Digit(value="7"),
+     Box(xyxy=(64, 48, 320, 240), size=(640, 480), coordinates="thousand"), Letters(letters="AC"), BOX],
+)  # fmt: skip
+def test_the_columns_beside_an_answer_make_it_again(answer: Answer) -> None:
+    value = list(answer.boxes[0]) if isinstance(answer, Box) else answer.text
+    assert typed_answer(value, answer.kind, (), None, columns_beside(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        ({"A": "cat", "B": "dog"}, ("cat", "dog")),
+        ({"B": "dog", "A": "cat"}, ("cat", "dog")),
+        ({"a": "cat", "(b)": "dog", "C": None}, ("cat", "dog")),
+        ({"text": ["cat", "dog"], "label": ["A", "B"]}, ("cat", "dog")),
+        ([{"label": "B", "text": "dog"}, {"label": "A", "text": "cat"}], ("cat", "dog")),
+        ([{"A": "cat"}, {"B": "dog"}], ("cat", "dog")),
+        ('{"A": "cat", "B": "dog"}', ("cat", "dog")),
+        (["A) cat", "B) dog"], ("cat", "dog")),
+        (["(A) cat", "(B) dog"], ("cat", "dog")),
+        (["A. cat", "B. dog"], ("cat", "dog")),
+        (["A: cat", "B: dog"], ("cat", "dog")),
+        (["A\u3001cat", "B\u3001dog"], ("cat", "dog")),
+        (["A. cat", "dog"], ("A. cat", "dog")),
+        (["B. cat", "A. dog"], ("B. cat", "A. dog")),
+        (["A.", "B."], ("A.", "B.")),
+        ([2, 3.5], ("2", "3.5")),
+    ],
+)
+def test_options_have_many_forms_and_their_letters_are_taken_off(options: object, texts: tuple[str, ...]) -> None:
+    assert option_texts(options) == texts
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["3", "2", "3"], "'3' as A and C"),
+        (["A) up", "B) up"], "'up' as A and B"),
+        ({"A": "cat", "C": "dog"}, "without a gap"),
+        ("cat, dog", "a list of texts"),
+        (["cat", ["dog"]], "a list of texts"),
+    ],
+)
+def test_options_that_cannot_be_told_apart_or_read_are_refused_by_name(options: object, complaint: str) -> None:
+    with pytest.raises(BadRow, match=complaint):
+        option_texts(options)
+
+
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [
+        ("Which?\nA) cat\nB) dog", True),
+        ("Which? (A) cat (B) dog", True),
+        ("Which?\nA. cat\nB. dog", True),
+        ("\u54ea\u4e2a\uff1f\nA\u3001cat\nB\u3001dog", True),
+        ("Which, a cat or a dog?", False),
+        ("Which?\nA) cat", False),
+    ],
+)
+def test_a_question_shows_its_options_or_not(question: str, shown: bool) -> None:
+    assert shows_options(question, ["cat", "dog"]) is shown
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        *(("yes", "`text`"), (False, "`text`"), ("teal", "`text`"), ("7 or 8", "`text`"), ("CAT", "`text`")),
+        *(("1/2", "`digit`"), ("3e8", "`digit`"), ("50%", "`digit`"), ("1,000", "`digit`"), ("12 cm", "`digit`")),
+        *(
+            ("\u22127", "`digit`"),
+            ("$5", "`digit`"),
+            ("AC", "`letters`"),
+            ("A, C", "`letters`"),
+            (["A", "C"], "`letters`"),
+        ),
+        *(("[-3, 8]", "`math`"), ("(0, 1]", "`math`"), ("x+1", "`math`"), ("x^2", "`math`"), ("{1,2}", "`math`")),
+        *(("[8,20,24,36]", "`box`"), ({"x1": 1, "y1": 2, "x2": 3, "y2": 4}, "`box`"), ("B", "`choice`, or `text`,")),
+        ("It stands on the table beside the lamp", "`open`"),
+        ("Add: 2 + 3 = 5\n#### 5", "`digit` would fit what this solution concludes, '5'"),
+        ("Look.\nThe answer is teal.", "`text` would fit what this solution concludes, 'teal'"),
+    ],
+)
+def test_the_refusal_to_guess_a_kind_names_the_one_that_would_fit(value: object, fits: str) -> None:
+    with pytest.raises(BadRow, match=re.escape(f"add a column `kind`: {fits}")):
+        typed_answer(value)

@@ -26,7 +26,19 @@ from userdata import BAD_ROWS, BAD_TRL_ROWS, SYSTEM, USER, encoded, fill, noise,
 from firsthand.data import PictureLimits, load_examples, read_examples, write_examples
 from firsthand.data.plain_columns import placed, with_options
 from firsthand.errors import DataError, FirsthandError, ParityError, RecipeError
-from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Trace, content_id
+from firsthand.records import (
+    Box,
+    Choice,
+    Digit,
+    Example,
+    Expression,
+    Letters,
+    OpenEnded,
+    Picture,
+    Text,
+    Trace,
+    content_id,
+)
 
 
 @pytest.fixture
@@ -521,10 +533,17 @@ _json = st.recursive(
     max_leaves=5,
 )
 _answers = st.one_of(
-    st.builds(Digit, value=_text),
+    st.builds(Digit, value=_text, tolerance=st.none() | st.floats(0, 0.9)),
+    st.builds(Letters, letters=st.sampled_from(["A", "AC"]), options=st.lists(_text, max_size=4).map(tuple)),
+    st.builds(Text, value=_text, aliases=st.lists(_text, max_size=3).map(tuple)),
     st.builds(Choice, letter=_text, options=st.lists(_text, max_size=4).map(tuple)),
     st.builds(Expression, latex=_text),
-    st.builds(Box, xyxy=st.tuples(_number, _number, _number, _number)),
+    st.builds(
+        Box,
+        xyxy=st.tuples(_number, _number, _number, _number),
+        size=st.none() | st.just((640, 480)),
+        coordinates=st.none() | st.sampled_from(["auto", "pixels", "shares", "thousand"]),
+    ),
     st.builds(OpenEnded, reference=_text),
 )
 _examples = st.builds(

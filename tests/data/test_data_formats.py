@@ -528,6 +528,12 @@ def made(folder: Path) -> list[Example]:
         row(question="x?", answer=r"\frac12", kind="math"),
         row(question="Where?", answer=[0.1, 0.2, 0.5, 1], kind="box"),
     ]
+    rows += [
+        row(question="What colour?", answer=["teal", "turquoise"], kind="text"),
+        row(question="Which two?", answer="AC", kind="letters", choices=["a cat", "a dog", "a fox"]),
+        row(question="How much?", answer=7, kind="digit", tolerance=0.05),
+        row(question="Where is it?", answer=[0.1, 0.2, 0.5, 1], kind="box", coordinates="thousand"),
+    ]
     rows += [row(question="What?", answer="A dog.", kind="open", images=["red.png", "blue.png"], image=None)]
     return load_examples(write_lines(folder, *({**r, "trace": "Look."} for r in rows)))
 

@@ -199,7 +199,8 @@ def test_exports_hold_the_same_rows(server: Server, tmp_path: Path) -> None:
         for others in (trl, vlaa):
             assert [e.question for e in others] == [e.question for e in ours]
             assert [[p.sha256 for p in e.images] for e in others] == [[p.sha256 for p in e.images] for e in ours]
-        assert [e.answer.text for e in trl] == [e.answer.text for e in ours]
+        told = {"size"}  # of a box, which a reader takes from the picture
+        assert [e.answer.model_dump(exclude=told) for e in trl] == [e.answer.model_dump(exclude=told) for e in ours]
         if part == "sft":
             assert [e.traces[0].text for e in trl] == [e.traces[0].text for e in ours]
     assert all(e.traces == () for e in load_examples(str(tmp_path / "trl/rl")))

@@ -108,6 +108,12 @@ def typed_answer(
     return Expression(latex=_expression(text)) if kind == "math" else OpenEnded(reference=text)
 
 
+def columns_beside(answer: Answer) -> dict[str, Any]:
+    """The columns of `BESIDE` by which `typed_answer` makes the same record again, as JSON; none that says nothing."""
+    held = answer.model_dump(mode="json", include=set(BESIDE.get(answer.kind, ())))
+    return {name: value for name, value in held.items() if value}
+
+
 def known_kind(kind: object) -> Kind:
     """The kind, if it is one of `records.KINDS`. Raises BadRow naming the nearest one."""
     for known in KINDS:

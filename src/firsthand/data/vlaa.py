@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from firsthand.answers.ground_truth import columns_beside
 from firsthand.answers.literals import literal
 from firsthand.answers.stated import split_last_block
 from firsthand.data.normalise import normalised_answer, unwrapped
@@ -30,6 +31,8 @@ _KIND_OF = {
 }
 """`verifier_type` -> our kind. `iou` and `open` are our names: nobody has written down what the release says there. It
 has none for the last two."""
+_GOLD = "firsthand_gold"
+"""In `meta`: what our golds know besides, such as aliases, for which the release has no column."""
 _VERIFIERS = {
     **_KIND_OF,
     **dict.fromkeys(("choice", "multiple_choice", "option"), "choice"),
@@ -81,6 +84,8 @@ def plain_cells(cells: Cells, kind: str | None) -> tuple[Cells, dict[str, str]]:
     kind, gold = _typed(gold, _verified(cells) or cells.get("kind") or kind, _KIND_OF_FOLDER.get(folder))
     given: Cells = {"answer": gold, "trace": trace, "image": image, "kind": kind, "meta": meta, "options": options}
     check_cells({"meta": meta, "family": folder})  # what was text in text, or a part of a path, when cells were checked
+    beside = meta.get(_GOLD) if isinstance(meta, dict) else None
+    rest |= beside if isinstance(beside, dict) else {}
     known = {"family": folder, **rest, **{column: value for column, value in given.items() if value is not None}}
     return known, names
 
@@ -149,8 +154,9 @@ def _sft_row(example: Example) -> Cells:
 
 
 def _rl_row(example: Example) -> Cells:
-    options = list(example.answer.options) if isinstance(example.answer, Choice | Letters) else None
-    meta = {**example.meta, **({} if options is None else {"options": options})}
+    answer, said = example.answer, columns_beside(example.answer)
+    options = {"options": list(answer.options)} if isinstance(answer, Choice | Letters) else {}
+    meta = {**example.meta, **options, **({_GOLD: said} if said else {})}
     verifier = next(word for word, kind in _KIND_OF.items() if kind == example.answer.kind)
     gold = {"gt": example.answer.text, "verifier_type": verifier}
     source = example.meta.get("source")

@@ -1,6 +1,7 @@
 """The same data set in the formats of others, for those who train elsewhere.
 
-OUT/trl/{sft,rl}/*.parquet    TRL's conversational vision format: prompt, completion, images, solution
+OUT/trl/{sft,rl}/*.parquet    TRL's conversational vision format: prompt, completion, images, solution, and for our
+                              rewards kind, choices, aliases, tolerance, size and coordinates
 OUT/vlaa/{sft,rl}.json        the released files of VLAA-Thinking, with pictures below OUT/vlaa/images
 
 """
@@ -14,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from firsthand.answers.ground_truth import columns_beside
 from firsthand.batched import batched
 from firsthand.data.store import encoded_picture
 from firsthand.data.vlaa import write_vlaa
@@ -21,7 +23,7 @@ from firsthand.forge.config import EXPORTS, Export
 from firsthand.forge.draft import DATA_PARTS, DataPart
 from firsthand.forge.output import IMAGES_TYPE
 from firsthand.forge.shards import StepShards
-from firsthand.records import IMAGE_MARK, Example
+from firsthand.records import IMAGE_MARK, Choice, Example, Letters
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(_PART))]))
@@ -33,6 +35,11 @@ _TRL = pa.schema(
         ("images", IMAGES_TYPE),
         ("solution", pa.string()),
         ("kind", pa.string()),
+        ("choices", pa.list_(pa.string())),
+        ("aliases", pa.list_(pa.string())),
+        ("tolerance", pa.float64()),
+        ("size", pa.list_(pa.int64())),
+        ("coordinates", pa.string()),
     ]
 )
 
@@ -68,6 +75,8 @@ def _trl_row(example: Example, part: DataPart) -> dict[str, Any]:
         "images": [{"bytes": encoded_picture(picture, example.id), "path": None} for picture in example.images],
         "solution": example.answer.text,
         "kind": example.answer.kind,
+        "choices": list(example.answer.options) if isinstance(example.answer, Choice | Letters) else None,
+        **columns_beside(example.answer),
     }
 
 
