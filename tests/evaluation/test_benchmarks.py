@@ -21,6 +21,7 @@ from benchmark_files import (
     write_set,
     write_tsv,
 )
+from userdata import encoded
 
 from firsthand.cli.main import main
 from firsthand.config import build
@@ -29,8 +30,10 @@ from firsthand.evaluation.benchmarks.evaluate import evaluate_benchmark, read_ta
 from firsthand.evaluation.benchmarks.files import default_root, download, locate
 from firsthand.evaluation.benchmarks.items import load
 from firsthand.evaluation.benchmarks.spec import Benchmark, find, names
+from firsthand.evaluation.benchmarks.strict import judge_strictly
 from firsthand.evaluation.protocol import protocol
-from firsthand.records import Choice, Digit, Example, Expression, Letters, Text
+from firsthand.records import Box, Choice, Digit, Example, Expression, Letters, Text
+from firsthand.reward import Router
 from firsthand.worlds import SMALL
 
 RECIPES = Path(__file__).parents[2] / "src/firsthand/recipes"
@@ -663,9 +666,57 @@ def test_a_user_writes_a_benchmark_of_their_own(tmp_path: Path, monkeypatch: pyt
         assert [(e.id, e.question) for e in found] == [("mine/1", "What? (m)"), ("mine/2", "Who?")]
 
 
+def test_a_rule_says_how_texts_numbers_and_boxes_are_judged(tmp_path: Path) -> None:
+    rules = [
+        {"kind": "text", "when": {"of": "docvqa"}, "answer": "answers", "text": "anls"},
+        {"kind": "digit", "when": {"of": "chartqa"}, "relative_tolerance": 0.05},
+        {"kind": "box", "when": {"of": "refcoco"}, "coordinates": "thousand"},
+        {"kind": "text", "when": {"of": "gqa"}, "aliases": "also"},
+        {"kind": "letters", "options": "options"},
+    ]
+    rows: list[dict[str, Any]] = [
+        {"of": "docvqa", "answers": ["Acme Ltd", "Acme"], "question": "Who?"},
+        {"of": "chartqa", "answer": 200, "question": "How many?"},
+        {
+            "of": "refcoco",
+            "answer": [64, 48, 320, 240],
+            "question": "Where?",
+            "image": base64.b64encode(encoded((640, 480))).decode(),
+        },
+        {"of": "gqa", "answer": "teal", "also": "['cyan']", "question": "What colour?"},
+        {"of": "", "answer": "A/C", "options": ["a cat", "a dog", "a fox"], "question": "Which?"},
+    ]
+    benchmark = mine(gold=rules, prompt=["{question}"])
+    examples = load(benchmark, [write_jsonl(tmp_path / "mine.jsonl", rows)])
+    assert [e.answer for e in examples] == [
+        Text(value="Acme Ltd", aliases=("Acme",)),
+        Digit(value="200", tolerance=0.05),
+        Box(xyxy=(64, 48, 320, 240), size=(640, 480), coordinates="thousand"),
+        Text(value="teal", aliases=("cyan",)),
+        Letters(letters="AC", options=("a cat", "a dog", "a fox")),
+    ]
+    replies = ["The answer is Acne Ltd", "The answer is 209.", "[100, 100, 500, 500]", "cyan", "a cat and a fox"]
+    no = ["Zenith", "211", "[1, 1, 9, 9]", "red", "A"]
+    with Router() as router:
+        verdicts = judge_strictly(benchmark, router, list(zip(replies, examples, strict=True)))
+        wrong = judge_strictly(benchmark, router, list(zip(no, examples, strict=True)))
+    assert [v.score for v in verdicts] == [1 - 1 / 8, 1, pytest.approx(1), 1, 1]
+    assert [round(v.score or 0, 2) for v in wrong] == [0] * 5
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "title: Mine\nfiles: [x]\ngold: [{kind: text, relative_tolerance: 0.1}]\n",
+            "only a gold of kind digit has it",
+        ),
+        ("title: Mine\nfiles: [x]\ngold: [{kind: digit, text: anls}]\n", "only a gold of kind text has it"),
+        ("title: Mine\nfiles: [x]\ngold: [{kind: digit, coordinates: pixels}]\n", "only a gold of kind box has it"),
+        (
+            "title: Mine\nfiles: [x]\ngold: [{kind: digit, tolerance: 1, relative_tolerance: 0.1}]\n",
+            "give either `tolerance` or `relative_tolerance`",
+        ),
         ("title: Mine\n", "give either `files` or `worlds`"),
         ("title: Mine\nfiles: [x]\n", "gold: required with `files`"),
         ("title: Mine\nfiles: [x]\ngold: [{kind: letter}]\n", "gold.0.kind"),
