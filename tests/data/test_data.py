@@ -664,7 +664,7 @@ def test_the_worked_examples_of_the_page_load(folder: Path) -> None:
         ("choice", 1),
         ("math", 1),
         ("box", 1),
-        ("open", 2),
+        ("text", 2),
         ("digit", 0),
     ]
     cells = json.loads(block("json").replace('"bytes": "..."', '"bytes": null'))

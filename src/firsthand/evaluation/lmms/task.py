@@ -20,7 +20,7 @@ from firsthand.batched import batched
 from firsthand.data.store import encoded_picture
 from firsthand.errors import RecipeError
 from firsthand.files import replacing
-from firsthand.records import IMAGE_MARK, Choice, Example, Picture, open_picture, png
+from firsthand.records import IMAGE_MARK, Choice, Example, Letters, Picture, open_picture, png
 from firsthand.reward import Router
 
 _TEXT = ("id", "family", "kind", "question", "answer", "gold", "messages")
@@ -94,7 +94,7 @@ def _row(example: Example, system: str | None) -> dict[str, Any]:
         "answer": answer.text,
         "gold": answer.model_dump_json(),
         "messages": json.dumps(messages(example, system), ensure_ascii=False),
-        "options": list(answer.options) if isinstance(answer, Choice) else [],
+        "options": list(answer.options) if isinstance(answer, Choice | Letters) else [],
         "images": [{"bytes": _plain(picture, example.id), "path": None} for picture in example.images],
     }
 
