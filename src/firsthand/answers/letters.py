@@ -16,7 +16,7 @@ from firsthand.answers.wording import DENIES, REMARKS, STATES, TAKEN_BACK
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What options are called, in order."""
 _CALLED = (
-    r"(?:(?:option|choice|answer)\s+|(?:i\s+(?:would\s+)?)?(?:choose|select|pick)\s+(?:option\s+)?"
+    r"(?:(?:option|choice|answer|letter)\s+|(?:choose|select|pick)\s+(?:option\s+)?"
     r"|(?:(?:因此|所以|故|答案)\s?)?(?:[选選][择擇项項]?\s?:?\s?)?)"
 )
 _BRACKETED = r"\(([A-Z])\)|\[([A-Z])\]"

@@ -37,7 +37,7 @@ _NO_BLOCK = "no <answer> block"
 _SUPPOSED = re.compile(
     r"(?i)(?:(?:\b(?:if|suppose|assum\w+|whether|unless)|(?:\bnot|n't|n\u2019t|\bnever)\s(?:think|believe|say|sure|certain))"
     r"\s(?:that\s)?(?:the\s|my\s|our\s)?|\b(?:no|not|wrong|incorrect|possible|his|her|their|student['\u2019]?s)\s"
-    r"|如果|假设|假設|假如|若)(?:correct\s|final\s)?$"
+    r"|如果|假设|假設|假如|若|[错錯][误誤]的?|[不非]|不[认認觉覺][为為得]|是否|可能的?)(?:correct\s|final\s)?$"
 )
 """In front of `answer is`: it is not stated, as in `if the answer is` and `the wrong answer is`."""
 _REASON = re.compile(
