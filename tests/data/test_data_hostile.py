@@ -127,8 +127,9 @@ def test_pipes_devices_and_loops_do_not_hang(folder: Path, load: Callable[[str],
 
 
 def test_addresses_are_never_fetched(folder: Path) -> None:
-    paths = ("http://127.0.0.1/a.png", "file:///etc/passwd", "ftp://x/y.png")
-    assert reasons(write_lines(folder, *(row(image=path) for path in paths))) == ["bad_image"] * 3
+    paths = ("http://127.0.0.1/a.png", "ftp://x/y.png", "file://http://127.0.0.1/a.png", "file:///etc/passwd")
+    said = reasons(write_lines(folder, *(row(image=path) for path in paths)))
+    assert said == ["bad_image"] * 3 + ["image_outside_root"]
 
 
 # Pictures

@@ -249,6 +249,23 @@ def test_a_broken_picture_in_a_message_is_told_as_the_user_has_it(folder: Path) 
     )
 
 
+@pytest.mark.parametrize("asked", [f"<img>red.png</img>{ASKED}", f"![](red.png) {ASKED}", f"<video>{ASKED}"])
+def test_a_question_does_not_lose_the_pictures_that_are_in_its_text(folder: Path, asked: str) -> None:
+    said = complaint(folder, {"question": asked, "answer": 3})
+    assert said.startswith("column `question`: expected text with its pictures in a column, got '")
+
+
+@pytest.mark.parametrize("path", ["file://{}/red.png", "{}\\red.png", "a folder\\..\\red.png"])
+def test_paths_as_addresses_and_as_windows_has_them(folder: Path, path: str) -> None:
+    assert one(folder, {"question": ASKED, "answer": 3, "image": path.format(folder)}).images[0].width == 6
+
+
+def test_prefixes_that_lack_their_first_word(folder: Path) -> None:
+    assert (
+        one(folder, {"question": ASKED, "answer": 3, "image": uri(folder).removeprefix("data:")}).images[0].width == 6
+    )
+
+
 # Gold answers and demonstrations
 
 
@@ -263,6 +280,9 @@ def test_a_broken_picture_in_a_message_is_told_as_the_user_has_it(folder: Path) 
         ({"answer": 3, "solution": "<answer>3</answer>"}, "3", None),
         ({"answer": 3, "messages": told(ASKED, "Three of them.")}, "3", "<think>\nThree of them.\n</think>"),
         ({"answer": 3, "messages": told(ASKED, "3")}, "3", None),
+        ({"solution": "3", "messages": told(ASKED, "Three of them.")}, "3", "<think>\nThree of them.\n</think>"),
+        ({"solution": "One. Two. Three.", "messages": told(ASKED, "3")}, "3", "<think>\nOne. Two. Three.\n</think>"),
+        ({"reward_model": {"ground_truth": ["3"]}, "prompt": json.dumps(told(ASKED))}, "3", None),
         (
             {"answer": 3, "messages": told(ASKED, "<think>a</think><answer>3</answer>")},
             "3",
@@ -456,6 +476,8 @@ def test_a_column_that_names_a_picture_is_not_passed_over(folder: Path, column: 
     "options",
     [
         {"options": ["2", "3"]},
+        {"option_a": "2", "option_b": "3"},
+        {"Option 1": 2, "Option 2": 3},
         {"options": [2, 3]},
         {"options": "['2', '3']"},
         {"A": "2", "B": "3"},
@@ -528,7 +550,34 @@ def test_a_file_of_wide_characters_is_one_error(folder: Path, name: str, encodin
     assert f"expected a file in UTF-8, got {encoding[:6].upper()}; save it as UTF-8, e.g. iconv -f" in said
 
 
+def test_one_object_over_several_lines_is_one_error(folder: Path) -> None:
+    (folder / "o.json").write_text(json.dumps({"data": [{"question": ASKED, "answer": 3}]}, indent=1))
+    with pytest.raises(DataError) as caught:
+        load_examples(str(folder / "o.json"))
+    assert str(caught.value).endswith(
+        "got one object over several lines; make its list of rows the file's only content"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "remedy"),
+    [
+        ({"question": ASKED, "label": "3"}, "rename the column `label`, or say fields: {answer: label}"),
+        ({"Question": ASKED, "answer": 3}, "rename the column `Question`, or say fields: {question: Question}"),
+        ({"data": [{"question": ASKED}]}, "make the list in `data` the file's only content, if it holds the rows"),
+    ],
+)
+def test_a_missing_column_is_looked_for_under_other_names(folder: Path, cells: dict[str, Any], remedy: str) -> None:
+    assert complaint(folder, cells).endswith(f"; {remedy}")
+
+
 # Fields and presets
+
+
+def test_messages_inside_an_object_are_found_by_fields(folder: Path) -> None:
+    cells = {"custom_id": "1", "body": {"model": "m", "messages": told(ASKED)}, "gold": 3}
+    example = one(folder, cells, fields={"messages": "body.messages", "answer": "gold"})
+    assert (example.question, example.answer) == (ASKED, Digit(value="3"))
 
 
 @pytest.mark.parametrize(("column", "number"), [("choices[answer]", 1), ("choices[answer-1]", 2)])

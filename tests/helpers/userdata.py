@@ -144,7 +144,7 @@ FOREIGN = {
 PATH = "the path of an image file"
 START = "correct it: paths start from the folder of the data file"
 FORMAT = "a PNG, JPEG, WEBP, BMP or GIF image"
-HOLDS = "fill it in, or rename the column that holds it"
+HOLDS = "fill it in, or say which column holds it: fields: {ANY: ...}"
 KINDS = "one of digit, choice, letters, math, box, text, open"
 BEYOND_DOUBT = "an answer whose kind is beyond doubt, or a `kind`"
 BLOCK = "one <answer>...</answer> block, at the end"
@@ -331,7 +331,7 @@ QUESTIONS: Table = [
     (
         "question",
         "a value",
-        "rename the column `questoin`",
+        "rename the column `questoin`, or say fields: {question: questoin}",
         [({**row(question=None), "questoin": "Q"}, "nothing (the row has answer, kind, image, questoin)")],
     ),
 ]
@@ -392,8 +392,12 @@ ANSWERS: Table = [
     (
         "answer",
         "a letter from A to B, or the text of one option",
-        "write the letter: whether a number counts options from 0 or from 1 cannot be known",
-        [(row(kind="choice", answer=1, options=["a", "b"]), "1")],
+        'write the letter, or say how the number counts: fields: {answer: "choices[answer]"} from 0, '
+        '"choices[answer-1]" from 1',
+        [
+            (row(kind="choice", answer=1, options=["a", "b"]), "1"),
+            (row(kind="choice", answer="1", options=["a", "b"]), "'1', which is none of 2 options"),
+        ],
     ),
     (
         "answer",
@@ -610,7 +614,12 @@ BAD_TRL_ROWS = messages(
             "add a column `kind`: `text` would fit, or give one kind for all rows",
             [({"answer": None, "solution": "cat"}, "'cat'")],
         ),
-        ("answer", "a value", HOLDS, [({"answer": None}, "nothing (the row has images, question)")]),
+        (
+            "answer",
+            "a value",
+            "fill it in, or say which column holds it: fields: {answer: ...}",
+            [({"answer": None}, "nothing (the row has images, question)")],
+        ),
     ]
 )
 """Each is what changes in the good row {"prompt": [USER], "images": ["red.png"], "answer": "3"}."""

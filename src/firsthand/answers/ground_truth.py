@@ -35,6 +35,10 @@ from firsthand.records import KINDS, Answer, Choice, Digit, Expression, Kind, Le
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
+_COUNTS = (
+    'write the letter, or say how the number counts: fields: {answer: "choices[answer]"} from 0, '
+    '"choices[answer-1]" from 1'
+)
 _POWER_OF_TEN = re.compile(
     r"([+-]?[0-9]{1,20}(?:\.[0-9]{0,20})?)\s?(?:[eE]|(?:\\times|\\cdot|[x×*·])\s?10\s?\^)\{?([+-]?[0-9]{1,2})\}?"
 )
@@ -246,8 +250,7 @@ def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
     expected = f"a letter from A to {last}" + (", or the text of one option" if options else "")
     readings = {letter for letter, option in zip(LETTERS, options, strict=False) if option == text}
     if not is_text and not readings:
-        remedy = "write the letter: whether a number counts options from 0 or from 1 cannot be known"
-        raise BadRow("answer", expected, text, remedy)
+        raise BadRow("answer", expected, text, _COUNTS)
     as_letter = _LETTER.fullmatch(text)
     if as_letter and as_letter.group(1).upper() <= last:
         readings.add(as_letter.group(1).upper())
@@ -262,6 +265,7 @@ def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:
             return letter
     got = f"{shown(text)}, which is none of {len(options)} options" if options else shown(text)
     remedy = "use kind `letters` where several options are right" if _are_letters([text]) else ""
+    remedy = _COUNTS if text.isdecimal() and options else remedy
     raise BadRow("answer", expected, got, remedy or "correct the answer or the options")
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection
 
 from firsthand.answers.letters import LETTERS
-from firsthand.answers.literals import cell_text
+from firsthand.answers.literals import cell_text, literal
 from firsthand.answers.stated import split_last_block
 from firsthand.data.fields import lookup
 from firsthand.data.messages import Said
@@ -26,6 +26,7 @@ _ASKED = (("query", "", "response"), ("instruction", "input", "output"))
 """Columns of the question, of what it is about, and of the reply."""
 _NUMBERED_COLUMN = re.compile(r"image_?([0-9]{1,2})")
 _NUMBERED_MARK = re.compile(r"<image[ _]?([0-9]{1,2})>")
+_OPTION_COLUMN = re.compile(r"([A-Z])|(?i:option|choice)[ _]?([A-Za-z]|[1-9])")
 _STAGE = re.compile(r"</?(?:SUMMARY|CAPTION|REASONING)>")
 _NAME_IT = "leave one out, or say which you mean: fields: {{{}: {}}}"
 
@@ -101,6 +102,9 @@ def _take_pictures(cells: Cells, names: dict[str, str]) -> None:
     elif own is None and (theirs := next((c for c in ("file_name", "file_names") if c in cells), None)):
         ours = theirs.replace("file_name", "image")
         cells[ours], names[ours] = cells.pop(theirs), theirs
+    for column in ("image", "images"):
+        if isinstance(cells.get(column), str):
+            cells[column] = literal(cells[column])  # a list of paths as text
     _place_numbered_marks(cells)
 
 
@@ -121,13 +125,18 @@ def _place_numbered_marks(cells: Cells) -> None:
 
 
 def _take_options(cells: Cells, names: dict[str, str]) -> None:
-    """Options in columns of their own, which start with A and have no gap."""
-    letters = sorted(column for column in cells if len(column) == 1 and column in LETTERS)
-    if len(letters) < 2 or letters[0] != "A" or cells.keys() & {"choices", "options"}:
+    """Options in columns of their own, `A`, `option_a` or `option1`, which start with the first and have no gap."""
+    columns: dict[str, str] = {}
+    for column in cells:
+        if found := _OPTION_COLUMN.fullmatch(column):
+            letter = (found[1] or found[2]).upper()
+            columns.setdefault(LETTERS[int(letter) - 1] if letter.isdecimal() else letter, column)
+    if len(columns) < 2 or "A" not in columns or cells.keys() & {"choices", "options"}:
         return
-    if letters != [*LETTERS[: len(letters)]]:
-        raise BadRow("options", "options A, B, C ... without a gap", ", ".join(letters), "fill them in")
-    cells["options"], names["options"] = [cells.pop(letter) for letter in letters], f"{letters[0]}..{letters[-1]}"
+    if sorted(columns) != [*LETTERS[: len(columns)]]:
+        raise BadRow("options", "options A, B, C ... without a gap", ", ".join(sorted(columns)), "fill them in")
+    names["options"] = f"{columns['A']}, {columns['B']} ..."
+    cells["options"] = [cells.pop(columns[letter]) for letter in sorted(columns)]
 
 
 def _take_gold(cells: Cells, names: dict[str, str], reply: Said | None, kind: str) -> None:
@@ -136,7 +145,7 @@ def _take_gold(cells: Cells, names: dict[str, str], reply: Said | None, kind: st
     solved = Said(cells["solution"], "solution") if "solution" in cells else None
     for other in found[1:]:
         _refuse_another(found[0], other)
-    if not found and solved and (reply is None or reply.column == "completion"):
+    if not found and solved and (reply is None or reply.column == "completion" or _is_bare(solved.value)):
         found = [solved]
         del cells["solution"]
     gold = found[0] if found else reply
@@ -150,7 +159,7 @@ def _take_gold(cells: Cells, names: dict[str, str], reply: Said | None, kind: st
     steps = [Said(parts["trace"], gold.column)] if "trace" in parts else []
     if found and reply is not None and (told := _demonstration(reply, gold, parts["answer"])):
         steps.append(told)
-    if solved and found != [solved] and isinstance(solved.value, str) and _is_block(solved.value):
+    if solved and found != [solved] and _is_block(solved.value):
         _refuse_another(Said(parts["answer"], gold.column), solved)
         del cells["solution"]  # the gold answer again: no steps, so no demonstration
     if steps and ("trace" in cells or len(steps) > 1):
@@ -161,6 +170,8 @@ def _take_gold(cells: Cells, names: dict[str, str], reply: Said | None, kind: st
 
 
 def _parts(said: Said, kind: str) -> Cells:
+    if isinstance(said.value, list) and len(said.value) == 1 and cell_text(said.value[0]) is not None:
+        return {"answer": said.value[0]}
     if not isinstance(said.value, str):
         return {"answer": said.value}
     parts = split_reply(said.value)
@@ -172,17 +183,13 @@ def _parts(said: Said, kind: str) -> Cells:
 
 def _demonstration(reply: Said, gold: Said, answer: object) -> Said | None:
     """A reply beside a gold answer of its own; None where it says no more than that."""
+    if reply.column != "completion" and _is_bare(reply.value):
+        _refuse_another(Said(answer, gold.column), reply)
     if not isinstance(reply.value, str):
-        _refuse_another(Said(answer, gold.column), reply)
         return None
-    if _is_block(reply.value):
-        _refuse_another(Said(answer, gold.column), reply)
     parts = split_reply(reply.value)
-    return (
-        None
-        if _folded(parts["answer"]) == _folded(answer) and "trace" not in parts
-        else Said(parts.get("trace", reply.value), reply.column)
-    )
+    says_more = "trace" in parts or _folded(parts["answer"]) != _folded(answer)
+    return Said(parts.get("trace", reply.value), reply.column) if says_more else None
 
 
 def _refuse_another(gold: Said, other: Said) -> None:
@@ -191,9 +198,14 @@ def _refuse_another(gold: Said, other: Said) -> None:
         raise BadRow("answer", "one gold answer", got, _NAME_IT.format("answer", other.column))
 
 
-def _is_block(text: str) -> bool:
-    block = split_last_block(text, "answer")
+def _is_block(value: object) -> bool:
+    block = split_last_block(value, "answer") if isinstance(value, str) else None
     return block is not None and not block[0].strip()
+
+
+def _is_bare(value: object) -> bool:
+    """Whether a value is an answer and no steps: a block, a number, a box, or a word."""
+    return not isinstance(value, str) or _is_block(value) or (len(value.split()) < 2 and "<" not in value)
 
 
 def _folded(value: object) -> str:
@@ -210,6 +222,11 @@ def _refuse_unread(cells: Cells) -> None:
         if cells.get(column) and (column.endswith("s") or not cells.keys() & {"image", "images"}):
             remedy = "leave such rows out, or give a video's frames as `images`"
             raise BadRow(column, "text and pictures", shown(cells[column]), remedy, "bad_image")
+    question = str(cells.get("question", ""))
+    marks = ("<video>", "<audio>") if cells.keys() & {"image", "images"} else ("<video>", "<audio>", "<img", "![")
+    if mark := next((mark for mark in marks if mark in question), None):
+        remedy = "give pictures as `images` with <image> in their places, and leave rows with others out"
+        raise BadRow("question", "text with its pictures in a column", f"{mark!r} in it", remedy)
     for column in ("question", "answer"):
         mark = next((m for m in ("<ref-object>", "<bbox>") if m in str(cells.get(column, ""))), None)
         if mark:

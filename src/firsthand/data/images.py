@@ -99,10 +99,11 @@ class PictureLoader:
             return self._by_value(value)
         if not isinstance(value, str) or not value.strip():
             raise BadRow("image", "an image", "", "give a path, a data: URI, the file's bytes, or {bytes, path}")
-        if value.startswith("data:"):
+        if value.startswith("data:") or (value.startswith("image/") and ";base64," in value[:40]):
             return self._by_value(_decode_uri(value))
         if len(value) > _LONGEST_NAME and value.startswith(_ENCODED_STARTS) and "." not in value:
             return self._by_value(decoded_base64(value))
+        value = value.removeprefix("file://").replace("\\", "/")  # as Windows writes paths
         if "://" in value:
             is_local = value.startswith("file://")
             remedy = "give the path alone, without file://" if is_local else "download it first and give its path"

@@ -23,6 +23,11 @@ def rows(path: Path) -> Iterator[Row]:
     """
     with readable_file(path) as file:
         start = file.read(2**16).removeprefix(codecs.BOM_UTF8).lstrip()
+    line, end, _ = start.partition(b"\n")
+    if end and start.startswith(b"{") and line.rstrip().endswith((b"{", b"[", b",")):
+        got = "one object over several lines"
+        remedy = "make its list of rows the file's only content"
+        raise DataError(f"{path}: expected an array of JSON objects, or one object per line, got {got}; {remedy}")
     return _items(path) if start.startswith(b"[") else jsonl.rows(path)
 
 

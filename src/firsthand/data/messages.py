@@ -80,9 +80,8 @@ def exchange(cells: Cells, column: str) -> tuple[Cells, dict[str, str], Said | N
     """
     rest = {c: value for c, value in cells.items() if c not in (column, "completion" if column == "prompt" else "")}
     names = {"question": column}
-    turns = (
-        [("user", cells[column])] if column == "prompt" and isinstance(cells[column], str) else _turns(cells, column)
-    )
+    said = literal(cells[column])
+    turns = [("user", said)] if column == "prompt" and isinstance(said, str) else _turns(said, column)
     roles = [role for role, _ in turns]
     asked = roles[1:] if roles[:1] == ["system"] else roles
     if asked[:1] != ["user"] or asked[1:] not in ([], ["assistant"][: column != "prompt"]):
@@ -103,9 +102,8 @@ def exchange(cells: Cells, column: str) -> tuple[Cells, dict[str, str], Said | N
     return rest, names, None if reply is None else Said(reply, column)
 
 
-def _turns(cells: Cells, column: str) -> list[tuple[str, object]]:
+def _turns(messages: object, column: str) -> list[tuple[str, object]]:
     """(role, content) of every message; roles by their common names."""
-    messages = literal(cells[column])
     turns: list[tuple[str, object]] = []
     for message in messages if isinstance(messages, list) else [messages]:
         given = {key: v for key, v in message.items() if v is not None} if isinstance(message, dict) else {}
@@ -116,7 +114,7 @@ def _turns(cells: Cells, column: str) -> list[tuple[str, object]]:
         if not isinstance(role, str) or content is None:
             who, what = ("from", "value") if column == "conversations" else ("role", "content")
             remedy = f'write [{{"{who}": "user", "{what}": ...}}, {{"{who}": "assistant", "{what}": ...}}]'
-            raise BadRow(column, f"messages with {who} and {what}", shown(cells[column]), remedy)
+            raise BadRow(column, f"messages with {who} and {what}", shown(messages), remedy)
         turns.append((_ROLES.get(role.lower(), role), content))
     return turns
 
@@ -124,7 +122,7 @@ def _turns(cells: Cells, column: str) -> list[tuple[str, object]]:
 def _completion(completion: object) -> Said | None:
     if is_missing(completion) or isinstance(completion, str):
         return Said(completion, "completion") if isinstance(completion, str) else None
-    turns = _turns({"completion": completion}, "completion")
+    turns = _turns(completion, "completion")
     roles = [role for role, _ in turns]
     if roles != ["assistant"]:
         raise BadRow("completion", "one assistant message", f"roles {shown(roles)}", "keep one turn in each row")

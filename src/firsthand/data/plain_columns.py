@@ -37,6 +37,13 @@ _LOOKALIKES = {
 }
 
 
+_LIKELY = {
+    "question": ("text", "ask", "input", "user", "question_text"),
+    "answer": ("gold", "label", "answers", "target", "output", "response", "correct_answer", "answerkey", "caption"),
+}
+"""What others call these columns, in small letters; only to guess what a user meant."""
+
+
 class RowReader:
     """Turns rows into examples; remembers checked pictures and the columns that could not be kept."""
 
@@ -173,8 +180,13 @@ def _text(cells: Cells, column: str) -> str:
 def _needed(cells: Cells, column: str) -> object:
     if column in cells:
         return cells[column]
-    near = difflib.get_close_matches(column, cells.keys(), n=1)
-    remedy = f"rename the column `{near[0]}`" if near else "fill it in, or rename the column that holds it"
+    near = difflib.get_close_matches(column, cells.keys(), n=1) or [c for c in cells if c.lower() in _LIKELY[column]]
+    inside = next((c for c, v in cells.items() if isinstance(v, list) and v and isinstance(v[0], dict)), None)
+    remedy = f"fill it in, or say which column holds it: fields: {{{column}: ...}}"
+    if near:
+        remedy = f"rename the column `{near[0]}`, or say fields: {{{column}: {near[0]}}}"
+    elif inside is not None:
+        remedy = f"make the list in `{inside}` the file's only content, if it holds the rows"
     raise BadRow(column, "a value", f"nothing (the row has {', '.join(cells) or 'no values'})", remedy)
 
 

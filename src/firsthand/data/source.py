@@ -83,7 +83,8 @@ class Source(Record):
 
 def known_targets(fields: dict[str, str]) -> dict[str, str]:
     """A map of columns that starts from ours. Raises ValueError naming the nearest."""
+    known = (*PLAIN_COLUMNS, "messages")
     for name in fields:
-        if name not in PLAIN_COLUMNS:
-            raise ValueError(f"unknown column {name!r}; {nearest(name, PLAIN_COLUMNS)}")
+        if name not in known:
+            raise ValueError(f"unknown column {name!r}; {nearest(name, known)}")
     return fields

@@ -106,7 +106,7 @@ class _Table:
             raise BadRow(None, f"{len(self._header)} cells, as the header has", got, remedy)
         if self._separator != "\t":
             values = [value.strip() for value in values]
-        return {column: value for column, value in zip(self._header, values, strict=True) if value.strip()}
+        return {column: value for column, value in zip(self._header, values, strict=True) if column and value.strip()}
 
     def _with_picture(self, cells: Cells) -> Cells:
         image = cells.get("image")
