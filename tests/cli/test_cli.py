@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from firsthand.cli.main import main
+from firsthand.cli.parser import parser
 from firsthand.worlds import generate
 
 RECIPE = """\
@@ -144,3 +145,34 @@ def test_the_doctor_names_this_machine_and_asks_the_small_model(capsys: pytest.C
     assert "BROKEN" not in told
     assert "the small model answers a question about a picture" in told
     assert "torch 2." in told
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("question=ask", {"question": "ask"}),
+        ("question=ask,answer=meta.gold", {"question": "ask", "answer": "meta.gold"}),
+        ("image={a},{b}.png, answer=choices[n-1]", {"image": "{a},{b}.png", "answer": "choices[n-1]"}),
+    ],
+)
+def test_fields_are_pairs_with_commas_between_them(said: str, expected: dict[str, str]) -> None:
+    assert parser().parse_args(["evaluate", "small", "--data", "x.jsonl", "--fields", said]).fields == expected
+
+
+def test_a_command_reads_columns_as_it_is_told(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [json.loads(line) for line in (desk / "data.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["ask"], row["meta"] = row.pop("question"), {"gold": row.pop("answer")}
+    (desk / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = ["--fields", "question=ask,answer=meta.gold"]
+    task = ["lmms-task", "--data", "other.jsonl", "--out", "task"]
+    assert main(task) == 2
+    assert "column `answer`: expected a value" in capsys.readouterr().err
+    assert main([*task, *fields]) == 0
+    assert main(["train", "recipe.yaml", "--set", "data.path=other.jsonl", "--set", "steps=0", *fields]) == 0
+    [recipe] = (desk / "runs").glob("*/recipe.json")
+    assert json.loads(recipe.read_text())["data"]["fields"] == {"question": "ask", "answer": "meta.gold"}
+    with pytest.raises(SystemExit):
+        main([*task, "--fields", "question"])
+    assert main([*task, "--preset", "verll"]) == 2
+    assert "unknown preset 'verll'; did you mean 'verl'?" in capsys.readouterr().err

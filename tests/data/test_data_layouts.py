@@ -571,6 +571,27 @@ def test_a_missing_column_is_looked_for_under_other_names(folder: Path, cells: d
     assert complaint(folder, cells).endswith(f"; {remedy}")
 
 
+@pytest.mark.parametrize(
+    ("name", "line"), [("l.jsonl", '{{"question": "{}", "answer": 3}}\n'), ("l.csv", "{},3\n"), ("l.tsv", "{}\t3\n")]
+)
+def test_a_file_in_latin_1_is_one_line_of_an_error_whichever_rows_show_it(folder: Path, name: str, line: str) -> None:
+    header = {"l.csv": "question,answer\n", "l.tsv": "question\tanswer\n"}.get(name, "")
+    asked = ("How many?", "How many cafés?", "How many thés?", "How many pâtés?")
+    (folder / name).write_bytes((header + "".join(map(line.format, asked))).encode("latin-1"))
+    with pytest.raises(DataError) as caught:
+        load_examples(str(folder / name))
+    headline, *lines = str(caught.value).split("\n")
+    assert headline.endswith("3 of 4 rows cannot be used, so nothing was loaded.")
+    [said] = lines
+    assert said.endswith(
+        " 2, expected text in UTF-8, got the byte 0xE9, as Latin-1 or another encoding has it; save the file as UTF-8, "
+        "e.g. iconv -f LATIN1 -t UTF-8"
+    )
+    assert [r.reason for r in stream_rows(Source(path=str(folder / name))) if isinstance(r, Refused)] == [
+        "bad_encoding"
+    ] * 3
+
+
 # Fields and presets
 
 
@@ -685,10 +706,7 @@ def test_a_recipe_s_data_has_fields_and_presets_and_old_recipes_keep_their_ids(f
         ({"path": "x", "preset": "verll"}, "preset: unknown preset 'verll'; did you mean 'verl'"),
         ({"path": "x", "fields": {"anwser": "a"}}, "unknown column 'anwser'; did you mean 'answer'"),
         ({"worlds": ["count"], "preset": "verl"}, "preset: only a `path` has it, and `worlds` are given; leave it out"),
-        (
-            {"worlds": ["count"], "fields": {"answer": "a"}},
-            "fields: only a `path` has it, and `worlds` are given; leave it out",
-        ),
+        ({"worlds": ["count"], "fields": {"answer": "a"}}, "fields: only a `path` has it"),
     ],
 )
 def test_a_recipe_with_a_name_that_nobody_knows_is_refused(said: dict[str, Any], expected: str) -> None:

@@ -704,6 +704,16 @@ def test_a_rule_says_how_texts_numbers_and_boxes_are_judged(tmp_path: Path) -> N
     assert [round(v.score or 0, 2) for v in wrong] == [0] * 5
 
 
+def test_fields_say_whose_columns_are_ours_as_in_a_recipe(tmp_path: Path) -> None:
+    rows = [{"q": "Which?", "question": "Old?", "options": ["cat", "dog"], "answer": n} for n in (1, 5)]
+    file = write_jsonl(tmp_path / "mine.jsonl", rows[:1])
+    benchmark = mine(fields={"question": "q", "answer": "options[answer]"})
+    [example] = load(benchmark, [file])
+    assert (example.question, example.answer.text) == ("Which?", "B")
+    with pytest.raises(DataError, match="line 2, column `answer`: expected a number from 0 that counts the 2 options"):
+        load(benchmark, [write_jsonl(tmp_path / "mine.jsonl", rows)])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -154,7 +154,7 @@ def test_free_text_without_a_scene_is_unmeasured_and_the_rest_is_judged(tmp_path
             {"kind": "number"},
             "line 2, column `kind`: expected one of digit, choice, letters, math, box, text, open, got 'number'",
         ),
-        ({"question": None}, "line 2, expected id, question, answer, kind, got no 'question'"),
+        ({"question": None}, "line 2, expected id, question, answer, got no 'question'"),
         (
             {"id": "count"},
             "line 2, column `id`: expected an id that no other row has, got 'count', which P.jsonl line 1",
@@ -308,3 +308,28 @@ def test_grading_needs_no_torch() -> None:
         "import sys, firsthand.cli.terminal.rewards; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_problems_may_have_other_columns_and_be_a_table(tmp_path: Path) -> None:
+    problems = [
+        {"id": "a", "ask": "Which?", "choices": ["cat", "dog"], "n": 1},
+        {"id": "b", "ask": "How many?", "n": 3},
+    ]
+    replies = [{"id": "a", "reply": "<answer>dog</answer>"}, {"id": "a", "reply": "<answer>A</answer>"}]
+    fields = "question=ask,answer=choices[n]"
+    assert [v["score"] for v in judged(tmp_path, problems[:1], replies, "--fields", fields)] == [1.0, 0.0]
+    assert [v["score"] for v in judged(tmp_path, problems, replies, "--fields", fields)] == [1.0, 0.0]
+    assert listed(tmp_path)[0]["detail"].startswith("column `n`: expected a number from 0 that counts the 0 options")
+    (tmp_path / "P.csv").write_text("id,question,A,B,answer\na,Which?,cat,dog,B\n")
+    (tmp_path / "R.jsonl").write_text(json.dumps(replies[0]) + "\n")
+    files = ["--problems", str(tmp_path / "P.csv"), "--replies", str(tmp_path / "R.jsonl")]
+    assert main(["reward", *files, "--out", str(tmp_path / "V.jsonl")]) == 0
+    assert json.loads((tmp_path / "V.jsonl").read_text())["score"] == 1.0
+
+
+def test_problems_take_a_kind_and_a_preset(tmp_path: Path) -> None:
+    replies = [{"id": "7", "reply": "<answer>Stop!</answer>"}]
+    asked = {"id": "7", "question": "What does it say?", "answer": "stop"}
+    assert judged(tmp_path, [asked], replies, "--kind", "text")[0]["score"] == 1.0
+    asked = {"question_id": 7, "question": "What does it say?", "answers": ["stop"] * 10}
+    assert judged(tmp_path, [asked], replies, "--preset", "textvqa")[0]["score"] == 1.0

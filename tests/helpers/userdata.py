@@ -180,12 +180,6 @@ PICTURES: Table = [
             (row(image="D:/no.png"), f"'D:/no.png', {NOWHERE}"),
         ],
     ),
-    (
-        "image",
-        PATH,
-        "give the path alone, without file://",
-        [(row(image="file:///home/a.png"), "'file:///home/a.png'")],
-    ),
     ("image", PATH, "download it first and give its path", [(row(image="http://a.org/b.png"), "'http://a.org/b.png'")]),
     (
         "image",

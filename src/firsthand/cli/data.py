@@ -41,6 +41,7 @@ def reward_command(args: argparse.Namespace) -> int:
     from firsthand.cli.terminal.rewards import judging_progress, show_calibration, show_refusals, show_tallies
     from firsthand.config import build, override
     from firsthand.data import PictureLimits
+    from firsthand.data.load import as_source
     from firsthand.evaluation.grading import calibration, grade
     from firsthand.reward import Reward
 
@@ -48,8 +49,10 @@ def reward_command(args: argparse.Namespace) -> int:
         raise FirsthandError(f"expected --workers >= 1 and --deadline > 0, got {args.workers} and {args.deadline}")
     reward = build(Reward, override({"open": {"scorer": "overlap"}}, args.set), "reward --set")
     limits = PictureLimits.of(args.max_picture_pixels)
+    columns = {"kind": args.kind, "fields": args.fields, "preset": args.preset}
+    problems = as_source(str(args.problems), format="jsonl", **columns)
     if args.calibrate:
-        found, refusals = calibration(args.problems, args.out, reward, limits)
+        found, refusals = calibration(problems, args.out, reward, limits)
         show_calibration(found)
         show_refusals(refusals)
         return 0
@@ -57,7 +60,7 @@ def reward_command(args: argparse.Namespace) -> int:
         raise FirsthandError("expected --replies R.jsonl, got none; or --calibrate, which needs none")
     with judging_progress() as bar:
         tallies, refusals = grade(
-            args.problems,
+            problems,
             args.replies,
             args.out,
             reward,

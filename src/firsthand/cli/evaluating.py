@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from firsthand.teacher import Endpoint
 
 _OF_BENCHMARKS = ("data_root", "download", "judge")
-_OF_DATA = ("on_bad", "max_picture_pixels")
-"""Options of `evaluate` that say how --data is read."""
+OF_DATA = ("kind", "fields", "preset", "on_bad", "max_picture_pixels")
+"""Options that say how --data, or a recipe's, is read."""
 
 
 def evaluate_command(args: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     from firsthand.evaluation.benchmarks.spec import find
     from firsthand.evaluation.benchmarks.suite import EvaluationPlan, evaluate_all
 
-    for other in _OF_DATA:
+    for other in OF_DATA:
         if getattr(args, other):
             raise FirsthandError(f"--{other.replace('_', '-')} goes with --data, not with --benchmark; leave it out")
     model, name = _model_or_server(args.model, args.out)
@@ -84,7 +84,7 @@ def _data(args: argparse.Namespace) -> "Data":
     """What --data names, read as the command line says."""
     from firsthand.recipe import Data
 
-    return Data.parse(args.data, **{key: getattr(args, key) for key in _OF_DATA})
+    return Data.parse(args.data, **{key: getattr(args, key) for key in OF_DATA})
 
 
 def _drawn(args: argparse.Namespace) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """What the commands are, and their options."""
 
 import argparse
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -109,12 +110,18 @@ def parser() -> argparse.ArgumentParser:
     add("--title", default="firsthand")
 
     add = command("reward", data.reward_command, "judge replies from a file: verdicts, and a table of them")
-    add("--problems", type=Path, required=True, help="JSONL: id, question, answer, kind, choices")
+    add(
+        "--problems",
+        type=Path,
+        required=True,
+        help="JSONL, or another file of data: id, question, answer, kind, choices",
+    )
     add("--replies", type=Path, help="JSONL: id, reply; an id may repeat")
     add("--out", type=Path, required=True, help="JSONL of verdicts, in the order of the replies")
     add("--workers", type=int, default=2, help="replies judged at once (default: %(default)s)")
     add("--deadline", type=float, default=5.0, help="seconds of one comparison (default: %(default)s)")
     _add_set(add, "change a value of a recipe's `reward`, such as box=stepped or open.scorer=overlap")
+    _add_columns(add)
     _add_picture_limit(add)
     calibrate = "judge nothing: find beta for the scorer of `open`, and write it"
     add("--calibrate", action="store_true", default=None, help=calibrate)
@@ -136,9 +143,24 @@ def _add_set(add: _Add, what: str) -> None:
 
 def _add_reading(add: _Add) -> None:
     """How a user's own rows are read."""
+    _add_columns(add)
     on_bad = "drop: leave out and list the rows that cannot be used (default: refuse the file, and name them all)"
     add("--on-bad", choices=("refuse", "drop"), help=on_bad)
     _add_picture_limit(add)
+
+
+def _add_columns(add: _Add) -> None:
+    add("--kind", help="the kind of answer of rows that name none: digit, choice, text ...")
+    fields = "our columns from yours, such as question=ask,answer=meta.gold (docs/data.md)"
+    add("--fields", type=_fields, metavar="OURS=YOURS,...", help=fields)
+    add("--preset", help="columns and kind of a published data set: scienceqa, chartqa, verl ... (docs/data.md)")
+
+
+def _fields(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in re.split(r",(?=\s*\w+=)", text)]
+    if not all(ours.strip() and theirs.strip() for ours, _, theirs in pairs):
+        raise ValueError
+    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 
 
 def _add_picture_limit(add: _Add) -> None:

@@ -1,10 +1,12 @@
 """Commands that train: demo, train, study; and recipes."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from firsthand.cli.evaluating import OF_DATA
 from firsthand.errors import FirsthandError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -50,8 +52,8 @@ def train_command(args: argparse.Namespace) -> int:
     from firsthand.recipe import Recipe
     from firsthand.trainer import train
 
-    read = {"on_bad": args.on_bad, "max_picture_pixels": args.max_picture_pixels}
-    said = [f"data.{key}={value}" for key, value in read.items() if value is not None]
+    read = {key: getattr(args, key) for key in OF_DATA}
+    said = [f"data.{key}={json.dumps(value)}" for key, value in read.items() if value is not None]
     content = read_recipe(args.recipe, [*args.set, *said])
     if "arms" in content:
         raise FirsthandError(f"{args.recipe} is a study, for it has arms: firsthand study {args.recipe.stem}")

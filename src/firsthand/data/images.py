@@ -105,9 +105,7 @@ class PictureLoader:
             return self._by_value(decoded_base64(value))
         value = value.removeprefix("file://").replace("\\", "/")  # as Windows writes paths
         if "://" in value:
-            is_local = value.startswith("file://")
-            remedy = "give the path alone, without file://" if is_local else "download it first and give its path"
-            raise BadRow("image", "the path of an image file", "", remedy)
+            raise BadRow("image", "the path of an image file", "", "download it first and give its path")
         path = _inside(folder, value) if self._is_rooted else (folder / value).absolute()
         known = self._by_path.get(path)
         if known is not None:

@@ -124,7 +124,8 @@ class Loaded:
         if len(rows) > _SHOWN:
             reasons = Counter(row.reason for row in rows).most_common()
             lines[0] += f" They are {_counted(reasons)}. The first {_SHOWN}:"
-        lines += [f"  {row.place}, {row.detail}" for row in rows[:_SHOWN]]
+        wrong = [row for row in rows if row.reason == "bad_encoding"][1:]  # of the file, whichever rows show it
+        lines += [f"  {row.place}, {row.detail}" for row in rows[:_SHOWN] if row not in wrong]
         if len(rows) > _SHOWN and folder is not None:
             path = folder / f"{Path(self.spec).name.replace(':', '-')}.refused.jsonl"
             folder.mkdir(parents=True, exist_ok=True)

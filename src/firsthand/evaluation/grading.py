@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 from firsthand.answers.ground_truth import typed_answer
 from firsthand.answers.literals import literal
 from firsthand.batched import batched
-from firsthand.data import Loaded, Refused, jsonl
+from firsthand.data import Loaded, Refused, Source
+from firsthand.data.fields import lookup
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.loaded import gather, refused_row
-from firsthand.data.rows import Row
+from firsthand.data.rows import Cells, Row
+from firsthand.data.stream import chosen_rows, mapped_row
 from firsthand.errors import BadRow, DataError, excerpt, shown
 from firsthand.evaluation.generator import FiledReply, FileGenerator
 from firsthand.evaluation.protocol import Protocol
@@ -38,8 +40,8 @@ _SHOWN = 20
 """Rows that cannot be used and are spelt out; all are in a file."""
 _LONGEST_WHY = 300
 """Characters of a verdict's reason, where that is a row of the problems."""
-_NEEDED = ("id", "question", "answer", "kind")
-_COLUMNS = (*_NEEDED, "choices", "scene", "size", "image", "images")
+_NEEDED = ("id", "question", "answer")
+_COLUMNS = (*_NEEDED, "kind", "choices", "options", "scene", "size", "image", "images")
 """What is read of a problem; other columns, such as stringified metadata, go to `Example.meta`."""
 _AS_GIVEN = Protocol(samples=0)
 """One reply to each example; how it was drawn is not known."""
@@ -96,7 +98,7 @@ def refusals_of(out: Path) -> Path:
 
 
 def grade(
-    problems: Path,
+    problems: Path | Source,
     replies: Path,
     out: Path,
     reward: Reward,
@@ -114,8 +116,9 @@ def grade(
     tallies: dict[str, Tally] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with router_of(reward, workers, deadline_s, folder=out.parent) as router:
-        known = read_problems(problems, router, limits)
-        total = _count_replies(replies, known, problems)
+        source = _source(problems)
+        known = read_problems(source, router, limits)
+        total = _count_replies(replies, known, source.path)
         with _listing(out) as (refusals, refuse), replacing(out) as draft, draft.open("w", encoding="ascii") as lines:
             for row in known.refused:
                 refuse(row)
@@ -132,7 +135,7 @@ def grade(
 
 
 def calibration(
-    problems: Path, out: Path, reward: Reward, limits: PictureLimits | None = None
+    problems: Path | Source, out: Path, reward: Reward, limits: PictureLimits | None = None
 ) -> tuple[Calibration, Refusals]:
     """Find beta for the scorer on the references of a file's open-ended rows, and write it to `out`.
 
@@ -140,12 +143,13 @@ def calibration(
     """
     if reward.open is None:
         raise DataError("expected a scorer to calibrate, got `open` without one; set open.scorer")
-    known = read_problems(problems, None, limits)
+    source = _source(problems)
+    known = read_problems(source, None, limits)
     try:
         with scorer_of(reward.open, out.parent) as scorer:
             found = calibrate(scorer, list(known.usable.values()))
     except (ScoringFailed, DeadlineExceeded) as error:
-        raise DataError(f"{problems}: expected a score for every reference, got: {error}") from error
+        raise DataError(f"{source.path}: expected a score for every reference, got: {error}") from error
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, found.model_dump_json(indent=2) + "\n")
     with _listing(out) as (refusals, refuse):
@@ -154,27 +158,40 @@ def calibration(
     return found, refusals
 
 
-def read_problems(file: Path, router: Router | None = None, limits: PictureLimits | None = None) -> Problems:
+def read_problems(
+    problems: Path | Source, router: Router | None = None, limits: PictureLimits | None = None
+) -> Problems:
     """The problems of a file; with a router, without those whose ground truth it rejects.
 
     Free text is not checked: its reference is scored with the first reply, and a judge may be dear.
     Raises DataError that names the bad rows where no row can be used.
     """
+    source = _source(problems)
+    file = source.path
     loader = PictureLoader(limits or PictureLimits())
+    columns: dict[str, Mapping[str, str]] = {}
     names: dict[str, tuple[str, str]] = {}
     first: dict[str, Example] = {}
     twice: dict[str, str] = {}
 
     def problem(row: Row) -> Example:
-        if isinstance(row.cells, dict) and _is_id(row.cells.get("id")):
-            kind = row.cells.get("kind")
-            names[row.place] = str(row.cells["id"]), kind if kind in KINDS else UNKNOWN
-        example = _problem(row, loader)
+        if isinstance(row.cells, BadRow):
+            raise row.cells
+        given = lookup(row.cells, source.fields.get("id", "id"))
+        if _is_id(given):
+            kind = lookup(row.cells, source.fields.get("kind", "kind")) or source.kind
+            names[row.place] = str(given), str(kind) if kind in KINDS else UNKNOWN
+        found = mapped_row(source, row.cells, row.folder)
+        try:
+            example = _problem(found.cells, source.kind, found.folder, loader)
+        except BadRow as bad:
+            raise bad.renamed(found.names) from bad
+        columns[example.id] = found.names
         if first.setdefault(example.id, example) != example:
             twice.setdefault(example.id, row.place)
         return example
 
-    loaded = gather(jsonl.rows(file), str(file), problem)
+    loaded = gather(chosen_rows(source), file, problem, columns)
     if not loaded.examples and not loaded.found:
         raise DataError(f'{file}: expected problems, got none; write lines such as {{"id": ..., "question": ..., ...}}')
     loaded = loaded.without([_one_of_two(example, twice) for example in loaded.examples])
@@ -205,10 +222,12 @@ def _bad_ground_truths(loaded: Loaded, router: Router) -> list[BadRow | None]:
     return [next(found) if example.answer.kind != "open" else None for example in loaded.examples]
 
 
-def _problem(row: Row, loader: PictureLoader) -> Example:
-    cells = row.cells
-    if isinstance(cells, BadRow):
-        raise cells
+def _source(problems: Path | Source) -> Source:
+    """Problems as a source: JSON Lines where their ending does not tell."""
+    return problems if isinstance(problems, Source) else Source(path=str(problems), name="problems", format="jsonl")
+
+
+def _problem(cells: Cells, kind: str | None, folder: Path, loader: PictureLoader) -> Example:
     if missing := [name for name in _NEEDED if cells.get(name) is None]:
         raise BadRow(None, ", ".join(_NEEDED), f"no {missing[0]!r}", "fill it in")
     for name in ("question", "scene"):
@@ -217,12 +236,14 @@ def _problem(row: Row, loader: PictureLoader) -> Example:
     if not _is_id(cells["id"]):
         raise BadRow("id", "text or a whole number", shown(cells["id"]), "correct it")
     pictures = cells.get("images") or cells.get("image") or []
-    pictures = pictures if isinstance(pictures, list) else [pictures]
+    images = [loader.load(value, folder, "image") for value in (pictures if isinstance(pictures, list) else [pictures])]
+    size = [images[0].width, images[0].height] if len(images) == 1 else None
+    options = cells.get("choices", cells.get("options"))
     return Example(
         id=str(cells["id"]),
         question=cells["question"],
-        answer=typed_answer(cells["answer"], cells["kind"], cells.get("choices"), cells.get("size"), cells),
-        images=tuple(loader.load(value, row.folder, "image") for value in pictures),
+        answer=typed_answer(cells["answer"], cells.get("kind", kind), options, size, cells),
+        images=tuple(images),
         scene=cells.get("scene"),
         meta={name: literal(value) for name, value in cells.items() if name not in _COLUMNS},
     )
@@ -242,7 +263,7 @@ class _Line(NamedTuple):
     found: FiledReply | BadRow
 
 
-def _count_replies(file: Path, known: Problems, problems: Path) -> int:
+def _count_replies(file: Path, known: Problems, problems: str) -> int:
     """How many lines there are. Raises DataError that names the first ones where none can be judged."""
     bad: list[str] = []
     number = 0

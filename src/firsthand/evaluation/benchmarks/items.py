@@ -15,7 +15,7 @@ from firsthand.answers.ground_truth import typed_answer
 from firsthand.answers.letters import LETTERS
 from firsthand.answers.literals import cell_text, literal
 from firsthand.answers.options import option_texts
-from firsthand.data.fields import lookup
+from firsthand.data.fields import lookup, map_columns
 from firsthand.data.images import PictureLimits, PictureLoader
 from firsthand.data.loaded import collect
 from firsthand.data.rows import Cells, Row, is_missing
@@ -53,7 +53,11 @@ class _Reader:
             if isinstance(row.cells, BadRow):
                 yield row
                 continue
-            cells = self._renamed(row.cells)
+            try:
+                cells = self._renamed(row.cells)
+            except BadRow as bad:
+                yield row._replace(cells=bad)
+                continue
             if fits(self._benchmark.only, {c: v for c, v in cells.items() if isinstance(v, str)}):
                 yield row._replace(cells=cells)
 
@@ -96,7 +100,11 @@ class _Reader:
         )
 
     def _renamed(self, cells: Cells) -> Cells:
-        """The row with our columns filled; empty cells are absent, as in a table. Pictures stand under ours only."""
+        """The row with our columns filled; empty cells are absent, as in a table. Pictures stand under ours only.
+
+        Raises BadRow.
+        """
+        cells, _ = map_columns(cells, self._benchmark.fields)
         cells = {column: v for column, v in cells.items() if not is_missing(v) and v != ""}
         columns = self._benchmark.columns
         found: Cells = {}

@@ -109,6 +109,8 @@ class Benchmark(Record):
     """How many rows the published file has; another number is told with every result."""
     columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Our column -> theirs, the first that a row has; dotted paths reach inside. Ours is first unless it is listed."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """Our column -> theirs, as in a recipe's data: theirs comes first."""
     required: tuple[str, ...] = ()
     """Columns that every row must have, because a scorer reads them."""
     only: When = Field(default_factory=dict)
