@@ -209,7 +209,8 @@ def _likely(value: object) -> str | None:
 
 def _are_letters(parts: Sequence[object]) -> bool:
     """Whether parts name several letters, in order: `AC`, but not `CAT`."""
-    named = [part for part in parts if isinstance(part, str) and read_letters(_in_capitals(part))]
+    texts = [part for part in parts if isinstance(part, str) and len(part) <= _LONGEST_TEXT]
+    named = [text for text in texts if read_letters(_in_capitals(text))]
     letters = re.sub(r"[^A-Z]|\band\b", "", "".join(map(_in_capitals, named)))
     return len(named) == len(parts) and 1 < len(letters) <= 8 and "".join(sorted(set(letters))) == letters
 
