@@ -56,9 +56,9 @@ _WRAPPED_LETTER = re.compile(
 _OWN_LETTER = re.compile(
     r"(?:[(\[（]([A-Za-z])[)\]）]|([A-Za-z])\s?(?:[).:、．：）]|[-–—](?=\s)))[.:]?\s*(\S.*)", re.DOTALL
 )
-_ARTICLE = re.compile(r"\s*(?:an?|the)\s+(?=\S)", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 _SEVERAL_CALLED = re.compile(
-    r"(?:both\s|all\sof\s)?(?:options?|choices?|answers?|letters?|[选選][择擇项項]?)?\s?:?\s?", _FLAGS
+    r"^(?:both\s|all\sof\s)?(?:options?|choices?|answers?|letters?|[选選][择擇项項]?)?\s?:?\s?", _FLAGS
 )
 _ARE_RIGHT = re.compile(
     r"\s(?:is|are)\s(?:both\s|all\s)?(?:the\s)?(?:correct|right|true)(?:\s(?:answers?|options?|choices?))?$"
@@ -95,13 +95,12 @@ def read_letters(text: str, options: tuple[str, ...] = ()) -> frozenset[str] | N
     """`A`, `(A)`, `A, C`, `A, B and C`, `AC`, `A/C`, `A. its text` -> the letters; None when there is anything else."""
     inner = _opened(without_markup(without_bold(text))).strip().rstrip(".!")
     inner = _ARE_RIGHT.sub("", re.sub(r"[ \t]+", " ", inner))
-    called = _SEVERAL_CALLED.match(inner)
-    bare = re.sub(r"<<|>>|[\[\](){}\"]", " ", inner[called.end() :] if called else inner).strip()
+    bare = re.sub(r"<<|>>|[\[\](){}\"]", " ", _SEVERAL_CALLED.sub("", inner, count=1)).strip()
     words = [word.rstrip(".:") for word in _BETWEEN_LETTERS.split(bare) if word.rstrip(".:")]
     together = re.fullmatch("[A-Z]+", bare) is not None and len(set(bare)) == len(bare)
     if together or (words and all(re.fullmatch("[A-Za-z]", word) for word in words)):
         letters = frozenset("".join(words).upper())
-        return letters if not options or max(letters) <= LETTERS[len(options) - 1] else None
+        return letters if not options or letters <= set(LETTERS[: len(options)]) else None
     one, _ = read_letter(text, options)
     if one is not None:
         return frozenset(one)
@@ -144,7 +143,7 @@ def _named(text: str, options: tuple[str, ...]) -> list[str]:
     places = spelt_alike(text, options) or (spelt_alike(text, bare) if bare != options else [])
     if not places and not text.startswith("A "):  # which may be the letter
         places = spelt_alike(_ARTICLE.sub("", text), _without_articles(bare))
-    if not places and (word := begins_with_yes_or_no(text)):
+    if not places and len(bare) == 2 and (word := begins_with_yes_or_no(text)):
         words = [yes_or_no_of(option) for option in bare]
         places = [words.index(word)] if sorted(map(str, words)) == ["no", "yes"] else []
     return [LETTERS[place] for place in places if place < len(LETTERS)]
