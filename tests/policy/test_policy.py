@@ -9,6 +9,7 @@ from typing import Any
 import equivalence
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import picture, tiny_folder
 from torch import nn
 
@@ -182,3 +183,18 @@ def test_gradient_checkpointing_recomputes_the_layers(folder: Path) -> None:
     policy.model.model.language_model.layers[1].mlp.register_forward_pre_hook(lambda module, args: calls.append(module))
     policy.logprobs([group(folder, (5, 6, 7))]).logp_BT.sum().backward()
     assert len(calls) == 2
+
+
+def test_weights_lie_aligned_wherever_they_lie_in_their_file(folder: Path, tmp_path: Path) -> None:
+    """Products on a CPU round by the place of their factors, and a checkpoint's header has a length of its own."""
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    weights = load_file(copied / "model.safetensors")
+    logps = []
+    for padding in ("", "x" * 8, "x" * 24):
+        save_file(weights, copied / "model.safetensors", metadata={"format": "pt", "padding": padding})
+        policy = Policy.load(copied)
+        assert {parameter.data_ptr() % 64 for parameter in policy.model.parameters()} == {0}
+        with torch.no_grad():
+            logps.append(policy.logprobs([group(folder, (5, 6, 7, 8, 9), (7,))]).logp_BT)
+    assert all(torch.equal(logp, logps[0]) for logp in logps)

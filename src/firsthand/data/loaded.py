@@ -104,9 +104,8 @@ class Loaded:
     @property
     def summary(self) -> str:
         """How many rows cannot be used, and why, on one line."""
-        reasons = Counter(row.reason for row in self.found.values()).most_common()
         total = len(self.found) + len(self.examples)
-        return f"{len(self.found):,} of {total:,} rows cannot be used ({_counted(reasons)})"
+        return f"{len(self.found):,} of {total:,} rows cannot be used ({count_reasons(self.refused)})"
 
     def list_refused(self, path: Path) -> None:
         """Write the bad rows to a JSONL file, and say so in the log; without one, no such file is left there."""
@@ -122,8 +121,7 @@ class Loaded:
         count = f"{len(rows):,} of {len(rows) + len(self.examples):,} rows"
         lines = [f"{self.spec}: {count} cannot be used, so nothing was loaded."]
         if len(rows) > _SHOWN:
-            reasons = Counter(row.reason for row in rows).most_common()
-            lines[0] += f" They are {_counted(reasons)}. The first {_SHOWN}:"
+            lines[0] += f" They are {count_reasons(rows)}. The first {_SHOWN}:"
         wrong = [row for row in rows if row.reason == "bad_encoding"][1:]  # of the file, whichever rows show it
         lines += [f"  {row.place}, {row.detail}" for row in rows[:_SHOWN] if row not in wrong]
         if len(rows) > _SHOWN and folder is not None:
@@ -196,5 +194,7 @@ def _glance(cells: Cells | BadRow) -> dict[str, str]:
     return {ascii(column)[1:-1][:80]: shown(value) for column, value in list(cells.items())[:12]}
 
 
-def _counted(reasons: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+def count_reasons(rows: Iterable[Refused]) -> str:
+    """Each reason with its number of rows, the commonest first."""
+    counts = sorted(Counter(row.reason for row in rows).items(), key=lambda found: (-found[1], found[0]))
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts)

@@ -149,7 +149,7 @@ class Encoder:
                 "preprocessor_config.json"
             )
         expected = f"a prompt of at most {longest} tokens" + " (the model's context)" * (longest == self._context)
-        got = f"{length} ({in_images} of them for {images} images)"
+        got = f"{length} ({in_images} of them for {images} images)" if images else str(length)
         return BadRow("question", expected, got, remedy)
 
     def reply(self, text: str) -> tuple[int, ...]:

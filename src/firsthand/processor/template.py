@@ -67,7 +67,8 @@ class Conversation:
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, as it is: a template writes what begins a conversation itself."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        # Without its warning of long texts: what is too long is our own error.
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _content(self, text: str) -> Any:
         return [{"type": "text", "text": text}] if self._in_parts else text

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from firsthand.data.loaded import Refused, count_reasons
 from firsthand.errors import DataError
 from firsthand.evaluation.benchmarks.judged import leaderboard_tables
 from firsthand.records import Record, Rollout, Score, Step, Unit
 from firsthand.report.evaluated import with_evaluations
+from firsthand.run import REFUSED
 
 FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "evaluation.json")
 FOLDER_NAME = re.compile(r"(?P<name>.+)-s(?P<seed>\d+)-(?P<id>[^-]+)")
@@ -77,6 +79,8 @@ class RunRecords:
     evaluated; else `folder`."""
     units: tuple[Unit, ...] = ()
     """Of a benchmark's run alone."""
+    left_out: tuple[str, ...] = ()
+    """How many rows of its data were left out, and why: of the training, and of the evaluation."""
 
     @property
     def planned_steps(self) -> int | None:
@@ -120,6 +124,8 @@ def read_run(folder: Path, evaluated_in: Path | None = None, said: Iterable[str]
     groups = _one_group_per_step(_lines(folder / "rollouts.jsonl", Rollout, notices))
     scores = {score.example_id: score for score in _lines(evaluated_in / "scores.jsonl", Score, notices)}
     evaluation = _evaluation(evaluated_in, notices)
+    left_out = [line for place in dict.fromkeys((folder, evaluated_in)) for line in _left_out(place, notices)]
+    notices += [f"rows of its data were left out: {line}" for line in left_out]
     done = (folder / "DONE").is_file()
     if not done:
         notices.insert(0, "there is no DONE file: the run has not ended, and its numbers are provisional")
@@ -138,6 +144,7 @@ def read_run(folder: Path, evaluated_in: Path | None = None, said: Iterable[str]
         notices=tuple(notices),
         evaluated_in=evaluated_in,
         units=tuple(_lines(evaluated_in / "units-strict.jsonl", Unit, notices)),
+        left_out=tuple(left_out),
     )
 
 
@@ -199,6 +206,11 @@ def _evaluation(folder: Path, notices: list[str]) -> Evaluation | None:
     except ValidationError as error:
         notices.append(f"evaluation.json cannot be read ({_first(error)}): the table is worked out from scores.jsonl")
         return None
+
+
+def _left_out(folder: Path, notices: list[str]) -> list[str]:
+    rows = list(_lines(folder / REFUSED, Refused, notices))
+    return [f"{len(rows):,} ({count_reasons(rows)}), listed in {folder.name}/{REFUSED}"] if rows else []
 
 
 def _lines(path: Path, kind: type[Line], notices: list[str]) -> Iterator[Line]:

@@ -93,7 +93,7 @@ def restore(optimizer: torch.optim.Optimizer, checkpoint: Path) -> tuple[int, fl
         names = {name.partition(".")[2] for name in moments if name.partition(".")[0] == str(index)}
         for name in names:
             value = moments[f"{index}.{name}"]
-            optimizer.state[parameter][name] = value.to(parameter.device)
+            optimizer.state[parameter][name] = value.to(parameter.device, copy=True)  # aligned, as weights are
     torch.set_rng_state(load_file(checkpoint / "random.safetensors")["torch"])
     kept = json.loads((checkpoint / "state.json").read_text())
     return int(kept["step"]), float(kept["kl_weight"])
