@@ -17,7 +17,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What options are called, in order."""
 _CALLED = (
     r"(?:(?:option|choice|answer|letter)\s+|(?:choose|select|pick)\s+(?:option\s+)?"
-    r"|(?:(?:因此|所以|故|答案)\s?)?(?:[选選][择擇项項]?\s?:?\s?)?)"
+    r"|(?:(?:因此|所以|故|答案)\s?)?(?:[选選][择擇项項]?\s?:?\s?){0,2})"
 )
 _BRACKETED = r"\(([A-Z])\)|\[([A-Z])\]"
 _LETTER = rf"(?:{_BRACKETED}|\{{([A-Z])\}}|\"([A-Z])\"|'([A-Z])'|([A-Z])[.):,]?)"

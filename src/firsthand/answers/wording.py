@@ -14,9 +14,12 @@ _PICKS = r"\bi(?:'d|'ll|\swould|\swill)?\s(?:choose|select|pick|go\swith)\s"
 _IS_RIGHT = r"(?=(?:option\s|choice\s)?\(?(?-i:[A-Z])\)?\sis\s(?:the\s)?(?:correct|right|best)\b)"
 _ASKED = r"(?:\s(?:to|for)\s(?:the|this)\s(?:question|problem))?"
 
-_SO = "综上(?:所述)?|綜上(?:所述)?|总之|總之|因此|所以|故|于是|於是|因而|由此可[知见見]"
-_TASK = "[本此该該][题題]|[这這]一?道?[题題]"
-_WHO = "我[们們]?(?:认为|認為|觉得|覺得|判断|判斷)?"
+_SO = (
+    "综上(?:所述)?|綜上(?:所述)?|总之|總之|因此|所以|故|于是|於是|因而|那[么麼]|最[终終后後]|由此可[知见見]"
+    "|(?:根据|根據|由|从|從)[\u4e00-\u9fff]{1,8}(?=[,\uff0c])"
+)
+_TASK = "[本此该該]小?[题題]|[这這]一?道?[题題]"
+_WHO = "我[们們]?(?:认为|認為|觉得|覺得|判断|判斷|的)?"
 _SHOULD = "应该?|應該?|就"
 _PICK = "[选選][择擇]?(?![项項题題])"
 _ADJECTIVE = "(?:(?:正确|正確|最终|最終|最后|最後|最佳|标准|標準|参考|參考)的?)?"
@@ -33,7 +36,7 @@ STATES = re.compile(
     r"(?=\(?(?-i:[A-Z])\b(?!\)?\s(?:is|are)\s(?:not|wrong|incorrect|false)))"
     rf"|\b(?:so|thus|hence|therefore),?\s{_IS_RIGHT}|^\W{{0,8}}{_IS_RIGHT}(?=.{{1,12}}\sis\sthe\s\w{{4,7}}\s(?:answer|option|choice))"
     r"|^\#{4}\s(?=[-+$]?[0-9][0-9.,]*\s*$)"
-    rf"|{_NAMES}|^\s{{0,3}}{_PICK}(?=[\s:\uff1a(\uff08\u3010\u300c\u300e]{{0,3}}(?-i:[A-Z])\b)"
+    rf"|{_NAMES}|^[\s*_#]{{0,8}}答\s?[:\uff1a]|^\s{{0,3}}{_PICK}(?=[\s:\uff1a(\uff08\u3010\u300c\u300e]{{0,3}}(?-i:[A-Z])\b)"
     rf"|(?<![不非])(?:{_SO}|{_TASK}|{_WHO}|{_SHOULD}){_COMMA}(?:{_SHOULD})?{_PICK}"
     rf"|(?:{_SO}){_COMMA}(?=(?:[选選][项項])?\s?(?-i:[A-Z])\s?(?:[选選]?[项項])?[是为為]?(?:正确|正確))",
     re.IGNORECASE | re.MULTILINE,
@@ -50,7 +53,7 @@ LEADS_IN = re.compile(
     # `选` alone also begins other words: it is for the reader of letters
     rf"|(?![选選])(?:(?:{_SO}){_COMMA})?(?:(?:{_WHO}){_COMMA})?(?:(?:{_TASK}){_COMMA})?(?:{_SHOULD})?{_PICK}\s*:?"
     rf"|(?:(?:{_SO}){_COMMA})?我[们們]?(?:认为|認為|觉得|覺得)是|(?:{_SO})\s{{0,3}}[,:]"
-    rf"|{_ADJECTIVE}答案[*_]{{0,4}}\s*\n|\#{{4}}|=)\s*",
+    rf"|答\s?:|{_ADJECTIVE}答案[*_]{{0,4}}\s*\n|\#{{4}}|=)\s*",
     re.IGNORECASE,
 )
 """What may stand in front of an answer that has nothing else around it, Chinese signs written as ASCII (markup.py).
