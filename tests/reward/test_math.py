@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "assignments": ("x=3, y=-2", r"a=\frac{1}{2}, b=2"),
     "word": ("east", r"\text{no solution}", "DCA"),
     "figure": (r"\angle ABC", r"\overline{AB}", r"\triangle ABC"),
+    "statement": (r"AB \parallel CD", r"\triangle ABC \cong \triangle DEF", r"\triangle ABC \cong \triangle EDF"),
     "based": ("53_8", "1011_{2}"),
     "time": ("11:00", "9:05"),
     "ratio": ("1:2:3", "2:3"),

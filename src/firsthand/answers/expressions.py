@@ -5,6 +5,7 @@ length, and bounded in depth: replies are untrusted, and this runs in the traini
 """
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from firsthand.answers.tokens import Token, Unread, tokens_of
 
 DEEPEST = 30
 """Brackets within brackets of an expression that is read (ours)."""
-_DEEPEST_CALL = 3 * DEEPEST
+_DEEPEST_CALL = 2 * DEEPEST
 
 
 class Node(NamedTuple):
@@ -106,15 +107,11 @@ class _Parser:
 
     def sum(self) -> Node:
         """Terms with + and - between them."""
-        self._depth += 1
-        if self._depth > _DEEPEST_CALL:
-            raise Unread(f"nested more than {DEEPEST} deep")
         terms = [self._product()]
         while self._next_is("+", "-"):
             minus = self._take().text == "-"
             term = self._product()
             terms.append(negated(term) if minus else term)
-        self._depth -= 1
         return terms[0] if len(terms) == 1 else Node("+", tuple(terms))
 
     def _product(self) -> Node:
@@ -200,14 +197,10 @@ class _Parser:
         if self._next_is("{"):
             node = self._group()
         elif self.token is not None and self.token.kind in ("number", "name", "constant"):
-            self._depth += 1
-            if self._depth > _DEEPEST_CALL:
-                raise Unread(f"nested more than {DEEPEST} deep")
             node = self._atom()
             if self._next_is("^"):  # 2^3^2
                 self._take()
-                node = self._raised(node)
-            self._depth -= 1
+                node = self._nested(lambda: self._raised(node))
         else:
             node = self._atom()
         return negated(node) if minus else node
@@ -232,7 +225,19 @@ class _Parser:
             return number_node(Fraction(token.text[0]))
         return self._atom()
 
+    def _nested(self, read: Callable[[], Node]) -> Node:
+        """What is inside something else, unless that is too deep."""
+        self._depth += 1
+        if self._depth > _DEEPEST_CALL:
+            raise Unread(f"nested more than {DEEPEST} deep")
+        node = read()
+        self._depth -= 1
+        return node
+
     def _atom(self) -> Node:
+        return self._nested(self._atom_here)
+
+    def _atom_here(self) -> Node:
         token = self._take()
         if token.kind == "number":
             return self._number(token)
@@ -382,16 +387,12 @@ class _Parser:
             return parts
         if self._next_is("{"):
             return (self._group(),)
-        self._depth += 1
-        if self._depth > _DEEPEST_CALL:
-            raise Unread(f"nested more than {DEEPEST} deep")
         factors = [self._signed()]
         is_function = factors[0].op == "call"
         while not is_function and self._starts_atom() and self._tokens[self._at].kind != "function":
             if self._next_is("("):
                 break
             factors.append(self._beside())
-        self._depth -= 1
         return (factors[0] if len(factors) == 1 else Node("*", tuple(factors)),)
 
     def _root(self, name: str) -> Node:

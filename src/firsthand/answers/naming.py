@@ -77,6 +77,22 @@ def read_figure(text: str) -> Form | None:
     return Form("figure", (row,), text=f"{kind} {' '.join(canonical_points(kind, points))}")
 
 
+def read_statement(text: str) -> Form | None:
+    r"""`AB \parallel CD`, in either order; triangles that are congruent have their corners in a row."""
+    sides = re.split(r"\\(parallel|perp|cong|sim)(?![A-Za-z])", text)
+    if len(sides) != 3:
+        return None
+    names = sorted(_side(side.strip(), in_a_row=sides[1] in ("cong", "sim")) for side in sides[::2])
+    return Form("statement", text=" ".join([sides[1], *names]))
+
+
+def _side(text: str, *, in_a_row: bool) -> str:
+    form = read_figure(text) or read_figure(f"segment {text}") or read_words(text)
+    if form is None:
+        raise Unread(f"{text[:40]!r} is no figure")
+    return f"{form.text.partition(' ')[0]} {form.parts[0].text}" if in_a_row and form.parts else form.text
+
+
 def read_based(text: str) -> Form | None:
     r"""`53_8`: digits in a base; the base counts."""
     text = TEXT_COMMAND.sub(r"\1", text)

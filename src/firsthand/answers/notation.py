@@ -81,6 +81,11 @@ _SPACES = re.compile(
 )
 _GROUP_SPACE = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,|\\!|[\u00a0\u2009\u202f'])[ ]{0,3}(?=[0-9]{3}(?![0-9]))")
 COMMA_GROUPS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
+_PROGRAMMERS = (("<=", "\\le "), (">=", "\\ge "), (" !=", "\\ne "))
+"""5!=120 is another thing."""
+_COLOURED = re.compile(r"\\(?:text)?color\s?\{[A-Za-z]{1,20}\}|\\underline(?=\s?\{)")
+_TIMES_TEN = re.compile(r"(?<=[0-9])\s?[xX]\s?(?=10\s?(?:\^|\*\*))")
+_UNION = re.compile(r"(?<=[)\]])\s?U\s?(?=[(\[])")
 _BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb)\s?([A-Z])(?![A-Za-z])")
 TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|textsf|texttt)\s*\{([^{}]*)\}")
 _ROOT_OF_NUMBER = re.compile(r"\u221a\s?([0-9]+|[A-Za-z])")
@@ -99,7 +104,10 @@ def in_few_spellings(text: str) -> str:
     text = _GROUP_SPACE.sub("", text.replace("\\$", "").replace("\\displaystyle", ""))
     text = _ROOT_OF_NUMBER.sub(r"\\sqrt{\1}", text).replace("\u221a", "\\sqrt")
     text = text.replace("\u00b0", "^\\circ ")
-    text = _SPACES.sub(" ", text)
+    text = _UNION.sub(" \\\\cup ", _TIMES_TEN.sub(" \\\\times ", _SPACES.sub(" ", text)))
+    for sign, command in _PROGRAMMERS:
+        text = text.replace(sign, command)
+    text = _COLOURED.sub("", text)
     text = _BLACKBOARD.sub(r"\\mathbb{\1}", COMMAND.sub(_same_command, text)).replace("\\mathcal{O}", "O")
     text = _PREFIX_OF_ANGLE.sub(lambda found: "\\angle " if "angle" in found[0] else "", text)
     return re.sub(r"\s+", " ", text.replace("$", " ")).strip()
@@ -117,6 +125,7 @@ def without_group_commas(text: str) -> str:
 
 
 def flaw_of_brackets(text: str) -> str:
+    """What is wrong with the brackets; empty where nothing is."""
     marks = text.replace("\\{", "").replace("\\}", "")
     if max(accumulate((c in "{([") - (c in "})]") for c in marks), default=0) > DEEPEST:
         return f"brackets nested more than {DEEPEST} deep"

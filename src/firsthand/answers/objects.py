@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from firsthand.answers.expressions import number_node
 from firsthand.answers.forms import EMPTY, INFINITY, MINUS_INFINITY, REALS, Form, facing, union
-from firsthand.answers.naming import read_based, read_figure, read_words
+from firsthand.answers.naming import read_based, read_figure, read_statement, read_words
 from firsthand.answers.notation import (
     COMMA_GROUPS,
     MOST_PARTS,
@@ -251,6 +251,7 @@ _READINGS: tuple[Callable[[str], Form | None], ...] = (
     read_constant,
     read_figure,
     read_words,
+    read_statement,
     read_based,
     _matrix,
     _list,

@@ -4,7 +4,7 @@ import re
 
 from firsthand.answers.expressions import Node, names_in, number_node, read_expression
 from firsthand.answers.forms import EMPTY, INFINITY, MINUS_INFINITY, REALS, Form
-from firsthand.answers.notation import COMMA_GROUPS, TEXT_COMMAND, split_outside
+from firsthand.answers.notation import COMMA_GROUPS, MOST_PARTS, TEXT_COMMAND, split_outside
 from firsthand.answers.numbers import read_number
 from firsthand.answers.units import read_unit
 
@@ -73,7 +73,7 @@ def read_time_or_ratio(text: str) -> Form | None:
         if half or found[2][0] == "0" or found[1][0] == "0":
             return Form("time", text=clock)
     parts = split_outside(text, (":",))
-    if len(parts) < 2:
+    if not 1 < len(parts) <= MOST_PARTS:
         return None
     return Form("ratio", tuple(map(read_value, parts)), text=clock)
 

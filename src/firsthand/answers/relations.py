@@ -19,9 +19,10 @@ _TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 _LESS = frozenset(("<", "\\le"))
 _LABEL = re.compile(
     r"(?:\\?[A-Za-z]+|\\[A-Za-z]+\s?\{[A-Za-z ]{1,20}\})(?:_(?:[A-Za-z0-9]|\{[^{}]{1,20}\}))?'{0,2}"
-    r"(?:\([A-Za-z0-9, ]{1,8}\))?"
+    r"(?:\([A-Za-z0-9, =<>+-]{1,12}\))?"
     r"|\\angle\s?[A-Z]{1,3}|\|\s?[A-Z]{2}\s?\||\|\s?\\[A-Za-z]+\s?\{[A-Z]{2}\}\s?\||[A-Za-z]+(?: [A-Za-z]+){1,3}"
-    r"|\([a-z](?:, ?[a-z]){1,3}\)|[A-Za-z]{1,3}(?: ?: ?[A-Za-z]{1,3}){1,3}"
+    r"|\([a-z](?:, ?[a-z]){1,3}\)|[A-Za-z]\^\{?-1\}?\([a-z]\)|\\frac\{d[a-z]?\}\{d[a-z]\}"
+    r"|[A-Za-z]{1,3}(?: ?: ?[A-Za-z]{1,3}){1,3}"
 )
 _NO_LABEL = frozenset(("e", "i", "pi", "\\pi", "\\infty"))
 
@@ -46,27 +47,44 @@ def read_relation(text: str, read: Callable[[str], Form]) -> Form | None:
             raise Unread("several relations")
         return read(sides[1])
     if set(names) <= {"=", "\\approx"}:
-        return _equation(sides, read)
+        return _equation(_without_approximation(names, sides), read)
     return _inequality(names, sides)
+
+
+def _without_approximation(signs: list[str], sides: list[str]) -> list[str]:
+    r"""`x = \\frac{1}{3} \\approx 0.33` says a third; where there is nothing else, x is what it is about."""
+    first = 1 if _is_label(sides[0]) else 0
+    cut = next((at for at in range(first, len(signs)) if signs[at] == "\\approx"), len(signs))
+    return sides[: cut + 1]
 
 
 def _equation(sides: list[str], read: Callable[[str], Form]) -> Form:
     name, value = sides[0], sides[-1]
+    if len(sides) == 1:
+        return read(name)
     if not _is_label(name) and _is_label(value) and len(sides) == 2:
         name, value = value, name  # 5 = x
     if _is_label(name):
-        inside = read(value)
+        inside = read(value) if len(sides) == 2 else _chain(sides[1:], read)
         if inside.kind == "word" and inside.node is not None and len(name) <= len("nRT"):
             inside = Form("value", node=inside.node)  # F = ma
-        if inside.kind != "value" or inside.node is None:
+        if inside.kind not in ("value", "chain"):
             return inside  # P = (1, 2), x = \pm 3, S = \{1, 2\}
         return Form("label", (inside,), _difference(name, value), text=re.sub(r"\s", "", name))
     nodes = [read_latex(side) for side in sides]
     if not any(map(names_in, nodes)):
-        return Form("chain", tuple(Form("value", node=node) for node in nodes))
+        return _chain(sides, read)
     if len(nodes) > 2:
         raise Unread("several equations in a row")
     return Form("equation", node=difference(*nodes))
+
+
+def _chain(sides: list[str], read: Callable[[str], Form]) -> Form:
+    """Values of which each is said to be the next: the last one, where the others have variables."""
+    parts = tuple(map(read, sides))
+    if any(part.node is None or part.kind != "value" or names_in(part.node) for part in parts):
+        return parts[-1]
+    return Form("chain", parts)
 
 
 def _is_label(text: str) -> bool:

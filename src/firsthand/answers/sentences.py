@@ -23,7 +23,7 @@ _LINK = re.compile(
     r"|[\u662f\u4e3a]:?"
 )
 _CLAUSE = re.compile(r"[,.;:\n](?![0-9])")
-_SAID = re.compile(r"[A-Za-z]*[a-z][A-Za-z]*[a-z]|[\u4e00-\u9fff]{2}")
+_WORD = re.compile("[A-Za-z]+|[\u4e00-\u9fff]{2}")
 
 
 def plain_latex(text: str) -> str:
@@ -42,7 +42,7 @@ def stated_in(text: str) -> str:
     formulas = list(_FORMULA.finditer(text))
     plain = TEXT_COMMAND.sub(r" \1 ", _FORMULA.sub(" 0 ", text))
     links = list(_LINK.finditer(plain))
-    words = _SAID.findall(COMMAND.sub(" ", plain))
+    words = [word for word in _WORD.findall(COMMAND.sub(" ", plain)) if sum(map(str.isupper, word)) + 1 < len(word)]
     if not links or len(words) < (1 if plain[links[0].start()] == ":" else 2) or PLAIN_WORDS.fullmatch(text):
         return text
     if HEDGE.search(plain) or re.search("[0-9]", plain[links[0].end() : links[-1].start()]):

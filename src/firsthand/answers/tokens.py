@@ -41,9 +41,9 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _WRAPPED = re.compile(r"\\(?:mathrm|mathit|operatorname|mathnormal|textit|text)\s*\{\s*([A-Za-z]+)\s*\}")
-_REPEATING = re.compile(r"([0-9]+)\.([0-9]*)\\(?:overline|bar)\s*\{\s*([0-9]+)\s*\}")
-_DOTTED = re.compile(r"([0-9]+)\.([0-9]*)\\dot\{?([0-9])\}?(?:([0-9]*)\\dot\{?([0-9])\}?)?")
-_BRACKETED = re.compile(r"([0-9]+)\.()\(([0-9]+)\)")
+_REPEATING = re.compile(r"(?<![0-9])([0-9]+)\.([0-9]*)\\(?:overline|bar)\s*\{\s*([0-9]+)\s*\}")
+_DOTTED = re.compile(r"(?<![0-9])([0-9]+)\.([0-9]*)\\dot\{?([0-9])\}?(?:([0-9]*)\\dot\{?([0-9])\}?)?")
+_BRACKETED = re.compile(r"(?<![0-9])([0-9]+)\.()\(([0-9]+)\)")
 
 
 class Token(NamedTuple):

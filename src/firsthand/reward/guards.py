@@ -58,15 +58,17 @@ class Equality:
         try:
             if names_in(gold) or names_in(got):
                 return same_function(got, gold)
-            right = exact_value(gold, {})
         except (NotExact, TooLarge):
-            return self._asked(gold, got, tolerance=str(self._tolerance_beside(None, got, gold)))
+            return self._asked(gold, got, tolerance="0")
+        right = _rational(gold)
         try:
-            left = exact_value(got, {})
+            left = _rational(got)
         except NoValue:
             return False
-        except (NotExact, TooLarge):
-            return self._asked(gold, got, tolerance=str(self._tolerance_beside(right, gold, got)))
+        if left is None or right is None:
+            rounded = (left is not None and has_decimal(got)) or (right is not None and has_decimal(gold))
+            tolerance = self._tolerance if rounded or self._tolerance > _DEFAULT_TOLERANCE else 0
+            return self._asked(gold, got, tolerance=str(tolerance))
         return self._near(left, right, has_decimal(got), has_decimal(gold))
 
     def factors(self, gold: Node, got: Node, *, positive: bool = False) -> bool:
@@ -89,12 +91,6 @@ class Equality:
                 return False
         return abs(left - right) <= self._tolerance * max(abs(left), abs(right))
 
-    def _tolerance_beside(self, exact: Fraction | None, one: Node, other: Node) -> Fraction:
-        """The tolerance of a pair one of which is irrational: by default only for a decimal beside it."""
-        if self._tolerance > _DEFAULT_TOLERANCE or has_decimal(one) != has_decimal(other):
-            return self._tolerance
-        return Fraction(0)
-
     def _asked(self, gold: Node, got: Node, **how: str) -> bool:
         key = (gold, got, *how.values())
         if key not in self._places:
@@ -103,6 +99,14 @@ class Equality:
             self._places[key] = len(self.pairs)
             self.pairs.append({"got": got, "gold": gold, **how})
         return self.answers is None or self.answers[self._places[key]]
+
+
+def _rational(node: Node) -> Fraction | None:
+    """The value, if it is rational and not too large. Raises NoValue."""
+    try:
+        return exact_value(node, {})
+    except (NotExact, TooLarge):
+        return None
 
 
 def _hundredth(node: Node) -> Node:
@@ -286,10 +290,7 @@ def as_time(_: Equality, gold: Form, got: Form) -> bool:
 
 
 def _is_zero(form: Form) -> bool:
-    try:
-        return exact_value(node_of(form), {}) == 0
-    except (NotExact, TooLarge):
-        return False
+    return _rational(node_of(form)) == 0
 
 
 def _times(one: Form, other: Form) -> Node:
@@ -318,6 +319,7 @@ GUARDS: dict[tuple[str, str], _Rule] = {
     ("figure", "figure"): by_text,
     ("figure", "word"): as_figure,
     ("word", "figure"): as_figure,
+    ("statement", "statement"): by_text,
     ("based", "based"): by_text,
     ("time", "time"): as_time,
     ("time", "ratio"): as_time,

@@ -78,6 +78,8 @@ def _read(text: str) -> Form | Unread:
 
 def _last_of_chain(form: Form) -> Form:
     """`2 + 3 = 5` says 5, if that is true."""
+    if form.kind == "label" and form.parts[0].kind == "chain":
+        return form._replace(parts=(_last_of_chain(form.parts[0]),))
     if form.kind != "chain":
         return form
     try:

@@ -37,6 +37,7 @@ _MEMORY_BYTES = 1 << 30
 """Address space of one worker (ours): ordinary comparisons take 0.1 GB, and a bomb must not take the machine."""
 _MOST_DIGITS = 20_000
 """Of the numbers in a tree, powers carried out (ours)."""
+_SYMPY_DIGITS = 120
 _SCALES = (Fraction(1, 30), Fraction(-1, 30), Fraction(1), Fraction(-1), Fraction(1, 900), Fraction(-1, 900))
 """Of the points where functions are compared: values up to 4, 127 and 0.14."""
 _WIDE_SCALES = (*_SCALES, *(sign * Fraction(10) ** power for power in (3, 6) for sign in (1, -1)))
@@ -85,6 +86,8 @@ def _answer(request: dict[str, Any]) -> dict[str, object]:
         if "gold" not in request:
             return {"error": "numbers of too many digits"}
         found = _compare(request["prediction"], request["gold"])
+        if found.get("equal") and any(pair["got"] != pair["gold"] for pair in request["pairs"]):
+            return {"error": "numbers of too many digits"}  # there sympy may have rounded
         return {"equal": [found["equal"]]} if "equal" in found else found
 
 
@@ -319,7 +322,7 @@ def _compare(prediction: str, gold: str) -> dict[str, object]:
 
 
 def _has_same_value(got: Any, gold: Any) -> bool:
-    """The guard of math-verify's verdicts: expressions whose values agree to 40 digits, relative to their size.
+    """The guard of math-verify's verdicts: expressions whose values agree to 100 digits, relative to their size.
 
     Sets, tuples and relations never pass: it takes some for equal that are not, and we read them ourselves.
     """
@@ -330,10 +333,10 @@ def _has_same_value(got: Any, gold: Any) -> bool:
     symbols = sorted(got.free_symbols | gold.free_symbols, key=str)
     for turn in range(3 if symbols else 1):
         numbers = {s: sympy.Rational(*fraction_of(str(s), turn).as_integer_ratio()) / 30 for s in symbols}
-        left, right = (sympy.N(side.subs(numbers), 60) for side in (got, gold))
+        left, right = (sympy.N(side.subs(numbers), _SYMPY_DIGITS) for side in (got, gold))
         if not (left.is_number and right.is_number and left.is_finite and right.is_finite):
             return False
-        if abs(left - right) > max(abs(left), abs(right)) * sympy.Float(10, 60) ** -40:
+        if abs(left - right) > max(abs(left), abs(right)) * sympy.Float(10, _SYMPY_DIGITS) ** -(_SYMPY_DIGITS - 20):
             return False
     return True
 
