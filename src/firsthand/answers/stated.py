@@ -52,6 +52,8 @@ _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}\\]|[{}]")
 _NEXT_QUESTION = re.compile(
     r"(?im)^[\s*_\#]{0,8}(?:question|q|problem|human|user|问题|問題|题目|題目)\s?[0-9]{0,4}\s?[:\uff1a]"
 )
+_GAP = " ()\uff08\uff09[]_\u3000"
+"""What a question has where its answer belongs, `正确的是（　）`, when a reply repeats it."""
 _FILLERS = frozenset(("the", "final", "correct", "right", "my", "our", "so", "therefore", "thus", "hence", "and", "or"))
 
 
@@ -223,7 +225,8 @@ def _statements(text: str) -> Iterator[_Statement]:
         said = rest.lstrip(" \t\r\n:\uff1a=*>_\u2192\u21d2\u27a1\ufe0f")
         line = _display(said) or said.partition("\n")[0]
         value = _value(line)
-        if any(word not in _FILLERS for word in _words(value)) or (value and not _words(value)):
+        is_sign = value.strip(_GAP) != "" and not _words(value)
+        if any(word not in _FILLERS for word in _words(value)) or is_sign:
             yield _Statement(value, found.start(), found.end() + len(rest) - len(said) + len(line))
 
 
