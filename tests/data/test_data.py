@@ -303,8 +303,9 @@ def test_a_file_that_is_refused_as_a_whole_says_why(folder: Path) -> None:
         "wide.jsonl",
         "none.jsonl": "expected at least one row, got none; check that it is the right file",
         "twice.parquet": "expected columns with different names, got ['question', 'answer', 'answer']; rename one",
-        "void": "expected *.parquet, data/*.parquet, a saved data set or an imagefolder's metadata.jsonl, got "
-        "nothing; export it, e.g. dataset.to_parquet(...), or give the path of a .jsonl or .csv file itself",
+        "void": "expected *.parquet, data/*.parquet, a saved data set, an imagefolder's metadata.jsonl or one "
+        "file of questions, got nothing; export it, e.g. dataset.to_parquet(...), or give the path of a .jsonl or .csv "
+        "file itself",
     }
     assert {name: complaint(str(folder / name)) for name in expected} == {
         n: f"{folder / n}: {w}" for n, w in expected.items()

@@ -116,7 +116,17 @@ def test_pipes_devices_and_loops_do_not_hang(folder: Path, load: Callable[[str],
         os.chdir(folder)  # a socket's path is short
         server.bind("socket.png")
         os.chdir(here)
-        names = ("pipe.png", "zero.png", "loop.png", "socket.png", "a folder", "a\0b.png", "red.png/x", "x" * 5000)
+        names = (
+            "a/" * 10_000_000,
+            "pipe.png",
+            "zero.png",
+            "loop.png",
+            "socket.png",
+            "a folder",
+            "a\0b.png",
+            "red.png/x",
+            "x" * 5000,
+        )
         for name in names:
             spec = write_lines(folder, row(image=name))
             if load is load_examples:
@@ -289,10 +299,24 @@ def test_no_text_takes_long(folder: Path, text: str) -> None:
         {"question": "Q?", "gt": "3", "ds_answer": text, "meta": text, "image": text},
         {"conversations": [{"from": "human", "value": text}, {"from": "gpt", "value": text}]},
         {"prompt": text, "solution": text},
+        {"problem": text, "solution": text, "image_1": "red.png"},
+        {"instruction": text, "input": text, "output": text},
+        {"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": text}], "gt": text},
+        {"question": "Q?", "answer": 3, "image": text},
+        {"question": "Q?", "answer": "A", "option_a": text, "option_b": "b"},
     ]
     before = time.process_time()
     assert len(streamed(write_lines(folder, *shapes), normalise=True, side="{meta.a}")) == len(shapes)
     assert time.process_time() - before < 5  # what takes the square of the length takes minutes
+
+
+def test_very_many_parts_of_a_message_take_no_long_time(folder: Path) -> None:
+    parts = [{"type": "text", "text": "a"}] * 15_000
+    before = time.process_time()
+    for count, said in ((15_000, "text_too_large"), (14_000, "ok")):
+        asked = [{"role": "user", "content": parts[:count]}]
+        assert reasons(write_lines(folder, {"messages": asked, "answer": 3})) == [said]
+    assert time.process_time() - before < 5
 
 
 @pytest.mark.parametrize(

@@ -445,6 +445,19 @@ def test_an_imagefolder_is_read_by_its_folder(folder: Path, name: str) -> None:
         load_examples(str(folder / "photos"))
 
 
+def test_a_folder_of_text_files_has_one_or_one_for_each_split(folder: Path) -> None:
+    inside = folder / "questions"
+    inside.mkdir()
+    (inside / "mine.jsonl").write_text(json.dumps({"question": ASKED, "answer": 3}) + "\n")
+    assert [e.answer.text for e in load_examples(str(inside))] == ["3"]
+    (inside / "mine.jsonl").rename(inside / "train.jsonl")
+    (inside / "test.csv").write_text(f"question,answer\n{ASKED},4\n")
+    assert [e.answer.text for e in load_examples(f"{inside}:test")] == ["4"]
+    (inside / "notes.csv").write_text("a,b\n")
+    with pytest.raises(DataError, match=r"got notes\.csv, test\.csv, train\.jsonl; .* give the path of a \.jsonl"):
+        load_examples(str(inside))
+
+
 @pytest.mark.parametrize("fmt", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 @pytest.mark.parametrize("lines", [False, True])
 def test_base64_without_a_prefix_is_a_picture(folder: Path, fmt: str, lines: bool) -> None:

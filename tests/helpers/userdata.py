@@ -183,9 +183,15 @@ PICTURES: Table = [
     ("image", PATH, "download it first and give its path", [(row(image="http://a.org/b.png"), "'http://a.org/b.png'")]),
     (
         "image",
+        PATH,
+        "give a path, a data: URI, the file's bytes, or {bytes, path}",
+        [(row(image="x" * 5000), "'xANYx...xANYx', which is 5,000 characters long, and no picture as base64")],
+    ),
+    (
+        "image",
         "a readable image file",
         "check path and rights",
-        [(row(image="x" * 5000), "'xANYx...xANYx', which cannot be read (File name too long)")],
+        [(row(image="x" * 500), "'xANYx...xANYx', which cannot be read (File name too long)")],
     ),
     ("image", "an image", "fetch or export it again", [(row(image="empty.png"), "'empty.png', which is empty")]),
     *(

@@ -37,6 +37,9 @@ _REMEMBERED = 65_536
 """Pictures whose sizes are kept by hash, so that one that comes again is not decoded again: about 15 MB."""
 _ENCODED_STARTS = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "Qk")
 """How PNG, JPEG, WebP, GIF and BMP begin as base64."""
+_LONGEST_PATH = 4096
+"""Characters of a path (Linux)."""
+_GIVE = "give a path, a data: URI, the file's bytes, or {bytes, path}"
 _LONGEST_NAME = 64
 """Characters of what is never taken for base64 (ours, and VLMEvalKit's)."""
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -98,11 +101,14 @@ class PictureLoader:
         if isinstance(value, bytes):
             return self._by_value(value)
         if not isinstance(value, str) or not value.strip():
-            raise BadRow("image", "an image", "", "give a path, a data: URI, the file's bytes, or {bytes, path}")
+            raise BadRow("image", "an image", "", _GIVE)
         if value.startswith("data:") or (value.startswith("image/") and ";base64," in value[:40]):
             return self._by_value(_decode_uri(value))
         if len(value) > _LONGEST_NAME and value.startswith(_ENCODED_STARTS) and "." not in value:
             return self._by_value(decoded_base64(value))
+        if len(value) > _LONGEST_PATH:
+            got = f", which is {len(value):,} characters long, and no picture as base64"
+            raise BadRow("image", "the path of an image file", got, _GIVE, "image_missing")
         value = value.removeprefix("file://").replace("\\", "/")  # as Windows writes paths
         if "://" in value:
             raise BadRow("image", "the path of an image file", "", "download it first and give its path")

@@ -139,10 +139,12 @@ def _text(content: object, column: str) -> str:
         return content
     if not isinstance(content, list):
         raise BadRow(column, "text, or a list of parts", shown(content), "write it as a string")
-    text = ""
+    texts: list[str] = []
+    pictures = 0
     for part in content:
-        text += _part(part, text.count(IMAGE_MARK), column)
-    return text
+        texts.append(_part(part, pictures, column))
+        pictures += texts[-1].count(IMAGE_MARK)
+    return "".join(texts)
 
 
 def _without_pictures(content: object, column: str) -> str:
