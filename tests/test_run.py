@@ -186,7 +186,7 @@ def test_a_model_folder_is_known_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_run_knows_where_it_was_carried_out_and_where_it_went_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def environments() -> list[dict[str, Any]]:
         with Run.open(tmp_path, "a", 0, {}) as run:
@@ -194,9 +194,11 @@ def test_a_run_knows_where_it_was_carried_out_and_where_it_went_on(
 
     [first] = environments()
     assert first["packages"]["torch"] == importlib.metadata.version("torch") and first["cores"] == os.cpu_count()
-    assert environments() == [first]
+    assert environments() == [first] and not caplog.records
     monkeypatch.setenv("OMP_NUM_THREADS", "61")
     assert environments()[0] == first and environments()[1]["threads"] == "61" and len(environments()) == 2
+    [told] = caplog.messages
+    assert f"goes on with threads 61 after {first['threads']}: the last digits" in told
     with Run.open(tmp_path, "a", 0, {}) as run:
         run.finish()
     monkeypatch.setenv("OMP_NUM_THREADS", "62")

@@ -20,6 +20,7 @@ model is a run of its own, beside the training's; its recipe says which run it `
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,7 @@ REFUSED = "refused.jsonl"
 _ENDS = 2**20
 """Bytes at each end of a weights file that `folder_id` reads: the header, and as much of the weights as fits."""
 
+_LOG = logging.getLogger(__name__)
 _PACKAGES = ("firsthand", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "math-verify", "sympy")
 
 
@@ -119,8 +121,14 @@ class Run:
         path = self.folder / "environment.json"
         known = json.loads(path.read_text())["environments"] if path.exists() else []
         here = environment()
-        if not self.is_done and (not known or {**known[-1], "from": ""} != {**here, "from": ""}):
-            self.write_json("environment.json", {"environments": [*known, here]})
+        changed = [key for key, value in here.items() if key != "from" and known and known[-1].get(key) != value]
+        if self.is_done or (known and not changed):
+            return
+        self.write_json("environment.json", {"environments": [*known, here]})
+        if changed:
+            told = [f"{key} {here[key]} after {known[-1].get(key)}" for key in changed if key != "packages"]
+            what = ", ".join(told) or "other versions of packages"
+            _LOG.warning("%s goes on with %s: the last digits of its numbers may depend on it", self.folder, what)
 
     def keep_pictures(self, pictures: Iterable[Picture]) -> None:
         """Copy pictures into images/ as PNG, unless they are there."""

@@ -202,6 +202,17 @@ def test_a_larger_picture_is_read_where_that_is_said(desk: Path, capsys: pytest.
         main([*command, "--max-picture-pixels", "0"])
 
 
+def test_a_forge_is_told_of_the_largest_picture_in_the_same_words(desk: Path) -> None:
+    write(desk / "rows.jsonl", GOOD)
+    forge = {"name": "f", "sources": [{"path": "rows.jsonl"}], "teachers": {"default": {"scenes": True}}}
+    (desk / "forge.yaml").write_text(json.dumps(forge))
+    for out, most, kept in (("small", "4095", 0), ("large", "4096", 5)):
+        assert main(["forge", "forge.yaml", "--dry-run", "--out", out, "--max-picture-pixels", most]) == 0
+        funnel = json.loads((desk / out / "funnel.json").read_text())
+        assert funnel["steps"][0]["kept"] == kept
+        assert funnel["steps"][0]["dropped"].get("image_too_large", 0) == 5 - kept
+
+
 @pytest.mark.slow
 def test_a_killed_run_that_drops_rows_goes_on_with_the_same_ones(desk: Path) -> None:
     more = ["--set", "steps=4", "--set", "checkpoint_every=2", "--on-bad", "drop"]

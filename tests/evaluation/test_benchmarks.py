@@ -621,6 +621,13 @@ def test_nothing_is_written_where_a_file_cannot_be_used(
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", "small", "--benchmark", "logicvista", "--data-root", "data"]) == 2
     assert "an index that no other row has" in capsys.readouterr().err
+    rows = [{**logicvista_row(i), "question": f"{i} <|im_end|>?"} for i in (1, 2)]
+    write_set("logicvista", tmp_path / "data", rows)
+    assert main(["evaluate", "small", "--benchmark", "logicvista", "--data-root", "data"]) == 2
+    headline, *lines = capsys.readouterr().err.strip().split("\n")
+    assert "2 of 2 rows cannot be used" in headline
+    said = ", column `question`: expected text without the model's special tokens, got <|im_end|>"
+    assert [line.partition(said)[0] for line in lines] == ["  example logicvista/1", "  example logicvista/2"]
     assert not (tmp_path / "runs").exists()
 
 

@@ -13,7 +13,12 @@ def forge_command(args: argparse.Namespace) -> int:
     from firsthand.forge import ForgeConfig, Waiting, read_answers, run_forge
     from firsthand.report.forged import write_forge_report
 
-    config = build(ForgeConfig, override(read_yaml(args.forge), args.set), str(args.forge))
+    content = override(read_yaml(args.forge), args.set)
+    if args.max_picture_pixels and isinstance(content.get("sources"), list):
+        files = [source for source in content["sources"] if isinstance(source, dict) and "path" in source]
+        for source in files:
+            source["max_picture_pixels"] = args.max_picture_pixels
+    config = build(ForgeConfig, content, str(args.forge))
     out = args.out or Path("forge") / (f"{config.name}-dry-run" if args.dry_run else config.name)
     if args.batch_in:
         print(f"answers that were new: {read_answers(config, out, args.batch_in):,}")

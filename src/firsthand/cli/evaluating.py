@@ -151,8 +151,13 @@ def export_command(args: argparse.Namespace) -> int:
 def lmms_task_command(args: argparse.Namespace) -> int:
     """Data as a task for lmms-eval."""
     from firsthand.evaluation.lmms.task import write_lmms_task
+    from firsthand.reward import Router
 
-    examples = _data(args).load()
+    data = _data(args)
+    loaded = data.read()
+    with Router() as router:
+        loaded = loaded.without(router.bad_ground_truths(loaded.examples))
+    examples = loaded.settled(data.on_bad, args.out)
     task = write_lmms_task(examples, args.out, name=args.name, system=args.system, max_new_tokens=args.max_new_tokens)
     print(f"task: {task}\nscore a model with: lmms-eval --include_path {args.out} --tasks {args.name} --model ...")
     return 0

@@ -94,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     add("--batch-in", type=Path, nargs="+", metavar="FILE", default=[], help="read answers of batch files")
     where = "where rows are decoded and hashed (default: local)"
     add("--engine", choices=("local", "ray"), default="local", help=where)
+    _add_picture_limit(add)
     add("--give-up", action="store_true", help="drop the rows that nobody answers, and go on")
 
     add = command(

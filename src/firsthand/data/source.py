@@ -15,14 +15,15 @@ from firsthand.config import merge, nearest
 from firsthand.data.formats import Format
 from firsthand.data.plain_columns import PLAIN_COLUMNS
 from firsthand.data.presets import SOURCE_PRESETS
-from firsthand.records import Kind, Record
+from firsthand.records import GrownRecord, Kind
 
 _LOG = logging.getLogger(__name__)
 
 
-class Source(Record):
+class Source(GrownRecord):
     """Rows of a user's, or of a published data set, on their way into the forge."""
 
+    _later = frozenset(("otherwise", "max_picture_pixels"))
     path: str
     """A .jsonl, .json, .parquet or .tsv file, a folder in the Hub's layout, or FOLDER:SPLIT."""
     name: str = Field(default="", pattern=r"^[\w.+-]*$")
@@ -44,6 +45,8 @@ class Source(Record):
     """Where the data comes from: a Hub name or an address."""
     limit: int | None = Field(default=None, gt=0)
     """Rows to read, counted before any is refused; None reads all."""
+    max_picture_pixels: int | None = Field(default=None, gt=0)
+    """Larger pictures are refused; None is the default of `data.PictureLimits`."""
     caption: bool | str = True
     """True: a teacher captions the pictures. False: nobody does. A name: that column holds the caption."""
     side: str = ""

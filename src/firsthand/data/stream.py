@@ -35,7 +35,7 @@ def stream_rows(
     source's folder of pictures, links followed; `on_decoded` is shown each picture that is decoded. Raises DataError
     when the source as a whole cannot be read.
     """
-    loader = PictureLoader(limits or PictureLimits(), is_rooted=True, on_decoded=on_decoded)
+    loader = PictureLoader(limits or PictureLimits.of(source.max_picture_pixels), is_rooted=True, on_decoded=on_decoded)
     reader = RowReader(loader, source.kind)
     row = None
     for row in islice(chosen_rows(source), source.limit):

@@ -6,8 +6,7 @@ A reply whose score could not be measured is left out and counted; it is never w
 from pathlib import Path
 from typing import Any
 
-from firsthand.data import Loaded
-from firsthand.evaluation.generator import asked, generator_of, identity, name_of
+from firsthand.evaluation.generator import askable, generator_of, identity, name_of
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
@@ -69,15 +68,6 @@ def evaluate_folder(
         journal.unlink(missing_ok=True)
         run.finish()
         return run.folder
-
-
-def askable(model: Path, protocol: Protocol, loaded: Loaded) -> Loaded:
-    """Without the rows that a model's folder cannot be asked. Raises DataError when the model cannot be used."""
-    from firsthand.evaluation.local import encoder_of  # with torch, which a server does not need
-
-    encoder = encoder_of(model, protocol)
-    encoder.check_system(protocol.system)
-    return loaded.without([encoder.complaint(asked(e, protocol), protocol.system) for e in loaded.examples])
 
 
 def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[str, Any]:

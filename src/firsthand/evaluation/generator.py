@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
+from firsthand.data import Loaded
 from firsthand.evaluation.protocol import Protocol
 from firsthand.records import Example, Reply, StopReason, Verdict, content_id
 from firsthand.records import Status as VerdictStatus
@@ -97,6 +98,15 @@ def generator_of(model: Path | Endpoint, protocol: Protocol, folder: Path) -> It
         return
     with open_log(folder) as log:
         yield lambda: ServerGenerator(model, log)
+
+
+def askable(model: Path, protocol: Protocol, loaded: Loaded) -> Loaded:
+    """Without the rows that a model's folder cannot be asked. Raises DataError when the model cannot be used."""
+    from firsthand.evaluation.local import encoder_of  # with torch, which a server does not need
+
+    encoder = encoder_of(model, protocol)
+    encoder.check_system(protocol.system)
+    return loaded.without([encoder.complaint(asked(e, protocol), protocol.system) for e in loaded.examples])
 
 
 def asked(example: Example, protocol: Protocol) -> Example:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from firsthand.data.loaded import of_examples
 from firsthand.evaluation.benchmarks import items
 from firsthand.evaluation.benchmarks.aggregate import ReplyMark, aggregate, cluster_of, refuse_missing_variants, units
 from firsthand.evaluation.benchmarks.files import locate, named
@@ -25,7 +26,7 @@ from firsthand.evaluation.benchmarks.judged import RULES, judged_folder, judges_
 from firsthand.evaluation.benchmarks.spec import Benchmark
 from firsthand.evaluation.benchmarks.strict import VERSION as STRICT_VERSION
 from firsthand.evaluation.benchmarks.strict import judge_strictly
-from firsthand.evaluation.generator import generator_of, identity, name_of
+from firsthand.evaluation.generator import askable, generator_of, identity, name_of
 from firsthand.evaluation.leaderboard.judging import NO_JUDGE, LeaderboardJudge, NotScored, Pair, score_replies
 from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
 from firsthand.evaluation.leaderboard.scorer import ReplyScore
@@ -33,7 +34,6 @@ from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal, score_all
 from firsthand.evaluation.table import counting, tabulate
 from firsthand.files import replacing
-from firsthand.processor import model_config
 from firsthand.records import Example, Judged, Record, Score, Text, content_id
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
@@ -112,7 +112,7 @@ def evaluate_benchmark(
     cannot be had; what was answered is kept, and the same call goes on from there.
     """
     if isinstance(model, Path):
-        model_config(model)
+        askable(model, protocol, of_examples(task.spec, task.examples)).settled(folder=root)
     name = name or name_of(model)
     recipe = {
         "name": name,
