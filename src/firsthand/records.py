@@ -363,7 +363,7 @@ class Step(Record):
     step: int
     metrics: dict[str, float]
     seconds: float
-    """Wall time of the whole step. `seconds` and `timing` are all that two bit-identical runs may differ in."""
+    """Wall time of the whole step. `seconds` and `timing` are all that two equal runs may differ in (docs/runs.md)."""
     timing: dict[str, float] = Field(default_factory=dict)
     """Seconds of the step's parts: `rollout`, `reward`, `update`."""
 

@@ -12,7 +12,8 @@
     state.py    policy, optimizer and step: load, save, resume
 
 A run can be killed at any moment. What it does at step s depends only on the weights and the optimizer's state after
-step s - 1 and on (seed, s), so a resumed run repeats the uninterrupted one: bit for bit on a CPU with as many threads.
+step s - 1 and on (seed, s), so a resumed run repeats the uninterrupted one: bit for bit on a CPU with as many threads,
+and surely so with one (docs/runs.md).
 """
 
 from firsthand.trainer.loop import open_run, train

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from firsthand.cli.terminal.screen import progress_bars
+from firsthand.cli.terminal.screen import progress_bars, wide_screen
 from firsthand.evaluation.grading import UNKNOWN, Refusals, Tally
 from firsthand.records import Status
 from firsthand.reward.alarms import outside_alarms
@@ -37,7 +37,7 @@ def show_tallies(tallies: dict[str, Tally]) -> None:
         everything.statuses.update(tally.statuses)
         everything.scores.update(tally.scores)
     table.add_row("all", *_cells(everything))
-    terminal = Terminal(highlight=False)
+    terminal = wide_screen(120)
     terminal.print(table)
     for kind, tally in sorted(tallies.items()):
         for line in _warnings(kind, tally) if kind != UNKNOWN else ():  # their rows are listed
