@@ -267,6 +267,14 @@ def test_a_number_is_a_choice_only_where_it_is_the_text_of_an_option() -> None:
         typed_answer(2, "choice", ANIMALS)
 
 
+def test_a_truth_value_is_a_choice_where_the_options_are_yes_and_no() -> None:
+    assert typed_answer(True, None, ["yes", "no"]) == Choice(letter="A", options=("yes", "no"))
+    assert typed_answer(False, "choice", ["True", "False"]) == Choice(letter="B", options=("True", "False"))
+    for options in (ANIMALS, ("yes", "true", "no")):
+        with pytest.raises(BadRow):
+            typed_answer(True, "choice", options)
+
+
 def test_options_may_be_a_list_that_was_written_as_text() -> None:
     assert typed_answer("dog", "choice", str(list(ANIMALS))) == animal("B")
     assert typed_answer("A", "choice", None).options == ()

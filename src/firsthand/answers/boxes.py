@@ -32,11 +32,14 @@ _SIDE = rf"""{_CALLED_SIDE}\s*+[:=]?+\s*+["']?+{_NUMBER}["']?+(?:\s?(?:px|pixels
 _NAMED = r"\s*+[,;]?+\s*+(?:and\s++)?+".join([_SIDE] * 4)
 _XY = rf"""["']?+x["']?+\s*+:\s*+{_NUMBER}\s*+,\s*+["']?+y["']?+\s*+:\s*+{_NUMBER}"""
 _POINT = rf"(?:[\[(]\s*+{_NUMBER}\s*+,\s*+{_NUMBER}\s*+[\])]|\{{\s*+{_XY}\s*+\}})"
-_AT = r"""(?:[\s:="']|corner\b|is\b|at\b|坐标|為|为|是)*+"""
+_AT = r"""(?:[\s:="']|corner\b|is\b|at\b|坐标|座標|為|为|是)*+"""
 _BEGIN = rf"""["']?+(?:(?:top|upper)[-_\s]?left|左上角?){_AT}"""
 _END = rf"""["']?+(?:(?:bottom|lower)[-_\s]?right|右下角?){_AT}"""
 _THEN = r"\s*+(?:[,;]|to\b|[-–—]++>?+|至|到)?+\s*+(?:(?:and|to)\b|和)?+\s*+(?:the\s++)?+"
-_CALLED = r"""(?:\bbounding\s?box\b|\bb?box(?:_2d)?(?![a-z0-9])|坐标|边界框|邊界框)(?:[\s:=>"']|is\b|at\b|为|為|是)*+"""
+_CALLED = (
+    r"""(?:\bbounding\s?box\b|\bb?box(?:_2d)?(?![a-z0-9])|\bcoordinates\b|\bx1,\s?y1,\s?x2,\s?y2\b|坐标|座標|边界框|邊界框)"""
+    r"""(?:[\s:=>"']|coordinates\b|is\b|are\b|at\b|为|為|是)*+"""
+)
 _BOX = re.compile(
     rf"(?P<sides>{_NAMED})|(?P<turned>{_END}{_POINT}{_THEN}{_BEGIN}{_POINT})|(?P<corners>{_POINT}{_THEN}(?:{_END})?+{_POINT})"
     rf"|(?P<listed>\[\s*+{_FOUR}\s*+\]|\(\s*+{_FOUR}\s*+\))"
@@ -45,12 +48,13 @@ _BOX = re.compile(
 )
 _BARE = re.compile(rf"{_FOUR}|{_APART}")
 _ONE_SIDE = re.compile(rf"""({_NAME})["'`]?+\s*+[:=]?+\s*+["']?+({_NUMBER})""", re.IGNORECASE)
+_FENCE = re.compile(r"```[a-z]*+")
 _WORD = re.compile(r"[A-Za-z_]\w*+")
 
 
 def read_boxes(text: str) -> list[Corners]:
     """Every box in the text, in order; those with corners in the wrong order too."""
-    text = without_markup(text).removesuffix(".")
+    text = without_markup(_FENCE.sub("", text)).removesuffix(".")
     if _BARE.fullmatch(text):
         return [_corners(text)]
     boxes = []

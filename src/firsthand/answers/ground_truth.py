@@ -29,6 +29,7 @@ from firsthand.answers.markup import without_markup
 from firsthand.answers.numbers import read_number
 from firsthand.answers.options import option_texts
 from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, read_answer, split_last_block
+from firsthand.answers.text import yes_or_no_of
 from firsthand.answers.true_boxes import boxes_of, true_box
 from firsthand.errors import BadRow, shown
 from firsthand.records import KINDS, Answer, Choice, Digit, Expression, Kind, Letters, OpenEnded, Text
@@ -100,7 +101,11 @@ def typed_answer(
         return _text(value, beside.get("aliases"))
     if kind == "letters":
         return Letters(letters=_letters(value, texts), options=texts)
-    text = cell_text(found := _only_one(value, kind))
+    found = _only_one(value, kind)
+    if kind == "choice" and isinstance(found, bool):  # JSON's true among yes and no
+        named = [text for text in texts if yes_or_no_of(text) == ("yes" if found else "no")]
+        found = named[0] if len(named) == 1 else found
+    text = cell_text(found)
     if not text:
         several = kind == "choice" and isinstance(literal(value), list | tuple)
         remedy = "use kind `letters` where several options are right" if several else "write one answer, as text"
@@ -191,11 +196,13 @@ def _likely(value: object) -> str | None:
         return "`letters`" if _are_letters(held) else "`text`" if all(isinstance(v, str) for v in held) else "`math`"
     if not isinstance(value, str):
         return None
-    text = without_markup(value)
-    if len(value) <= LONGEST_ANSWER and boxes_of(value):
-        return "`box`"
     if (said := _concluded(value)) is not None:
         return _likely(said)
+    if len(value) > LONGEST_ANSWER:
+        return "`open`"
+    text = without_markup(value)
+    if boxes_of(value):
+        return "`box`"
     if _number_in(text) is not None:
         return "`digit`"
     if re.fullmatch(r"[A-Z]", text):
@@ -241,8 +248,9 @@ def _number_in(text: str) -> str | None:
 
 def _expression(text: str) -> str:
     """The expression, without the sentence around its box: `2+3 = \\boxed{5}.` -> `5`."""
-    has_box = "####" in text or "\\boxed" in without_markup(text)
-    return (_concluded(text) if has_box else None) or text
+    if len(text) > _LONGEST_SOLUTION or not ("####" in text or "\\boxed" in without_markup(text)):
+        return text
+    return _concluded(text) or text
 
 
 def _letter(text: str, options: Sequence[str], *, is_text: bool) -> str:

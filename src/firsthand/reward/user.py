@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, final
 
+from firsthand.answers.ground_truth import columns_beside
 from firsthand.errors import RecipeError, excerpt
 from firsthand.records import Answer, Choice, Letters, Status, Verdict
 from firsthand.reward.open_ended import Context
@@ -32,6 +33,7 @@ class UserReward:
     def judge(self, reply: str, gold: Answer, context: Context, columns: Mapping[str, Any]) -> Verdict:
         """FAILED when the function raises or returns no number, UNSCORED for None. Raises RecipeError without it."""
         row = {
+            **columns_beside(gold),
             "prompts": [{"role": "user", "content": context.question}],
             "answer": gold.text,
             "solution": gold.text,
