@@ -288,6 +288,12 @@ def test_prefixes_that_lack_their_first_word(folder: Path) -> None:
             "3",
             "<think>a</think><answer>3",
         ),
+        ({"conversations": chat(ASKED, "<think>a</think>\n\n3")}, "3", "<think>a</think>\n<answer>3</answer>"),
+        (
+            {"messages": [*told(ASKED), {"role": "assistant", "content": "3", "reasoning_content": "a"}]},
+            "3",
+            "<think>\na",
+        ),
         ({"conversations": chat(ASKED, "<think>a</think>\n<answer>3</answer>")}, "3", "<think>a</think>\n<answer>3</"),
     ],
     ids=lambda value: str(value)[:40],
@@ -313,6 +319,8 @@ def test_the_gold_answer_is_found_under_every_name_that_is_known(
         ("a\n#### 3", {"answer": "3", "trace": "a"}),
         ("<answer>3</answer>", {"answer": "3"}),
         ("a <answer>3</answer>", {"answer": "3", "trace": "a <answer>3</answer>"}),
+        ("<think>a</think>\n\n3", {"answer": "3", "trace": "<think>a</think>"}),
+        ("<think>a</think>", {"answer": "<think>a</think>"}),
     ],
 )
 def test_a_reply_is_split_where_it_says_so(text: str, parts: dict[str, str]) -> None:
@@ -475,6 +483,18 @@ def test_broken_base64_is_told_what_it_is(folder: Path) -> None:
     assert "which does not decode" in complaint(folder, {"question": ASKED, "answer": 3, "image": text[:100]})
 
 
+@pytest.mark.parametrize("picture", ["bytes", "struct"])
+def test_bytes_in_another_column_are_not_passed_over(folder: Path, picture: str) -> None:
+    value = struct("red.png", folder)
+    row = {"question": ASKED, "answer": 3, "decoded": value if picture == "struct" else value["bytes"]}
+    path = write_parquet(folder / "b.parquet", [row])
+    with pytest.raises(
+        DataError, match=r"got a column `decoded`; rename the column, or say fields: \{image: decoded\}"
+    ):
+        load_examples(path)
+    assert len(load_examples(path, fields={"image": "decoded"})[0].images) == 1
+
+
 @pytest.mark.parametrize("column", ["image_id", "image_url", "img_path", "imgname"])
 def test_a_column_that_names_a_picture_is_not_passed_over(folder: Path, column: str) -> None:
     said = complaint(folder, {"question": ASKED, "answer": 3, column: "red.png"})
@@ -563,6 +583,12 @@ def test_a_file_of_wide_characters_is_one_error(folder: Path, name: str, encodin
     assert f"expected a file in UTF-8, got {encoding[:6].upper()}; save it as UTF-8, e.g. iconv -f" in said
 
 
+def test_chinese_in_its_own_encoding_is_told_as_such(folder: Path) -> None:
+    (folder / "g.csv").write_bytes("question,answer\n有几个？,3\n".encode("gbk"))
+    with pytest.raises(DataError, match=r"got the byte 0xD3, as GB18030 or another .* iconv -f GB18030 -t UTF-8"):
+        load_examples(str(folder / "g.csv"))
+
+
 def test_one_object_over_several_lines_is_one_error(folder: Path) -> None:
     (folder / "o.json").write_text(json.dumps({"data": [{"question": ASKED, "answer": 3}]}, indent=1))
     with pytest.raises(DataError) as caught:
@@ -597,7 +623,7 @@ def test_a_file_in_latin_1_is_one_line_of_an_error_whichever_rows_show_it(folder
     assert headline.endswith("3 of 4 rows cannot be used, so nothing was loaded.")
     [said] = lines
     assert said.endswith(
-        " 2, expected text in UTF-8, got the byte 0xE9, as Latin-1 or another encoding has it; save the file as UTF-8, "
+        " 2, expected text in UTF-8, got the byte 0xE9, as LATIN1 or another encoding has it; save the file as UTF-8, "
         "e.g. iconv -f LATIN1 -t UTF-8"
     )
     assert [r.reason for r in stream_rows(Source(path=str(folder / name))) if isinstance(r, Refused)] == [
@@ -629,6 +655,14 @@ def test_a_number_that_counts_none_is_refused(folder: Path, answer: Any) -> None
         folder, {"q": "Which?", "choices": ["cat", "dog"], "answer": answer}, fields={"answer": "choices[answer]"}
     )
     assert said.startswith("column `answer`: expected a number from 0 that counts the 2 options of `choices`, got ")
+
+
+def test_of_several_columns_the_first_that_is_there_is_taken(folder: Path) -> None:
+    fields = {"question": "query|ask", "answer": "label.*|gold"}
+    first = one(folder, {"query": ASKED, "label": ["3"], "gold": "4"}, fields=fields)
+    assert (first.question, first.answer.text, first.meta) == (ASKED, "3", {"label": ["3"]})
+    assert one(folder, {"ask": ASKED, "gold": "4"}, fields=fields).answer.text == "4"
+    assert one(folder, {"question": ASKED, "answer": "0.5"}, preset="chartqa").answer.text == "0.5"
 
 
 def test_a_template_fills_what_the_row_has(folder: Path) -> None:

@@ -59,6 +59,9 @@ def split_reply(text: str) -> Cells:
     if answered := split_last_block(text, "answer"):
         steps, answer = (part.strip() for part in answered)
         return {"answer": answer, "trace": text.strip()} if steps else {"answer": answer}
+    thought, mark, answer = text.rpartition("</think>")
+    if mark and answer.strip():
+        return {"answer": answer.strip(), "trace": f"{thought}{mark}"}
     steps, mark, answer = text.rpartition("\n####")  # GSM8K's last line
     if mark and steps.strip() and answer.strip() and "\n" not in answer.strip():
         return {"answer": answer.strip(), "trace": steps.strip()}
@@ -175,9 +178,9 @@ def _parts(said: Said, kind: str) -> Cells:
     if not isinstance(said.value, str):
         return {"answer": said.value}
     parts = split_reply(said.value)
-    if said.column in _GOLD or "trace" in parts or kind in ("open", "text"):
+    if said.column in _GOLD or kind in ("open", "text"):
         return parts
-    boxed = boxed_at_the_end(said.value)
+    boxed = boxed_at_the_end(parts["answer"])
     return parts if boxed is None else {"answer": boxed, "trace": said.value}
 
 

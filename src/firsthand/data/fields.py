@@ -4,12 +4,13 @@ A path such as `meta.rationale` goes into objects, `answers.0` into lists, and b
 as Python shows it. `answers.*` is what most of a list say (the first of those among equals), as VizWiz's ten answers;
 where there is no list, what stands there.
 A template fills its holes, `images/{imageId}.jpg`; what a row lacks is left out of it. `choices[answer]` is the letter
-of the option that the number in `answer` counts, from 0; `choices[answer-1]` counts from 1.
+of the option that the number in `answer` counts, from 0; `choices[answer-1]` counts from 1. Of `query|question` the
+first that the row has.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from firsthand.answers.letters import LETTERS
 from firsthand.answers.literals import cell_text, literal
@@ -26,9 +27,10 @@ def map_columns(cells: Cells, fields: Mapping[str, str]) -> tuple[Cells, dict[st
 
     A column of theirs that has our name and another meaning is kept as `original_NAME`.
     """
-    taken = set(fields.values())
+    paths = {ours: (theirs, *theirs.split("|")) for ours, theirs in fields.items()}
+    taken = {path for some in paths.values() for path in some}
     rest = {f"original_{c}" if c in fields else c: value for c, value in cells.items() if c not in taken}
-    found = {ours: _find(cells, theirs) for ours, theirs in fields.items()}
+    found = {ours: _first(cells, some) for ours, some in paths.items()}
     return {**rest, **{ours: value for ours, value in found.items() if value is not None}}, dict(fields)
 
 
@@ -47,6 +49,10 @@ def fill_template(template: str, cells: Cells) -> str | None:
     """A column's text, or a template `Objects: {meta.rationale}` with its holes filled; None when one stays empty."""
     texts = _hole_texts(template, cells)
     return _filled(template, texts) if all(texts.values()) else None
+
+
+def _first(cells: Cells, paths: Sequence[str]) -> object:
+    return next((value for path in paths if (value := _find(cells, path)) is not None), None)
 
 
 def _find(cells: Cells, theirs: str) -> object:

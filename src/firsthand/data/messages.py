@@ -26,6 +26,8 @@ _ROLES = {
 }
 _PICTURES = ("image", "image_url", "input_image")
 _TEXTS = ("text", "input_text", "output_text")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Where a reply's message holds what was thought before it: DeepSeek's key, vLLM's, TRL's."""
 _PICTURE_KEYS = ("image", "image_url", "url", "path", "base64", "source")
 """Where a part holds its picture: Qwen's and Hugging Face's keys, OpenAI's, Anthropic's."""
 
@@ -111,10 +113,15 @@ def _turns(messages: object, column: str) -> list[tuple[str, object]]:
             turns += [(_ROLES[role], said) for role, said in given.items()]
             continue
         role, content = given.get("role", given.get("from")), given.get("content", given.get("value"))
+        if role == "system" and content is None:
+            continue
         if not isinstance(role, str) or content is None:
             who, what = ("from", "value") if column == "conversations" else ("role", "content")
             remedy = f'write [{{"{who}": "user", "{what}": ...}}, {{"{who}": "assistant", "{what}": ...}}]'
             raise BadRow(column, f"messages with {who} and {what}", shown(messages), remedy)
+        thought = next((given[key] for key in _THOUGHTS if key in given), None)
+        if isinstance(thought, str) and isinstance(content, str) and thought.strip() and "<think>" not in content:
+            content = f"<think>\n{thought.strip()}\n</think>\n{content}"
         turns.append((_ROLES.get(role.lower(), role), content))
     return turns
 

@@ -208,9 +208,15 @@ def _refuse_lookalikes(cells: Mapping[str, object]) -> None:
     """A misspelt picture column must not turn a visual question into a text-only one without a word."""
     if any(column in cells for column in PICTURE_COLUMNS):
         return
-    for column in cells:
+    for column, value in cells.items():
         word = column.lower()
-        if word in _LOOKALIKES or difflib.get_close_matches(word, PICTURE_COLUMNS, n=1, cutoff=0.8):
+        if isinstance(value, dict):
+            value = value.get("bytes")
+        if (
+            isinstance(value, bytes)
+            or word in _LOOKALIKES
+            or difflib.get_close_matches(word, PICTURE_COLUMNS, n=1, cutoff=0.8)
+        ):
             got = f"a column `{column}`"
             remedy = f"rename the column, or say fields: {{image: {column}}}"
             raise BadRow(column, "pictures in `image` or `images`", got, remedy, "bad_image")

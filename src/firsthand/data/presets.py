@@ -76,7 +76,7 @@ _VQA: dict[str, dict[str, Any]] = {
     },
     "ai2d": {"fields": {"answer": "options[answer]"}, "kind": "choice", "origin": "lmms-lab/ai2d"},
     "chartqa": {
-        "fields": {"question": "query", "answer": "label.*"},
+        "fields": {"question": "query|question", "answer": "label.*|answer"},
         "otherwise": "text",
         "origin": "HuggingFaceM4/ChartQA",
     },
@@ -91,7 +91,7 @@ _VQA: dict[str, dict[str, Any]] = {
         "kind": "text",
         "origin": "lmms-lab/DocVQA, InfographicVQA",
     },
-    "gqa": {"fields": {"image": "{imageId}.jpg"}, "kind": "text", "origin": "lmms-lab/GQA"},
+    "gqa": {"fields": {"image": "image|{imageId}.jpg"}, "kind": "text", "origin": "lmms-lab/GQA"},
     "mmmu": {"fields": {"family": "subfield"}, "otherwise": "text", "license": "apache-2.0", "origin": "MMMU/MMMU"},
     "scienceqa": {
         # The hint is a part of the question, and the number of the answer counts from 0.

@@ -74,8 +74,10 @@ def _wide_encoding(start: bytes) -> str | None:
 
 def not_utf8(broken: UnicodeDecodeError) -> BadRow:
     """What is wrong with a row that is not UTF-8."""
-    got = f"the byte 0x{broken.object[broken.start]:02X}, as Latin-1 or another encoding has it"
-    remedy = "save the file as UTF-8, e.g. iconv -f LATIN1 -t UTF-8"
+    first, second = (*broken.object[broken.start : broken.start + 2], 0)[:2]
+    likely = "GB18030" if second >= 0x80 else "LATIN1"  # a Chinese character, or a letter with an accent
+    got = f"the byte 0x{first:02X}, as {likely} or another encoding has it"
+    remedy = f"save the file as UTF-8, e.g. iconv -f {likely} -t UTF-8"
     return BadRow(None, "text in UTF-8", got, remedy, "bad_encoding")
 
 
