@@ -27,7 +27,7 @@ def map_columns(cells: Cells, fields: Mapping[str, str]) -> tuple[Cells, dict[st
 
     A column of theirs that has our name and another meaning is kept as `original_NAME`.
     """
-    paths = {ours: (theirs, *theirs.split("|")) for ours, theirs in fields.items()}
+    paths = {ours: [theirs] if theirs in cells else theirs.split("|") for ours, theirs in fields.items()}
     taken = {path for some in paths.values() for path in some}
     rest = {f"original_{c}" if c in fields else c: value for c, value in cells.items() if c not in taken}
     found = {ours: _first(cells, some) for ours, some in paths.items()}
