@@ -107,3 +107,14 @@ def test_hostile_texts_are_read_in_linear_time(piece: str, options: tuple[str, .
         read_letter(text, options)
         read_letters(text, options)
     assert time.process_time() - start < 4.0  # what is not linear takes minutes
+
+
+@pytest.mark.parametrize(
+    "word", ["output", "[0", "B", "B is", "A and", "the", "yes,", "选", "\\text", "7 in the", "x^"]
+)
+def test_a_long_gap_is_read_in_linear_time(word: str) -> None:
+    text = f"{word}{' ' * 20_000}x"
+    start = time.process_time()
+    read_letter(text, ("cat", "6 cm"))
+    read_letters(text)
+    assert time.process_time() - start < 2.0  # what is not linear takes minutes

@@ -44,7 +44,7 @@ STATES = re.compile(
 """What announces, anywhere in a text, the answer that stands behind it."""
 
 LEADS_IN = re.compile(
-    r"[\s*_#]{0,8}(?:output\s*[0-9]{0,3}\s*:"
+    r"[\s*_#]{0,8}(?:output\s{0,9}[0-9]{0,3}\s{0,9}:"
     r"|(?:(?:so|thus|hence|therefore|and|finally|in\s+conclusion),?\s+)?(?:i\s+(?:think|believe)\s+(?:that\s+)?)?"
     rf"(?:(?:the|my|our)\s+)?(?:{_RIGHT}\s+){{0,2}}(?:answers?{_ASKED}|options?|choices?)"
     rf"(?:\s+{_IS}\s*:?|\W{{0,3}}{_MARK}|\s+[\u2013\u2014]\s|[*_]{{0,4}}\s*\n)"
