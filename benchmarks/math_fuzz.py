@@ -201,27 +201,20 @@ def constants(rng: random.Random) -> tuple[str, str]:
 # ---- objects
 
 
-def element(rng: random.Random) -> tuple[str, str]:
-    """An element and another."""
-    a, b = rng.sample(range(-30, 31), 2)
-    return rng.choice(
-        (
-            (str(a), str(b)),
-            (rf"\frac{{{a}}}{{7}}", rf"\frac{{{b}}}{{7}}"),
-            (f"{a}.5", f"{b}.25"),
-            (rf"{a}\pi" if a else "0", rf"{b}\pi" if b else "0"),
-            (rf"\sqrt{{{abs(a) + 2}}}", rf"-\sqrt{{{abs(b) + 40}}}"),
-            numbers(rng),
-        )
-    )
-
-
 def elements(rng: random.Random, most: int = 4) -> list[tuple[str, str]]:
     """Different elements, each with another that none of them is."""
-    found: dict[int, tuple[str, str]] = {}
+    found = []
     for at in rng.sample(range(2, 60), rng.randint(2, most)):
-        found[at] = rng.choice(((str(at), str(at + 100)), (rf"\frac{{{at}}}{{61}}", rf"\frac{{{at}}}{{67}}")))
-    return list(found.values())
+        forms = (
+            (str(at), str(at + 100)),
+            (rf"\frac{{{at}}}{{61}}", rf"\frac{{{at}}}{{67}}"),
+            (rf"{at}\pi", rf"{at + 100}\pi"),
+            (rf"10^{{-{at}}}", rf"10^{{-{at + 100}}}"),
+            (f"{at}.0000001", f"{at}.0000002"),
+            (rf"{at} \times 10^{{-90}}", rf"{at} \times 10^{{-91}}"),
+        )
+        found.append(rng.choice(forms))
+    return found
 
 
 BRACKETS = (
@@ -252,6 +245,24 @@ def containers(rng: random.Random) -> tuple[str, str]:
     else:
         said[at] = pairs[at][1]
     return form.format(", ".join(gold)), form.format(", ".join(said))
+
+
+def points(rng: random.Random) -> tuple[str, str]:
+    """Several points: a coordinate of one is another, or swapped with its neighbour."""
+    pairs = elements(rng, 6)
+    pairs = pairs if len(pairs) % 2 == 0 else pairs[:-1]
+    gold = [one for one, _ in pairs]
+    said = list(gold)
+    at = 2 * rng.randrange(len(gold) // 2)
+    if rng.random() < 0.5:
+        said[at], said[at + 1] = said[at + 1], said[at]
+    else:
+        said[at] = pairs[at][1]
+    form = rng.choice((r"\{{{}\}}", "{}"))
+    one, two = (
+        form.format(", ".join(f"({row[k]}, {row[k + 1]})" for k in range(0, len(row), 2))) for row in (gold, said)
+    )
+    return one, two
 
 
 def other_kinds(rng: random.Random) -> tuple[str, str]:
@@ -443,6 +454,7 @@ UNEQUAL: dict[str, tuple[int, Maker]] = {
     "roots": (2, roots),
     "constants": (2, constants),
     "containers": (3, containers),
+    "points": (2, points),
     "other_kinds": (2, other_kinds),
     "intervals": (2, intervals),
     "ratios": (1, ratios),

@@ -90,7 +90,8 @@ _BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb)\s?([A-Z])(?![A-Za-z])")
 TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|textsf|texttt)\s*\{([^{}]*)\}")
 _ROOT_OF_NUMBER = re.compile(r"\u221a\s?([0-9]+|[A-Za-z])")
 _PREFIX_OF_ANGLE = re.compile(r"(?<![A-Za-z])m\s?(?=\\angle)|(?<![A-Za-z\\])(?:angle)\s+(?=[A-Z]{1,3}(?![A-Za-z]))")
-PLAIN_WORDS = re.compile(r"[^\W\d_]+(?:[ '\u2019-][^\W\d_]+)*")
+PLAIN_WORDS = re.compile(r"[^\W\d_]+(?:[ '\u2019][^\W\d_]+|(?<=[^\W\d_]{3})-[^\W\d_]{3,})*")
+"""Not `y-x`, nor `ab-cd`."""
 
 
 def with_plain_signs(text: str) -> str:

@@ -38,8 +38,8 @@ _MEMORY_BYTES = 1 << 30
 _MOST_DIGITS = 20_000
 """Of the numbers in a tree, powers carried out (ours)."""
 _SYMPY_DIGITS = 120
-_SCALES = (Fraction(1, 30), Fraction(-1, 30), Fraction(1), Fraction(-1), Fraction(1, 900), Fraction(-1, 900))
-"""Of the points where functions are compared: values up to 4, 127 and 0.14."""
+_SCALES = (Fraction(1, 30), Fraction(-1, 30), Fraction(1, 9), Fraction(-1, 9), Fraction(1, 900), Fraction(-1, 900))
+"""Of the points where functions are compared: values up to 4, 14 and 0.14."""
 _WIDE_SCALES = (*_SCALES, *(sign * Fraction(10) ** power for power in (3, 6) for sign in (1, -1)))
 _IMAGINARY = frozenset("i")
 _FUNCTIONS = {
@@ -100,33 +100,35 @@ def _same(pair: dict[str, Any]) -> bool:
     digits = 50 + 3 * (_digits(got) + _digits(gold))
     names = sorted(names_of(got) | names_of(gold))
     if not names and not factor:
-        tolerance = Fraction(pair.get("tolerance", "0"))
-        return _near(got, gold, tolerance) or _agree(got, gold, {}, digits)
-    is_complex = calls(got, _IMAGINARY) or calls(gold, _IMAGINARY)
-    bent = is_bent(got) != is_bent(gold)
-    ratios: list[Any] = []
-    compared = 0
+        return _same_constant(got, gold, digits, Fraction(pair.get("tolerance", "0")))
+    is_real = not (calls(got, _IMAGINARY) or calls(gold, _IMAGINARY))
     scales = _WIDE_SCALES if is_bent(got) or is_bent(gold) else _SCALES
     points = [
         {name: _signed(scale, name, turn) * fraction_of(name, turn) for name in names}
         for turn, scale in enumerate(scales)
     ]
-    if not all(any(_has_value(tree, point, digits, is_complex) for point in points) for tree in (got, gold)):
-        points = [{name: Fraction(turn + 2 + len(name) % 3) for name in names} for turn in range(6)]  # (-1)^n
-    for point in points:
-        missing = [_has_value(tree, point, digits, is_complex) for tree in (got, gold)].count(False)
-        if missing == 1 and bent:  # ln x and ln |x|: the bars are there for the side where the other has no value
-            return False
-        if missing:
-            continue
-        compared += 1
-        if factor:
-            ratios.append(_ratio(got, gold, point, digits))
-        elif not _agree(got, gold, point, digits):
-            return False
-    if compared < 2:
-        return False
-    return not factor or _one_factor(ratios, digits, positive=factor == "positive")
+    values = [[_value_if_any(tree, point, digits, is_real) for tree in (got, gold)] for point in points]
+    if is_bent(got) != is_bent(gold) and any(one.count(None) == 1 for one in values):
+        return False  # ln x and ln |x|: the bars are there for the side where the other has no value
+    both = [(left, right) for left, right in values if left is not None and right is not None]
+    if len(both) < 2:
+        both += _further_values(got, gold, names, digits)
+    if factor:
+        return _is_factor(both, digits, positive=factor == "positive")
+    compared = [_agree(left, right, digits) for left, right in both]
+    return False not in compared and compared.count(True) > 1
+
+
+def _further_values(got: Tree, gold: Tree, names: list[str], digits: int) -> list[tuple[Any, Any]]:
+    """Where hardly any point has two values: larger ones (x - 700), whole ones ((-1)^n), and at last complex values."""
+    large = [{name: scale * fraction_of(name, 50) for name in names} for scale in (1, -1, 10, -10, 1000)]
+    whole = [{name: Fraction(turn + 2 + len(name) % 3) for name in names} for turn in range(4)]
+    for points, is_real in ((large, True), (whole, True), (large, False)):
+        found = [[_value_if_any(tree, point, digits, is_real) for tree in (got, gold)] for point in points]
+        both = [(left, right) for left, right in found if left is not None and right is not None]
+        if len(both) > 1:
+            return both
+    return []
 
 
 def _signed(scale: Fraction, name: str, turn: int) -> Fraction:
@@ -134,70 +136,71 @@ def _signed(scale: Fraction, name: str, turn: int) -> Fraction:
     return -scale if turn in (4, 5) and fraction_of(name, 77 + turn).numerator % 2 else scale
 
 
-def _agree(got: Tree, gold: Tree, point: dict[str, Fraction], digits: int) -> bool:
-    """Whether two values are equal: their distance is noise, which shrinks where more digits are computed."""
-    gap, size = _gap(got, gold, point, digits)
-    if gap <= size * mpmath.mpf(10) ** (-digits // 2):
+def _same_constant(got: Tree, gold: Tree, digits: int, tolerance: Fraction) -> bool:
+    right = _value_if_any(gold, {}, digits, False)
+    if right is None:
+        raise NoValue("the ground truth has no value")
+    left = _value_if_any(got, {}, digits, False)
+    if left is None:
+        return False
+    gap, size = abs(left - right), max(abs(left), abs(right))
+    if tolerance and gap <= size * tolerance.numerator / tolerance.denominator:
         return True
-    for _ in range(3):
-        digits *= 2
-        finer, _ = _gap(got, gold, point, digits)
-        if finer > gap / 2:
-            return False
-        if finer <= gap * mpmath.mpf(10) ** (-digits // 8):
-            return True
-        gap = finer
-    raise Undecided("two values that cannot be told apart")
+    equal = _agree(left, right, digits)
+    if equal is None:
+        raise Undecided("two values that cannot be told apart")
+    return equal
 
 
-def _gap(got: Tree, gold: Tree, point: dict[str, Fraction], digits: int) -> tuple[Any, Any]:
-    """The distance of two values, and the larger of them."""
-    with mpmath.workdps(digits):
-        try:
-            right = _value(gold, point)
-        except (NoValue, ZeroDivisionError) as error:
-            raise NoValue("the ground truth has no value") from error
-        try:
-            left = _value(got, point)
-        except (NoValue, ZeroDivisionError):
-            return mpmath.mpf(1), mpmath.mpf(0)
-        return abs(left - right), max(abs(left), abs(right))
+def _agree(left: Any, right: Any, digits: int) -> bool | None:
+    """Whether two values are equal to half of the digits; None where one is 0 and the other too near to tell."""
+    gap, size = abs(left - right), max(abs(left), abs(right))
+    tiny = mpmath.mpf(10) ** (-digits // 2)
+    if gap <= size * tiny:
+        return True
+    return None if min(abs(left), abs(right)) == 0 and size < tiny else False
 
 
-def _near(got: Tree, gold: Tree, tolerance: Fraction) -> bool:
-    if not tolerance:
+def _is_factor(values: list[tuple[Any, Any]], digits: int, *, positive: bool) -> bool:
+    tiny = mpmath.mpf(10) ** (-digits // 2)
+    if any((left == 0) != (right == 0) for left, right in values):
         return False
-    gap, size = _gap(got, gold, {}, 60)
-    with mpmath.workdps(60):
-        return bool(gap <= size * tolerance.numerator / tolerance.denominator)
-
-
-def _has_value(tree: Tree, point: dict[str, Fraction], digits: int, is_complex: bool) -> bool:
-    """Whether there is a finite value, and a real one unless i is in it."""
-    with mpmath.workdps(digits):
-        try:
-            value = _value(tree, point, real=not is_complex)
-        except (NoValue, ZeroDivisionError):
+    with mpmath.workdps(2 * digits):
+        ratios = [left / right for left, right in values if right != 0]
+        if len(ratios) < 2 or any(abs(ratio - ratios[0]) > abs(ratios[0]) * tiny for ratio in ratios):
             return False
-        return bool(mpmath.isfinite(value))
+        return not positive or bool(mpmath.im(ratios[0]) == 0 and mpmath.re(ratios[0]) > 0)
 
 
-def _ratio(got: Tree, gold: Tree, point: dict[str, Fraction], digits: int) -> Any:
+def _value_if_any(tree: Tree, point: dict[str, Fraction], digits: int, real: bool) -> Any:
+    """The value, to so many digits or more, once further digits do not change it; 0 where they only make it smaller.
+
+    None where there is no finite value, or none that is real. Raises TooLarge where it does not settle.
+    """
+    most = max(2 * digits, _MOST_DIGITS // 2)
+    try:
+        value = _computed(tree, point, digits, real)
+        while digits < most:
+            digits *= 2
+            finer = _computed(tree, point, digits, real)
+            if abs(value - finer) <= abs(finer) * mpmath.mpf(10) ** (-digits // 4):
+                return finer
+            if abs(value) < mpmath.mpf(10) ** (-digits // 8) and abs(finer) < abs(value) ** 1.5:
+                return mpmath.mpf(0)
+            if abs(value) > mpmath.mpf(10) ** (digits // 8) and abs(finer) > abs(value) ** 1.5:
+                return None  # a pole
+            value = finer
+    except (NoValue, ZeroDivisionError):
+        return None
+    raise TooLarge
+
+
+def _computed(tree: Tree, point: dict[str, Fraction], digits: int, real: bool) -> Any:
     with mpmath.workdps(digits):
-        left, right = _value(got, point), _value(gold, point)
-        tiny = mpmath.mpf(10) ** (-digits // 2)
-        if abs(right) < tiny or abs(left) < tiny:
-            return None if abs(right) < tiny and abs(left) < tiny else mpmath.inf
-        return left / right
-
-
-def _one_factor(ratios: list[Any], digits: int, *, positive: bool) -> bool:
-    found = [ratio for ratio in ratios if ratio is not None]
-    if len(found) < 2 or any(not mpmath.isfinite(ratio) for ratio in found):
-        return False
-    with mpmath.workdps(digits):
-        near = all(abs(ratio - found[0]) <= abs(found[0]) * mpmath.mpf(10) ** (-digits // 2) for ratio in found)
-    return near and (not positive or (mpmath.im(found[0]) == 0 and mpmath.re(found[0]) > 0))
+        value = _value(tree, point, real)
+        if not mpmath.isfinite(value):
+            raise NoValue("not finite")
+        return value
 
 
 def _value(tree: Tree, point: dict[str, Fraction], real: bool = False) -> Any:
