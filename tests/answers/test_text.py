@@ -109,6 +109,8 @@ def test_a_word_for_yes_or_no_is_known_in_both_scripts(text: str, word: str | No
         ("No doubt it is", None),
         ("no idea", None),
         ("yes/no", None),
+        ("No is wrong", None),
+        ("yes is", None),
         ("Yes, maybe", None),
         ("Not yes", None),
         ("Yes, " + "it is " * 20, None),
@@ -139,6 +141,7 @@ def test_a_sentence_may_contain_the_answer(gold: str, answer: str) -> None:
         *("not teal", "It isn't teal", "It is not teal", "never teal", "no teal", "non-teal", "teal is wrong"),
         *("anything but teal", "It might be teal", "Is it teal?", "rather than teal it is", "\u4e0d\u662fteal"),
         *("teal or blue", "teal, blue, red", "teal and blue", "teal/blue", "It is teal. It is blue.", "teal\nblue"),
+        *("teal red", "a teal-red", "a teal (red)", "teal\u6216red"),
         *("red green blue teal", "It is red green blue teal", "steal", "word " * 40 + "teal"),
     ],
 )  # fmt: skip

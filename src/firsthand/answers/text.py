@@ -30,59 +30,31 @@ _GAP = (" ", "")
 _APOSTROPHES = re.compile(r"['\u2018\u2019`\u00b4]")
 _FIRST_WORD = re.compile(
     r"\s*([^\W\d_]+)\s*(?:[,.;:!\u2014]|-\s|\Z"
-    r"|\s(?=(?:there|it|he|she|they|this|that|these|those|the|i|we|you|is|are)\b))",
+    r"|\s(?=(?:there|it|he|she|they|this|that|these|those|the|i|we|you)\b))",
     re.IGNORECASE,
 )
-_HEDGES = frozenset(
-    ("or", "but", "however", "maybe", "perhaps", "possibly", "probably", "might", "may", "could", "unless", "although")
-) | {
-    "though",
-    "wait",
-    "actually",
-    "if",
-    "sure",
-    "unsure",
-    "unclear",
-    "correction",
-    "either",
-    "neither",
-    "doubt",
-    "guess",
-}
-_NEGATIONS = frozenset(
-    ("not", "no", "never", "none", "nor", "neither", "nothing", "without", "non", "cannot", "cant", "nt")
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_HEDGES = _set(
+    "or but however maybe perhaps possibly probably might may could unless although though wait actually if sure "
+    "unsure unclear correction either neither doubt guess"
 )
-_WRONG = frozenset(("wrong", "incorrect", "false", "不", "没", "沒", "非"))
-_INSTEAD = frozenset(
-    ("except", "instead", "rather", "unlike", "other", "hardly", "barely", "opposite", "almost", "similar")
-)
+_NEGATIONS = _set("not no never none nor neither nothing without non cannot cant nt")
+_WRONG = _set("wrong incorrect false 不 没 沒 非")
+_INSTEAD = _set("except instead rather unlike other hardly barely opposite almost similar")
 _DENIALS = _NEGATIONS | _HEDGES | _WRONG | _INSTEAD
 _AGAINST = {"yes": _NO | _NEGATIONS | _WRONG, "no": _YES | {"correct", "indeed"}}
 """What takes back a yes, and a no, behind it."""
-_SMALL_WORDS = frozenset(
-    (
-        "a",
-        "an",
-        "the",
-        "it",
-        "its",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "by",
-        "with",
-        "from",
-    )
-) | {"there", "this", "that", "here", "i", "see", "as", "has", "have", "can", "says", "reads", "shows", "very", "for"}
+_SMALL_WORDS = _set(
+    "a an the it its is are was were be of in on at to by with from there this that here i see as has have can says "
+    "reads shows very for"
+)
 """Words of a sentence; all others might be answers, too."""
-_SEPARATORS = re.compile(r"[,;/|&]|\band\b|和")
+_SEPARATORS = re.compile(r"[,;/|&(\[]|(?<=\w)[-\u2013\u2014](?=\w)|\band\b|[和或与與及]")
 _MOST_WORDS = 20
 """Words of a reply in which a gold answer may be contained, and of one that begins with yes or no (ours)."""
 
@@ -94,8 +66,8 @@ def normalised_text(text: str) -> str:
     text = _BETWEEN_NUMBERS.sub(r"\1\2", _THOUSANDS.sub("", text))
     kept: list[str] = []
     for part in text.split():
-        whole = "and" if part == "&" else part.strip(".,;:!?\"'()[]")
-        kept += [str(NUMBER_WORDS.get(whole, whole))] if whole in NUMBER_WORDS or part == "&" else _words(part)
+        whole = part.strip(".,;:!?\"'()[]")
+        kept += [str(NUMBER_WORDS[whole])] if whole in NUMBER_WORDS else ["and"] if part == "&" else _words(part)
     counted = [word for word in kept if word not in _ARTICLES] or kept
     return " ".join("0" if word == _NONE else word for word in counted) or text
 
@@ -130,8 +102,8 @@ def contains_text(answer: str, gold: str) -> bool:
     around = words[: places[0]] + words[places[0] + len(wanted) :]
     others = sum(word not in _SMALL_WORDS for word in around)
     small = sum(word in _SMALL_WORDS for word in re.findall(r"[^\W_]+", inner.casefold()))
-    # `It is red green blue teal` is a list; a sentence of as many words has small ones between them.
-    is_sentence = others <= 1 or others < small
+    # `teal red` and `It is red green blue teal` are lists; a sentence of as many words has small ones between them.
+    is_sentence = not others or others < max(small, 2 * bool(small))
     return is_sentence and _DENIALS.isdisjoint(_bare_words(" ".join(around)))
 
 
@@ -160,9 +132,7 @@ def _bare_words(text: str) -> set[str]:
     return {*words, *("nt" for word in words if word.endswith("nt") and word[:-2] in _VERBS)}
 
 
-_VERBS = frozenset(
-    ("is", "are", "was", "were", "do", "does", "did", "has", "have", "had", "ca", "would", "could", "should", "must")
-)
+_VERBS = _set("is are was were do does did has have had ca would could should must")
 
 
 def _distance(one: str, other: str) -> int:
