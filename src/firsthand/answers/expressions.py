@@ -35,6 +35,8 @@ _DECORATED = frozenset(_DECORATIONS.split())
 _FIGURES = frozenset(("\\angle", "\\triangle"))
 _TIMES = frozenset(("*", "\\cdot", "\\times", "\\ast"))
 _OVER = frozenset(("/", "\\div"))
+_FOREIGN = frozenset(("\\int", "\\iint", "\\oint", "\\sum", "\\prod", "\\lim"))
+"""What is left to another reader."""
 _DERIVATIVE = re.compile(r"\{(?:d|\\partial)[A-Za-z]?\}\{(?:d|\\partial)[A-Za-z]\}")
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil", "\\lvert": "\\rvert"}
 
@@ -197,7 +199,7 @@ class _Parser:
         if self._next_is("{"):
             node = self._group()
         elif self.token is not None and self.token.kind in ("number", "name", "constant"):
-            node = self._atom()
+            node = self._short()
             if self._next_is("^"):  # 2^3^2
                 self._take()
                 node = self._nested(lambda: self._raised(node))
@@ -223,6 +225,13 @@ class _Parser:
                 raise Unread("a decimal that is no group")
             self._tokens[self._at] = token._replace(text=token.text[1:])
             return number_node(Fraction(token.text[0]))
+        return self._short()
+
+    def _short(self) -> Node:
+        r"""An atom that is no mixed number: `2^3\\frac{1}{2}` is 4."""
+        if self.token is not None and self.token.kind == "number":
+            token = self._take()
+            return number_node(Fraction(token.text), is_decimal="." in token.text)
         return self._atom()
 
     def _nested(self, read: Callable[[], Node]) -> Node:
@@ -271,7 +280,7 @@ class _Parser:
             return self._decorated(text)
         if text in _FIGURES:
             return Node("name", (), text + self._points())
-        raise Unread(f"{text[:40]!r} is not understood", foreign=len(text) > 1 and text[1:].isalpha())
+        raise Unread(f"{text[:40]!r} is not understood", foreign=text in _FOREIGN)
 
     def _refuse_derivative(self) -> None:
         r"""`\\frac{dy}{dx}` is no product of d and y."""
@@ -402,7 +411,7 @@ class _Parser:
             index = self.sum()
             self._expect("]")
         is_number = self.token is not None and self.token.kind == "number"  # \sqrt13 is meant as the root of 13
-        return Node("root", (self._atom() if is_number else self._argument(), index))
+        return Node("root", (self._short() if is_number else self._argument(), index))
 
 
 def _inverse(node: Node) -> Node:

@@ -59,7 +59,12 @@ def read_form(text: str, *, grouped: bool = True) -> Form:
     text = in_few_spellings(text)
     if flaw := flaw_of_brackets(text):
         raise Unread(flaw)
-    return _object(without_group_commas(text) if grouped else text)
+    try:
+        return _object(without_group_commas(text) if grouped else text)
+    except Unread as why:
+        if why.foreign and (re.search(r",|\\text", text) or _AND_OR.search(text)):
+            raise Unread(str(why)) from why  # another reader may take one of several, or leave a word out
+        raise
 
 
 def _object(text: str) -> Form:

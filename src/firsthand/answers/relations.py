@@ -39,7 +39,7 @@ def read_relation(text: str, read: Callable[[str], Form]) -> Form | None:
     sides = [side.strip() for side in sides]
     names = [sign for sign, _ in signs]
     if any(not side for side in sides):
-        if names == ["="] and sides[1]:  # `= 5`
+        if names in (["="], ["\\approx"]) and sides[1]:  # `= 5`
             return read(sides[1])
         raise Unread("a relation with one side")
     if names[0] == "\\in":

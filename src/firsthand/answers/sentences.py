@@ -23,6 +23,8 @@ _LINK = re.compile(
     r"|[\u662f\u4e3a]:?"
 )
 _CLAUSE = re.compile(r"[,.;:\n](?![0-9])")
+_SEVERAL = re.compile(r"[0-9,;]|\band\b")
+"""Between two verbs: each may state something."""
 _WORD = re.compile("[A-Za-z]+|[\u4e00-\u9fff]{2}")
 
 
@@ -45,7 +47,7 @@ def stated_in(text: str) -> str:
     words = [word for word in _WORD.findall(COMMAND.sub(" ", plain)) if sum(map(str.isupper, word)) + 1 < len(word)]
     if not links or len(words) < (1 if plain[links[0].start()] == ":" else 2) or PLAIN_WORDS.fullmatch(text):
         return text
-    if HEDGE.search(plain) or re.search("[0-9]", plain[links[0].end() : links[-1].start()]):
+    if HEDGE.search(plain) or _SEVERAL.search(plain, links[0].end(), links[-1].start()):
         raise Unread("a sentence that does not state one answer")
     if formulas and formulas[-1].end() > len(text) // 2:
         return next(group for group in formulas[-1].groups() if group is not None) + text[formulas[-1].end() :]
