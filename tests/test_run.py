@@ -158,6 +158,17 @@ def test_pictures_are_kept_as_png_under_the_hash_of_what_was_found(tmp_path: Pat
             assert kept.convert("RGB").tobytes() == as_jpeg.open().tobytes()
 
 
+@pytest.mark.parametrize("fmt", ["PNG", "JPEG"])
+def test_a_large_picture_is_kept_smaller(tmp_path: Path, fmt: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4096, 30), "red").save(buffer, format=fmt)
+    picture = as_picture(buffer.getvalue()).model_copy(update={"width": 4096, "height": 30})
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        run.keep_pictures([picture])
+        with Image.open(run.folder / "images" / f"{picture.sha256}.png") as kept:
+            assert (kept.format, kept.size) == ("PNG", (2048, 15))
+
+
 def test_a_picture_that_is_kept_is_not_read_again(tmp_path: Path) -> None:
     found = tmp_path / "found.png"
     found.write_bytes(png(Image.new("RGB", (8, 6))))

@@ -39,6 +39,9 @@ REFUSED = "refused.jsonl"
 _ENDS = 2**20
 """Bytes at each end of a weights file that `folder_id` reads: the header, and as much of the weights as fits."""
 
+_KEPT_SIDE = 2048
+"""Pixels of the longer side that a kept picture has at most (ours). As PNG, a photo of 50 million would take 90 MiB,
+and half a minute."""
 _LOG = logging.getLogger(__name__)
 _PACKAGES = ("firsthand", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "math-verify", "sympy")
 
@@ -131,13 +134,23 @@ class Run:
             _LOG.warning("%s goes on with %s: the last digits of its numbers may depend on it", self.folder, what)
 
     def keep_pictures(self, pictures: Iterable[Picture]) -> None:
-        """Copy pictures into images/ as PNG, unless they are there."""
+        """Copy pictures into images/ as PNG, unless they are there; large ones smaller, for people look at them."""
         for picture in pictures:
             path = self.folder / "images" / f"{picture.sha256}.png"
             if not path.exists():
                 path.parent.mkdir(exist_ok=True)
-                encoded = picture.encoded()
-                write_atomically(path, encoded if encoded.startswith(b"\x89PNG") else png(picture.open()))
+                write_atomically(path, _kept(picture))
+
+
+def _kept(picture: Picture) -> bytes:
+    encoded = picture.encoded()
+    is_large = max(picture.width, picture.height) > _KEPT_SIDE
+    if encoded.startswith(b"\x89PNG") and not is_large:
+        return encoded
+    image = picture.open()
+    if is_large:
+        image.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
+    return png(image)
 
 
 def folder_of(root: Path, name: str, seed: int, recipe: Mapping[str, Any]) -> Path:
