@@ -314,9 +314,6 @@ def test_the_gold_answer_is_found_under_every_name_that_is_known(
     ("text", "parts"),
     [
         ("3", {"answer": "3"}),
-        ("#### 3", {"answer": "#### 3"}),
-        ("a\n#### 3\nb", {"answer": "a\n#### 3\nb"}),
-        ("a\n#### 3", {"answer": "3", "trace": "a"}),
         ("<answer>3</answer>", {"answer": "3"}),
         ("a <answer>3</answer>", {"answer": "3", "trace": "a <answer>3</answer>"}),
         ("<think>a</think>\n\n3", {"answer": "3", "trace": "<think>a</think>"}),
@@ -325,6 +322,12 @@ def test_the_gold_answer_is_found_under_every_name_that_is_known(
 )
 def test_a_reply_is_split_where_it_says_so(text: str, parts: dict[str, str]) -> None:
     assert split_reply(text) == parts
+
+
+def test_free_text_is_not_split_at_a_heading(folder: Path) -> None:
+    said = "It reads:\n#### Stop"
+    assert one(folder, {"question": ASKED, "answer": said}, kind="open").answer.text == said
+    assert one(folder, {"question": ASKED, "answer": "One and two.\n#### 3"}).answer.text == "3"
 
 
 def test_free_text_is_not_split_at_a_box(folder: Path) -> None:
@@ -368,6 +371,10 @@ def test_two_columns_that_agree_are_one_and_fields_settle_the_rest(folder: Path)
         one(folder, {"question": ASKED, "problem": f" {ASKED}", "answer": 3, "gt": "<answer>3</answer>"}).question
         == ASKED
     )
+    for gold in (r"\boxed{3}", "<answer> 3 </answer>", "One, two, three.\n#### 3", "$3$"):
+        assert one(folder, {"question": ASKED, "answer": 3, "ground_truth": gold}).answer.text == "3"
+    cells = {"question": ASKED, "answer": 3, "image": "red.png", "image_1": "blue.png"}
+    assert one(folder, cells, fields={"image": "image"}).images[0].width == 6
     cells = {"question": "Old?", "problem": ASKED, "answer": "B", "ground_truth": "3"}
     example = one(folder, cells, fields={"question": "problem", "answer": "ground_truth"})
     assert (example.question, example.answer) == (ASKED, Digit(value="3"))

@@ -16,7 +16,7 @@ from firsthand.answers.literals import cell_text, literal
 from firsthand.answers.stated import split_last_block
 from firsthand.data.fields import lookup
 from firsthand.data.messages import Said
-from firsthand.data.normalise import boxed_at_the_end
+from firsthand.data.normalise import boxed_at_the_end, unwrapped
 from firsthand.data.rows import Cells, is_missing
 from firsthand.errors import BadRow, shown
 from firsthand.records import IMAGE_MARK
@@ -43,7 +43,7 @@ def in_our_columns(
     names = dict(names)
     if "question" not in mapped:
         reply = _take_question(cells, names) or reply
-    _take_pictures(cells, names)
+    _take_pictures(cells, names, mapped)
     _take_options(cells, names)
     if "answer" not in mapped:
         _take_gold(cells, names, reply, str(cells.get("kind", kind)))
@@ -62,9 +62,6 @@ def split_reply(text: str) -> Cells:
     thought, mark, answer = text.rpartition("</think>")
     if mark and answer.strip():
         return {"answer": answer.strip(), "trace": f"{thought}{mark}"}
-    steps, mark, answer = text.rpartition("\n####")  # GSM8K's last line
-    if mark and steps.strip() and answer.strip() and "\n" not in answer.strip():
-        return {"answer": answer.strip(), "trace": steps.strip()}
     return {"answer": text}
 
 
@@ -72,12 +69,8 @@ def _take_question(cells: Cells, names: dict[str, str]) -> Said | None:
     """Fill `question`; the reply that stands in a column beside it."""
     if "problem" in cells:
         if _folded(cells.get("question", cells["problem"])) != _folded(cells["problem"]):
-            raise BadRow(
-                "question",
-                "one question",
-                "`question` and `problem`, which differ",
-                _NAME_IT.format("question", "problem"),
-            )
+            got, remedy = "`question` and `problem`, which differ", _NAME_IT.format("question", "problem")
+            raise BadRow("question", "one question", got, remedy)
         names.setdefault("question", "question" if "question" in cells else "problem")
         cells.setdefault("question", cells["problem"])
         del cells["problem"]
@@ -93,9 +86,11 @@ def _take_question(cells: Cells, names: dict[str, str]) -> Said | None:
     return None
 
 
-def _take_pictures(cells: Cells, names: dict[str, str]) -> None:
+def _take_pictures(cells: Cells, names: dict[str, str], mapped: Collection[str]) -> None:
     numbered = sorted((int(m[1]), column) for column in cells if (m := _NUMBERED_COLUMN.fullmatch(column)))
     own = next((column for column in ("image", "images") if column in cells), None)
+    if {"image", "images"} & set(mapped):
+        numbered = []
     if numbered and own:
         got = f"`{own}` and `{numbered[0][1]}`"
         raise BadRow(own, "pictures in one column, or in numbered ones", got, _NAME_IT.format(own, own))
@@ -147,7 +142,7 @@ def _take_gold(cells: Cells, names: dict[str, str], reply: Said | None, kind: st
     found = [Said(value, column) for column in _GOLD if (value := lookup(cells, column)) is not None]
     solved = Said(cells["solution"], "solution") if "solution" in cells else None
     for other in found[1:]:
-        _refuse_another(found[0], other)
+        _refuse_another(found[0], other, kind)
     if not found and solved and (reply is None or reply.column == "completion" or _is_bare(solved.value)):
         found = [solved]
         del cells["solution"]
@@ -160,10 +155,10 @@ def _take_gold(cells: Cells, names: dict[str, str], reply: Said | None, kind: st
     parts = _parts(gold, kind)
     cells["answer"] = parts["answer"]
     steps = [Said(parts["trace"], gold.column)] if "trace" in parts else []
-    if found and reply is not None and (told := _demonstration(reply, gold, parts["answer"])):
+    if found and reply is not None and (told := _demonstration(reply, gold, kind)):
         steps.append(told)
     if solved and found != [solved] and _is_block(solved.value):
-        _refuse_another(Said(parts["answer"], gold.column), solved)
+        _refuse_another(gold, solved, kind)
         del cells["solution"]  # the gold answer again: no steps, so no demonstration
     if steps and ("trace" in cells or len(steps) > 1):
         got = f"steps here and {f'a `{steps[1].column}`' if len(steps) > 1 else 'in `trace`'}"
@@ -178,25 +173,32 @@ def _parts(said: Said, kind: str) -> Cells:
     if not isinstance(said.value, str):
         return {"answer": said.value}
     parts = split_reply(said.value)
-    if said.column in _GOLD or kind in ("open", "text"):
+    if kind in ("open", "text"):
         return parts
-    boxed = boxed_at_the_end(parts["answer"])
+    steps, mark, answer = parts["answer"].rpartition("\n####")  # GSM8K's last line
+    if mark and steps.strip() and answer.strip() and "\n" not in answer.strip():
+        return {"answer": answer.strip(), "trace": steps.strip()}
+    boxed = None if said.column in _GOLD else boxed_at_the_end(parts["answer"])
     return parts if boxed is None else {"answer": boxed, "trace": said.value}
 
 
-def _demonstration(reply: Said, gold: Said, answer: object) -> Said | None:
+def _demonstration(reply: Said, gold: Said, kind: str) -> Said | None:
     """A reply beside a gold answer of its own; None where it says no more than that."""
     if reply.column != "completion" and _is_bare(reply.value):
-        _refuse_another(Said(answer, gold.column), reply)
+        _refuse_another(gold, reply, kind)
     if not isinstance(reply.value, str):
         return None
     parts = split_reply(reply.value)
-    says_more = "trace" in parts or _folded(parts["answer"]) != _folded(answer)
+    says_more = "trace" in parts or not _agree(gold, reply, kind)
     return Said(parts.get("trace", reply.value), reply.column) if says_more else None
 
 
-def _refuse_another(gold: Said, other: Said) -> None:
-    if _folded(gold.value) != _folded(other.value):
+def _agree(gold: Said, other: Said, kind: str) -> bool:
+    return _folded(_parts(gold, kind)["answer"]) == _folded(_parts(other, kind)["answer"])
+
+
+def _refuse_another(gold: Said, other: Said, kind: str) -> None:
+    if not _agree(gold, other, kind):
         got = f"{shown(gold.value)} in `{gold.column}` and {shown(other.value)} in `{other.column}`"
         raise BadRow("answer", "one gold answer", got, _NAME_IT.format("answer", other.column))
 
@@ -212,11 +214,11 @@ def _is_bare(value: object) -> bool:
 
 
 def _folded(value: object) -> str:
-    """A value by which two are the same: as text, without an answer block around it."""
+    """A value by which two are the same: without a block or marks of maths around it."""
     text = cell_text(value)
     text = str(value) if text is None else text
     block = split_last_block(text, "answer")
-    return (block[1] if block and not block[0].strip() else text).strip().casefold()
+    return unwrapped(block[1] if block and not block[0].strip() else text).casefold()
 
 
 def _refuse_unread(cells: Cells) -> None:

@@ -82,6 +82,8 @@ def _split_at_box(text: str) -> tuple[str, str, str] | None:
 
 def _closing(text: str, start: int) -> int | None:
     """Where the brace that was opened just before `start` closes."""
+    if "}" not in text:
+        return None
     depth = 1
     for sign in _BRACE.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(sign.group(), 0)
