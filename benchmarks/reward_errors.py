@@ -89,6 +89,8 @@ def digit(rng: random.Random, right: bool) -> Case:
         "{n}{n}",
     )
     hedged = rng.choice(hedges).format(n=n, m=other)
+    if hedged in ("00", f"{n}/1") or (n == 0 and "/" in hedged):
+        hedged = f"not {n}"  # that was the right number
     said = rng.choice((number_in(other, rng), number_in(other, rng), hedged))
     return Case(rng.choice(WORDINGS).format(said), Digit(value=str(n)))
 
