@@ -279,7 +279,9 @@ class _Parser:
         if text in _DECORATED:
             return self._decorated(text)
         if text in _FIGURES:
-            return Node("name", (), text + self._points())
+            points = self._points()
+            same = "".join(sorted(points)) if text == "\\triangle" else min(points, points[::-1])
+            return Node("name", (), text + same)
         raise Unread(f"{text[:40]!r} is not understood", foreign=text in _FOREIGN)
 
     def _refuse_derivative(self) -> None:

@@ -44,6 +44,7 @@ _ENVIRONMENT = re.compile(
 )
 _MATRICES = frozenset(("pmatrix", "bmatrix", "matrix", "smallmatrix", "array", "Bmatrix"))
 _MODULO = re.compile(r"([^=<>]{1,60})\\equiv([^\\(]{1,60})\(?\s?(?:\\[pb]?mod|mod)([^=<>]{1,60})")
+_POINT_NAME = re.compile(r"[A-Z]'? ?(?=\([^()]{1,60},[^()]{1,60}\)\Z)")
 _BUILDER = re.compile(r"([A-Za-z](?:\s*\\in\s*\\mathbb\{R\})?)\s*[|:]\s*(.+)")
 
 
@@ -168,7 +169,7 @@ def _matrix(text: str) -> Form | None:
 
 def _bracketed(text: str) -> Form | None:
     """Tuples, sets, intervals, and expressions in brackets."""
-    found = enclosed(text)
+    found = enclosed(_POINT_NAME.sub("", text))
     if found is None:
         return None
     left, inner, right = found

@@ -105,6 +105,20 @@ def is_bent(tree: Tree) -> bool:
     return calls(tree, _BENT)
 
 
+def reach(got: Tree, gold: Tree) -> tuple[Fraction, Fraction]:
+    """How far out two expressions may bend: beyond -a/b, for all numbers a and b in them, and beyond a/b."""
+    sizes = [size for size in _sizes(got) + _sizes(gold) if size]
+    far = 2 * max(sizes, default=Fraction(1)) / min([Fraction(1), *sizes])
+    return far, -far
+
+
+def _sizes(tree: Tree) -> list[Fraction]:
+    try:
+        return [abs(exact_value(tree, {}))]
+    except (NotExact, TooLarge, NoValue):
+        return [size for part in tree[1] for size in _sizes(part)]
+
+
 def fraction_of(name: str, turn: int) -> Fraction:
     """A number between 0 and 127 for a variable: the same in every process."""
     return Fraction(zlib.crc32(f"{name} {turn}".encode()) % 999_983 + 2, 7919)
@@ -114,7 +128,7 @@ def _points(got: Tree, gold: Tree) -> list[dict[str, Fraction]]:
     names = sorted(names_of(got) | names_of(gold))
     if not names:
         return [{}]
-    scales = _WIDE_SCALES if is_bent(got) or is_bent(gold) else _SCALES
+    scales = (*_WIDE_SCALES, *reach(got, gold)) if is_bent(got) or is_bent(gold) else _SCALES
     points = [{name: scale * fraction_of(name, turn) for name in names} for turn, scale in enumerate(scales)]
     for turn in range(2 if len(names) > 1 else 0):  # signs that differ from name to name
         points.append({name: _signed(name, turn) * fraction_of(name, 90 + turn) for name in names})

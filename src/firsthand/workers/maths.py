@@ -31,6 +31,7 @@ from firsthand.workers.exact import (
     fraction_of,
     is_bent,
     names_of,
+    reach,
 )
 
 _MEMORY_BYTES = 1 << 30
@@ -102,7 +103,7 @@ def _same(pair: dict[str, Any]) -> bool:
     if not names and not factor:
         return _same_constant(got, gold, digits, Fraction(pair.get("tolerance", "0")))
     is_real = not (calls(got, _IMAGINARY) or calls(gold, _IMAGINARY))
-    scales = _WIDE_SCALES if is_bent(got) or is_bent(gold) else _SCALES
+    scales = (*_WIDE_SCALES, *reach(got, gold)) if is_bent(got) or is_bent(gold) else _SCALES
     points = [
         {name: _signed(scale, name, turn) * fraction_of(name, turn) for name in names}
         for turn, scale in enumerate(scales)
