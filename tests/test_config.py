@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from firsthand.config import build, in_first_names, in_todays_names, override, read_recipe, read_yaml
+from firsthand.config import build, in_todays_names, override, read_recipe, read_yaml
 from firsthand.errors import RecipeError
 from firsthand.recipe import Recipe
 from firsthand.records import Record
@@ -249,10 +249,3 @@ def test_a_study_in_old_names_is_read_with_one_warning(tmp_path: Path, caplog: p
     assert [(r.minibatches, r.objective.model_dump()["style"]) for r in recipes] == [(4, "plain"), (1, "expert")]
     (warning,) = caplog.messages
     assert warning.count("objective.trace is now objective.style") == 1
-
-
-def test_content_survives_the_first_version_s_names() -> None:
-    first = in_first_names(TODAY)
-    assert first["objective"] == {"kind": "grpo", "per": "token", "silent": "filter"}
-    assert (first["updates"], first["sampling"]) == (2, {"temperature": 0.8, "seed": 0})
-    assert in_todays_names(first) == TODAY

@@ -16,7 +16,7 @@ from PIL import Image
 
 from firsthand.errors import RecipeError
 from firsthand.records import Picture, Rollout, Step, png
-from firsthand.run import Run, folder_id
+from firsthand.run import Run
 
 RECIPE = {"name": "grpo", "steps": 60, "objective": {"kind": "grpo"}}
 
@@ -24,7 +24,7 @@ OPEN_IT = """
 import sys
 from pathlib import Path
 from firsthand.errors import RecipeError
-from firsthand.run import Run, folder_id
+from firsthand.run import Run
 try:
     with Run.open(Path(sys.argv[1]), "grpo", 0, {"name": "grpo"}) as run:
         print("opened", flush=True)
@@ -177,23 +177,6 @@ def test_a_picture_that_is_kept_is_not_read_again(tmp_path: Path) -> None:
         run.keep_pictures([picture])
         found.unlink()
         run.keep_pictures([picture])
-
-
-def test_a_model_folder_is_known_by_its_content(tmp_path: Path) -> None:
-    def folder(name: str, config: str, weights: bytes) -> Path:
-        path = tmp_path / name
-        path.mkdir()
-        (path / "config.json").write_text(config)
-        (path / "model.safetensors").write_bytes(weights)
-        return path
-
-    big = bytes(3 * 2**20)
-    one = folder_id(folder("one", "{}", big))
-    assert folder_id(folder("moved", "{}", big)) == one
-    assert folder_id(folder("other config", '{"a": 1}', big)) != one
-    assert folder_id(folder("other start", "{}", b"\1" + big[1:])) != one
-    assert folder_id(folder("other end", "{}", big[:-1] + b"\1")) != one
-    assert folder_id(folder("longer", "{}", big + b"\0")) != one
 
 
 def test_a_run_knows_where_it_was_carried_out_and_where_it_went_on(

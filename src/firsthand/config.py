@@ -31,8 +31,6 @@ class Renamed(NamedTuple):
     """None: the key is gone, and a value that is still given is ignored."""
     values: Mapping[str, str] = {}
     """Old values -> new ones, where they were renamed with the key."""
-    default: Any = None
-    """What the first version recorded for a key that is gone."""
 
     @property
     def line(self) -> str:
@@ -51,7 +49,7 @@ RENAMED = (
         {"sequence": "seq-mean-token-mean", "token": "token-mean", "budget": "seq-mean-token-sum-norm"},
     ),
     Renamed("", "updates", "minibatches"),
-    Renamed("sampling", "seed", None, default=0),
+    Renamed("sampling", "seed", None),
 )
 """Every renamed key of a recipe: read here, and nowhere else."""
 
@@ -94,24 +92,6 @@ def in_todays_names(content: Mapping[str, Any], where: str = "") -> dict[str, An
     found = dict.fromkeys(_to_todays_names(result))
     if where:
         _warn(where, found)
-    return result
-
-
-def in_first_names(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's content in the names of the first version: what a run's id is the hash of.
-
-    Ids are hashed over these names for good, so that a renaming disowns no run that is there.
-    """
-    result = deepcopy(dict(content))
-    for renamed in RENAMED:
-        holder = result.get(renamed.section) if renamed.section else result
-        if not isinstance(holder, dict):
-            continue
-        if renamed.new is None:
-            holder[renamed.old] = renamed.default
-        elif renamed.new in holder:
-            value = holder.pop(renamed.new)
-            holder[renamed.old] = {new: old for old, new in renamed.values.items()}.get(value, value)
     return result
 
 

@@ -10,6 +10,7 @@ A recipe is a YAML file:
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +21,12 @@ from firsthand.data import Loaded, PictureLimits, load_rows
 from firsthand.data.load import as_source
 from firsthand.data.loaded import OnBad, of_examples
 from firsthand.errors import RecipeError
-from firsthand.objective import PRESETS, Objective, parse
+from firsthand.identity import data_id, folder_id
+from firsthand.objective import Objective, method_id, parse, preset_of
 from firsthand.policy import Lora
 from firsthand.records import Example, GrownRecord, Kind, Record
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
-from firsthand.run import folder_id
 from firsthand.worlds import SMALL, WORLDS, generate
 
 RENDERED = 512
@@ -174,8 +175,10 @@ class Recipe(Record):
         content = in_todays_names(content, where=f"recipe {content.get('name')}")
         said = content.get("objective", "grpo")
         kind = said.get("kind", "grpo") if isinstance(said, dict) else getattr(said, "kind", said)
-        preset = PRESETS.get(kind) if isinstance(kind, str) else None
-        return merge(preset.recipe, content) if preset else content
+        try:
+            return merge(preset_of(kind).recipe, content)
+        except RecipeError:  # the field itself says so, beside whatever else is wrong
+            return content
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
@@ -193,18 +196,23 @@ class Recipe(Record):
             return SMALL if self.model == "small" else Path(self.model)
         return self._started() / "model"
 
-    def identity(self) -> dict[str, Any]:
-        """The recipe as JSON, and what it begins with: the id of the run in `start`, or the content of the model.
+    def identity(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """The recipe as JSON, and all that it reads: examples, a user's own code, and what it begins with.
 
-        Moving a run changes no id; other weights under the same path do. Keys without a value are left out, so that
-        a key which a later version adds does not disown the runs that are there.
+        That is the id of the run in `start`, or the content of the model's folder. Moving a run changes no id; other
+        weights under the same path do. Keys without a value are left out, so that a key which a later version adds
+        does not disown the runs that are there.
         """
         content = self.model_dump(mode="json", exclude_none=True)
         if self.start is not None:
             content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
         else:
             content["model_id"] = folder_id(self.model_folder())
-        return content
+        content |= self.reward.identity()
+        if source := method_id(self.objective):
+            content["method_id"] = source
+        unread = {*self.reward.unread, *(["traces"] * (not self.objective.imitates))}
+        return {**content, "data_id": data_id(examples, unread)}
 
     def _started(self) -> Path:
         folder = Path(str(self.start))

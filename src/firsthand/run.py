@@ -1,7 +1,7 @@
 """A run directory: immutable once it is done, resumable until then, readable by anyone.
 
     <name>-s<seed>-<id>/
-        recipe.json       what was asked for; `id` is the hash of it, of its data and of the run it starts from
+        recipe.json       what was asked for; `id` is the hash of it, and of all that it reads (identity.py)
         environment.json  where it was carried out, and with which packages
         metrics.jsonl     of a training: one `records.Step` per line
         rollouts.jsonl    of a training: one `records.Rollout` per line
@@ -18,7 +18,6 @@ model is a run of its own, beside the training's; its recipe says which run it `
 """
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -36,9 +35,6 @@ from firsthand.records import Picture, Record, Rollout, Step, content_id, png
 
 REFUSED = "refused.jsonl"
 """The rows that a run leaves out, because its data says `on_bad: drop`."""
-_ENDS = 2**20
-"""Bytes at each end of a weights file that `folder_id` reads: the header, and as much of the weights as fits."""
-
 _KEPT_SIDE = 2048
 """Pixels of the longer side that a kept picture has at most (ours). As PNG, a photo of 50 million would take 90 MiB,
 and half a minute."""
@@ -199,19 +195,3 @@ def environment() -> dict[str, Any]:
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "packages": versions,
     }
-
-
-def folder_id(folder: Path) -> str:
-    """16 hex digits for what a model's or an adapter's folder holds: its config, and each weights file's size and ends.
-
-    Quick for any size: two models that differ only in the middle of a file, with headers and sizes equal, count as one.
-    """
-    digest = hashlib.sha256()
-    config = folder / "config.json"
-    for path in [config if config.exists() else folder / "adapter_config.json", *sorted(folder.glob("*.safetensors"))]:
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_ENDS))
-            file.seek(max(0, path.stat().st_size - _ENDS))
-            digest.update(file.read(_ENDS))
-    return digest.hexdigest()[:16]

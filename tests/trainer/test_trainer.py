@@ -12,7 +12,6 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from firsthand.config import in_first_names
 from firsthand.errors import DataError, ParityError, RecipeError
 from firsthand.recipe import Recipe
 from firsthand.records import Rollout, Step, content_id
@@ -107,13 +106,13 @@ def test_a_finished_run_is_skipped_and_another_recipe_is_another_run(tmp_path):
     assert train(recipe.model_copy(update={"seed": 1}), tmp_path) != first
 
 
-def test_a_run_is_named_in_the_first_version_s_keys_and_recorded_in_todays(tmp_path):
+def test_a_run_is_named_by_the_hash_of_what_its_recipe_records(tmp_path):
     recipe = Recipe.model_validate(GRPO | {"minibatches": 2})
     with open_run(recipe, recipe.data.load(), tmp_path) as run:
         kept = json.loads((run.folder / "recipe.json").read_text())
     assert kept["minibatches"] == 2 and kept["objective"]["loss_agg_mode"] == "seq-mean-token-mean"
     content = {key: value for key, value in kept.items() if key != "id"}
-    assert kept["id"] == content_id(in_first_names(content)) != content_id(content)
+    assert kept["id"] == content_id(content)
     assert run.folder.name == f"grpo-s0-{kept['id'][:8]}"
 
 

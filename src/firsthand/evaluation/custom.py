@@ -10,8 +10,8 @@ from firsthand.evaluation.generator import askable, generator_of, identity, name
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
+from firsthand.identity import data_id
 from firsthand.recipe import Data
-from firsthand.records import content_id
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
 from firsthand.run import REFUSED, Run, folder_of, recipe_of, run_of_model
@@ -19,8 +19,8 @@ from firsthand.teacher import Endpoint
 
 DEFAULT = Reward()
 """Verifiers for every kind but free text, which needs a scorer."""
-_JUDGING = {"box", "open", "function", "digit_tolerance", "math_tolerance", "coordinates", "text"}
-"""What says how answers are judged; format and length are training's."""
+_OF_TRAINING = {"format", "overlong", "truncated"}
+"""What a reward adds in training; all else says how answers are judged."""
 
 
 def evaluate_folder(
@@ -47,7 +47,7 @@ def evaluate_folder(
         loaded = loaded.without(router.bad_ground_truths(loaded.examples))
     examples = loaded.settled(data.on_bad, root)
     decisive = settings(data, protocol, reward)
-    recipe = {"name": name, **identity(model), **decisive, "data_id": content_id(*(e.id for e in examples))}
+    recipe = {"name": name, **identity(model), **decisive, "data_id": data_id(examples, {"traces", *reward.unread})}
     title = f"evaluate-{name.replace('/', '-')}"
     source = run_of_model(model) if isinstance(model, Path) else None
     provenance = {} if source is None else {"evaluates": source}
@@ -74,8 +74,8 @@ def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[s
     """What decides an evaluation's numbers, as JSON; how answers are judged only where that is not the default."""
     judged = {
         key: value
-        for key, value in reward.model_dump(mode="json", include=_JUDGING).items()
+        for key, value in reward.model_dump(mode="json", exclude=_OF_TRAINING).items()
         if value != getattr(DEFAULT, key)
     }
     decisive = {"data": data.model_dump(mode="json"), "protocol": protocol.content}
-    return {**decisive, "reward": judged} if judged else decisive
+    return {**decisive, "reward": {**judged, **reward.identity()}} if judged else decisive

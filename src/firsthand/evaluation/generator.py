@@ -1,6 +1,5 @@
 """Who answers: a model in this process (local.py), one behind an OpenAI-compatible server, or a file of replies."""
 
-import hashlib
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,9 +8,9 @@ from typing import Any, NamedTuple, final
 
 from firsthand.data import Loaded
 from firsthand.evaluation.protocol import Protocol
-from firsthand.records import Example, Reply, StopReason, Verdict, content_id
+from firsthand.identity import folder_id
+from firsthand.records import Example, Reply, StopReason, Verdict
 from firsthand.records import Status as VerdictStatus
-from firsthand.run import folder_id
 from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Message, Outage, Outcome, Request, open_log
 
 Answered = Reply | Verdict
@@ -132,12 +131,7 @@ def name_of(model: Path | Endpoint) -> str:
 
 
 def identity(model: Path | Endpoint) -> dict[str, Any]:
-    """What names a model in a run's id, wherever it lies: its folder's content, or what is asked of its server.
-
-    The tokenizer, the chat template and the picture processor are part of it: another one gives other replies.
-    """
+    """What names a model in a run's id, wherever it lies: its folder's content, or what is asked of its server."""
     if isinstance(model, Endpoint):
         return {"endpoint": model.model_dump(mode="json", include={"base_url", "model", "extra"})}
-    aside = [p for p in sorted(model.iterdir()) if p.suffix in (".json", ".jinja", ".txt") and p.name != "config.json"]
-    files = content_id(*((p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in aside))
-    return {"model": model.resolve().name, "model_id": folder_id(model), "files_id": files}
+    return {"model": model.resolve().name, "model_id": folder_id(model)}

@@ -5,12 +5,13 @@ pieces.py    group-relative advantages, clipped ratios, divergences, weights of 
 kl.py        controllers that move the KL weight
 methods.py   the methods: settings, and a pure function of at most 40 lines each
 presets.py   method names and their papers' values
+own.py       methods of a user's own, at `module:function`
 """
 
 from firsthand.objective.kl import Controller, Seen
 from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Imitating, Method, Mixed, Sampled
 from firsthand.objective.pieces import group_advantage
-from firsthand.objective.presets import PRESETS, Objective, Preset, parse, register
+from firsthand.objective.presets import PRESETS, Objective, Preset, method_id, parse, preset_of, register, terms_of
 from firsthand.objective.table import Count, Table, Totals
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
     "Table",
     "Totals",
     "group_advantage",
+    "method_id",
     "parse",
+    "preset_of",
     "register",
+    "terms_of",
 ]

@@ -2,9 +2,11 @@
 
 register("toy", toy)                      # a new method: one function and this line
 register("toy", toy, ToySettings)         # with settings of its own
+
+A user's own needs no name: `objective: module:function` is one (own.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,9 +17,8 @@ from firsthand.config import build, merge
 from firsthand.errors import RecipeError
 from firsthand.objective import methods
 from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Method
+from firsthand.objective.own import Terms, imported_source, own_method, own_terms
 from firsthand.objective.table import Table, Totals
-
-Terms = Callable[[Table, Totals, Any], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,26 @@ def register(
     PRESETS[kind] = Preset(terms, settings, objective or {}, recipe or {})
 
 
+def preset_of(kind: Any) -> Preset:
+    """A method by its name, or a user's own at `module:function`. Raises RecipeError."""
+    if isinstance(kind, str) and ":" in kind:
+        return Preset(*own_method(kind), {}, {})
+    if not isinstance(kind, str) or kind not in PRESETS:
+        known = f"known: {', '.join(PRESETS)}, and your own as module:function"
+        raise RecipeError(f"objective.kind: unknown method {kind!r}; {known}")
+    return PRESETS[kind]
+
+
+def terms_of(table: Table, totals: Totals, method: Method) -> dict[str, Tensor]:
+    """The terms of a method on some replies. Raises RecipeError where a user's own gives none."""
+    return own_terms(table, totals, method) if ":" in method.kind else PRESETS[method.kind].terms(table, totals, method)
+
+
+def method_id(method: Method) -> str | None:
+    """16 hex digits for the source of a user's own method; None for one that has a name here."""
+    return imported_source(method.kind) if ":" in method.kind else None
+
+
 def parse(content: Any) -> Method:
     """Settings from a recipe's `objective`: the method's name alone, or a mapping with `kind`. Raises RecipeError."""
     if isinstance(content, Method):
@@ -60,9 +81,7 @@ def parse(content: Any) -> Method:
     if not isinstance(content, Mapping):
         raise RecipeError(f"objective: expected a method's name or a mapping with `kind`, got {content!r}")
     kind = content.get("kind", "grpo")
-    if kind not in PRESETS:
-        raise RecipeError(f"objective.kind: unknown method {kind!r}; known: {', '.join(PRESETS)}")
-    preset = PRESETS[kind]
+    preset = preset_of(kind)
     return build(preset.settings, {**merge(preset.objective, content), "kind": kind}, "objective")
 
 

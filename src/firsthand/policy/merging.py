@@ -7,10 +7,10 @@ from typing import Any
 
 from firsthand.errors import DataError, RecipeError
 from firsthand.files import replacing
+from firsthand.identity import folder_id
 from firsthand.policy.lora import CONFIG
 from firsthand.policy.model import Policy
 from firsthand.records import content_id
-from firsthand.run import folder_id
 
 
 def merged_folder(adapter: Path, root: Path) -> Path:

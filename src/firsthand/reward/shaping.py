@@ -4,10 +4,12 @@ Verdicts stay as they are: accuracy is what they say, whatever was added here.
 """
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from firsthand.identity import code_id, folder_id
 from firsthand.records import Coordinates, GrownRecord, Reply, StopReason, Verdict
 from firsthand.reward.box import BoxScore
 from firsthand.reward.guards import TOLERANCE
@@ -41,6 +43,20 @@ class Reward(GrownRecord):
     """A function of your own, `module:function`, that scores every reply in place of the verifiers."""
     truncated: Literal["score", "mask"] = "score"
     """A reply that was cut: judged like any other, or left out of its group (DAPO's overlong filtering)."""
+
+    @property
+    def unread(self) -> set[str]:
+        """The fields of an example that no reward reads."""
+        return {*(["scene"] * (self.open is None)), *(["meta"] * (self.function is None))}
+
+    def identity(self) -> dict[str, str]:
+        """What a run's id holds beside these words: a function's source, and a reward model's folder."""
+        found: dict[str, str] = {}
+        if self.function is not None and (source := code_id(self.function)):
+            found["function_id"] = source
+        if self.open is not None and self.open.scorer == "model":
+            found["scorer_id"] = folder_id(Path(str(self.open.model)))
+        return found
 
     def of(self, reply: Reply, verdict: Verdict, max_new_tokens: int) -> float | None:
         """The reward of a reply; None when it was not measured, or is masked."""

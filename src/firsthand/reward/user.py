@@ -5,18 +5,16 @@ nor batch size can matter. Only what the user names is imported, by the workers 
 """
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, final
 
 from firsthand.answers.ground_truth import columns_beside
 from firsthand.errors import RecipeError, excerpt
+from firsthand.identity import FUNCTION_PATH
 from firsthand.records import Answer, Choice, Letters, Status, Verdict
 from firsthand.reward.open_ended import Context
 from firsthand.reward.verdicts import failed
 from firsthand.workers.pool import USER_FUNCTION, DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
-
-_FUNCTION_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @final
@@ -25,7 +23,7 @@ class UserReward:
 
     def __init__(self, path: str, workers: int, deadline_s: float) -> None:
         """Raises RecipeError when `path` is not a `module:function`; its module is imported by the workers only."""
-        if not _FUNCTION_PATH.fullmatch(path):
+        if not FUNCTION_PATH.fullmatch(path):
             raise RecipeError(f"reward.function: expected module:function, got {path!r}; such as mine.rewards:brevity")
         self._path = path
         self.pool = WorkerPool(workers, deadline_s, (str(USER_FUNCTION), path))

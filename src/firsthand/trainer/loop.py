@@ -6,10 +6,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from firsthand.config import in_first_names
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
-from firsthand.records import Example, Step, content_id
+from firsthand.records import Example, Step
 from firsthand.reward import Router
 from firsthand.reward.build import router_of
 from firsthand.rollout import LocalSampler
@@ -47,8 +46,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
 
 def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
     """The directory of this recipe on these very examples: other data under the same path is another run."""
-    content = {**recipe.identity(), "data_id": content_id(*(e.id for e in examples))}
-    return Run.open(root, recipe.name, recipe.seed, content, hashed=in_first_names(content))
+    return Run.open(root, recipe.name, recipe.seed, recipe.identity(examples))
 
 
 def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from firsthand.errors import ParityError, RecipeError
-from firsthand.objective import PRESETS, Count, Seen, Table, Totals
+from firsthand.objective import Count, Seen, Table, Totals, terms_of
 from firsthand.objective.pieces import k3
 from firsthand.objective.table import token_weights
 from firsthand.policy import Logprobs
@@ -150,7 +150,7 @@ def _forward(
         with torch.no_grad():
             reference_BT = state.reference.logprobs(packed, temperature=temperature).logp_BT
     table = table_of([j for group in forward for j in group.trainable], found, reference_BT, is_on_policy)
-    terms = PRESETS[method.kind].terms(table, totals, method)
+    terms = terms_of(table, totals, method)
     metrics = {}
     if reference_BT is not None:
         weight_BT = token_weights(table.mask_BT, totals.all, mode="token-mean")

@@ -34,7 +34,8 @@ from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal, score_all
 from firsthand.evaluation.table import counting, tabulate
 from firsthand.files import replacing
-from firsthand.records import Example, Judged, Record, Score, Text, content_id
+from firsthand.identity import data_id
+from firsthand.records import Example, Judged, Record, Score
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
 from firsthand.run import Run
@@ -121,9 +122,7 @@ def evaluate_benchmark(
         "benchmark": task.benchmark.model_dump(mode="json", include={"name", "gold", "short_answer"}),
         "strict": STRICT_VERSION,
         "protocol": protocol.content,
-        "data_id": content_id(
-            *((e.id, e.question, [p.sha256 for p in e.images], *_gold_texts(e)) for e in task.examples)
-        ),
+        "data_id": data_id(task.examples),
     }
     title = f"{task.benchmark.name}-{name.replace('/', '-')}"
     with Run.open(root, title, protocol.seed, recipe) as run:
@@ -132,11 +131,6 @@ def evaluate_benchmark(
         if task.benchmark.leaderboard is not None:
             _mark_replies(task, protocol, run, judge, root)
         return run.folder
-
-
-def _gold_texts(example: Example) -> tuple[str, ...]:
-    answer = example.answer
-    return (answer.text, *answer.aliases) if isinstance(answer, Text) else (answer.text,)
 
 
 def strict_marks(task: Task, scores: Iterable[Score]) -> list[ReplyMark]:
