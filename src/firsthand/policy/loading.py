@@ -11,17 +11,17 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from firsthand.errors import DataError
 from firsthand.policy.attention import ATTENTION
 from firsthand.policy.lora import Lora, attach
+from firsthand.policy.weights import read_weights
 from firsthand.processor import family_of
 
 
 def read_model(folder: str | Path, config: Any, dtype: torch.dtype) -> Any:
     """The model, with PyTorch's attention.
 
-    Raises DataError when it has dropout, or is of an untested type and not built like the ones that are tested.
+    Raises DataError when a weight is missing, too many or not finite, when the model has dropout, or is of an untested
+    type and not built like the ones that are tested.
     """
-    model = model_class(config).from_pretrained(
-        str(folder), dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-    )
+    model = read_weights(model_class(config), folder, dtype=dtype, attn_implementation="sdpa")
     _align(model)
     _check_dropout(folder, model)
     family = family_of(config)

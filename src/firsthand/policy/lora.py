@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from firsthand.errors import RecipeError
+from firsthand.policy.weights import refuse
 from firsthand.records import Record
 
 if TYPE_CHECKING:
@@ -105,12 +106,17 @@ def save_adapter(model: nn.Module, folder: Path, base: str) -> None:
 
 
 def load_adapter(model: nn.Module, folder: Path) -> None:
-    """Give attached adapters the weights that `save_adapter` wrote, bit for bit."""
+    """Give attached adapters the weights that `save_adapter` wrote, bit for bit. Raises DataError when they differ."""
     kept = load_file(folder / WEIGHTS)
+    wanted = {
+        f"base_model.model.{name.replace('.default.', '.')}": parameter
+        for name, parameter in model.named_parameters()
+        if "lora_" in name
+    }
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                parameter.copy_(kept[f"base_model.model.{name.replace('.default.', '.')}"])
+        for name in wanted.keys() & kept.keys():
+            wanted[name].copy_(kept[name])
+    refuse(folder, model, wanted.keys() - kept.keys(), kept.keys() - wanted.keys())
 
 
 def _adapted(model: nn.Module) -> list[tuple[str, Any]]:

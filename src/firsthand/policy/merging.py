@@ -8,15 +8,17 @@ from typing import Any
 from firsthand.errors import DataError, RecipeError
 from firsthand.files import replacing
 from firsthand.identity import folder_id
-from firsthand.policy.lora import CONFIG
+from firsthand.policy.lora import CONFIG, WEIGHTS
 from firsthand.policy.model import Policy
+from firsthand.policy.weights import refuse
 from firsthand.records import content_id
 
 
 def merged_folder(adapter: Path, root: Path) -> Path:
     """The adapter added to its base model, as a folder below `root`; made once for that adapter and base.
 
-    Raises DataError when the base that the adapter names is no local folder, RecipeError without peft.
+    Raises DataError when the base that the adapter names is no local folder, or when a weight of one of the two is
+    missing, too many or not finite; RecipeError without peft.
     """
     base = Path(json.loads((adapter / CONFIG).read_text())["base_model_name_or_path"] or "")
     if not (base / "config.json").is_file():
@@ -24,6 +26,8 @@ def merged_folder(adapter: Path, root: Path) -> Path:
             f"{adapter / CONFIG}: expected base_model_name_or_path to be a local model folder, got {str(base)!r}; "
             "download the base model and name its folder there"
         )
+    if not (adapter / WEIGHTS).is_file():
+        raise DataError(f"{adapter}: expected {WEIGHTS}, got none; save the adapter again with safe_serialization=True")
     folder = root / f"merged-{adapter.resolve().name}-{content_id(folder_id(adapter), folder_id(base))[:8]}"
     if folder.exists():
         return folder
@@ -34,7 +38,12 @@ def merged_folder(adapter: Path, root: Path) -> Path:
     policy = Policy.load(base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a name that is on its way out
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # our error says so
         adapted: Any = PeftModel.from_pretrained(policy.model, str(adapter), local_files_only=True)
+        found = adapted.load_adapter(
+            str(adapter), "default", local_files_only=True
+        )  # again, for it tells what it misses
+    refuse(adapter, adapted, found.missing_keys, found.unexpected_keys)
     policy.model = adapted.merge_and_unload(safe_merge=True)
     with replacing(folder) as draft:
         policy.save(draft)

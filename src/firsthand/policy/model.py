@@ -89,7 +89,8 @@ class Policy:
             adapter: train low-rank adapters of the language layers, and nothing else (whatever `trainable` says).
             adapter_weights: a folder that `save_adapter` wrote, whose weights the adapters begin with.
 
-        Raises DataError when the folder's model is of a type that cannot work, or has dropout.
+        Raises DataError when the folder's model is of a type that cannot work, or has dropout, or when its weights or
+        the adapters' are not whole.
         """
         config = model_config(folder)
         model = read_model(folder, config, dtype)

@@ -12,20 +12,24 @@ class RewardModel:
     """A text reward model in a Hugging Face folder, with one output; it sees question and answer, and no picture."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises RecipeError when the folder holds no such model."""
+        """Raises RecipeError when the folder holds no such model, DataError when its weights are not whole."""
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+        from firsthand.policy.weights import read_weights
 
         if not (folder / "config.json").exists():
             raise RecipeError(f"reward.open.model: expected a Hugging Face folder, got {folder} without config.json")
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model: Any = AutoModelForSequenceClassification.from_pretrained(folder).to(device).eval()
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        if (outputs := self._model.config.num_labels) != 1:
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if (outputs := config.num_labels) != 1:
             raise RecipeError(
                 f"reward.open.model: expected a model with one output, got {outputs} in {folder}; "
                 "a classifier is no reward model"
             )
+        # A language model's folder has no weights of that output: they are missed, and not drawn at random.
+        self._model: Any = read_weights(AutoModelForSequenceClassification, folder).to(device).eval()
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         self.identity = f"model: {folder.name}"
 
     def score(self, context: Context, answer: str) -> float:
