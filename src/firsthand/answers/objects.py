@@ -58,6 +58,8 @@ def read_form(text: str, *, grouped: bool = True) -> Form:
     if number is not None:
         return Form("value", node=number_node(number.value, is_decimal=number.is_decimal), text=unit_of(number))
     text = in_few_spellings(text)
+    if not text:
+        raise Unread("an empty answer")
     if flaw := flaw_of_brackets(text):
         raise Unread(flaw)
     try:

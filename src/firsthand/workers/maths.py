@@ -343,8 +343,8 @@ def _has_same_value(got: Any, gold: Any) -> bool:
         return True
     symbols = sorted(got.free_symbols | gold.free_symbols, key=str)
     for turn in range(3 if symbols else 1):
-        numbers = {s: sympy.Rational(*fraction_of(str(s), turn).as_integer_ratio()) / 30 for s in symbols}
-        left, right = (sympy.N(side.subs(numbers), _SYMPY_DIGITS) for side in (got, gold))
+        numbers = {s: 2 + fraction_of(str(s), turn).numerator % 97 for s in symbols}  # bounds of sums are whole
+        left, right = (sympy.N(side.subs(numbers).doit(), _SYMPY_DIGITS) for side in (got, gold))
         if not (left.is_number and right.is_number and left.is_finite and right.is_finite):
             return False
         if abs(left - right) > max(abs(left), abs(right)) * sympy.Float(10, _SYMPY_DIGITS) ** -(_SYMPY_DIGITS - 20):
