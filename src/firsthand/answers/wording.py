@@ -12,6 +12,7 @@ _MARK = r"(?:[:=\uff1a\u2192\u21d2\u27a1]|->)"
 _IS = r"(?:is|are|(?:would|must|should|will)\sbe)\b"
 _PICKS = r"\bi(?:'d|'ll|\swould|\swill)?\s(?:choose|select|pick|go\swith)\s"
 _IS_RIGHT = r"(?=(?:option\s|choice\s)?\(?(?-i:[A-Z])\)?\sis\s(?:the\s)?(?:correct|right|best)\b)"
+_SEEN = r"(?:(?:based\son|from|in|looking\sat|according\sto|given)\s(?:the|this)\s[a-z]{1,12},\s)?"
 _ASKED = r"(?:\s(?:to|for)\s(?:the|this)\s(?:question|problem))?"
 
 _SO = (
@@ -24,14 +25,17 @@ _SHOULD = "应该?|應該?|就"
 _PICK = "[选選][择擇]?(?![项項题題])"
 _ADJECTIVE = "(?:(?:正确|正確|最终|最終|最后|最後|最佳|标准|標準|参考|參考)的?)?"
 _NOUN = f"(?:{_ADJECTIVE}(?:答案|[选選][项項])|正[确確]的)"
-_NAMES = rf"{_NOUN}\s{{0,3}}(?:{_SHOULD}){{0,2}}\s{{0,3}}(?:[是为為]|{_PICK}|[:\uff1a])"
+_NAMES = (
+    rf"(?:{_NOUN}[\s*]{{0,3}}(?:{_SHOULD}){{0,2}}[\s*]{{0,3}}(?:[是为為]|{_PICK}|[:\uff1a])"
+    rf"|[\[\u3010]{_ADJECTIVE}答案[\]\u3011])"
+)
 _COMMA = r"\s{0,3}[,\uff0c:\uff1a]?\s{0,3}"
 
 STATES = re.compile(
     rf"answers?{_ASKED}\s+{_IS}|answers?\W{{0,3}}{_MARK}|^\W{{0,8}}ans\.?\s?:"
     r"|^[\s*_#]{0,8}(?:the\s)?(?:final\s|correct\s)?answer[\s*_]{0,4}$"
     rf"|^[\s*_#]{{0,8}}{_ADJECTIVE}答案[\s*_]{{0,4}}$"
-    rf"|{_RIGHT}\s(?:options?|choices?)\s{_IS}|{_PICKS}(?=(?:option\s)?\(?(?-i:[A-Z])\b)"
+    rf"|{_RIGHT}\s(?:options?|choices?)(?:\s{_IS}|\W{{0,3}}{_MARK})|{_PICKS}(?=(?:option\s)?\(?(?-i:[A-Z])\b)"
     r"|\b(?:so|thus|hence|therefore),?\s(?:the\s)?(?:correct\s)?(?:option|choice)\s"
     r"(?=\(?(?-i:[A-Z])\b(?!\)?\s(?:is|are)\s(?:not|wrong|incorrect|false)))"
     rf"|\b(?:so|thus|hence|therefore),?\s{_IS_RIGHT}|^\W{{0,8}}{_IS_RIGHT}(?=.{{1,12}}\sis\sthe\s\w{{4,7}}\s(?:answer|option|choice))"
@@ -44,7 +48,7 @@ STATES = re.compile(
 """What announces, anywhere in a text, the answer that stands behind it."""
 
 LEADS_IN = re.compile(
-    r"[\s*_#]{0,8}(?:output\s{0,9}[0-9]{0,3}\s{0,9}:"
+    rf"[\s*_#]{{0,8}}{_SEEN}(?:output\s{{0,9}}[0-9]{{0,3}}\s{{0,9}}:"
     r"|(?:(?:so|thus|hence|therefore|and|finally|in\s+conclusion),?\s+)?(?:i\s+(?:think|believe)\s+(?:that\s+)?)?"
     rf"(?:(?:the|my|our)\s+)?(?:{_RIGHT}\s+){{0,2}}(?:answers?{_ASKED}|options?|choices?)"
     rf"(?:\s+{_IS}\s*:?|\W{{0,3}}{_MARK}|\s+[\u2013\u2014]\s|[*_]{{0,4}}\s*\n)"
