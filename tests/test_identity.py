@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ from pydantic import BaseModel
 
 from firsthand import identity
 from firsthand.evaluation import Protocol
+from firsthand.evaluation.benchmarks.spec import Benchmark, Gold
 from firsthand.evaluation.custom import settings
 from firsthand.evaluation.generator import identity as model_identity
 from firsthand.identity import code_files, code_id, data_id, folder_id
-from firsthand.objective import GRPO
+from firsthand.objective import GRPO, PRESETS, presets, register
 from firsthand.policy import Lora
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import (
@@ -248,6 +250,26 @@ def test_what_a_server_is_asked_is_in_an_evaluation_s_id() -> None:
     assert others <= {"temperature", "max_tokens", "seed"}  # of teachers: the protocol says them here
 
 
+def test_how_a_benchmark_is_judged_and_added_up_is_in_an_evaluation_s_id() -> None:
+    changed: dict[str, Any] = {
+        "name": "other",
+        "gold": (Gold(kind="digit", answer="gold"),),
+        "short_answer": "answer",
+        "leaderboard": "mathvista",
+        "aggregate": "worst",
+        "cluster": "question",
+        "groups": ("subject",),
+    }
+    in_rows = {"files", "worlds", "columns", "fields", "only", "prompt", "option_line", "shuffle"}
+    of_no_result = {"title", "source", "hub", "rows", "required"}  # `required` refuses rows, or does nothing
+    of_the_protocol = {"draws", "protocol"}
+    decided = {*changed, *in_rows, *of_no_result, *of_the_protocol}
+    assert decided == Benchmark.model_fields.keys(), "a new key needs a decision: does it change a result?"
+    base = Benchmark.model_validate({"name": "mine", "title": "Mine", "worlds": {"worlds": ["count"]}})
+    found = [base.model_copy(update={field: value}).identity for field, value in changed.items()]
+    assert all(one != base.identity for one in found)
+
+
 # ---- examples
 
 
@@ -416,6 +438,19 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 
 
 # ---- a user's own code
+
+
+def test_the_file_of_a_method_that_a_script_registers_is_in_the_id(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("firsthand.objective.presets.PRESETS", {**PRESETS})
+    found = []
+    for factor in (1, 2):
+        (desk / "script.py").write_text(f"def plain(table, totals, settings): return {{'policy': {factor}}}\n")
+        module = runpy.run_path(str(desk / "script.py"))
+        monkeypatch.delitem(presets.PRESETS, "plain", raising=False)
+        register("plain", module["plain"])
+        found.append(recipe_id({**RECIPE, "objective": "plain"}))
+    assert found[0] != found[1]
+    assert "method_id" not in Recipe.model_validate({**RECIPE, "objective": "grpo"}).identity([])
 
 
 def test_the_source_of_a_user_s_function_is_in_the_id(desk: Path) -> None:

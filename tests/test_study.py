@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shlex
-import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -171,22 +170,6 @@ def test_another_protocol_is_another_evaluation_and_neither_is_made_twice(tmp_pa
     tables = [json.loads((run.evaluation / "evaluation.json").read_text()) for run in found]
     assert [table.get("reward") for table in tables] == [None, None, {"box": "stepped"}]
     assert [run_study(untrained(tmp_path, **test), root, on_evaluation=refuse)["base"] for test in settings] == found
-
-
-@pytest.mark.parametrize("earlier", ["", "evaluations/0123456789abcdef"])
-def test_what_an_earlier_version_evaluated_inside_a_run_is_used_as_it_is(tmp_path: Path, earlier: str) -> None:
-    root = tmp_path / "runs"
-    training, evaluation = run_study(untrained(tmp_path), root)["base"]
-    inside = training / earlier
-    inside.mkdir(parents=True, exist_ok=True)
-    for name in ("scores.jsonl", "evaluation.json"):
-        (evaluation / name).rename(inside / name)
-    shutil.rmtree(evaluation)
-    before = contents(training)
-    assert run_study(untrained(tmp_path), root, on_evaluation=refuse)["base"] == (training, inside)
-    assert json.loads((root / "results.json").read_text())["arms"]["base"]["run"] == training.name
-    assert run_study(untrained(tmp_path, **LONGER), root)["base"].evaluation.parent == root
-    assert contents(training) == before
 
 
 def test_two_runs_with_the_same_weights_have_an_evaluation_each(tmp_path: Path) -> None:

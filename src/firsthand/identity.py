@@ -6,12 +6,13 @@ Two runs with one id give one result: whatever can change it is read here, whole
 import ast
 import hashlib
 import importlib
+import inspect
 import os
 import re
 import sys
 import sysconfig
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -57,6 +58,14 @@ def code_id(path: str) -> str | None:
     """
     files = code_files(path.partition(":")[0])
     return content_id(*((name, _sha256(file)) for name, file in sorted(files.items()))) if files else None
+
+
+def source_id(function: Callable[..., object]) -> str | None:
+    """16 hex digits for the file that a function stands in; None where it stands in none."""
+    try:
+        return content_id(_sha256(Path(inspect.getfile(function))))
+    except (TypeError, OSError):  # written at a prompt
+        return None
 
 
 def code_files(module: str) -> dict[str, Path]:

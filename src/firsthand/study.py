@@ -23,13 +23,12 @@ from pydantic import Field, model_validator
 from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.custom import evaluate_folder, settings
+from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.replies import OnProgress
 from firsthand.files import write_atomically
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step
 from firsthand.reward import Reward
-from firsthand.run import evaluations_inside
 from firsthand.stats import student95
 from firsthand.trainer import train
 
@@ -86,7 +85,7 @@ class ArmRuns(NamedTuple):
 
     training: Path
     evaluation: Path
-    """A run of its own; of one that an earlier version has evaluated, the training's directory or a folder in it."""
+    """A run of its own."""
 
 
 OnArm = Callable[[str, Recipe], Callable[[Step], None]]
@@ -164,11 +163,7 @@ def _write_results(root: Path, arms: Mapping[str, Any]) -> None:
 
 
 def _evaluated(test: Test, training: Path, arm: str, root: Path, on_progress: OnProgress) -> Path:
-    """The evaluation of a finished run: by the very same settings inside it, from an earlier version, or beside it."""
-    wanted = settings(test.data, test.protocol, test.reward)
-    for folder in evaluations_inside(training):
-        if wanted == {key: v for key, v in _table(folder).items() if key in ("data", "protocol", "reward")}:
-            return folder
+    """The evaluation of a finished run, beside it."""
     return evaluate_folder(
         training / "model", test.data, test.protocol, root, on_progress, name=arm, reward=test.reward
     )

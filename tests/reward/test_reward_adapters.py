@@ -49,6 +49,19 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     yield tmp_path
 
 
+def test_a_function_that_is_edited_while_it_is_used_is_refused_at_the_first_worker_that_would_read_it_anew(
+    functions: Path,
+) -> None:
+    (functions / "mine.py").write_text("import time\ndef some_hang(r, answer): return len(r) or time.sleep(9)")
+    with Router(deadline_s=0.5, function="mine:some_hang") as router:
+        assert router.judge("", SEVEN).status is Status.TIMED_OUT
+        assert router.judge("ab", SEVEN).score == 2
+        (functions / "mine.py").write_text("def some_hang(reply, answer): return 7")
+        assert router.judge("ab", SEVEN).score == 2  # the one that was imported
+        with pytest.raises(RecipeError, match="the source of mine:some_hang has changed while it was in use"):
+            router.judge("", SEVEN)
+
+
 # ---- ours as TRL's
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from firsthand.config import build, merge
 from firsthand.errors import RecipeError
+from firsthand.identity import source_id
 from firsthand.objective import methods
 from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Method
 from firsthand.objective.own import Terms, imported_source, own_method, own_terms
@@ -69,8 +70,11 @@ def terms_of(table: Table, totals: Totals, method: Method) -> dict[str, Tensor]:
 
 
 def method_id(method: Method) -> str | None:
-    """16 hex digits for the source of a user's own method; None for one that has a name here."""
-    return imported_source(method.kind) if ":" in method.kind else None
+    """16 hex digits for the source of a user's own method; None for one that is ours."""
+    if ":" in method.kind:
+        return imported_source(method.kind)
+    terms = PRESETS[method.kind].terms
+    return None if terms.__module__ == methods.__name__ else source_id(terms)
 
 
 def parse(content: Any) -> Method:

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from firsthand.answers.ground_truth import columns_beside
 from firsthand.errors import RecipeError, excerpt
-from firsthand.identity import FUNCTION_PATH
+from firsthand.identity import FUNCTION_PATH, code_id
 from firsthand.records import Answer, Choice, Letters, Status, Verdict
 from firsthand.reward.open_ended import Context
 from firsthand.reward.verdicts import failed
@@ -26,10 +26,12 @@ class UserReward:
         if not FUNCTION_PATH.fullmatch(path):
             raise RecipeError(f"reward.function: expected module:function, got {path!r}; such as mine.rewards:brevity")
         self._path = path
+        self._source = code_id(path)
         self.pool = WorkerPool(workers, deadline_s, (str(USER_FUNCTION), path))
 
     def judge(self, reply: str, gold: Answer, context: Context, columns: Mapping[str, Any]) -> Verdict:
-        """FAILED when the function raises or returns no number, UNSCORED for None. Raises RecipeError without it."""
+        """FAILED when the function raises or returns no number, UNSCORED for None. Raises RecipeError without it, or
+        where it has been edited since the first reply."""
         row = {
             **columns_beside(gold),
             "prompts": [{"role": "user", "content": context.question}],
@@ -41,6 +43,7 @@ class UserReward:
         try:
             answer = self.pool.ask({"reply": reply, "columns": {**columns, **row}})
         except (DeadlineExceeded, WorkerDied) as error:
+            self._refuse_another()
             return failed(error, reply)
         except WorkerBroken as error:
             raise RecipeError(f"reward.function: expected a function that can be imported, got {error}") from error
@@ -54,3 +57,11 @@ class UserReward:
         if not math.isfinite(score):
             return failed(f"{self._path} returned {score}", reply)
         return Verdict(score=score, status=Status.OK, parsed=excerpt(reply), why=f"{self._path} says {score:g}")
+
+    def _refuse_another(self) -> None:
+        """The worker that takes a killed one's place imports the function anew: its source must be what it was."""
+        if code_id(self._path) != self._source:
+            raise RecipeError(
+                f"reward.function: the source of {self._path} has changed while it was in use, and the other replies "
+                "were scored by what it was; give the command again"
+            )

@@ -118,8 +118,7 @@ def evaluate_benchmark(
     recipe = {
         "name": name,
         **identity(model),
-        # What else a benchmark says is in the questions and golds themselves, or is worked out anew at every call.
-        "benchmark": task.benchmark.model_dump(mode="json", include={"name", "gold", "short_answer"}),
+        "benchmark": task.benchmark.identity,
         "strict": STRICT_VERSION,
         "protocol": protocol.content,
         "data_id": data_id(task.examples),

@@ -12,7 +12,7 @@ docs/evaluation.md has the fields with examples; a file of a user's own is given
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -144,6 +144,14 @@ class Benchmark(Record):
         if self.aggregate != "accuracy" and self.cluster is None:
             raise ValueError(f"aggregate {self.aggregate!r} needs `cluster`: the column that variants share")
         return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """How replies are judged and added up, as JSON; all else shows in the rows, or says nothing of a result."""
+        always = {"name", "gold", "short_answer"}
+        found = self.model_dump(mode="json", include=always | {"leaderboard", "aggregate", "cluster", "groups"})
+        default = {name: field.default for name, field in Benchmark.model_fields.items()}
+        return {k: v for k, v in found.items() if k in always or getattr(self, k) != default[k]}
 
 
 class Suite(Record):
