@@ -102,6 +102,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "clip_high": None,
     },
     Reward: {
+        "answer": "stated",
         "format": 1.0,
         "overlong": 0.2,
         "box": "stepped",
@@ -221,6 +222,7 @@ def test_every_key_of_a_protocol_is_in_an_evaluation_s_id() -> None:
         "seed": 1,
         "system": "Look.",
         "greedy": False,
+        "answer": "tags",
         "suffix": "!",
         "min_pixels": 100,
         "max_pixels": 10_000,
@@ -236,7 +238,7 @@ def test_how_answers_are_judged_is_in_an_evaluation_s_id() -> None:
     data = Data(worlds=("count",))
     before = settings(data, Protocol())
     silent = {f for f, v in CHANGED[Reward].items() if settings(data, Protocol(), Reward(**{f: v})) == before}
-    assert silent == {"format", "overlong", "truncated"}  # training's
+    assert silent == {"answer", "format", "overlong", "truncated"}  # training's; a protocol has an `answer` of its own
 
 
 def test_what_a_server_is_asked_is_in_an_evaluation_s_id() -> None:

@@ -77,9 +77,15 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[s
     folder = tmp_path_factory.mktemp("task")
     write_lmms_task([item], folder, name="one")
     module = functions(folder)
-    with Router(deadline_s=0.5) as router:
+    with Router(deadline_s=0.5, answer="stated") as router:
         module._router = lambda: router
         yield module, written_rows(folder)[0]
+
+
+def test_a_task_reads_replies_as_an_evaluation_does(tmp_path: Path) -> None:
+    write_lmms_task([example(answer=Digit(value="7"))], tmp_path, name="one")
+    with functions(tmp_path)._router() as router:
+        assert router.judge("The answer is 7.", Digit(value="7")).score == 1
 
 
 def test_the_task_file_is_what_lmms_eval_reads(tmp_path: Path) -> None:
@@ -169,7 +175,8 @@ def test_a_system_prompt_comes_first_and_a_rows_own_one_wins() -> None:
     [
         ([r"<think>so</think><answer>2/\sqrt{2}</answer>"], {"accuracy": 1.0, "unparsed": 0.0, "unmeasured": 0.0}),
         (["<answer>2</answer>"], {"accuracy": 0.0, "unparsed": 0.0, "unmeasured": 0.0}),
-        (["It is 2."], {"accuracy": 0.0, "unparsed": 1.0, "unmeasured": 0.0}),
+        (["I count on.\nAnd on."], {"accuracy": 0.0, "unparsed": 1.0, "unmeasured": 0.0}),
+        (["The answer is \\sqrt{2}."], {"accuracy": 1.0, "unparsed": 0.0, "unmeasured": 0.0}),
         ([None], {"accuracy": 0.0, "unparsed": 1.0, "unmeasured": 0.0}),
         (["<answer></answer>"], {"accuracy": 0.0, "unparsed": 1.0, "unmeasured": 0.0}),
         (["[LMMS_EVAL_REQUEST_FAILED after 5 retries] timeout"], {"unparsed": 0.0, "unmeasured": 1.0}),

@@ -62,7 +62,7 @@ _NAMES_A_NUMBER = re.compile(
     rf"(?:{_PLACE},?\s)?(?:there\s(?:are|is)\s(?:a\stotal\sof\s|in\stotal\s|exactly\s)?"
     r"|(?:(?:a\s)total\sof|exactly)\s"
     rf"|(?:the\s)?(?:(?:total|overall|final|exact|combined)\s)?(?:{_QUANTITY})(?:\s(?:number|count|amount|value))?"
-    rf"(?:\sof(?:\s[A-Za-z]+){{1,6}}?)?(?:\s{_PLACE})?(?:\s(?:is|are|equals)\s:?|\s?[:=])"
+    rf"(?:\sof(?:\s[A-Za-z0-9]+){{1,6}}?)?(?:\s{_PLACE})?(?:\s(?:is|are|equals)\s:?|\s?[:=])"
     rf"|(?:{_PICTURE}(?:[显顯]示)?,?\s?)?(?:(?:{_IN_ALL})\s?)?(?:有|是)|(?:{_PICTURE},?\s?)?(?:{_IN_ALL})\s?:?"
     rf"|(?:{_IN_ALL})?{_SUM}\s?(?:[是为為:=]|等[于於])|(?:(?:\\angle|∠)\s?[A-Z]{{1,3}}|[A-Z])\s?=)\s?",
     re.IGNORECASE,

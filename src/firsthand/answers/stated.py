@@ -10,7 +10,7 @@ these that is there:
     the key of its JSON that was asked for
     its last \\boxed{...}, unless a value is stated after it
     its last `the answer is ...` or `Answer: ...`, to the end of the line, or to a `because` or the sentence's end
-    all of it, when it is one short line
+    all of it, when it is one short line; of a sum that is worked out, `22 + 14 = 36.`, its result
 
 Two different answers side by side are none, and so is one that the reply takes back (`Wait, ...`) or has only supposed.
 
@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from firsthand.answers.markup import folded
+from firsthand.answers.markup import folded, without_markup
 from firsthand.answers.wording import STATES, TAKEN_BACK
 
 OPEN, CLOSE = "<answer>", "</answer>"
@@ -54,6 +54,8 @@ _NEXT_QUESTION = re.compile(
 )
 _GAP = " ()\uff08\uff09[]_\u3000"
 """What a question has where its answer belongs, `正确的是（　）`, when a reply repeats it."""
+_WORKED = re.compile(r"[(0-9][-+*/\u00d7\u00f7\u00b7\u2212()0-9., ]{2,100}=\s?(?=[-+$]?[0-9])")
+"""An arithmetic expression in front of its value."""
 _FILLERS = frozenset(("the", "final", "correct", "right", "my", "our", "so", "therefore", "thus", "hence", "and", "or"))
 
 
@@ -76,10 +78,13 @@ class _Statement(NamedTuple):
     end: int
 
 
-def read_answer(reply: str, rule: Rule = "tags", key: str | None = None) -> tuple[str | None, str]:
+def read_answer(
+    reply: str, rule: Rule = "tags", key: str | None = None, *, is_free: bool = False
+) -> tuple[str | None, str]:
     """The answer that the reply states by a rule, or None and the reason why there is none.
 
-    `key` is that of the JSON which the reply was asked for, if any.
+    `key` is that of the JSON which the reply was asked for, if any. `is_free`: the answer is text of any length, so
+    that `stated` reads a reply without tags whole.
     Everything up to the last `</think>` is thinking, and nothing in it counts. Thinking that is never closed leaves no
     answer. Two blocks are as bad as none: otherwise listing every option would pay.
     """
@@ -87,7 +92,7 @@ def read_answer(reply: str, rule: Rule = "tags", key: str | None = None) -> tupl
     if "<think>" in visible:
         return None, "the thinking is not closed"
     if rule == "stated" and OPEN not in visible and CLOSE not in visible:
-        return _without_tags(visible, key)
+        return (visible.strip(), "") if is_free and visible.strip() else _without_tags(visible, key)
     _, inside, why = answer_block(visible)
     if rule == "stated" and inside is not None and key is not None and (member := _json(inside, key)):
         return member, ""
@@ -134,7 +139,10 @@ def _without_tags(visible: str, key: str | None) -> tuple[str | None, str]:
     line = visible.strip()
     if "\n" in line or len(line) > _LONGEST_LINE:
         return None, "no answer is stated"
-    return (None, "the answer is taken back") if TAKEN_BACK.search(line) else (line, "")
+    if TAKEN_BACK.search(line):
+        return None, "the answer is taken back"
+    worked = _WORKED.match(bare := without_markup(line))
+    return bare[worked.end() :] if worked else line, ""
 
 
 def _json(text: str, key: str) -> str | None:

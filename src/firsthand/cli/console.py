@@ -13,6 +13,7 @@ from rich.table import Table
 
 from firsthand.cli.terminal.screen import NOTE, progress_bars
 from firsthand.evaluation import Protocol
+from firsthand.evaluation.table import remedy
 from firsthand.recipe import Recipe
 from firsthand.records import Step
 from firsthand.reward.alarms import ALARM_WINDOW, alarms
@@ -67,7 +68,11 @@ class Console:
         for name, row in {**content.get("families", {}), "all": content}.items():
             table.add_row(name, *_cells(row), *(_number(row.get(key), 3) for key in ("truncated", "unparsed")))
         self._terminal.print(table)
-        self._terminal.print(f"protocol: {Protocol.model_validate(content['protocol']).line()}", soft_wrap=True)
+        self._terminal.print(f"protocol: {Protocol.of_data(content['protocol']).line()}", soft_wrap=True)
+        if "tagged" in content:
+            self._terminal.print(f"replies with their answer in tags: {content['tagged']:.1%}")
+        if (what := remedy(content)) is not None:
+            self._terminal.print(f"NOTE: {what}", soft_wrap=True)
 
     def _bar(self, what: str) -> Callable[[int, int, str], None]:
         """Logs and pipes get ten lines per task instead of a bar."""

@@ -1,11 +1,13 @@
 """Any data of a user's, or rendered worlds: greedy accuracy and pass@k, judged by the verifiers of training.
 
+Replies are read as the protocol says, however the model was trained: a reply without tags, too, unless it says `tags`.
 A reply whose score could not be measured is left out and counted; it is never wrong.
 """
 
 from pathlib import Path
 from typing import Any
 
+from firsthand.errors import RecipeError
 from firsthand.evaluation.generator import askable, generator_of, identity, name_of
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
@@ -19,8 +21,8 @@ from firsthand.teacher import Endpoint
 
 DEFAULT = Reward()
 """Verifiers for every kind but free text, which needs a scorer."""
-_OF_TRAINING = {"format", "overlong", "truncated"}
-"""What a reward adds in training; all else says how answers are judged."""
+_OF_TRAINING = {"answer", "format", "overlong", "truncated"}
+"""What a reward says of training alone; all else says how answers are judged."""
 
 
 def evaluate_folder(
@@ -37,8 +39,9 @@ def evaluate_folder(
 
     The recipe of the directory says which run it `evaluates`, where the model is a run's result.
     `reward` says how answers are judged; what it adds for format or length plays no part in an accuracy.
-    Raises DataError, before a directory is made, when the model or the data cannot be used.
+    Raises DataError or RecipeError, before a directory is made, when the model, the data or `reward` cannot be used.
     """
+    reward = _read_by(protocol, reward)
     loaded = data.read()
     name = name or name_of(model)
     if isinstance(model, Path):
@@ -68,6 +71,16 @@ def evaluate_folder(
         journal.unlink(missing_ok=True)
         run.finish()
         return run.folder
+
+
+def _read_by(protocol: Protocol, reward: Reward) -> Reward:
+    """The reward, which reads as the protocol does. Raises RecipeError where it says how by itself."""
+    if "answer" in reward.model_fields_set and reward.answer != protocol.answer:
+        raise RecipeError(
+            f"answer={reward.answer}: how an evaluation reads replies is part of its protocol; set "
+            f"protocol.answer={reward.answer}"
+        )
+    return reward.model_copy(update={"answer": protocol.answer})
 
 
 def settings(data: Data, protocol: Protocol, reward: Reward = DEFAULT) -> dict[str, Any]:

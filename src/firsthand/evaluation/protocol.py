@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from firsthand.answers.stated import answer_block
+from firsthand.answers.stated import Rule, answer_block
 from firsthand.config import build, nearest, override, read_yaml
 from firsthand.errors import RecipeError
 from firsthand.records import Record
@@ -29,6 +29,8 @@ class Protocol(Record):
     system: str | None = None
     greedy: bool = True
     """False: no greedy reply is drawn, and the accuracy is the mean over the samples (avg@k)."""
+    answer: Rule = "stated"
+    """How a reply to --data is read; benchmarks are read as `stated` by their own rules."""
     suffix: str = ""
     """Put after every question."""
     min_pixels: int | None = Field(default=None, gt=0)
@@ -47,10 +49,15 @@ class Protocol(Record):
 
     @property
     def content(self) -> dict[str, Any]:
-        """As JSON, with those later keys that say something."""
-        default = Protocol()
+        """As JSON, with those later keys that say something. No `answer` is `tags`, as before there was a choice."""
+        default = Protocol(answer="tags")
         dumped = self.model_dump(mode="json")
         return {k: v for k, v in dumped.items() if k in _FIRST_KEYS or v != getattr(default, k)}
+
+    @classmethod
+    def of_data(cls, content: Mapping[str, Any]) -> "Protocol":
+        """The protocol that an evaluation of data recorded."""
+        return cls.model_validate({"answer": "tags", **content})
 
     def line(self) -> str:
         """One line for people."""
@@ -61,6 +68,7 @@ class Protocol(Record):
         said = [f"system prompt of {len(self.system)} characters"] if self.system else ["no system prompt"]
         said += [f"suffix of {len(self.suffix)} characters"] if self.suffix else []
         after = ["answer block alone to the leaderboard's scorer"] if self.prediction == "answer_block" else []
+        after += ["answers read in tags alone"] if self.answer == "tags" else []
         return ", ".join([*drawn, f"at most {self.max_new_tokens:,} new tokens", *bounds, *said, *after])
 
     def predicted(self, reply: str) -> str:

@@ -1,12 +1,15 @@
 """Judged replies -> a table: accuracy with an interval, pass@k, and what stands beside every accuracy."""
 
 import statistics
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+from firsthand.answers.stated import read_answer
 from firsthand.records import Judged, Score, Status, StopReason
 from firsthand.stats import SUCCESS, clustered_mean, pass_at
 
+_MOST = 0.5
+"""More than this share is most (ours)."""
 _KS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -47,20 +50,43 @@ def _row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hasha
     return table
 
 
+def remedy(table: Mapping[str, Any]) -> str | None:
+    """What to do where more than half of an evaluation's replies could not be read, in one line; None: they could."""
+    if (unread := table.get("unparsed", 0.0)) <= _MOST:
+        return None
+    unstated, cut = table.get("unstated", 0.0), table.get("truncated", 0.0)
+    causes = []
+    if cut > _MOST * unread:
+        causes.append(f"{cut:.0%} were cut: raise --max-new-tokens")
+    if unstated > _MOST * unread:
+        causes.append(f"{unstated:.0%} state no answer: ask for one with --system default")
+    if unread - unstated > _MOST * unread:
+        causes.append(
+            f"{unread - unstated:.0%} state one of another kind than the gold answer: look at the data's kind"
+        )
+    return f"{unread:.0%} of replies could not be read, and count as wrong; " + "; ".join(causes)
+
+
 def counting(score: Score) -> tuple[Judged, ...]:
     """The replies that the accuracy is about."""
     return (score.greedy,) if score.greedy is not None else score.samples
 
 
 def _rates(replies: Sequence[Judged]) -> dict[str, float]:
-    """What stands beside every accuracy: the shares that were cut and that could not be read, and the mean length."""
+    """What stands beside every accuracy: shares of replies, and their mean length in tokens.
+
+    `truncated` were cut, `tagged` state their answer in tags, `unparsed` could not be read; of these, `unstated` state
+    no answer.
+    """
     asked = [j for j in replies if j.verdict.status is not Status.FAILED or j.reply.text]
     lengths = [n for j in asked if (n := j.reply.length) is not None]
     rates = {}
     if asked:
         unread = (Status.UNPARSED, Status.WRONG_FORMAT)
         rates["truncated"] = statistics.fmean(j.reply.stop is StopReason.LENGTH for j in asked)
+        rates["tagged"] = statistics.fmean(read_answer(j.reply.text)[0] is not None for j in asked)
         rates["unparsed"] = statistics.fmean(j.verdict.status in unread for j in asked)
+        rates["unstated"] = statistics.fmean(j.verdict.status is Status.WRONG_FORMAT for j in asked)
     if lengths:
         rates["reply_tokens"] = statistics.fmean(lengths)
     return rates

@@ -24,6 +24,7 @@ def router_of(
             Router(
                 workers,
                 deadline_s,
+                answer=reward.answer,
                 box=reward.box,
                 coordinates=reward.coordinates,
                 digit_tolerance=reward.digit_tolerance,

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Self
 
 from firsthand.answers.boxes import box_text
-from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, read_answer
+from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, Rule, read_answer
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.records import Answer, Box, Coordinates, Example, OpenEnded, Status, Verdict
 from firsthand.reward.box import BoxScore, judge_box
@@ -36,8 +36,9 @@ class Router:
     """Judges replies against ground truths. Use as `with Router() as router:`; thread-safe.
 
     `workers` replies are judged at once, each comparison of expressions killed after `deadline_s` seconds (TIMED_OUT,
-    no score). `box` and `text` say how boxes and short words score, `coordinates` what the boxes of replies are
-    measured in, and the tolerances how far a number may be off, as a share of it; what a gold says itself comes first.
+    no score). `answer` is the rule by which replies are read. `box` and `text` say how boxes and short words score,
+    `coordinates` what the boxes of replies are measured in, and the tolerances how far a number may be off, as a share
+    of it; what a gold says itself comes first.
     `open_ended` scores free text, which has no verifier without it. `function`, a user's own `module:function`, scores
     every reply in place of all verifiers.
     Raises ValueError when `workers` or `deadline_s` is not positive, RecipeError when `function` is no such path.
@@ -48,6 +49,7 @@ class Router:
         workers: int = 1,
         deadline_s: float = 5.0,
         *,
+        answer: Rule = "tags",
         box: BoxScore = "iou",
         coordinates: Coordinates = "auto",
         digit_tolerance: float = 0.0,
@@ -61,6 +63,7 @@ class Router:
         self._pool = WorkerPool(workers, deadline_s)
         self._user = None if function is None else UserReward(function, workers, deadline_s)
         self._open = open_ended
+        self._rule: Rule = answer
         self._coordinates = coordinates
         self._threads = ThreadPoolExecutor(workers, "reward")
         self._verifiers: dict[str, Callable[[str, Any], Verdict]] = {
@@ -105,7 +108,7 @@ class Router:
             )
         if self._user is not None:
             return self._user.judge(reply, answer, context, truth.meta if isinstance(truth, Example) else {})
-        content, why = read_answer(reply)
+        content, why = read_answer(reply, self._rule, is_free=isinstance(answer, OpenEnded))
         if content is None:
             return Verdict(score=0.0, status=Status.WRONG_FORMAT, why=why)
         return self._judge_content(content, answer, context)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from firsthand.answers.stated import Rule
 from firsthand.identity import code_id, folder_id
 from firsthand.records import Coordinates, GrownRecord, Reply, StopReason, Verdict
 from firsthand.reward.box import BoxScore
@@ -20,9 +21,12 @@ _FORMAT = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTA
 
 
 class Reward(GrownRecord):
-    """What counts beside the answer. Without an answer block the score is 0 in any case: the implicit format rule."""
+    """How a reply's answer is read, what it is worth, and what counts beside it."""
 
-    _later = frozenset(("digit_tolerance", "math_tolerance", "coordinates", "text"))
+    _later = frozenset(("answer", "digit_tolerance", "math_tolerance", "coordinates", "text"))
+    answer: Rule = "tags"
+    """Where training reads it: in the reply's one answer block, without which the score is 0 (VLAA-Thinking's implicit
+    format rule, arXiv:2504.11468), or, `stated`, also in a reply without tags."""
     format: float = Field(default=0.0, ge=0)
     """alpha: added when the whole reply is thinking and answer in their tags (OThink-MR1, arXiv:2503.16081: 1)."""
     overlong: float = Field(default=0.0, ge=0, lt=1)

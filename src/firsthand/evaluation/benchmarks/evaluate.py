@@ -120,7 +120,7 @@ def evaluate_benchmark(
         **identity(model),
         "benchmark": task.benchmark.identity,
         "strict": STRICT_VERSION,
-        "protocol": protocol.content,
+        "protocol": _recorded(protocol),
         "data_id": data_id(task.examples),
     }
     title = f"{task.benchmark.name}-{name.replace('/', '-')}"
@@ -130,6 +130,11 @@ def evaluate_benchmark(
         if task.benchmark.leaderboard is not None:
             _mark_replies(task, protocol, run, judge, root)
         return run.folder
+
+
+def _recorded(protocol: Protocol) -> dict[str, Any]:
+    """How replies were drawn; how they are read, the version of the strict rules says."""
+    return {key: value for key, value in protocol.content.items() if key != "answer"}
 
 
 def strict_marks(task: Task, scores: Iterable[Score]) -> list[ReplyMark]:
@@ -193,7 +198,7 @@ def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> di
         about["published_rows"] = benchmark.rows
     return {
         "benchmark": about,
-        "protocol": protocol.content,
+        "protocol": _recorded(protocol),
         **tabulate(scores, protocol.samples, cluster=lambda s: cluster_of(benchmark, by_id[s.example_id])),
         "strict": aggregate(benchmark, strict_marks(task, scores)),
     }
