@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from firsthand.answers.asking import prompts_id
 from firsthand.config import build, in_todays_names, merge
 from firsthand.data import Loaded, PictureLimits, load_rows
 from firsthand.data.load import as_source
@@ -144,7 +145,7 @@ class Recipe(Record):
     """A finished run directory to start from, instead of `model`."""
     data: Data
     system: str | None = None
-    """System prompt of every example that has none of its own."""
+    """System prompt of every example that has none of its own; `default` is that of each one's kind of answer."""
     objective: Objective = Field(default_factory=lambda: parse("grpo"))
     reward: Reward = Field(default_factory=Reward)
     steps: int = Field(default=60, ge=0)
@@ -208,7 +209,7 @@ class Recipe(Record):
             content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
         else:
             content["model_id"] = folder_id(self.model_folder())
-        content |= self.reward.identity()
+        content |= self.reward.identity() | prompts_id(self.system)
         if source := method_id(self.objective):
             content["method_id"] = source
         unread = {*self.reward.unread, *(["traces"] * (not self.objective.imitates))}

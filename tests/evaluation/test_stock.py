@@ -104,6 +104,27 @@ def test_an_evaluation_of_an_earlier_version_was_read_by_tags() -> None:
     assert Protocol.of_data(protocol.content) == protocol
 
 
+def test_the_default_system_prompt_asks_for_the_form_of_each_row_s_kind(desk: ChatServer) -> None:
+    rows = [
+        {"question": "0?", "answer": "7", "kind": "digit"},
+        {"question": "1?", "answer": "A", "choices": ["cat", "dog"]},
+        {"question": "2?", "answer": "teal", "kind": "text"},
+        {"question": "3?", "answer": "teal", "kind": "text", "system": "Be brief."},
+    ]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    desk.follow({"when": "", "text": "7"})
+    command = ["evaluate", "endpoint.yaml", "--data", "rows.jsonl", "--samples", "0", "--system", "default"]
+    assert main(command) == 0
+    asked = {body["messages"][-1]["content"]: body["messages"][0] for body in desk.asked}
+    told = [next(one for text, one in asked.items() if f"{n}?" in str(text)) for n in range(4)]
+    assert [one["role"] for one in told] == ["system"] * 4
+    forms = ["one number", "the letter of the right option", "one word"]
+    assert all(form in one["content"] and "<answer>" in one["content"] for form, one in zip(forms, told, strict=False))
+    assert told[3]["content"] == "Be brief."
+    [run] = Path("runs").glob("evaluate-*")
+    assert json.loads((run / "recipe.json").read_text())["system_id"]
+
+
 def test_words_of_one_kind_are_evaluated_with_the_kind_alone(desk: ChatServer) -> None:
     rows = [{"question": f"{n}?", "answer": word} for n, word in enumerate(("teal", "triangle"))]
     Path("words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -55,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
     add("--samples", type=int, help="sampled replies per example, for pass@k (default: the protocol's; without one 8)")
     add("--temperature", type=float, help="of the samples (default: the protocol's; without one 1.0)")
     add("--max-new-tokens", type=int, help="(default: the protocol's; without one 256)")
-    add("--system", help="system prompt of rows that have none (default: the protocol's)")
+    add(
+        "--system", help="system prompt of rows that have none; `default`: one for their kind (default: the protocol's)"
+    )
     _add_out(add, "where run directories are made", "runs")
     judged = "with --data also how answers are judged, in the keys of a recipe's `reward`"
     _add_set(add, f"protocol.KEY; {judged}; with --benchmark also judge.KEY")
@@ -82,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     _add_reading(add)
     add("--name", default="firsthand", help="the task's name (default: %(default)s)")
     add("--max-new-tokens", type=int, default=256)
-    add("--system", help="system prompt of rows that have none")
+    add("--system", help="system prompt of rows that have none; `default`: one for their kind")
     add("--out", type=Path, required=True, help="the folder for lmms-eval's --include_path")
 
     add = command("forge", data.forge_command, "visual questions -> verified demonstrations and harder questions")

@@ -7,6 +7,7 @@ A reply whose score could not be measured is left out and counted; it is never w
 from pathlib import Path
 from typing import Any
 
+from firsthand.answers.asking import prompts_id
 from firsthand.errors import RecipeError
 from firsthand.evaluation.generator import askable, generator_of, identity, name_of
 from firsthand.evaluation.protocol import Protocol
@@ -50,7 +51,13 @@ def evaluate_folder(
         loaded = loaded.without(router.bad_ground_truths(loaded.examples))
     examples = loaded.settled(data.on_bad, root)
     decisive = settings(data, protocol, reward)
-    recipe = {"name": name, **identity(model), **decisive, "data_id": data_id(examples, {"traces", *reward.unread})}
+    recipe = {
+        "name": name,
+        **identity(model),
+        **decisive,
+        **prompts_id(protocol.system),
+        "data_id": data_id(examples, {"traces", *reward.unread}),
+    }
     title = f"evaluate-{name.replace('/', '-')}"
     source = run_of_model(model) if isinstance(model, Path) else None
     provenance = {} if source is None else {"evaluates": source}

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
+from firsthand.answers.asking import system_of
 from firsthand.data import Loaded
 from firsthand.evaluation.protocol import Protocol
 from firsthand.identity import folder_id
@@ -49,7 +50,7 @@ class ServerGenerator:
         return [tuple(replies) for replies in found]
 
     def _requests(self, example: Example, protocol: Protocol) -> list[Request]:
-        system = example.system if example.system is not None else protocol.system
+        system = system_of(example, protocol.system)
         first = (Message(role="system", text=system),) if system else ()
         messages = (*first, Message(role="user", text=asked(example, protocol).question, images=example.images))
         draws = [(0.0, protocol.seed)] * protocol.greedy

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from firsthand.answers.asking import BY_KIND
 from firsthand.answers.stated import Rule, answer_block
 from firsthand.config import build, nearest, override, read_yaml
 from firsthand.errors import RecipeError
@@ -27,6 +28,7 @@ class Protocol(Record):
     """Of the samples; the accuracy is greedy."""
     seed: int = 0
     system: str | None = None
+    """Of rows that have none of their own; `default` is that of each one's kind of answer."""
     greedy: bool = True
     """False: no greedy reply is drawn, and the accuracy is the mean over the samples (avg@k)."""
     answer: Rule = "stated"
@@ -65,7 +67,12 @@ class Protocol(Record):
         if self.samples:
             drawn.append(f"{self.samples} samples at temperature {self.temperature:g}, seed {self.seed}")
         bounds = [f"{name} pixels {v:,}" for name, v in (("min", self.min_pixels), ("max", self.max_pixels)) if v]
-        said = [f"system prompt of {len(self.system)} characters"] if self.system else ["no system prompt"]
+        own = (
+            "default system prompts"
+            if self.system == BY_KIND
+            else f"system prompt of {len(self.system or '')} characters"
+        )
+        said = [own] if self.system else ["no system prompt"]
         said += [f"suffix of {len(self.suffix)} characters"] if self.suffix else []
         after = ["answer block alone to the leaderboard's scorer"] if self.prediction == "answer_block" else []
         after += ["answers read in tags alone"] if self.answer == "tags" else []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firsthand.answers.asking import system_of
 from firsthand.objective import Imitating
 from firsthand.processor import Encoder, family_of, model_config
 from firsthand.recipe import RENDERED, Recipe
@@ -160,7 +161,7 @@ def _encoded(example: Example, recipe: Recipe, encoder: Encoder) -> Lengths:
 
 
 def _assumed(example: Example, recipe: Recipe, config: Any) -> Lengths:
-    asked, trace = example.question + (example.system or recipe.system or ""), _demonstration(example, recipe)
+    asked, trace = example.question + (system_of(example, recipe.system) or ""), _demonstration(example, recipe)
     text = _TEMPLATE_TOKENS + len(asked) // _CHARACTERS_PER_TOKEN
     reply = max(1, len(trace.text) // _CHARACTERS_PER_TOKEN) if trace else None
     if family_of(config).reads != "grids":

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import AutoImageProcessor, AutoTokenizer
 
+from firsthand.answers.asking import BY_KIND, default_prompt, system_of
 from firsthand.errors import BadRow, DataError, RecipeError, shown
 from firsthand.processor.families import family_of, model_config, vision_ids
 from firsthand.processor.readers import GridReader, ProcessorReader, Prompt, Reader, TextReader, family_processor
@@ -75,7 +76,8 @@ class Encoder:
     def prompt(self, example: Example, system: str | None = None) -> Prompt:
         """Render a question: its images first, then its text, then the opening of the assistant's turn.
 
-        `system` is used when the example has no system prompt of its own; with neither, the template's default holds.
+        `system` is used when the example has no system prompt of its own, `default` being that of its kind of answer;
+        with neither, the template's default holds.
 
         Raises DataError when an image cannot be processed, the texts contain special tokens, placeholders and image
         features do not match, or the prompt is longer than `max_prompt_tokens` or the model's context.
@@ -97,7 +99,7 @@ class Encoder:
         except BadRow as bad:
             return bad
         # A token has a byte or more of its text, so that short texts need not be tokenized.
-        told = question + (example.system if example.system is not None else system or "")
+        told = question + (system_of(example, system) or "")
         most = len(told.encode()) + sum(n or 0 for n in images) + _TEMPLATE_TOKENS
         if most <= min(self._max_prompt_tokens, self._context or most) or None in images:
             return None
@@ -113,8 +115,9 @@ class Encoder:
 
     def check_system(self, system: str | None) -> None:
         """Raise RecipeError when a system prompt for all rows has special tokens."""
+        told = default_prompt("digit") if system == BY_KIND else system or ""
         try:
-            self._refuse_special_tokens(system or "", "system")
+            self._refuse_special_tokens(told, "system")
         except BadRow as bad:
             raise RecipeError(f"system: expected {bad.expected}, got {bad.got}; {bad.remedy}") from bad
 
@@ -133,8 +136,8 @@ class Encoder:
             raise bad.renamed({"image": f"images[{i}]"} if len(example.images) > 1 else {}) from bad
 
     def _read(self, example: Example, system: str | None) -> Prompt:
-        system = example.system if example.system is not None else system
-        text = self._conversation.render(content_parts(example), system, f"example {example.id}")
+        told = system_of(example, system)
+        text = self._conversation.render(content_parts(example), told, f"example {example.id}")
         return self._reader.read(example, text)
 
     def _too_long(self, prompt: Prompt, images: int) -> BadRow | None:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from firsthand.answers.asking import prompts_id
 from firsthand.data.loaded import of_examples
 from firsthand.evaluation.benchmarks import items
 from firsthand.evaluation.benchmarks.aggregate import ReplyMark, aggregate, cluster_of, refuse_missing_variants, units
@@ -121,6 +122,7 @@ def evaluate_benchmark(
         "benchmark": task.benchmark.identity,
         "strict": STRICT_VERSION,
         "protocol": _recorded(protocol),
+        **prompts_id(protocol.system),
         "data_id": data_id(task.examples),
     }
     title = f"{task.benchmark.name}-{name.replace('/', '-')}"

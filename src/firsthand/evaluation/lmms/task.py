@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL import ExifTags
 
+from firsthand.answers.asking import system_of
 from firsthand.batched import batched
 from firsthand.data.store import encoded_picture
 from firsthand.errors import RecipeError
@@ -69,7 +70,7 @@ def messages(example: Example, system: str | None = None) -> list[dict[str, Any]
         for i, piece in enumerate(pieces)
         if piece
     ]
-    told = example.system if example.system is not None else system
+    told = system_of(example, system)
     opening = [] if told is None else [{"role": "system", "content": [{"type": "text", "text": told}]}]
     return [*opening, {"role": "user", "content": parts}]
 

@@ -1,0 +1,49 @@
+"""System prompts that ask for thinking and an answer in tags, in the form that the kind of the gold answer wants.
+
+The request is R1's: `<think>` and `<answer>` (DeepSeek-R1, arXiv:2501.12948, table 1), put as R1-V puts it. Words ours.
+"""
+
+from typing import Any
+
+from firsthand.records import Example, Kind, content_id
+
+BY_KIND = "default"
+"""In place of a system prompt: the one of each row's kind."""
+FORMS: dict[Kind, str] = {
+    "digit": "one number",  # R1-V's counting: `final answer (number)`
+    "choice": "the letter of the right option alone",  # LLaVA-1.5's prompt for options (arXiv:2310.03744)
+    "letters": "the letters of all right options, such as A, C",  # the same, for several
+    "math": "one expression in LaTeX",  # MATH's answers (arXiv:2103.03874)
+    "box": "one box [x1, y1, x2, y2] with its upper left and lower right corner, or a list of such boxes",  # ours
+    "text": "one word or a short phrase",  # LLaVA-1.5's prompt for VQA v2
+    "open": "your answer to the reader in full",  # ours
+}
+"""What is between the answer tags, by kind; the source of its gist beside it."""
+_UNITS = {
+    "pixels": ", in pixels of the picture",
+    "shares": ", as shares of the picture's width and height from 0 to 1",
+    "thousand": ", in thousandths of the picture's width and height from 0 to 1000",
+}
+
+
+def default_prompt(kind: Kind, coordinates: str | None = None) -> str:
+    """The system prompt of a kind; of boxes with their units, where the row says which."""
+    form = FORMS[kind] + _UNITS.get(coordinates or "", "")
+    return (
+        "Think about the question first. Put the thinking between <think> and </think>, and then the final answer, "
+        f"{form}, between <answer> and </answer>: <think> your thinking </think><answer> your answer </answer>"
+    )
+
+
+def system_of(example: Example, system: str | None) -> str | None:
+    """The system prompt that a row is asked with: its own, or else the one for all, or of its kind."""
+    told = example.system if example.system is not None else system
+    if told != BY_KIND:
+        return told
+    answer = example.answer
+    return default_prompt(answer.kind, answer.coordinates if answer.kind == "box" else None)
+
+
+def prompts_id(system: str | None) -> dict[str, Any]:
+    """What a run's id holds besides `system: default`: another text is another run. Nothing where it is not used."""
+    return {"system_id": content_id(default_prompt("box"), FORMS, _UNITS)} if system == BY_KIND else {}
