@@ -2,8 +2,8 @@
 
 import pytest
 
-from firsthand.answers.objects import read_form
-from firsthand.answers.tokens import Unread
+from firsthand.answers.maths.objects import read_form
+from firsthand.answers.maths.tokens import Unread
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from math_fuzz import measure, pairs
 
-from firsthand.answers.objects import read_form
-from firsthand.answers.tokens import Unread
+from firsthand.answers.maths.objects import read_form
+from firsthand.answers.maths.tokens import Unread
 from firsthand.records import Expression, Status, Verdict
 from firsthand.reward import Router
 from firsthand.reward.guards import GUARDS, TOLERANCE

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from firsthand.answers.expressions import read_expression
+from firsthand.answers.maths.expressions import read_expression
 from firsthand.workers.exact import NotExact, NoValue, TooLarge, exact_value, same_function, same_up_to_factor
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from firsthand.answers.expressions import Node, has_decimal, names_in, number_node
-from firsthand.answers.forms import Form, canonical_points, node_of
+from firsthand.answers.maths.expressions import Node, has_decimal, names_in, number_node
+from firsthand.answers.maths.forms import Form, canonical_points, node_of
 from firsthand.workers.exact import NotExact, NoValue, TooLarge, exact_value, same_function, same_up_to_factor
 
 TOLERANCE = 1e-6

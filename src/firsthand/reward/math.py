@@ -1,6 +1,6 @@
 """Maths reward: 1 when the answer is the same mathematical object as the ground truth (VLAA-Thinking).
 
-answers/objects.py reads both as objects: values, tuples, sets, words ... GUARDS says which kinds can be equal,
+answers/maths/objects.py reads both as objects: values, tuples, sets, words ... GUARDS says which kinds can be equal,
 and how; any other two are not. Values that are rational are compared here, exactly. What is left of an answer goes to a
 worker (workers/maths.py) in one request: a pipe is slower than a comparison of two fractions, and expressions may hang.
 """
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from firsthand.answers.expressions import Node, names_in, number_node
-from firsthand.answers.forms import INFINITY, MINUS_INFINITY, Form, facing, node_of
 from firsthand.answers.markup import without_markup
-from firsthand.answers.objects import read_form
-from firsthand.answers.sentences import plain_latex
-from firsthand.answers.tokens import Unread
+from firsthand.answers.maths.expressions import Node, names_in, number_node
+from firsthand.answers.maths.forms import INFINITY, MINUS_INFINITY, Form, facing, node_of
+from firsthand.answers.maths.objects import read_form
+from firsthand.answers.maths.sentences import plain_latex
+from firsthand.answers.maths.tokens import Unread
 from firsthand.errors import excerpt
 from firsthand.records import Expression, Verdict
 from firsthand.reward.guards import GUARDS, TOLERANCE, Broken, Equality

@@ -1,7 +1,7 @@
 """Exact values of expressions, and whether two are the same function, in bounded time: fractions, and nothing else.
 
-An expression is a tree (op, parts, text), as answers/expressions.py writes it. What has no rational value, or one of
-too many digits, is for maths.py, which needs a process of its own. This module needs none.
+An expression is a tree (op, parts, text), as answers/maths/expressions.py writes it. What has no rational value, or
+one of too many digits, is for maths.py, which needs a process of its own. This module needs none.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Compare expressions. A task of zygote.py, not to import.
 
-A request has `pairs` of trees (op, parts, text), as answers/expressions.py writes them, or `prediction` and `gold`,
-texts that only math-verify may read, or both: then the texts are for what is too large to compare as trees. It gets one
-of {"equal": [bool, ...]}, for texts {"equal": bool}, {"unread": "prediction" | "gold"} and {"error": str}.
+A request has `pairs` of trees (op, parts, text), as answers/maths/expressions.py writes them, or `prediction` and
+`gold`, texts that only math-verify may read, or both: then the texts are for what is too large to compare as trees. It
+gets one of {"equal": [bool, ...]}, for texts {"equal": bool}, {"unread": "prediction" | "gold"} and {"error": str}.
 
 Trees are compared by their values, to so many digits that numbers of their size which differ cannot agree, at several
 points where they have variables, and relative to the values: never by an absolute distance. What math-verify finds

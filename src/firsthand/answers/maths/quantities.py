@@ -2,9 +2,9 @@ r"""One expression with at most its unit, the ends of intervals, times and ratio
 
 import re
 
-from firsthand.answers.expressions import Node, names_in, number_node, read_expression
-from firsthand.answers.forms import EMPTY, INFINITY, MINUS_INFINITY, REALS, Form
-from firsthand.answers.notation import COMMA_GROUPS, MOST_PARTS, TEXT_COMMAND, split_outside
+from firsthand.answers.maths.expressions import Node, names_in, number_node, read_expression
+from firsthand.answers.maths.forms import EMPTY, INFINITY, MINUS_INFINITY, REALS, Form
+from firsthand.answers.maths.notation import COMMA_GROUPS, MOST_PARTS, TEXT_COMMAND, split_outside
 from firsthand.answers.numbers import read_number
 from firsthand.answers.units import read_unit
 

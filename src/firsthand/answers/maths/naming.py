@@ -2,11 +2,11 @@ r"""Words, rows of letters, and the names of figures: compared as text, for no p
 
 import re
 
-from firsthand.answers.expressions import Node, read_expression
-from firsthand.answers.forms import REALS, Form, canonical_points
 from firsthand.answers.markup import folded
-from firsthand.answers.notation import PLAIN_WORDS, TEXT_COMMAND
-from firsthand.answers.tokens import NOTATION, Unread
+from firsthand.answers.maths.expressions import Node, read_expression
+from firsthand.answers.maths.forms import REALS, Form, canonical_points
+from firsthand.answers.maths.notation import PLAIN_WORDS, TEXT_COMMAND
+from firsthand.answers.maths.tokens import NOTATION, Unread
 
 _FIGURE = re.compile(
     r"(?:\\(?P<command>angle|triangle|square|overline|bar|overleftrightarrow|overrightarrow|vec|widehat|odot)\s*"

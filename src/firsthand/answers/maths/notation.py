@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from itertools import accumulate
 
-from firsthand.answers.expressions import DEEPEST
 from firsthand.answers.markup import braces_match
+from firsthand.answers.maths.expressions import DEEPEST
 
 MOST_PARTS = 60
 """Elements of a list that are compared (ours)."""

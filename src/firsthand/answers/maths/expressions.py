@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
-from firsthand.answers.tokens import Token, Unread, tokens_of
+from firsthand.answers.maths.tokens import Token, Unread, tokens_of
 
 DEEPEST = 30
 """Brackets within brackets of an expression that is read (ours)."""

@@ -9,8 +9,8 @@ either $4$ or $5$; 7 is wrong                        nothing
 import re
 
 from firsthand.answers.markup import without_markup
-from firsthand.answers.notation import COMMAND, PLAIN_WORDS, TEXT_COMMAND, in_few_spellings, with_plain_signs
-from firsthand.answers.tokens import Unread
+from firsthand.answers.maths.notation import COMMAND, PLAIN_WORDS, TEXT_COMMAND, in_few_spellings, with_plain_signs
+from firsthand.answers.maths.tokens import Unread
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _FORMULA = re.compile(r"\\\((.*?)\\\)|\\\[(.*?)\\\]|(?<!\\)\$\$([^$]+)\$\$|(?<!\\)\$([^$]+)(?<!\\)\$", re.DOTALL)

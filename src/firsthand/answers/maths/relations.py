@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from firsthand.answers.expressions import Node, difference, names_in, negated, number_node
-from firsthand.answers.forms import INFINITY, MINUS_INFINITY, Form, union
-from firsthand.answers.notation import outside_brackets
-from firsthand.answers.quantities import read_end, read_latex
-from firsthand.answers.sentences import HEDGE
-from firsthand.answers.tokens import FUNCTIONS, Unread
+from firsthand.answers.maths.expressions import Node, difference, names_in, negated, number_node
+from firsthand.answers.maths.forms import INFINITY, MINUS_INFINITY, Form, union
+from firsthand.answers.maths.notation import outside_brackets
+from firsthand.answers.maths.quantities import read_end, read_latex
+from firsthand.answers.maths.sentences import HEDGE
+from firsthand.answers.maths.tokens import FUNCTIONS, Unread
 
 RELATIONS = ("=", "<", ">", "\\le", "\\ge", "\\ne", "\\in", "\\approx")
 _TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}

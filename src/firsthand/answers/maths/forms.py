@@ -5,7 +5,7 @@ A form is made of other forms; only values hold expressions, which somebody has 
 
 from typing import NamedTuple
 
-from firsthand.answers.expressions import Node
+from firsthand.answers.maths.expressions import Node
 
 
 class Form(NamedTuple):

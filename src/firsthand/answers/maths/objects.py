@@ -16,10 +16,10 @@ A text with several readings gets the first that fits:
 import re
 from collections.abc import Callable
 
-from firsthand.answers.expressions import number_node
-from firsthand.answers.forms import EMPTY, INFINITY, MINUS_INFINITY, REALS, Form, facing, union
-from firsthand.answers.naming import read_based, read_figure, read_statement, read_words
-from firsthand.answers.notation import (
+from firsthand.answers.maths.expressions import number_node
+from firsthand.answers.maths.forms import EMPTY, INFINITY, MINUS_INFINITY, REALS, Form, facing, union
+from firsthand.answers.maths.naming import read_based, read_figure, read_statement, read_words
+from firsthand.answers.maths.notation import (
     COMMA_GROUPS,
     MOST_PARTS,
     enclosed,
@@ -30,12 +30,12 @@ from firsthand.answers.notation import (
     with_plain_signs,
     without_group_commas,
 )
+from firsthand.answers.maths.quantities import read_constant, read_end, read_time_or_ratio, read_value, unit_of
+from firsthand.answers.maths.relations import RELATIONS, read_relation
+from firsthand.answers.maths.sentences import stated_in, without_full_stop
+from firsthand.answers.maths.tokens import Unread
 from firsthand.answers.numbers import read_number
-from firsthand.answers.quantities import read_constant, read_end, read_time_or_ratio, read_value, unit_of
-from firsthand.answers.relations import RELATIONS, read_relation
-from firsthand.answers.sentences import stated_in, without_full_stop
 from firsthand.answers.stated import LONGEST_ANSWER
-from firsthand.answers.tokens import Unread
 
 _AND_OR = re.compile(r"\\text\s*\{[\s,]*(and|or)[\s,]*\}|(?<![A-Za-z\\])(and|or)(?![A-Za-z])|[\u6216\u548c\u53ca]")
 _PLUS_MINUS = ("\\pm", "\\mp")
