@@ -55,9 +55,9 @@ def judge_math(content: str, truth: Expression, ask: AskWorker, tolerance: float
         equal = equality.same(gold, got)
         if equal and equality.pairs:
             request: dict[str, Any] = {"pairs": equality.pairs}
-            if gold.kind in ("value", "label"):
+            if {gold.kind, got.kind} <= {"value", "label"}:
                 request |= _texts(content, truth)
-            equality.answers = _answers(ask(request), truth)
+            equality.answers = _answers(ask(request), truth, len(equality.pairs))
             equal = equality.same(gold, got)
     except (DeadlineExceeded, WorkerDied) as error:
         return failed(error, said)
@@ -140,20 +140,20 @@ def _judge_texts(content: str, said: str, truth: Expression, ask: AskWorker) -> 
     answer = ask(_texts(content, truth))
     if answer.get("unread") == "prediction":
         return unparsed(content, "math-verify reads no expression")
-    return compared(_answers(answer, truth)[0], said, truth.latex)
+    return compared(_answers(answer, truth, 1)[0], said, truth.latex)
 
 
 def _texts(content: str, truth: Expression) -> dict[str, str]:
     return {"prediction": as_latex(content), "gold": as_latex(truth.latex)}
 
 
-def _answers(answer: dict[str, Any], truth: Expression) -> list[bool]:
+def _answers(answer: dict[str, Any], truth: Expression, pairs: int) -> list[bool]:
     if "error" in answer:
         raise Broken(f"the comparison broke: {answer['error']}")
     if answer.get("unread") == "gold":
         raise Broken(f"math-verify cannot read the ground truth {excerpt(truth.latex)}")
     if "unread" in answer:
-        return [False]
+        return [False] * pairs
     found = answer["equal"]
     return [bool(equal) for equal in found] if isinstance(found, list) else [bool(found)]
 
