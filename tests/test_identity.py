@@ -74,6 +74,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "gradient_checkpointing": True,
         "tokens_per_forward": 1000,
         "checkpoint_every": 21,
+        "checkpoint_minutes": 5.0,
         "seed": 1,
     },
     Data: {

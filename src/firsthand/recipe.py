@@ -165,6 +165,8 @@ class Recipe(Record):
     """Rows of one forward times their longest length; splits a step without changing its gradient. None: 2,048 on a
     CPU, whose caches are small, and 16,384 on a GPU (measured, ours)."""
     checkpoint_every: int = Field(default=20, gt=0)
+    checkpoint_minutes: float | None = Field(default=None, ge=0)
+    """Save as soon as so much time has passed, too. None: 10 minutes (ours)."""
     seed: int = 0
 
     @model_validator(mode="before")

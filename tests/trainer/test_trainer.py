@@ -17,6 +17,7 @@ from firsthand.recipe import Recipe
 from firsthand.records import Rollout, Step, content_id
 from firsthand.trainer import open_run, train
 from firsthand.trainer.sample import draw_indices
+from firsthand.trainer.state import State
 
 DATA = {"worlds": ["count", "chart"], "number": 24, "level": "easy"}
 SFT = {
@@ -89,6 +90,48 @@ def test_a_killed_run_goes_on_bit_for_bit(content, threads, tmp_path):
     assert (a / "rollouts.jsonl").read_bytes() == (b / "rollouts.jsonl").read_bytes()
     assert (a / "model/model.safetensors").read_bytes() == (b / "model/model.safetensors").read_bytes()
     assert not (b / "checkpoints").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_there_bit_for_bit(stop, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(GRPO | FAST | {"checkpoint_every": 20}))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    to_its_end(start(recipe, whole, 1))
+    process = start(recipe, broken, 1)
+    while not journalled(broken, 1):
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.002)
+    process.send_signal(stop)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on from the last checkpoint" in told.decode()
+    (b,) = broken.iterdir()
+    (saved,) = b.glob("checkpoints/step-*")
+    done = int(saved.name.removeprefix("step-"))
+    assert 1 <= done < GRPO["steps"]
+    journal = (b / "metrics.jsonl").read_bytes()
+    to_its_end(start(recipe, broken, 1))
+    (a,) = whole.iterdir()
+    assert (b / "metrics.jsonl").read_bytes().startswith(journal), "no step was done again"
+    assert measurements(a) == measurements(b)
+    assert (a / "model/model.safetensors").read_bytes() == (b / "model/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("minutes", "saved"), [(0.0, [1, 2, 3]), (None, [])])
+def test_a_run_saves_by_time_as_well_as_by_steps(minutes, saved, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(State, "save", lambda self, run, step: found.append(step))
+    often = {"steps": 4, "checkpoint_every": 20, "checkpoint_minutes": minutes}
+    train(Recipe.model_validate(SFT | FAST | often), tmp_path)
+    assert found == saved
+
+
+def test_signals_do_what_they_did_once_a_run_has_ended(tmp_path):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    train(Recipe.model_validate(SFT | {"steps": 1}), tmp_path)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_sft_lowers_the_loss_on_what_it_imitates(tmp_path):

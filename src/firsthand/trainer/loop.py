@@ -18,6 +18,7 @@ from firsthand.trainer.check import check_rows
 from firsthand.trainer.journal import Journal
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.sample import draws, sample
+from firsthand.trainer.saving import Saving
 from firsthand.trainer.score import score
 from firsthand.trainer.select import check_variance, select
 from firsthand.trainer.state import State
@@ -30,6 +31,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     """Carry out a recipe, or what is left of it; the run directory, which then holds `model/` and DONE.
 
     `on_step` is called after every journalled step, those before a resume excepted.
+    Ctrl-C and SIGTERM end the step, save, and raise KeyboardInterrupt.
     Raises DataError, RecipeError or ParityError; each says what to do.
     """
     loaded = recipe.data.read()
@@ -52,7 +54,7 @@ def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
 def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
     state = State.load(recipe, run)
     sampler = LocalSampler(state.policy, state.encoder)
-    with closing(Journal(run, state.step)) as journal:
+    with closing(Journal(run, state.step)) as journal, Saving(recipe) as saving:
         for step in range(state.step, recipe.steps):
             began = time.perf_counter()
             batch = Batch()
@@ -69,8 +71,9 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
             record = Step(step=step, metrics=metrics, seconds=done - began, timing=timing)
             journal.write(record, batch)
             on_step(record)
-            if (step + 1) % recipe.checkpoint_every == 0 and step + 1 < recipe.steps:
+            if saving.is_due(step + 1) and step + 1 < recipe.steps:
                 state.save(run, step + 1)
+                saving.saved()
     state.policy.save(run.model)
     run.finish()
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
