@@ -100,7 +100,11 @@ def build(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {line}" for e in error.errors() for line in _problem(model, content, dict(e)).splitlines()]
+        found = error.errors()
+        # A list whose items are wrong is told to be too short as well, for they do not count.
+        inside = {e["loc"][:end] for e in found for end in range(len(e["loc"]))}
+        own = [e for e in found if e["type"] != "too_short" or e["loc"] not in inside]
+        lines = [f"  {line}" for e in own for line in _problem(model, content, dict(e)).splitlines()]
         raise RecipeError("\n".join([f"{where}:", *lines])) from error
 
 

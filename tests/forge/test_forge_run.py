@@ -23,11 +23,13 @@ from forged import data_set
 from PIL import Image
 from tiny import tiny_folder
 
+from firsthand.cli.main import main
 from firsthand.config import build
 from firsthand.data import load_examples
 from firsthand.errors import DataError, RecipeError
 from firsthand.forge import STEP_NAMES, ForgeConfig, StepProgress, run_forge, runner
 from firsthand.records import Digit, content_id
+from firsthand.worlds import generate
 
 WORLDS: dict[str, Any] = {
     "name": "small",
@@ -441,3 +443,36 @@ def test_forged_rows_train_through_an_ordinary_recipe(part: str, objective: dict
 def test_a_mistake_in_the_file_is_told_before_anything_is_made(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         config(**changes)
+
+
+def test_a_misspelt_key_of_a_source_is_the_only_complaint() -> None:
+    with pytest.raises(RecipeError) as caught:
+        config(sources=[{"path": "rows.jsonl", "licence": "MIT"}])
+    assert str(caught.value).splitlines()[1:] == ["  sources.0.rows.licence: unknown key; did you mean 'license'?"]
+
+
+def test_a_forge_whose_pictures_lie_elsewhere_ends_with_the_number_and_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "elsewhere" / "a.png"
+    picture.parent.mkdir()
+    picture.write_bytes(generate("count", "test", 1)[0].images[0].encoded())
+    rows = [{"question": f"{i}?", "answer": "7", "kind": "digit", "image": str(picture)} for i in range(4)]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content = {
+        "name": "mine",
+        "sources": [{"path": str(tmp_path / "data/rows.jsonl")}],
+        "teachers": {"default": {"scenes": True}},
+    }
+    (tmp_path / "forge.yaml").write_text(json.dumps(content))
+    assert main(["forge", str(tmp_path / "forge.yaml"), "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "none of 4 rows is left after the six steps" in told
+    assert "collect: image_outside_root 4, such as rows.jsonl line 1, column `image`" in told
+    assert "or name its folder as the `images` of the source" in told
+    assert not (tmp_path / "out").exists()
+    content["sources"] = [{"path": str(tmp_path / "data/rows.jsonl"), "images": str(tmp_path / "elsewhere")}]
+    (tmp_path / "forge.yaml").write_text(json.dumps(content))
+    main(["forge", str(tmp_path / "forge.yaml"), "--out", str(tmp_path / "out")])
+    assert "image_outside_root" not in capsys.readouterr().err

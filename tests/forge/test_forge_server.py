@@ -1,6 +1,7 @@
 """The forge over HTTP: against a server that misbehaves on plan, and through batch files; and the formats of others."""
 
 import json
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from forged import data_set
 
 from firsthand.config import build
 from firsthand.data import load_examples
-from firsthand.forge import ForgeConfig, Unanswered, Waiting, read_answers, run_forge
+from firsthand.forge import ForgeConfig, NothingKept, Unanswered, Waiting, read_answers, run_forge
 from firsthand.teacher import BudgetSpent, Outage, client
 
 PLANS = [
@@ -143,6 +144,35 @@ def test_rows_that_nobody_answers_stop_the_forge_for_another_try_or_are_dropped(
     lasting = asked("503")
     funnel, _ = run_forge(lasting, tmp_path / "other", give_up=True)
     assert funnel["steps"][2]["dropped"] == {"teacher_unanswered": 1}
+
+
+def test_a_dead_server_is_told_before_a_folder_is_made(server: Server, tmp_path: Path) -> None:
+    chosen = config(server, tmp_path)
+    judge = {"base_url": f"http://127.0.0.1:{unused_port()}/v1", "model": "judge"}
+    teachers = {**chosen.model_dump(mode="json", exclude_none=True)["teachers"], "verify": judge}
+    with pytest.raises(Outage, match=rf"{judge['base_url']}/chat/completions cannot be reached.*Start the server"):
+        run_forge(config_of(chosen, teachers=teachers, verify={"judge": True}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def unused_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize(("plan", "reason"), [("empty", "teacher_empty"), ("think <answer>8</answer>", "disagrees")])
+def test_a_forge_that_keeps_nothing_says_why_and_keeps_what_was_paid(
+    server: Server, tmp_path: Path, plan: str, reason: str
+) -> None:
+    chosen = config(server, tmp_path)
+    lines = [json.dumps({"question": f"row {i}: {plan}", "answer": "7", "kind": "digit"}) for i in range(5)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    for _ in range(2):
+        with pytest.raises(NothingKept, match=rf"none of 5 rows is left .*\n  \w+: \w*{reason} 5, such as "):
+            run_forge(chosen, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".work"]
+    assert all(n == 1 for text, n in server.seen["attempts"].items())
 
 
 # ---- batch files

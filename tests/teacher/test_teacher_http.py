@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from firsthand.teacher import (
     Outage,
     Outcome,
     Request,
+    check_endpoints,
 )
 from firsthand.teacher.batch_client import LOOK_AHEAD
 
@@ -241,6 +243,44 @@ def test_an_outage_stops_the_run_before_it_turns_the_rows_into_failures(server: 
     assert len(server.seen["attempts"]) < 10 + 40
 
 
+def test_a_server_that_is_not_there_is_told_at_the_first_request_with_its_address(log: AnswerLog) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = Endpoint(base_url=f"http://127.0.0.1:{free.getsockname()[1]}/v1", model="m")
+        with pytest.raises(Outage, match=rf"{endpoint.url} cannot be reached: .*Start the server, or correct base_url"):
+            outcomes(BatchClient(endpoint, log, step="caption"), endpoint, [f"row {i}" for i in range(100)])
+
+
+@pytest.mark.parametrize("trouble", ["500", "half", "error200", "reset"])
+def test_a_server_that_never_answers_is_told_after_three_requests(server: Server, log: AnswerLog, trouble: str) -> None:
+    endpoint = server.endpoint()
+    texts = [f"{i}: {trouble}" for i in range(100)]
+    with pytest.raises(
+        Outage, match=rf"{endpoint.url} has answered none of the first 3 requests; the last: 4 attempts"
+    ):
+        outcomes(BatchClient(endpoint, log, step="caption"), endpoint, texts)
+    assert server.seen["attempts"] == dict.fromkeys(texts[:3], 4)
+
+
+def test_requests_go_one_at_a_time_until_one_is_answered_and_then_together(log: AnswerLog) -> None:
+    server = Server(latency_s=0.2)
+    try:
+        endpoint = server.endpoint(most=8)
+        texts = ["first", *(f"row {i}" for i in range(8))]
+        outcomes(BatchClient(endpoint, log, step="caption"), endpoint, texts)
+        seen = server.seen
+        assert min(seen["at"][text][0] for text in texts[1:]) >= seen["at"]["first"][0] + 0.2
+        assert seen["most"] == 8
+    finally:
+        server.stop()
+
+
+def test_endpoints_are_checked_by_one_request_each(server: Server) -> None:
+    endpoint = server.endpoint()
+    check_endpoints([endpoint, endpoint.model_copy(update={"temperature": 1.0})])
+    assert server.seen["attempts"] == {"Say OK.": 1}
+
+
 def test_what_is_rejected_before_anything_was_answered_is_not_kept(server: Server, log: AnswerLog) -> None:
     endpoint = server.endpoint(most=1)
     (first,) = outcomes(BatchClient(endpoint, log, step="caption"), endpoint, ["x: 400 ok"])
@@ -312,7 +352,7 @@ def test_rows_that_end_in_an_error_leave_what_was_asked_in_the_log(log: AnswerLo
         endpoint = server.endpoint(most=2)
         with pytest.raises(DataError, match="row 8 is torn"):
             list(BatchClient(endpoint, log, step="caption").answers(rows()))
-        assert log.spent().requests == len(server.seen["attempts"]) == 2
+        assert log.spent().requests == len(server.seen["attempts"]) == 1  # the first request goes alone
     finally:
         server.stop()
 

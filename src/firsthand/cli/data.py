@@ -1,6 +1,7 @@
 """Commands about data: forge and reward."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from firsthand.errors import FirsthandError
@@ -10,7 +11,7 @@ def forge_command(args: argparse.Namespace) -> int:
     """Questions into training data."""
     from firsthand.cli.terminal.forge import show_funnel, step_bars
     from firsthand.config import build, override, read_yaml
-    from firsthand.forge import ForgeConfig, Waiting, read_answers, run_forge
+    from firsthand.forge import ForgeConfig, NothingKept, Waiting, read_answers, run_forge
     from firsthand.report.forged import write_forge_report
 
     content = override(read_yaml(args.forge), args.set)
@@ -36,6 +37,9 @@ def forge_command(args: argparse.Namespace) -> int:
     except Waiting as waiting:
         print(waiting)
         return 0
+    except NothingKept as nothing:
+        print(f"firsthand: {nothing}", file=sys.stderr)
+        return 1
     show_funnel(funnel, costs)
     print(f"data set: {out}\nreport: {write_forge_report(out, costs)}")
     return 0

@@ -39,6 +39,7 @@ _ENCODED_STARTS = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "Qk")
 """How PNG, JPEG, WebP, GIF and BMP begin as base64."""
 _LONGEST_PATH = 4096
 """Characters of a path (Linux)."""
+_OUTSIDE = "put the picture there, or name its folder as the `images` of the source"
 _GIVE = "give a path, a data: URI, the file's bytes, or {bytes, path}"
 _LONGEST_NAME = 64
 """Characters of what is never taken for base64 (ours, and VLMEvalKit's)."""
@@ -170,7 +171,7 @@ def _inside(folder: Path, value: str) -> Path:
         raise BadRow("image", "the path of an image file", "", "correct it", "image_missing") from broken
     if not path.is_relative_to(root):
         expected, got = "a path inside the folder of pictures", ", which leads out of the folder of pictures"
-        raise BadRow("image", expected, got, "put the picture there", "image_outside_root")
+        raise BadRow("image", expected, got, _OUTSIDE, "image_outside_root")
     return path
 
 

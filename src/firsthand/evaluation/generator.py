@@ -31,14 +31,14 @@ class ServerGenerator:
     """A model behind a server. Every reply is in the log as soon as it is there, and is never asked for again."""
 
     def __init__(self, endpoint: Endpoint, log: AnswerLog) -> None:
-        self._endpoint, self._log = endpoint, log
+        self._endpoint, self._client = endpoint, BatchClient(endpoint, log, step="replies")
 
     def answer(self, examples: Sequence[Example], protocol: Protocol) -> list[tuple[Answered, ...]]:
         """See `Generator`. Raises Outage or RecipeError when nobody answers; what was answered is in the log."""
         asked_for = [(i, request) for i, e in enumerate(examples) for request in self._requests(e, protocol)]
         found: list[list[Answered]] = [[] for _ in examples]
         silent = 0
-        for i, outcome in BatchClient(self._endpoint, self._log, step="replies").answers(asked_for):
+        for i, outcome in self._client.answers(asked_for):
             assert outcome is not None
             silent += isinstance(outcome, Failure) and outcome.reason == "unanswered"
             found[i].append(answered(outcome))

@@ -16,12 +16,13 @@ collect -> caption -> distill -> rewrite -> verify -> split        (VLAA-Thinkin
 """
 
 from firsthand.forge.config import ForgeConfig
-from firsthand.forge.runner import StepProgress, Unanswered, Waiting, read_answers, run_forge
+from firsthand.forge.runner import NothingKept, StepProgress, Unanswered, Waiting, read_answers, run_forge
 from firsthand.forge.step import STEP_NAMES
 
 __all__ = [
     "STEP_NAMES",
     "ForgeConfig",
+    "NothingKept",
     "StepProgress",
     "Unanswered",
     "Waiting",

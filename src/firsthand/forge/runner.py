@@ -11,9 +11,11 @@ stay the same are not made again.
 import fcntl
 import itertools
 import json
+import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,11 +43,21 @@ from firsthand.forge.step import STEP_NAMES, Asked, Decision, Dropped, ForgeStep
 from firsthand.forge.verify import Verify
 from firsthand.records import content_id
 from firsthand.reward import Router
-from firsthand.teacher import AnswerLog, BatchClient, Endpoint, Failure, Progress, SamplingParameters
+from firsthand.teacher import (
+    AnswerLog,
+    BatchClient,
+    Endpoint,
+    Failure,
+    Progress,
+    SamplingParameters,
+    check_endpoints,
+)
 from firsthand.teacher.batch_files import read_batch, write_batch
 
 SHARD_ROWS = 500
 """What a kill can cost a step beside the requests in flight, at most."""
+_REASONS_TOLD = 3
+_ANSWERS = "answers.sqlite"
 _REPORT_EVERY_S = 0.5
 """Within a shard."""
 
@@ -62,6 +74,10 @@ class StepProgress:
 
 class Unanswered(FirsthandError):
     """Some requests had no answer, however often they were made; everything else is kept."""
+
+
+class NothingKept(FirsthandError):
+    """No row has survived all steps, so there is no data set."""
 
 
 class Waiting(FirsthandError):
@@ -88,12 +104,14 @@ class _ForgeRunner:
     def run(self) -> dict[str, StepShards]:
         """Carry out what is left of the six steps; the results of each."""
         # A key that is not there must not show only when the steps before have been paid for.
-        for teacher in map(self._teacher, ASKING_STEPS):
-            if isinstance(teacher, Endpoint):
-                teacher.key()
-                self.config.budget.fits(teacher)
+        endpoints = [teacher for teacher in map(self._teacher, ASKING_STEPS) if isinstance(teacher, Endpoint)]
+        for endpoint in endpoints:
+            endpoint.key()
+            self.config.budget.fits(endpoint)
+        if self.batch_out is None and not (self.work / _ANSWERS).exists():  # else answers may be there for all rows
+            check_endpoints(endpoints)
         found: dict[str, StepShards] = {}
-        with self._locked(), Router(workers=2) as router, AnswerLog(self.work / "answers.sqlite") as log:
+        with self._locked(), Router(workers=2) as router, AnswerLog(self.work / _ANSWERS) as log:
             before: StepShards | None = None
             # What the rows are, as far as that can be known without reading them.
             sources = [source.model_dump(mode="json") for source in self.config.sources]
@@ -108,7 +126,7 @@ class _ForgeRunner:
 
     def costs(self) -> list[dict[str, Any]]:
         """What each step has asked and paid, earlier runs included; steps that asked nobody are left out."""
-        with AnswerLog(self.work / "answers.sqlite") as log:
+        with AnswerLog(self.work / _ANSWERS) as log:
             paid = [(step, log.spent(step)) for step in STEP_NAMES]
         return [{"step": step, **spent._asdict()} for step, spent in paid if spent.requests]
 
@@ -230,10 +248,17 @@ def run_forge(
     `dry_run` asks nobody: the teacher inside answers. `batch_out` asks nobody either: a step's requests are written
     to batch files there, and `Waiting` is raised. `give_up` drops the rows that nobody answers, instead of stopping
     for them. Raises RecipeError, DataError, BudgetSpent, Outage or Unanswered; nothing is lost then, and the same call
-    goes on.
+    goes on. Raises NothingKept where no row survives; what answers have cost is kept.
     """
     run = _ForgeRunner(config, out, dry_run, batch_out, engine, give_up, on_progress)
     found = run.run()
+    if not found["split"].rows:
+        why = _why_nothing(found)
+        if not run.costs():  # nothing that was paid for is there
+            shutil.rmtree(run.work)
+            with suppress(OSError):
+                out.rmdir()
+        raise NothingKept(why)
     stamp = run.work / "data_set"
     identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
     if not (stamp.exists() and stamp.read_text() == identity and is_whole(out)):
@@ -248,8 +273,25 @@ def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:
     """Keep what batch files answer; how many answers were new. Raises DataError."""
     asked = {step: config.teacher(step) for step in config.asking_steps}
     endpoints = {step: teacher for step, teacher in asked.items() if isinstance(teacher, Endpoint)}
-    with AnswerLog(out / ".work" / "answers.sqlite") as log:
+    with AnswerLog(out / ".work" / _ANSWERS) as log:
         return sum(read_batch(file, log, endpoints) for file in files)
+
+
+def _why_nothing(found: Mapping[str, StepShards]) -> str:
+    """The most frequent reasons, each with its number and what was said of its first row; that has the remedy."""
+    reasons: Counter[tuple[str, str]] = Counter()
+    for step, shards in found.items():
+        for (_, reason), number in shards.counts().items():
+            reasons[step, reason] += number if reason else 0
+    total = sum(reasons.values())
+    if not total:
+        return "the sources have no rows, so there is no data set; look at `sources`"
+    lines = [f"none of {total:,} rows is left after the six steps, so there is no data set. The reasons:"]
+    for (step, reason), number in [pair for pair in reasons.most_common(_REASONS_TOLD) if pair[1]]:
+        first = next(dropped for dropped in found[step].dropped() if dropped.reason == reason)
+        where = f"{first.draft.place}, " if isinstance(first.draft, Refused) else ""
+        lines.append(f"  {step}: {reason} {number:,}" + (f", such as {where}{first.detail}" if first.detail else ""))
+    return "\n".join(lines)
 
 
 def _write_batch(folder: Path, step: ForgeStep, given: Iterable[list[Draft]], log: AnswerLog) -> None:

@@ -8,6 +8,7 @@ limiter.py       how many requests a server bears at once
 budget.py        when to stop: the budget is spent, or nobody answers any more
 http.py          POST over HTTP, with a deadline, in an event loop that any thread may use
 client.py        requests to one server, from any thread, with retries
+check.py         whether servers answer, before anything is read or paid
 batch_client.py  many requests at once: in order, in flat memory, nothing asked twice
 batch_files.py   requests and answers as batch files, for servers that work offline
 """
@@ -15,6 +16,7 @@ batch_files.py   requests and answers as batch files, for servers that work offl
 from firsthand.teacher.batch_client import BatchClient, Progress
 from firsthand.teacher.batch_files import read_batch, write_batch
 from firsthand.teacher.budget import Budget, BudgetSpent, Outage
+from firsthand.teacher.check import check_endpoints
 from firsthand.teacher.client import SyncClient
 from firsthand.teacher.endpoint import Endpoint, InFlight, SamplingParameters
 from firsthand.teacher.log import AnswerLog, Spent, open_log
@@ -46,6 +48,7 @@ __all__ = [
     "Spent",
     "SyncClient",
     "Teacher",
+    "check_endpoints",
     "delimiter",
     "open_log",
     "read_batch",

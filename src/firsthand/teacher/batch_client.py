@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar, final
 
 from firsthand.batched import batched
 from firsthand.errors import FirsthandError
-from firsthand.teacher.budget import Budget
+from firsthand.teacher.budget import Breaker, Budget
 from firsthand.teacher.client import SyncClient
 from firsthand.teacher.endpoint import Endpoint
 from firsthand.teacher.log import AnswerLog
@@ -46,6 +46,7 @@ class BatchClient:
         self._before = log.spent(step)
         self._client: SyncClient | None = None
         self._retried = 0
+        self._breaker = Breaker()
         if isinstance(teacher, Endpoint):
             self._budget.fits(teacher)
             teacher.key()
@@ -89,7 +90,7 @@ class BatchClient:
     def _over_http(self, endpoint: Endpoint, pairs: _Asked[_T]) -> _Answered[_T]:
         window: deque[tuple[_T, _Pending]] = deque()
         longest = LOOK_AHEAD * endpoint.in_flight.max
-        with SyncClient(endpoint, self._log, self._budget, step=self._step) as client:
+        with SyncClient(endpoint, self._log, self._budget, step=self._step, breaker=self._breaker) as client:
             self._client = client
             try:
                 for chunk in batched(pairs, min(_CHUNK, longest)):

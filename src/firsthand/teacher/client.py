@@ -25,19 +25,28 @@ FIRST_NAP_S, LONGEST_NAP_S = 1.0, 60.0
 """At most, between two attempts; doubles with every attempt. A server's Retry-After comes on top (ours)."""
 LONGEST_PAUSE_S = 900.0
 """A longer Retry-After ends the run: it is a quota's end, and not a moment's load (ours)."""
+FIRST_ATTEMPTS, FIRST_S = 4, 4.0
+"""Attempts, and seconds after which no other one starts, of a request before which nothing was answered (ours). A
+server that says it is busy has all its attempts."""
+FIRST_REQUESTS = 3
+"""Requests without an answer before anything was answered that are an outage (ours): one may be at fault itself."""
 
 
 class _Again(Exception):
     """An attempt failed, and another may succeed."""
 
-    def __init__(self, detail: str, *, overload: bool = False, pause: float = 0.0) -> None:
+    def __init__(self, detail: str, *, overload: bool = False, pause: float = 0.0, is_unreached: bool = False) -> None:
         super().__init__(detail)
-        self.overload, self.pause = overload, pause
+        self.overload, self.pause, self.is_unreached = overload, pause, is_unreached
 
 
 @final
 class SyncClient:
-    """A `Teacher` behind a server, for any thread; what its log holds is not asked again. Use as a context manager."""
+    """A `Teacher` behind a server, for any thread; what its log holds is not asked again. Use as a context manager.
+
+    Until the server has answered something, requests go one at a time, with few attempts: a server that is down, or
+    that answers with errors only, is told within seconds instead of after every row's eight attempts.
+    """
 
     def __init__(
         self,
@@ -47,15 +56,20 @@ class SyncClient:
         *,
         step: str,
         deadline_s: float | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
-        """The log counts under `step`; `deadline_s` is one request's. Raises RecipeError where the key is not set."""
+        """The log counts under `step`; `deadline_s` is one request's; `breaker` knows what an earlier client has seen.
+
+        Raises RecipeError where the key is not set.
+        """
         self.retried = 0
         self.under_way: dict[str, Future[Outcome]] = {}
         self._endpoint, self._log, self._budget, self._step = endpoint, log, budget or Budget(), step
         self._deadline_s = deadline_s
         self._transport = Transport(endpoint.key())
-        self._breaker = Breaker()
+        self._breaker = breaker or Breaker()
         self._lock = Lock()
+        self._first, self._lost_first = asyncio.Lock(), 0
 
     def __enter__(self) -> Self:
         self._transport.__enter__()
@@ -100,38 +114,61 @@ class SyncClient:
 
     async def _ask(self, request: Request) -> Outcome:
         try:
-            try:
-                async with asyncio.timeout(self._deadline_s):
-                    return await self._persist(request)
-            except TimeoutError as error:
-                late = f"no answer from {self._endpoint.base_url} within {self._deadline_s:g} s"
-                self._breaker.note(Failure(reason="unanswered", detail=late))
-                raise TimeoutError(late) from error
+            async with self._first:  # in the order in which they came
+                if not self._breaker.proven:
+                    return await self._in_time(request, is_first=True)
+            return await self._in_time(request)
         except FirsthandError as error:
             self._gate.close(error)
             raise
 
-    async def _persist(self, request: Request) -> Outcome:
-        """Try until there is an outcome, or no attempt is left."""
-        last = "nothing was tried"
+    async def _in_time(self, request: Request, *, is_first: bool = False) -> Outcome:
+        """Raises TimeoutError at the deadline."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._persist(request, is_first=is_first)
+        except TimeoutError as error:
+            late = f"no answer from {self._endpoint.base_url} within {self._deadline_s:g} s"
+            self._lose(late, is_first=is_first)
+            raise TimeoutError(late) from error
+
+    async def _persist(self, request: Request, *, is_first: bool) -> Outcome:
+        """Try until there is an outcome, or no attempt is left. `is_first`: nothing was answered so far."""
+        last, broken, began = "nothing was tried", 0, asyncio.get_running_loop().time()
         for attempt in range(1, self._endpoint.attempts + 1):
             try:
                 return await self._through_the_gate(request)
             except _Again as again:
                 last = str(again)
+                broken += not again.overload
+                is_over = broken >= FIRST_ATTEMPTS or asyncio.get_running_loop().time() - began >= FIRST_S
+                if is_first and again.is_unreached and is_over:
+                    raise Outage(
+                        f"{self._endpoint.url} cannot be reached: {last}. Start the server, or correct base_url"
+                    ) from again
                 if again.pause > LONGEST_PAUSE_S:
                     raise Outage(
                         f"{self._endpoint.url} asks to be left alone for {again.pause:,.0f} s: {last}. "
                         "What was answered is kept: give the same command again then"
                     ) from again
-                if attempt == self._endpoint.attempts:
+                if attempt == self._endpoint.attempts or (is_first and is_over and not again.overload):
                     break
                 self.retried += 1
                 # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
                 longest = min(LONGEST_NAP_S, FIRST_NAP_S * 2 ** (attempt - 1))
                 await self._gate.nap(again.pause + random.uniform(0, longest))
-        lost = Failure(reason="unanswered", detail=f"{attempt} attempts; the last: {last}")
+        return self._lose(f"{attempt} attempts; the last: {last}", is_first=is_first)
+
+    def _lose(self, detail: str, *, is_first: bool) -> Failure:
+        """Give a request up. Raises Outage when too many were, or the first ones."""
+        lost = Failure(reason="unanswered", detail=detail)
         self._breaker.note(lost)
+        self._lost_first += is_first
+        if self._lost_first >= FIRST_REQUESTS:
+            raise Outage(
+                f"{self._endpoint.url} has answered none of the first {FIRST_REQUESTS} requests; the last: {detail}. "
+                f"Look at the server, and at base_url and model ({self._endpoint.model})"
+            )
         return lost
 
     async def _through_the_gate(self, request: Request) -> Outcome:
@@ -165,7 +202,7 @@ class SyncClient:
         try:
             status, headers, raw = await self._transport.post(self._endpoint.url, data, self._endpoint.timeout_s)
         except NoResponse as error:
-            raise _Again(str(error), overload=error.is_late) from error
+            raise _Again(str(error), overload=error.is_late, is_unreached=error.is_unreached) from error
         if status == 200:
             try:
                 return read_completion(raw)

@@ -18,12 +18,16 @@ LONGEST_RESPONSE = 1 << 24
 """Bytes (ours): several times the longest answer of any model."""
 
 
-class NoResponse(Exception):
-    """There was no whole response; the message says why."""
+CONNECT_S = 8.0
+"""Seconds to reach a server (ours): a host that is not there must not look like a slow answer."""
 
-    def __init__(self, detail: str, *, is_late: bool = False) -> None:
+
+class NoResponse(Exception):
+    """There was no whole response; the message says why. `is_unreached`: there was no connection."""
+
+    def __init__(self, detail: str, *, is_late: bool = False, is_unreached: bool = False) -> None:
         super().__init__(detail)
-        self.is_late = is_late
+        self.is_late, self.is_unreached = is_late, is_unreached
 
 
 @final
@@ -61,18 +65,20 @@ class Transport:
                 self._session.post(url, data=data, allow_redirects=False) as response,
             ):
                 return response.status, response.headers, without_key(await _read(response), self._key)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NoResponse(f"{type(error).__name__}: {error}", is_unreached=True) from error
         except TimeoutError as error:
             raise NoResponse(f"no whole answer within {timeout_s:g} s", is_late=True) from error
         except (aiohttp.ClientError, OSError) as error:
             raise NoResponse(f"{type(error).__name__}: {error}") from error
 
     async def _open(self) -> None:
-        """Make the pool, without limits and deadlines of its own."""
+        """Make the pool, without limits of its own, and with no deadline but that of connecting."""
         headers = {"Content-Type": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=aiohttp.ClientTimeout()
+            connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=aiohttp.ClientTimeout(connect=CONNECT_S)
         )
 
 
