@@ -3,20 +3,26 @@
 import hashlib
 import json
 import shlex
-import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 from benchmark_files import logicvista_row, write_set
 from benchmark_server import ChatServer
+from fake_runs import write_scored
 from tiny import tiny_folder
 
+from firsthand.cli.console import Console
 from firsthand.cli.main import main
 from firsthand.errors import RecipeError
 from firsthand.objective import GRPO, SFT
 from firsthand.records import Score
-from firsthand.study import Study, over_seeds, run_seeds, run_study
+from firsthand.report import write_report
+from firsthand.report.arms import make_arms
+from firsthand.report.runs import read_runs
+from firsthand.study import ArmRuns, Study, over_seeds, run_seeds, run_study
 
 DEMO = Path(__file__).parent.parent / "src/firsthand/recipes/demo.yaml"
 TEST = {"data": {"worlds": ["count"], "number": 2}, "protocol": {"max_new_tokens": 2, "samples": 0}}
@@ -241,23 +247,49 @@ def test_no_file_of_a_finished_run_is_ever_written_again(
         judge.stop()
 
 
-def test_an_arm_over_seeds_has_a_mean_and_a_t_interval() -> None:
-    tables = {
-        seed: {"accuracy": accuracy, "n": 10, "pass_at": {"1": accuracy, "8": 1.0}, "reply_tokens": 4.0, "seed": seed}
-        for seed, accuracy in ((0, 0.5), (1, 0.6), (2, 0.7))
+def evaluated(root: Path, scores: Sequence[Sequence[float]]) -> dict[int, ArmRuns]:
+    """An arm's runs, one for each list of greedy scores."""
+    runs = {}
+    for seed, values in enumerate(scores):
+        folder = write_scored(root, "grpo", values, seed=seed)
+        row = {"accuracy": fmean(values), "n": len(values), "pass_at": {"1": 0.5, "4": 1.0}, "reply_tokens": 4.0 + seed}
+        (folder / "evaluation.json").write_text(json.dumps({**row, "ci95": [0.0, 1.0]}))
+        runs[seed] = ArmRuns(folder, folder)
+    return runs
+
+
+def test_an_arm_over_seeds_has_a_mean_and_one_interval_that_says_what_it_covers(tmp_path: Path) -> None:
+    runs = evaluated(tmp_path, [[1.0] * right + [0.0] * (40 - right) for right in (18, 20, 22)])
+    row = over_seeds(runs)
+    assert row["accuracy"] == pytest.approx(0.5) and row["covers"] == "questions and training seeds"
+    assert (row["n"], row["pass_at"], row["reply_tokens"]) == (40, {"1": 0.5, "4": 1.0}, 5.0)
+    assert {seed: (one["accuracy"], one["covers"]) for seed, one in row["seeds"].items()} == {
+        "0": (0.45, "questions"),
+        "1": (0.5, "questions"),
+        "2": (0.55, "questions"),
     }
-    row = over_seeds(tables)
-    half = 4.302653 * 0.1 / 3**0.5
-    assert row["accuracy"] == pytest.approx(0.6)
-    assert row["ci95"] == pytest.approx([0.6 - half, 0.6 + half])
-    assert (row["n"], row["pass_at"]["1"], row["seeds"]["1"]["accuracy"]) == (10, pytest.approx(0.6), 0.6)
+    [arm] = make_arms(read_runs([tmp_path]))
+    assert arm.accuracy is not None
+    assert [row["accuracy"], *row["ci95"], row["covers"]] == [*arm.accuracy[:3], arm.accuracy.covers]
 
 
-def test_the_interval_over_many_seeds_is_as_wide_as_students_t_says() -> None:
-    tables = {s: {"accuracy": 0.5 + 0.01 * (-1) ** s, "n": 10, "reply_tokens": 4.0} for s in range(12)}
-    low, high = over_seeds(tables)["ci95"]
-    spread = statistics.stdev(row["accuracy"] for row in tables.values())
-    assert (high - low) / 2 == pytest.approx(2.20099 * spread / 12**0.5, rel=1e-4)  # 11 degrees; the normal has 1.96
+def test_two_seeds_of_few_questions_still_have_an_accuracy_between_none_and_all(tmp_path: Path) -> None:
+    low, high = over_seeds(evaluated(tmp_path, [[0.0] * 6, [1.0, 1.0, *[0.0] * 4]]))["ci95"]
+    assert 0.0 <= low < high <= 1.0  # a t interval of the two means reaches below -1
+
+
+def test_console_results_and_report_give_one_number_one_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = over_seeds(evaluated(tmp_path, [[1.0] * right + [0.0] * (40 - right) for right in (18, 20, 22)]))
+    (tmp_path / "results.json").write_text(json.dumps({"arms": {"grpo": row}}))
+    Console().table(tmp_path / "results.json")
+    said = capsys.readouterr().out
+    ends = [f"{100 * end:.1f}" for end in row["ci95"]]
+    assert f"50.0 ({ends[0]} to {ends[1]})" in said and "intervals over questions and training seeds" in said
+    page = write_report([tmp_path], tmp_path / "report.html", "one").read_text("utf-8")
+    assert f"{ends[0]}–{ends[1]}</span><small>over questions and training seeds</small>" in page
+    assert f"interval {ends[0]} to {ends[1]} over questions and training seeds" in page.replace("\u00a0", " ")
 
 
 def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path) -> None:
@@ -269,5 +301,10 @@ def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path) -> None:
     arms = json.loads((tmp_path / "runs" / "results.json").read_text())["arms"]
     assert {name: list(row["seeds"]) for name, row in arms.items()} == {"base": ["0", "3"], "sft": ["0", "3"]}
     assert arms["sft"]["seeds"]["3"]["run"] == folders[3].name
+    shown = {arm.name: arm.accuracy for arm in make_arms(read_runs([tmp_path / "runs"]))}
+    for name, row in arms.items():  # what the study says is what the report says
+        found = shown[name]
+        assert found is not None
+        assert [row["accuracy"], *row["ci95"], row["covers"]] == [*found[:3], "questions and training seeds"]
     with pytest.raises(RecipeError, match=r"expected each seed once, got \[1, 1\]"):
         run_seeds(one, tmp_path / "runs", [1, 1])

@@ -1,10 +1,10 @@
 """Intervals for accuracies and for their differences, and tests of differences; numpy only.
 
-The unit is the question. Rows that belong together (variants of a question, repeated draws of one, seeds) form a
-cluster, and only whole clusters are independent: 32 draws of one question are not 32 questions.
+The unit is the question. Rows that belong together (variants of a question, repeated draws of one) form a
+cluster, and only whole clusters are independent: 32 draws of one question are not 32 questions. Where an arm was
+trained several times, the luck of training is added: every interval says what it `covers`.
 
-Letters: `S` runs (seeds) of one arm, `N` questions, `C` clusters, `R` bootstrap replicates, `F` flips of signs. Scores
-lie in [0, 1].
+Letters: `S` training runs (seeds) of one arm, `N` rows, `C` clusters, `F` flips of signs. Scores lie in [0, 1].
 """
 
 from collections.abc import Hashable, Sequence
@@ -19,17 +19,15 @@ Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
 STUDENT95 = {1: 12.706205, 2: 4.302653, 3: 3.182446, 4: 2.776445, 5: 2.570582, 6: 2.446912}
 """By degrees of freedom, where the series of `student95` is too short."""
-REPLICATES = 4000
-"""Ours: the ends of a 95 % interval then move by about 2 % of its width from one bootstrap seed to another."""
-BLOCK = 250
-"""Replicates computed at once; it bounds the memory to BLOCK * N draws."""
 FEWEST_PAIRS = 20
-"""Ours: a percentile bootstrap of fewer questions is too narrow to call anything better or worse."""
+"""Ours: fewer questions are too few to call anything better or worse."""
 LEVEL = 0.05
 """A difference is called one from this p-value down; it goes with the 95 % intervals."""
 EXACT = 16
 """Up to so many clusters that differ, all 2 ** EXACT flips of signs are tried; beyond, FLIPS seeded ones."""
 FLIPS = 10_000
+BLOCK = 250
+"""Flips computed at once; it bounds the memory to BLOCK * C signs."""
 ROUNDING = 1e-9
 """Differences of floats below this are none."""
 COIN = 0.25
@@ -48,6 +46,15 @@ class Finding(StrEnum):
     OPEN = "not resolved"
 
 
+class Covers(StrEnum):
+    """What chance an interval is about: which questions were asked, and with which seeds an arm was trained."""
+
+    QUESTIONS = "questions"
+    BOTH = "questions and training seeds"
+    ONE_SIDE = "questions, and training seeds of one side"
+    """Of a difference from an arm that has one run."""
+
+
 class Estimate(NamedTuple):
     """A mean or a difference with its 95 % interval, and the number of questions behind it."""
 
@@ -55,6 +62,7 @@ class Estimate(NamedTuple):
     low: float | None
     high: float | None
     n: int
+    covers: Covers = Covers.QUESTIONS
 
     @property
     def finding(self) -> Finding:
@@ -80,58 +88,14 @@ def _wilson_ends(mean: float, n: float, z: float = Z95) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)
 
 
-def unpaired_difference(first: Estimate, second: Estimate) -> Estimate:
-    """`first - second` on different questions, from their intervals (Newcombe 1998, method 10). `n` is the smaller."""
-    value, n = first.value - second.value, min(first.n, second.n)
-    if first.low is None or first.high is None or second.low is None or second.high is None:
-        return Estimate(value, None, None, n)
-    down = float(np.hypot(first.value - first.low, second.high - second.value))
-    up = float(np.hypot(first.high - first.value, second.value - second.low))
-    return Estimate(value, value - down, value + up, n)
+class _Luck(NamedTuple):
+    """Of training: the variance of an arm's mean by its runs, and the degrees of freedom that this is known with."""
+
+    variance: float
+    degrees: int
 
 
-def bootstrap_mean(scores_SN: Matrix, *, seed: int = 0) -> Estimate:
-    """Mean over runs and questions; both are drawn again in every replicate.
-
-    Never narrower than `wilson` of N questions: where all scores agree a bootstrap would claim an interval of width 0.
-    """
-    [means_R] = _replicates([scores_SN], seed)
-    mean, n = float(scores_SN.mean()), scores_SN.shape[1]
-    low, high = np.percentile(means_R, [2.5, 97.5])
-    floor_low, floor_high = _wilson_ends(mean, n)
-    return Estimate(mean, min(float(low), floor_low), max(float(high), floor_high), n)
-
-
-def paired_difference(first_SN: Matrix, second_SN: Matrix, *, seed: int = 0) -> Estimate:
-    """Mean of `first - second` on the same N questions; the S of the two may differ.
-
-    Every replicate draws the questions once for both arms, so what makes a question hard cancels, and the runs of each
-    arm on their own. With one run the interval says nothing about the luck of training. Raises ValueError when the
-    arms do not have the same questions.
-    """
-    if first_SN.shape[1] != second_SN.shape[1]:
-        raise ValueError(
-            f"a paired difference needs the same questions, got {first_SN.shape[1]} and {second_SN.shape[1]}"
-        )
-    first_R, second_R = _replicates([first_SN, second_SN], seed)
-    low, high = np.percentile(first_R - second_R, [2.5, 97.5])
-    return Estimate(float(first_SN.mean() - second_SN.mean()), float(low), float(high), first_SN.shape[1])
-
-
-def _replicates(arms: Sequence[Matrix], seed: int) -> Matrix:
-    """Means of each arm under shared draws of the questions: [len(arms), R]."""
-    rng, n = np.random.default_rng(seed), arms[0].shape[1]
-    blocks = []
-    for _ in range(REPLICATES // BLOCK):
-        picks_RN = rng.integers(n, size=(BLOCK, n)) + n * np.arange(BLOCK)[:, None]
-        weights_RN = np.bincount(picks_RN.ravel(), minlength=BLOCK * n).reshape(BLOCK, n) / n
-        means = [scores_SN @ weights_RN.T for scores_SN in arms]
-        draws = [rng.integers(len(means_SR), size=means_SR.shape) for means_SR in means]
-        blocks.append([np.take_along_axis(m, d, axis=0).mean(axis=0) for m, d in zip(means, draws, strict=True)])
-    return np.concatenate(blocks, axis=1)
-
-
-def clustered_mean(values: Scores, clusters: Sequence[Hashable]) -> Estimate:
+def clustered_mean(values: Scores, clusters: Sequence[Hashable], runs: Sequence[Hashable] | None = None) -> Estimate:
     """Mean over rows, where only whole clusters are independent; `n` is the number of clusters.
 
     Wilson's interval of as many questions as the clusters are worth, K / d (Franco et al. 2019, JSSAM 7:334).
@@ -142,14 +106,25 @@ def clustered_mean(values: Scores, clusters: Sequence[Hashable]) -> Estimate:
     d is estimated, and Student's t takes the place of the normal. A percentile bootstrap of few clusters, or of means
     near 0 and 1, is too narrow. Give the rows, not each cluster's mean: c is smaller then.
 
+    `runs` says which training run each row is of, where there are several, with the same questions for each. The
+    variance of their means over their number is then added to that of the questions, and Student's t has the degrees
+    of both (Satterthwaite 1946). What a run's questions add to its mean is in both: too wide, where runs differ little.
+
     Raises ValueError when there are no rows, values outside [0, 1] or NaN, or not one cluster for each row.
     """
     scores = _scores(values)
-    rows_C = _by_cluster(np.ones_like(scores), clusters)
-    return Estimate(*_clustered(_by_cluster(scores, clusters), rows_C), len(rows_C))
+    rows_C, sums_C = _by_cluster(np.ones_like(scores), clusters), _by_cluster(scores, clusters)
+    luck = [] if runs is None else _luck(_by_cluster(scores, runs) / _by_cluster(np.ones_like(scores), runs))
+    return Estimate(*_clustered(sums_C, rows_C, luck), len(rows_C), Covers.BOTH if luck else Covers.QUESTIONS)
 
 
-def _clustered(sums_C: Vector, rows_C: Vector) -> tuple[float, float, float]:
+def _luck(means_S: Vector) -> list[_Luck]:
+    """That of an arm; none where it was trained once, of which nothing is known."""
+    runs = len(means_S)
+    return [_Luck(float(means_S.var(ddof=1)) / runs, runs - 1)] if runs > 1 else []
+
+
+def _clustered(sums_C: Vector, rows_C: Vector, luck: Sequence[_Luck] = ()) -> tuple[float, float, float]:
     """Mean and ends of `clustered_mean`, from each cluster's sum of scores and number of rows."""
     count, rows = len(rows_C), float(rows_C.sum())
     mean, kish = float(sums_C.sum()) / rows, rows**2 / float((rows_C**2).sum())
@@ -157,18 +132,24 @@ def _clustered(sums_C: Vector, rows_C: Vector) -> tuple[float, float, float]:
     spare = COIN * count / rows
     if count == 1 or ((sums_C == 0) | (sums_C == rows_C)).all():
         return mean, *_wilson_ends(mean, kish)
-    design = (squares + spare) / (kish * mean * (1 - mean) + spare)
-    reach = sqrt(count / (count - 1)) * student95(count - 1)  # in standard errors, squares being divided by `count`
-    return mean, *_wilson_ends(mean, kish / design, reach)
+    unbiased = count / (count - 1)  # squares are divided by `count`
+    variances = [_Luck(unbiased * squares / kish**2, count - 1), *luck]
+    total = sum(part.variance for part in variances)
+    degrees = total**2 / sum(part.variance**2 / part.degrees for part in variances) if total else count - 1
+    design = (kish**2 * total / unbiased + spare) / (kish * mean * (1 - mean) + spare)
+    return mean, *_wilson_ends(mean, kish / design, sqrt(unbiased) * student95(round(degrees, 6)))
 
 
-def student95(degrees: int) -> float:
+def student95(degrees: float) -> float:
     """The 97.5 % quantile of Student's t: a table, then Abramowitz and Stegun 26.7.5 (within 0.01 %).
+
+    Degrees that are no whole number are rounded down: wider.
 
     Raises ValueError without a degree of freedom.
     """
     if degrees < 1:
         raise ValueError(f"Student's t needs at least one degree of freedom, got {degrees}")
+    degrees = int(degrees)
     if degrees in STUDENT95:
         return STUDENT95[degrees]
     z = Z95
@@ -186,7 +167,7 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     """Plain mean of estimates on questions that no two of them share, such as one model's scores on six benchmarks.
 
     Each side of the interval is the root of the sum of squares of the estimates' own reaches to that side, over their
-    number: Newcombe's method 10, as in `unpaired_difference`, for a mean (Zou and Donner 2008). No interval where one
+    number: Newcombe's method 10 for a mean (Zou and Donner 2008). No interval where one
     of them has none; `n` is the smallest. Raises ValueError without estimates.
     """
     if not estimates:
@@ -205,14 +186,16 @@ class SignificanceTest(StrEnum):
     MCNEMAR = "McNemar's exact test"
     ALL_FLIPS = "sign flips, all"
     DRAWN_FLIPS = "sign flips, 10,000 drawn"
+    NONE = "interval alone"
+    """Where training runs are of chance too, which neither test knows of."""
 
 
 class Paired(NamedTuple):
     """`first - second` on the same questions. Wins, losses and ties are of the first; a cluster counts once."""
 
     difference: Estimate
-    p: float
-    """Two-sided."""
+    p: float | None
+    """Two-sided; None where nothing was tested."""
     wins: int
     losses: int
     ties: int
@@ -223,30 +206,40 @@ class Paired(NamedTuple):
     @property
     def finding(self) -> Finding:
         """Better or worse only if test and interval say so, on FEWEST_PAIRS clusters or more."""
-        return self.difference.finding if self.p <= LEVEL else Finding.OPEN
+        return self.difference.finding if self.p is None or self.p <= LEVEL else Finding.OPEN
 
 
-def paired_test(first: Scores, second: Scores, clusters: Sequence[Hashable] | None = None, *, seed: int = 0) -> Paired:
+def paired_test(
+    first: Scores | Matrix, second: Scores | Matrix, clusters: Sequence[Hashable] | None = None, *, seed: int = 0
+) -> Paired:
     """Whether two models differ on the same rows; `clusters` says which rows belong together, by default none.
 
     With one score of 0 or 1 a cluster, McNemar's exact test: given that w + l rows differ, the wins are binomial with
     chance 1/2; two-sided, twice the smaller tail and no mid-p, so it errs only on the side of no difference. Otherwise
     the signs of the clusters' summed differences are flipped: each cluster counts by its rows, as it does in the mean.
-    The interval is that of `clustered_mean`, with (1 + difference) / 2 for a score. Raises ValueError when the two
-    sides have not the same rows, and as `clustered_mean` does.
+    The interval is that of `clustered_mean`, with (1 + difference) / 2 for a score. A side that was trained several
+    times has a row of scores for each run, [S, N]: its runs' variance is added, and nothing is tested. Raises
+    ValueError when the two sides have not the same rows, and as `clustered_mean` does.
     """
-    ours, theirs = _scores(first), _scores(second)
+    sides = [np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (first, second)]
+    ours, theirs = (_scores(side_SN.mean(axis=0)) for side_SN in sides)
     if ours.shape != theirs.shape:
         raise ValueError(f"a paired test needs the same rows on both sides, got {len(ours)} and {len(theirs)}")
+    luck = [part for side_SN in sides for part in _luck(side_SN.mean(axis=1) / 2)]  # of (1 + difference) / 2
     groups = range(len(ours)) if clusters is None else clusters
     rows_C, gaps_C = _by_cluster(np.ones_like(ours), groups), _by_cluster(ours - theirs, groups)
     gaps_C[np.abs(gaps_C) < ROUNDING * rows_C] = 0
     wins, losses = int((gaps_C > 0).sum()), int((gaps_C < 0).sum())
-    mean, low, high = (2 * end - 1 for end in _clustered((rows_C + gaps_C) / 2, rows_C))
+    mean, low, high = (2 * end - 1 for end in _clustered((rows_C + gaps_C) / 2, rows_C, luck))
     coins = len(rows_C) == len(ours) and bool((ours * (1 - ours) == 0).all() and (theirs * (1 - theirs) == 0).all())
-    p, method = (mcnemar(wins, losses), SignificanceTest.MCNEMAR) if coins else _flip_signs(gaps_C[gaps_C != 0], seed)
-    n = len(rows_C)
-    return Paired(Estimate(mean, low, high, n), p, wins, losses, n - wins - losses, n, method)
+    if luck:
+        p, method = None, SignificanceTest.NONE
+    elif coins:
+        p, method = mcnemar(wins, losses), SignificanceTest.MCNEMAR
+    else:
+        p, method = _flip_signs(gaps_C[gaps_C != 0], seed)
+    n, covers = len(rows_C), (Covers.QUESTIONS, Covers.ONE_SIDE, Covers.BOTH)[len(luck)]
+    return Paired(Estimate(mean, low, high, n, covers), p, wins, losses, n - wins - losses, n, method)
 
 
 def mcnemar(wins: int, losses: int) -> float:

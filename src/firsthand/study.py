@@ -12,7 +12,6 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
 """
 
 import json
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +22,15 @@ from pydantic import Field, model_validator
 from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
+from firsthand.evaluation.compare import estimate_fields
 from firsthand.evaluation.custom import evaluate_folder
-from firsthand.evaluation.replies import OnProgress
+from firsthand.evaluation.joined import mean_of_runs, units_of
+from firsthand.evaluation.replies import OnProgress, read_journal
 from firsthand.files import write_atomically
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Record, Step
 from firsthand.reward import Reward
-from firsthand.stats import student95
+from firsthand.stats import Covers
 from firsthand.trainer import train
 
 
@@ -107,7 +108,7 @@ def run_study(
         recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
         training = train(recipe, root, on_arm(arm, recipe))
         runs[arm] = ArmRuns(training, _evaluated(study.evaluation, training, arm, root, on_evaluation(arm)))
-    tables = {arm: {**_table(run.evaluation), "run": run.training.name, "seed": seed} for arm, run in runs.items()}
+    tables = {arm: _row(run, seed) for arm, run in runs.items()}
     _write_results(root, tables)
     return runs
 
@@ -126,39 +127,46 @@ def run_seeds(
     if len(set(seeds)) < len(seeds):
         raise RecipeError(f"seeds: expected each seed once, got {list(seeds)}")
     runs: list[ArmRuns] = []
-    by_seed: dict[int, dict[str, Any]] = {}
+    by_arm: dict[str, dict[int, ArmRuns]] = {arm: {} for arm in study.arms}
     for seed in seeds:
 
         def training(arm: str, recipe: Recipe) -> Callable[[Step], None]:
             return on_arm(arm if len(seeds) == 1 else f"{arm}, seed {recipe.seed}", recipe)
 
-        runs += run_study(study, root, seed, training, on_evaluation).values()
-        by_seed[seed] = json.loads((root / "results.json").read_text())["arms"]
+        for arm, both in run_study(study, root, seed, training, on_evaluation).items():
+            by_arm[arm][seed] = both
+            runs.append(both)
     if len(seeds) > 1:
-        arms = {arm: over_seeds({seed: tables[arm] for seed, tables in by_seed.items()}) for arm in study.arms}
-        _write_results(root, arms)
+        _write_results(root, {arm: over_seeds(found) for arm, found in by_arm.items()})
     return runs
 
 
-def over_seeds(tables: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """An arm's row over its seeds: means, and a 95 % t interval of the accuracy; each seed's own row under `seeds`."""
-    rows = list(tables.values())
-    accuracies = [row["accuracy"] for row in rows]
-    mean = statistics.fmean(accuracies)
-    half = student95(len(rows) - 1) * statistics.stdev(accuracies) / math.sqrt(len(rows))
-    passes = {k: statistics.fmean(row["pass_at"][k] for row in rows) for k in rows[0].get("pass_at", {})}
-    return {
-        "accuracy": mean,
-        "ci95": [mean - half, mean + half],
-        "n": rows[0]["n"],
-        **({"pass_at": passes} if passes else {}),
-        "reply_tokens": statistics.fmean(row["reply_tokens"] for row in rows),
-        "seeds": {str(seed): dict(row) for seed, row in tables.items()},
-    }
+def over_seeds(runs: Mapping[int, ArmRuns]) -> dict[str, Any]:
+    """An arm's row over its seeds: means, the interval over questions and seeds; each seed's own row under `seeds`.
+
+    The accuracy is that of the questions that every seed's run measured.
+    """
+    rows = {seed: _row(both, seed) for seed, both in runs.items()}
+    units = [units_of(read_journal(both.evaluation / "scores.jsonl")) for both in runs.values()]
+    content = estimate_fields("accuracy", mean_of_runs(units))
+    for key in ("sampled_accuracy", "reply_tokens", "truncated", "unparsed"):
+        if values := [row[key] for row in rows.values() if key in row]:
+            content[key] = statistics.fmean(values)
+    passes = [row["pass_at"] for row in rows.values() if "pass_at" in row]
+    if passes:
+        content["pass_at"] = {k: statistics.fmean(some[k] for some in passes) for k in passes[0]}
+    return {**content, "seeds": {str(seed): row for seed, row in rows.items()}}
+
+
+def _row(runs: ArmRuns, seed: int) -> dict[str, Any]:
+    """An arm's row of one seed: its evaluation's table, and what the interval covers."""
+    table = _table(runs.evaluation)
+    covers = {"covers": str(Covers.QUESTIONS)} if "ci95" in table else {}
+    return {**table, **covers, "run": runs.training.name, "seed": seed}
 
 
 def _write_results(root: Path, arms: Mapping[str, Any]) -> None:
-    """One JSON file with every arm's numbers: `{"arms": {name: {"accuracy": x, "ci95": [lo, hi], "n": n, ...}}}`."""
+    """Every arm's numbers: `{"arms": {name: {"accuracy": x, "ci95": [lo, hi], "covers": what, "n": n, ...}}}`."""
     write_atomically(root / "results.json", json.dumps({"arms": arms}, indent=2) + "\n")
 
 

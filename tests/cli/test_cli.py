@@ -71,8 +71,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("evaluate small --data worlds:count:test:many", "expected worlds:NAMES[:SPLIT[:NUMBER]]"),
         ("evaluate small --data data.jsonl --samples -1", "samples: "),
         ("evaluate small --data data.jsonl --temperature 0", "temperature: "),
-        ("report empty", "no run directory"),
-        ("report nothere", "no run directory"),
+        ("report empty", "which holds none"),
+        ("report nothere", "which is not there"),
     ],
 )
 def test_a_mistake_is_answered_with_one_message_and_leaves_nothing_behind(
@@ -103,7 +103,8 @@ def test_the_exit_status_of_a_mistake_reaches_the_shell(desk: Path) -> None:
         [sys.executable, "-m", "firsthand", "report", "empty"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines() == ["firsthand: no run directory (one that holds recipe.json) in: empty"]
+    said = "firsthand: expected a run directory, or a folder that holds some, got empty, which holds none"
+    assert done.stderr.splitlines() == [f"{said}; check the path"]
 
 
 @pytest.mark.parametrize("command", ["trian recipe.yaml", "evaluate small", "train recipe.yaml --stes 3", ""])

@@ -36,8 +36,9 @@ def made(
     """A finished run by hand: `values` are the strict marks, draw by draw of question by question."""
     folder = root / f"run-{len(list(root.glob('run-*')))}"
     folder.mkdir(parents=True)
-    recipe = {"name": model, "model_id": model_id or content_id(model), "benchmark": {"name": benchmark}}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    who = {"name": model, "model_id": model_id or content_id(model)}
+    asked = {"benchmark": {"name": benchmark}, "protocol": protocol.content}
+    (folder / "recipe.json").write_text(json.dumps({**who, **asked}))
     (folder / "evaluation.json").write_text(json.dumps({"protocol": protocol.content}))
     (folder / "scores.jsonl").write_text("")
     (folder / "DONE").touch()
@@ -51,22 +52,20 @@ def made(
 
 
 def own_data(
-    root: Path, model: str, values: Values, data: str = "mine.jsonl", family: str = "", samples: int = 0
+    root: Path, model: str, values: Values, data: str = "mine.jsonl", *, first: int = 0, **settings: Any
 ) -> Path:
-    """A run of `evaluate --data`, which has no units."""
+    """A run of `evaluate --data`, which has no units; `settings` may say whom it `evaluates`, or another `reward`."""
     folder = root / f"run-{len(list(root.glob('run-*')))}"
     folder.mkdir(parents=True)
-    shown = {"data": {"path": data}, "protocol": Protocol(samples=samples).content}
+    shown = {"data": {"path": data}, "protocol": GREEDY.content, **settings}
     (folder / "recipe.json").write_text(json.dumps({"name": model, "model_id": content_id(model), **shown}))
     (folder / "evaluation.json").write_text(json.dumps(shown))
     (folder / "DONE").touch()
     scores = []
-    for i, value in enumerate(values):
+    for i, value in enumerate(values, start=first):
         verdict = Verdict(score=value, status=Status.TIMED_OUT if value is None else Status.OK)
         judged = Judged(reply=Reply(text="", token_ids=()), verdict=verdict)
-        scores.append(
-            Score(example_id=f"e{i}", family=family, question="?", gold="1", images=(), greedy=judged, samples=())
-        )
+        scores.append(Score(example_id=f"e{i}", question="?", gold="1", images=(), greedy=judged, samples=()))
     (folder / "scores.jsonl").write_text("".join(f"{s.model_dump_json()}\n" for s in scores))
     return folder
 
@@ -88,22 +87,133 @@ def test_two_models_of_one_name_are_told_apart_by_their_content(tmp_path: Path) 
     assert list(compare_runs(runs)["models"]) == ["model (aaaaaa)", "model (cccccc)"]
 
 
-def test_runs_of_one_model_alone_are_refused_and_so_is_a_run_twice(tmp_path: Path) -> None:
+def test_runs_of_one_model_alone_are_refused_and_a_run_given_twice_counts_once(tmp_path: Path) -> None:
     runs = [made(tmp_path, "base", WORSE), made(tmp_path, "base", BETTER, benchmark="superclevr")]
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DataError, match=r"expected runs of two arms or more, got 2 of base; give another model's runs"):
         compare_runs(runs)
-    assert str(error.value) == ("expected runs of two models or more, got 2 of base; give another model's runs")
     other = made(tmp_path, "trained", BETTER)
-    with pytest.raises(DataError, match=r"expected each run once, got .*run-2 again; leave it out"):
-        compare_runs([runs[0], other, tmp_path / "." / other.name])
+    twice = compare_runs([runs[0], other, tmp_path / "." / other.name])
+    assert twice == compare_runs([runs[0], other])
 
 
-def test_a_folder_that_is_no_finished_evaluation_is_told(tmp_path: Path) -> None:
+def test_what_is_no_finished_evaluation_is_told(tmp_path: Path) -> None:
     run = made(tmp_path, "base", WORSE)
     (run / "DONE").unlink()
-    for folder in (run, tmp_path / "nowhere"):
-        with pytest.raises(DataError, match="expected the run directory of a finished evaluation, with DONE"):
-            compare_runs([folder])
+    with pytest.raises(DataError, match="expected a run that was evaluated, got one that has not ended: give its comm"):
+        compare_runs([run])
+    with pytest.raises(DataError, match=r"expected a run directory.*, got .*nowhere, which is not there; check the pa"):
+        compare_runs([tmp_path / "nowhere"])
+    (run / "DONE").touch()
+    (run / "scores.jsonl").unlink()
+    with pytest.raises(DataError, match=r"got one that has not been evaluated: firsthand evaluate .*run-0 --data"):
+        compare_runs([run])
+
+
+# ---- like with like
+
+
+def training(root: Path, name: str, seed: int = 0, **recipe: Any) -> str:
+    """A finished training, as far as evaluations refer to it; its id."""
+    content = {"name": name, "steps": 3, "seed": seed, **recipe}
+    identity = content_id(content)
+    folder = root / f"{name}-s{seed}-{identity[:8]}"
+    folder.mkdir(parents=True)
+    (folder / "recipe.json").write_text(json.dumps({**content, "id": identity}))
+    (folder / "DONE").touch()
+    return identity
+
+
+def a_study(root: Path) -> None:
+    """Two arms of three seeds, evaluated; each seed's weights are others."""
+    for seed, (right, better) in enumerate([(20, 60), (24, 64), (22, 68)]):
+        for name, hits in (("base", right), ("grpo", better)):
+            evaluates = training(root, name, seed)
+            run = own_data(root, name, [1.0] * hits + [0.0] * (100 - hits), evaluates=evaluates)
+            recipe = json.loads((run / "recipe.json").read_text())
+            (run / "recipe.json").write_text(json.dumps({**recipe, "model_id": evaluates}))
+            run.rename(root / f"evaluate-{name}-s0-{evaluates[8:]}")
+
+
+def test_the_seeds_of_a_study_are_one_arm_whether_its_folder_or_its_runs_are_given(tmp_path: Path) -> None:
+    a_study(tmp_path / "study")
+    found = compare_runs([tmp_path / "study"])
+    assert list(found["models"]) == ["base", "grpo"] and found["baseline"] == "base" and found["notes"] == []
+    assert found["models"]["grpo"]["mine.jsonl"]["value"] == pytest.approx(0.64)
+    assert (found["models"]["grpo"]["mine.jsonl"]["runs"], found["models"]["grpo"]["mine.jsonl"]["n"]) == (3, 100)
+    assert found["models"]["grpo"]["mine.jsonl"]["covers"] == "questions and training seeds"
+    difference = found["differences"]["grpo"]["mine.jsonl"]
+    assert difference["difference"] == pytest.approx(0.42) and difference["finding"] == "better"
+    assert difference["covers"] == "questions and training seeds" and "p" not in difference
+    assert compare_runs([tmp_path]) == found  # the folder of all studies
+    assert compare_runs(sorted((tmp_path / "study").glob("[bg]*-s?-*"))) == found  # the trainings alone
+    assert compare_runs(sorted((tmp_path / "study").glob("evaluate-*"))) == found  # the evaluations alone
+
+
+def test_a_run_that_was_never_evaluated_is_left_out_of_a_folder_and_refused_by_name(tmp_path: Path) -> None:
+    a_study(tmp_path)
+    training(tmp_path, "sft")
+    (note,) = compare_runs([tmp_path])["notes"]
+    assert re.fullmatch(r"sft-s0-\w+: left out, for it was not evaluated to the end", note)
+    with pytest.raises(DataError, match="got one that has not been evaluated"):
+        compare_runs(sorted(tmp_path.glob("[bgs]*-s0-*")))
+
+
+@pytest.mark.parametrize(
+    ("other", "column"),
+    [
+        ({"data": "theirs.jsonl", "first": 500}, "theirs.jsonl"),
+        ({"protocol": Protocol(samples=0, max_new_tokens=9).content}, "mine.jsonl, max_new_tokens 9"),
+        ({"reward": {"box": "stepped"}}, "mine.jsonl, reward.box stepped"),
+        ({"reward": {"function": "mine:fair"}}, "mine.jsonl, reward.function mine:fair"),
+        ({"first": 15}, "mine.jsonl (2)"),  # a quarter of the questions is shared: another file of that name
+    ],
+    ids=["data", "protocol", "reward", "function", "questions"],
+)
+def test_other_data_another_protocol_and_another_reward_are_never_one_column(
+    tmp_path: Path, other: dict[str, Any], column: str
+) -> None:
+    runs = [own_data(tmp_path, "base", WORSE), own_data(tmp_path, "trained", BETTER, **other)]
+    with pytest.raises(DataError, match="asked the same questions by the same settings, got none beside base") as error:
+        compare_runs(runs)
+    assert f"trained: {column})" in str(error.value)
+    runs.append(own_data(tmp_path, "third", BETTER))
+    found = compare_runs(runs)
+    assert list(found["differences"]) == ["trained", "third"] and found["differences"]["trained"] == {}
+    assert found["notes"] == ["trained: no difference from base, for they share no questions and settings"]
+    assert column in found["models"]["trained"] and column not in found["models"]["base"]
+
+
+def test_one_data_set_by_two_paths_is_one_column(tmp_path: Path) -> None:
+    runs = [own_data(tmp_path, "base", WORSE, "mine.jsonl"), own_data(tmp_path, "other", BETTER, "/else/mine.jsonl")]
+    assert list(compare_runs(runs)["differences"]["other"]) == ["mine.jsonl"]
+
+
+def test_another_seed_of_greedy_replies_is_no_second_run(tmp_path: Path) -> None:
+    base = [own_data(tmp_path, "base", WORSE, protocol=Protocol(seed=seed).content) for seed in (0, 1)]
+    found = compare_runs([*base, own_data(tmp_path, "other", BETTER, protocol=Protocol(seed=3).content)])
+    assert (found["differences"]["other"]["mine.jsonl"]["compared"], found["models"]["base"]["mine.jsonl"]["n"]) == (
+        20,
+        20,
+    )
+    assert found["notes"] == ["run-1: left out, for an earlier run has the same model, questions and settings"]
+
+
+def test_the_scorer_is_named_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = {"reward": {"function": "mine:fair"}}
+    assert compare_runs([own_data(tmp_path, n, v) for n, v in (("a", WORSE), ("b", BETTER))])["scorer"] == "verifiers"
+    runs = [own_data(tmp_path, n, v, **mine) for n, v in (("a", WORSE), ("b", BETTER))]
+    assert compare_runs(runs)["scorer"] == "mine:fair"
+    assert main(["compare", *map(str, runs)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("scorer: mine:fair; in percent") and "strict" not in said
+
+
+def test_few_questions_have_an_interval_and_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [own_data(tmp_path, "base", [0.0]), own_data(tmp_path, "small", [1.0])]
+    assert main(["compare", *map(str, runs)]) == 0
+    said = capsys.readouterr().out
+    assert "100.0 (20.7 to 100.0)" in said and "1 questions are too few to say" in said
+    assert "better" not in said and "worse" not in said
 
 
 def test_seeds_of_a_model_count_together_and_questions_stay_the_clusters(tmp_path: Path) -> None:
@@ -128,15 +238,10 @@ def test_what_only_one_has_or_measured_is_left_out_and_counted(tmp_path: Path) -
     assert (difference["only_baseline"], difference["only_other"]) == (1, 0)
 
 
-def test_other_protocols_and_other_judges_are_noted(tmp_path: Path) -> None:
-    runs = [
-        made(tmp_path, "base", WORSE, one=WORSE),
-        made(tmp_path, "trained", BETTER, two=BETTER, protocol=Protocol(samples=0, max_new_tokens=9)),
-    ]
-    protocols = "geoqa: the runs have 2 different protocols, so a difference may be the protocol's"
-    assert compare_runs(runs)["notes"] == [protocols]
-    judges = "geoqa: the runs have 2 different judges, so a difference may be the judge's"
-    assert compare_runs(runs, "leaderboard")["notes"] == [protocols, judges]
+def test_marks_of_other_judges_are_not_compared(tmp_path: Path) -> None:
+    runs = [made(tmp_path, "base", WORSE, one=WORSE), made(tmp_path, "trained", BETTER, two=BETTER)]
+    with pytest.raises(DataError, match=r"base: geoqa, judge one; trained: geoqa, judge two"):
+        compare_runs(runs, "leaderboard")
 
 
 def test_the_leaderboards_marks_are_the_judges(tmp_path: Path) -> None:
@@ -172,20 +277,9 @@ def test_a_users_own_data_are_compared_by_their_replies(tmp_path: Path) -> None:
     runs = [own_data(tmp_path, "base", [*WORSE, None]), own_data(tmp_path, "trained", [*BETTER, 1.0])]
     found = compare_runs(runs)
     (name,) = found["differences"]["trained"]
-    assert re.fullmatch(r"mine\.jsonl \([0-9a-f]{6}\)", name)
+    assert name == "mine.jsonl"
     difference = found["differences"]["trained"][name]
     assert (difference["wins"], difference["compared"], difference["unmeasured"]) == (12, 20, 1)
-
-
-def test_a_trained_run_is_compared_on_what_it_was_evaluated_on(tmp_path: Path) -> None:
-    runs = [own_data(tmp_path, name, values) for name, values in (("sft", WORSE), ("grpo", BETTER))]
-    for number, run in enumerate(runs):  # as a study leaves them: the recipe names the data of the training
-        recipe = json.loads((run / "recipe.json").read_text())
-        recipe["data"] = {"path": f"training-{number}.jsonl"}
-        del recipe["model_id"]
-        (run / "recipe.json").write_text(json.dumps({**recipe, "id": str(number)}))
-    (found,) = compare_runs(runs)["differences"]["grpo"].values()
-    assert (found["compared"], found["finding"]) == (20, "better")
 
 
 def matrix(root: Path) -> list[Path]:
@@ -237,43 +331,33 @@ def test_the_terminal_has_every_number_of_the_file(tmp_path: Path, capsys: pytes
             assert f"p {part['p']:.2g}" in line and part["method"] in line and part["finding"] in line
             counts = f"{part['wins']} won, {part['losses']} lost, {part['ties']} tied"
             assert counts in line
-    assert "on geometry - base on mmlu-pro: nothing that both measured (left out: 2 of the other alone)" in said
     assert f"comparison: {tmp_path / 'new' / 'c.json'}" in said
 
 
 def test_notes_and_what_was_left_out_stand_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs: list[Any] = [
         made(tmp_path, "base", [1.0, None, *WORSE]),
-        made(tmp_path, "trained", [*BETTER, 1.0], protocol=Protocol(samples=0, suffix="!")),
+        made(tmp_path, "trained", [*BETTER, 1.0]),
     ]
     assert main(["compare", *map(str, runs)]) == 0
     said = capsys.readouterr().out
     assert "(left out: 1 not measured by both, 1 of the baseline alone)" in said
-    assert "geoqa: the runs have 2 different protocols" in said
-
-
-def test_runs_of_two_protocols_or_twice_of_one_seed_are_no_seeds(tmp_path: Path) -> None:
-    other, base = made(tmp_path, "other", BETTER), made(tmp_path, "base", WORSE)
-    longer = made(tmp_path, "base", WORSE, protocol=Protocol(samples=0, max_new_tokens=9))
-    with pytest.raises(DataError, match=r"base on geoqa: expected runs of one protocol, got two: .*; name one of them"):
-        compare_runs([base, longer, other])
-    with pytest.raises(DataError, match=r"base on geoqa: seed 0 is there twice"):
-        compare_runs([base, made(tmp_path, "base", WORSE), other])
+    assert "scorer: strict; in percent, with 95 % intervals over questions" in said
 
 
 def test_seeds_are_paired_by_their_number_and_not_by_their_place(tmp_path: Path) -> None:
-    zero, two = Protocol(samples=0, seed=0), Protocol(samples=0, seed=2)
+    zero, two = (Protocol(samples=1, greedy=False, seed=seed) for seed in (0, 2))
     base = [made(tmp_path, "base", WORSE, protocol=zero), made(tmp_path, "base", BETTER, protocol=two)]
     found = compare_runs([*base, made(tmp_path, "other", BETTER, protocol=two)])["differences"]["other"]["geoqa"]
     assert (found["difference"], found["compared"], found["only_baseline"]) == (0.0, 20, 20)
 
 
-def test_two_versions_of_a_file_are_noted(tmp_path: Path) -> None:
+def test_two_versions_of_a_benchmarks_file_are_not_compared(tmp_path: Path) -> None:
     runs = [made(tmp_path, "base", WORSE), made(tmp_path, "other", BETTER)]
     recipe = json.loads((runs[1] / "recipe.json").read_text())
     (runs[1] / "recipe.json").write_text(json.dumps({**recipe, "data_id": "another"}))
-    (note,) = compare_runs(runs)["notes"]
-    assert note == "geoqa: the runs have 2 different files, so a difference may be the file's"
+    with pytest.raises(DataError, match=r"base: geoqa; other: geoqa \(2\)"):
+        compare_runs(runs)
 
 
 def test_summaries_that_a_pattern_takes_along_are_passed_over(tmp_path: Path) -> None:

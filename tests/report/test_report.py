@@ -21,7 +21,7 @@ from firsthand.report.charts import Curve, Point
 from firsthand.report.headline import Headline, doubts, headline
 from firsthand.report.pictures import shot
 from firsthand.report.runs import read_run, read_runs
-from firsthand.stats import Estimate
+from firsthand.stats import Covers, Estimate
 
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)><answer>7</answer> {{ 7 * 7 }}"
 
@@ -153,19 +153,21 @@ def test_two_accounts_of_one_evaluation_that_disagree_are_called_out(grpo: Path)
 
 
 def test_a_directory_that_is_no_run_is_refused_with_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected a run directory .*recipe\.json.*has none of them"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected a run directory, or a folder that holds some, got .*, which holds none; check the path",
+    ):
         write_report([tmp_path], tmp_path / "report.html", "nothing")
     assert not (tmp_path / "report.html").exists()
 
 
 def test_a_path_that_is_no_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected a run directory .* which is not a directory"):
+    with pytest.raises(ValueError, match=r"expected a run directory.*gone, which is not there"):
         read_runs([tmp_path / "gone"])
 
 
-def test_a_folder_of_runs_is_refused_with_a_hint_to_what_is_in_it(grpo: Path) -> None:
-    with pytest.raises(ValueError, match=rf"it holds run directories: pass .*{grpo.name}"):
-        read_runs([grpo.parent])
+def test_a_folder_of_runs_stands_for_them_and_so_does_a_folder_of_such(grpo: Path) -> None:
+    assert read_runs([grpo.parent]) == read_runs([grpo.parents[1]]) == read_runs([grpo])
 
 
 def test_a_recipe_that_is_no_object_is_refused(grpo: Path) -> None:
@@ -215,7 +217,7 @@ def test_an_arms_accuracy_is_the_mean_of_its_seeds(tmp_path: Path) -> None:
     folders = [write_scored(tmp_path, "grpo", halves(right, 40), seed=right) for right in (10, 20, 30)]
     [arm] = make_arms(read_runs(folders))
     assert arm.accuracy is not None
-    assert (arm.accuracy.value, arm.accuracy.n) == (0.5, 40)
+    assert (arm.accuracy.value, arm.accuracy.n, arm.accuracy.covers) == (0.5, 40, Covers.BOTH)
     # Seeds at 25, 50 and 75 % say more about what a fourth would score than 40 questions do.
     assert arm.accuracy.low is not None and arm.accuracy.low < 0.32
 
@@ -232,19 +234,43 @@ def test_unmeasured_replies_are_counted_and_enter_no_mean() -> None:
 def test_arms_are_compared_on_the_questions_that_both_measured(tmp_path: Path) -> None:
     arms = scored_arms(tmp_path, base=[0.0, 0.0, None, 1.0], grpo=[1.0, None, 1.0, 1.0])
     found = compare_arms(arms[1], arms[0])
-    assert found is not None and found.paired
+    assert found is not None
     assert (found.estimate.value, found.estimate.n) == (0.5, 2)
 
 
-def test_arms_without_a_question_in_common_are_compared_unpaired(tmp_path: Path) -> None:
+def test_arms_without_a_question_in_common_are_neither_compared_nor_ranked(tmp_path: Path) -> None:
     folders = [
         write_scored(tmp_path, "base", halves(48, 80)),
-        write_scored(tmp_path, "grpo", halves(56, 70), first=500),
+        write_scored(tmp_path, "small", [1.0], first=500),
     ]
     arms = make_arms(read_runs(folders))
-    found = compare_arms(arms[1], arms[0])
-    assert found is not None and not found.paired
-    assert found.estimate == pytest.approx((0.2, 0.0524, 0.3339, 70), abs=1e-4)
+    assert compare_arms(arms[1], arms[0]) is None
+    assert [arm.table for arm in arms] == ["data, 80 questions", "data, 1 questions"]
+    page = Page(write_report(folders, tmp_path / "report.html", "apart").read_text("utf-8"))
+    said = page.text[page.text.index("Skip to") : page.text.rindex("Provenance")].replace("\u00a0", " ")
+    assert "2 tables, each of other questions, another protocol or another scoring: numbers of different" in said
+    assert not re.search(r"scores highest|is best|better|worse|unpaired", said)
+    assert [row["id"] for row in page.all("table") if "id" in row if "arms" in str(row["id"])] == [
+        "arms-table",
+        "arms-table-2",
+    ]
+
+
+def test_too_few_questions_have_intervals_and_no_ranking(tmp_path: Path) -> None:
+    said = words(headline(scored_arms(tmp_path, base=[0.0] * 19, grpo=[1.0] * 19)))
+    assert said.startswith(
+        "Too few questions to rank the arms: grpo answers 100.0 % of 19 held-out questions right (95 % interval 83.2 "
+        "to 100.0 over questions) and base answers 0.0 % of 19"
+    )
+    assert not re.search("best|highest|above|below [a-z]", said)
+    enough = words(headline(scored_arms(tmp_path / "more", base=[0.0] * 20, grpo=[1.0] * 20)))
+    assert enough.startswith("grpo is best")
+
+
+def test_arms_that_share_too_few_measured_questions_are_not_ranked(tmp_path: Path) -> None:
+    nearly = [None] * 15 + [1.0] * 25
+    arms = scored_arms(tmp_path, base=[0.0] * 25 + [None] * 15, grpo=nearly)
+    assert words(headline(arms)).startswith("Too few questions to rank the arms: grpo answers")
 
 
 def test_an_arm_that_measured_nothing_is_compared_with_nothing(tmp_path: Path) -> None:
@@ -262,10 +288,11 @@ def test_the_reference_is_base_wherever_it_stands(tmp_path: Path) -> None:
 def test_a_clear_winner_is_best_with_its_lead_and_interval(tmp_path: Path) -> None:
     said = words(headline(scored_arms(tmp_path, base=halves(40, 100), grpo=halves(80, 100))))
     assert said.startswith(
-        "grpo is best: it answers 80.0 % of 100 held-out questions right (95 % interval 71.1 to 86.7)"
+        "grpo is best: it answers 80.0 % of 100 held-out questions right (95 % interval 71.1 to 86.7 over questions)"
     )
     assert re.search(
-        r"40\.0 points above base \(95 % interval \+3\d\.\d to \+[45]\d\.\d, paired on 100 .*: better\)", said
+        r"40\.0 points above base \(95 % interval \+[23]\d\.\d to \+[45]\d\.\d over .*, paired on 100 .*: better\)",
+        said,
     )
     assert "not the luck of training" in said
 
@@ -300,7 +327,7 @@ def test_an_unfinished_arm_is_not_ranked(tmp_path: Path) -> None:
 def test_a_single_arm_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     said = words(headline(scored_arms(tmp_path, grpo=halves(4, 10))))
     assert said.startswith("grpo answers 40.0 % of 10 held-out questions right")
-    assert "Below 20 questions no difference is called better or worse." in said
+    assert "There is no other finished arm to compare it with." in said
 
 
 def test_runs_without_an_evaluation_claim_nothing(grpo: Path) -> None:
@@ -535,7 +562,7 @@ def test_the_table_has_what_each_arm_scored(html: str, runs: list[Path]) -> None
     for run in runs:
         evaluation = json.loads((run / "evaluation.json").read_text())
         low, high = evaluation["ci95"]
-        assert f"{100 * evaluation['accuracy']:.1f} {100 * low:.1f}–{100 * high:.1f}" in text
+        assert f"{100 * evaluation['accuracy']:.1f} {100 * low:.1f}–{100 * high:.1f}over questions" in text
 
 
 def cells(html: str, arm: str) -> list[str]:
@@ -551,10 +578,8 @@ def test_what_was_not_measured_is_a_dash_and_a_measured_zero_is_a_zero(grpo: Pat
     (grpo / "evaluation.json").write_text(json.dumps({**evaluation, **absent}))
     (grpo / "metrics.jsonl").unlink()
     row = cells(write_report([grpo], grpo.parent / "report.html", "dashes").read_text("utf-8"), "grpo")
-    sampled, pass1, pass2, pass4, pass8, tokens, _, _, unmeasured, steps, seconds = [
-        text.rpartition(">")[2].strip() for text in row[1:]
-    ]
-    assert (sampled, pass2, pass4, pass8, tokens, seconds) == ("—",) * 6
+    sampled, pass1, tokens, _, _, unmeasured, steps, seconds = [text.rpartition(">")[2].strip() for text in row[1:]]
+    assert (sampled, tokens, seconds) == ("—",) * 3
     assert (pass1, unmeasured, steps) == ("0.0", "0", "— of 60")
 
 

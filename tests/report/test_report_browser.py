@@ -45,7 +45,7 @@ def browser() -> Iterator["Browser"]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("report")
-    return write_report(write_runs(root / "runs", per_family=6), root / "report.html", "Four arms")
+    return write_report(write_runs(root / "runs", per_family=12), root / "report.html", "Four arms")
 
 
 class Visit:

@@ -10,6 +10,7 @@ import pytest
 from fake_runs import write_runs
 
 from firsthand.report import write_report
+from firsthand.report.arms import make_arms
 from firsthand.report.headline import doubts
 from firsthand.report.runs import read_run, read_runs
 
@@ -62,41 +63,60 @@ def test_the_page_is_the_same_whether_an_evaluation_is_inside_its_training_or_a_
 
 def test_an_evaluation_whose_training_is_not_there_is_an_arm_of_its_own(trainings: list[Path]) -> None:
     evaluation = moved_out(trainings[0])
+    shutil.rmtree(trainings[0])
     [run] = read_runs([evaluation])
     assert (run.folder, run.evaluated_in, run.name) == (evaluation, evaluation, "base")
 
 
-def test_of_several_evaluations_that_by_the_settings_of_most_runs_is_shown_and_the_page_says_so(
-    trainings: list[Path],
-) -> None:
+def test_an_evaluation_whose_training_stands_beside_it_is_that_run_and_no_second_arm(trainings: list[Path]) -> None:
+    evaluation = moved_out(trainings[1])
+    emptied(trainings[1])
+    for given in ([evaluation], [trainings[1]], [trainings[1], evaluation], [evaluation, trainings[1]]):
+        [run] = read_runs(given)
+        assert (run.folder, run.evaluated_in) == (trainings[1], evaluation)
+        assert not [doubt for doubt in doubts(run) if "has not been evaluated" in doubt]
+
+
+def test_evaluations_by_other_settings_are_tables_of_their_own(trainings: list[Path], tmp_path: Path) -> None:
     by_others = [moved_out(folder, max_new_tokens=9) for folder in trainings[:2]]
     usual = [moved_out(folder) for folder in trainings[:3]]
     for folder in trainings[:3]:
         emptied(folder)
-    shown = read_runs([*by_others, *usual, *trainings])
-    assert [run.evaluated_in for run in shown] == [*usual, trainings[3]]
-    said = f"it was evaluated 2 times: {usual[0].name} is shown, by the settings that most runs share; left out: "
-    assert doubts(shown[0]) == [said + by_others[0].name]
-    assert doubts(shown[2]) == doubts(shown[3]) == []
+    arms = make_arms(read_runs([*by_others, *usual, *trainings]))
+    tables = {title: [arm.name for arm in arms if arm.table == title] for title in {arm.table for arm in arms}}
+    assert tables == {
+        "worlds test, max_new_tokens 9": ["base", "sft"],
+        "worlds test, max_new_tokens 192": ["base", "sft", "grpo", "sft+grpo"],
+    }
+    assert [arm.index for arm in arms if arm.name == "sft"] == [1, 1]  # one colour, whatever the table
+    page = write_report([*by_others, *usual, *trainings], tmp_path / "page.html", "arms").read_text("utf-8")
+    for title in tables:
+        assert f'<h2 class="apart">{title}</h2>' in page and f"<h3>{title}</h3>" in page
+    assert page.count('class="card run"') == len(trainings)  # a training is there once, whatever was evaluated
 
 
-def test_a_run_that_was_evaluated_by_another_protocol_than_the_others_is_told(trainings: list[Path]) -> None:
-    moved_out(trainings[1], max_new_tokens=9)
+def test_an_arm_that_was_never_evaluated_stands_with_the_others_and_is_not_ranked(trainings: list[Path]) -> None:
     emptied(trainings[1])
-    [doubt] = doubts(read_runs(trainings)[1])
-    assert doubt.startswith("it was evaluated on other data or by another protocol than most of the runs")
-    assert [doubts(run) for run in (read_runs(trainings)[0], read_runs(trainings[1:2])[0])] == [[], []]
+    [sft] = [run for run in read_runs(trainings) if run.name == "sft"]
+    assert doubts(sft) == ["evaluation.json and scores.jsonl are missing: the run has not been evaluated"]
+    assert sft.table == ""
 
 
-def test_what_is_given_counts_before_what_lies_beside_or_inside(trainings: list[Path]) -> None:
+def test_what_an_earlier_version_evaluated_inside_counts_beside_what_is_given(trainings: list[Path]) -> None:
     other = moved_out(trainings[0], max_new_tokens=9)
-    [run] = read_runs([trainings[0], other])
-    assert run.evaluated_in == other and len(doubts(run)) == 1
+    assert [run.evaluated_in for run in read_runs([trainings[0], other])] == [other, trainings[0]]
     shelf = trainings[0] / "evaluations" / "0123"
     shelf.mkdir(parents=True)
     for name in ("scores.jsonl", "evaluation.json"):
         (trainings[0] / name).rename(shelf / name)
-    assert read_runs([trainings[0], shelf])[0].evaluated_in == shelf
+    assert [run.evaluated_in for run in read_runs([trainings[0], shelf])] == [shelf]
+
+
+def test_an_evaluation_that_repeats_another_is_left_out_and_named(trainings: list[Path]) -> None:
+    evaluation = moved_out(trainings[0])
+    [run] = read_runs([trainings[0], evaluation])  # it has the same one inside
+    assert run.evaluated_in == evaluation
+    assert doubts(run) == [f"evaluated again with the same questions and settings: {trainings[0].name} is left out"]
 
 
 def test_an_evaluation_that_has_not_ended_is_not_shown_and_told(trainings: list[Path]) -> None:

@@ -2,21 +2,21 @@
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import transformers
 from rich.console import Console as Terminal
 from rich.progress import TaskID
-from rich.table import Table
 
-from firsthand.cli.terminal.screen import NOTE, progress_bars
+from firsthand.cli.terminal.screen import NOTE, Screen, percents, progress_bars
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.table import remedy
 from firsthand.recipe import Recipe
 from firsthand.records import Step
 from firsthand.reward.alarms import ALARM_WINDOW, alarms
+from firsthand.stats import Covers
 
 
 class Console:
@@ -56,23 +56,18 @@ class Console:
     def table(self, results: Path) -> None:
         """The arms of a results.json."""
         arms: dict[str, Any] = json.loads(results.read_text())["arms"]
-        table = Table("arm", "accuracy", "95 % interval", "pass@1", "pass@8", "reply tokens", "n")
-        for name, row in arms.items():
-            table.add_row(name, *_cells(row))
-        self._terminal.print(table)
+        _show_rows("arm", arms)
 
     def families(self, evaluation: Path) -> None:
         """The families of an evaluation.json."""
         content: dict[str, Any] = json.loads(evaluation.read_text())
-        table = Table("family", "accuracy", "95 % interval", "pass@1", "pass@8", "tokens", "n", "cut", "unread")
-        for name, row in {**content.get("families", {}), "all": content}.items():
-            table.add_row(name, *_cells(row), *(_number(row.get(key), 3) for key in ("truncated", "unparsed")))
-        self._terminal.print(table)
-        self._terminal.print(f"protocol: {Protocol.of_data(content['protocol']).line()}", soft_wrap=True)
+        _show_rows("family", {**content.get("families", {}), "all": content})
+        screen = Screen()
+        screen.say(f"protocol: {Protocol.of_data(content['protocol']).line()}")
         if "tagged" in content:
-            self._terminal.print(f"replies with their answer in tags: {content['tagged']:.1%}")
+            screen.say(f"replies with their answer in tags: {content['tagged']:.1%}")
         if (what := remedy(content)) is not None:
-            self._terminal.print(f"NOTE: {what}", soft_wrap=True)
+            screen.say(f"NOTE: {what}")
 
     def _bar(self, what: str) -> Callable[[int, int, str], None]:
         """Logs and pipes get ten lines per task instead of a bar."""
@@ -100,19 +95,25 @@ def _note(step: Step) -> list[str]:
     return parts
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    passes = row.get("pass_at", {})
-    interval = f"{row['ci95'][0]:.3f} - {row['ci95'][1]:.3f}" if "ci95" in row else "-"
-    return [
-        _number(row.get("accuracy"), 3),
-        interval,
-        _number(passes.get("1"), 3),
-        _number(passes.get("8"), 3),
-        _number(row.get("reply_tokens"), 0),
-        str(row["n"]),
+def _show_rows(what: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Accuracies with their intervals, and pass@k for the largest k that was measured. In percent."""
+    ks = {int(k) for row in rows.values() for k in row.get("pass_at", {})}
+    passes = [str(k) for k in sorted({1, max(ks)})] if ks else []
+    headers = {"truncated": "cut", "unparsed": "unread"}
+    shares = [name for name in headers if any(name in row for row in rows.values())]
+    cells = [
+        [
+            name,
+            percents(row.get("accuracy"), row.get("ci95", (None, None))),
+            *(percents(row.get("pass_at", {}).get(k)) for k in passes),
+            *(percents(row.get(key)) for key in shares),
+            "-" if row.get("reply_tokens") is None else f"{row['reply_tokens']:.0f}",
+            f"{row['n']:,}",
+        ]
+        for name, row in rows.items()
     ]
-
-
-def _number(value: float | None, digits: int) -> str:
-    """An unmeasured value is a dash, never a 0."""
-    return "-" if value is None else f"{value:.{digits}f}"
+    screen = Screen()
+    pass_at = [f"pass@{k}" for k in passes]
+    screen.table([what, "accuracy (95 %)", *pass_at, *(headers[key] for key in shares), "tokens", "n"], cells)
+    covers = dict.fromkeys(row.get("covers", Covers.QUESTIONS) for row in rows.values())
+    screen.say(f"in percent; intervals over {', or '.join(covers)}")

@@ -176,24 +176,10 @@ def perplexity_command(args: argparse.Namespace) -> int:
 
 
 def report_command(args: argparse.Namespace) -> int:
-    """Run directories as pages."""
+    """Run directories as one page."""
     from firsthand.report import write_report
 
-    runs: list[Path] = []
-    for path in args.runs:
-        found = [path] if (path / "recipe.json").exists() else sorted(p.parent for p in path.glob("*/recipe.json"))
-        if not found:
-            raise FirsthandError(f"no run directory (one that holds recipe.json) in: {path}")
-        runs += found
-    by_questions: dict[str, list[Path]] = {}
-    for run in runs:
-        benchmark = json.loads((run / "recipe.json").read_text()).get("benchmark", {}).get("name", "")
-        by_questions.setdefault(benchmark, []).append(run)
-    for benchmark, some in by_questions.items():  # arms on different benchmarks do not compare: a page for each
-        is_only = len(by_questions) == 1 or not benchmark
-        page = args.out if is_only else args.out.with_stem(f"{args.out.stem}-{benchmark}")
-        title = f"{args.title}: {benchmark}" if benchmark else args.title
-        print(f"report: {write_report(some, page, title)}")
+    print(f"report: {write_report(args.runs, args.out, args.title)}")
     return 0
 
 

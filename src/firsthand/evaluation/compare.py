@@ -1,154 +1,153 @@
-"""Run directories of `evaluate` -> a matrix: each model on each benchmark, and its difference from the first model.
+"""Run directories -> a matrix: each arm on each set of questions, and its difference from the first arm.
 
-Runs of one model under several seeds count together; what both measured is compared, and the rest is counted.
+Runs that differ in their seed alone are one arm, wherever they were evaluated; joined.py says what compares with what.
+What both measured is compared, and the rest is counted.
 """
 
-import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from firsthand.errors import DataError
 from firsthand.evaluation.benchmarks.judged import RULES, judged_file, judges_of
+from firsthand.evaluation.joined import (
+    Comparable,
+    Joined,
+    data_title,
+    draw_of,
+    drawn_as,
+    mean_of_runs,
+    named_apart,
+    run_directories,
+    settings_of,
+    tables_of,
+    trained,
+    units_of,
+    with_evaluations,
+)
 from firsthand.evaluation.replies import read_journal
-from firsthand.evaluation.table import counting
-from firsthand.records import Unit, content_id
-from firsthand.run import evaluations_beside, recipe_of
-from firsthand.stats import Paired, clustered_mean, paired_test
+from firsthand.records import Unit
+from firsthand.stats import Estimate, Paired, paired_test
+
+Runs = Sequence[Sequence[Unit]]
+"""The units of each training run of an arm."""
 
 
 class _Run(NamedTuple):
-    model: str
-    model_id: str
-    benchmark: str
-    protocol: str
-    seed: int
-    data_id: str
-    judge: str
-    """Who has marked it; of strict marks nobody."""
+    asked: Comparable
+    units: Sequence[Unit]
     folder: Path
 
 
 def compare_runs(
-    folders: Sequence[Path], scorer: Literal["strict", "leaderboard"] = "strict", judge: str | None = None
+    paths: Sequence[Path], scorer: Literal["strict", "leaderboard"] = "strict", judge: str | None = None
 ) -> dict[str, Any]:
-    """The comparison as JSON; `judge` names one where several have marked a run.
+    """The comparison as JSON, of runs or of folders that hold some; `judge` names one where several have marked a run.
 
-    Raises DataError when a folder is no finished evaluation, or there is one model only.
+    Raises DataError when a run was not evaluated, when there is one arm only, and when no other arm was evaluated on
+    the first one's questions by the same settings.
     """
-    folders = [folder for folder in folders if folder.suffix != ".json"]  # a pattern takes summaries along
-    if twice := [str(folder) for folder, n in Counter(f.resolve() for f in folders).items() if n > 1]:
-        raise DataError(f"expected each run once, got {twice[0]} again; leave it out")
-    evaluations = dict.fromkeys(map(_evaluation_of, folders))  # a pattern may take a training along with its own
-    runs = _named_apart([_read(folder, scorer, judge) for folder in evaluations])
-    _refuse_mixtures(runs)
-    units: dict[str, dict[str, list[Unit]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        units[run.model][run.benchmark] += [
-            unit.model_copy(update={"question": f"{unit.question}@{run.seed}"}) for unit in _units(run, scorer)
-        ]
-    baseline, *others = units
+    folders = run_directories(paths)
+    named = {path.resolve() for path in paths}
+    joined = with_evaluations(folders)
+    absent = [one for one in joined if one.run not in named and not _is_evaluated(one)]  # a folder may hold such
+    runs = [_read(one, scorer, judge) for one in joined if one not in absent]
+    notes = [f"{one.run.name}: left out, for it was not evaluated to the end" for one in absent]
+    notes += dict.fromkeys(f"{one.run.name}: {notice}" for one in joined for notice in one.notices)
+    titles, names = tables_of([run.asked for run in runs]), named_apart([run.asked.who for run in runs])
+    found: dict[str, dict[str, dict[str, list[Unit]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for run, title in zip(runs, titles, strict=True):
+        who = run.asked.who
+        if title:
+            found[names[who.arm]][title][who.run] += run.units
+        else:
+            notes.append(f"{run.folder.name}: left out, for an earlier run has the same model, questions and settings")
+    if not found:
+        raise DataError(f"expected runs that were evaluated, got none in {', '.join(map(str, paths))}; evaluate them")
+    arms = {name: {title: list(some.values()) for title, some in parts.items()} for name, parts in found.items()}
+    is_folder = not (paths and paths[0].resolve() in folders)
+    baseline = "base" if is_folder and "base" in arms else next(iter(arms))
+    others = [name for name in arms if name != baseline]
     if not others:
         raise DataError(
-            f"expected runs of two models or more, got {len(runs)} of {baseline}; give another model's runs"
+            f"expected runs of two arms or more, got {len(runs)} of {baseline}; give another model's runs. "
+            "Seeds of one recipe are one arm"
+        )
+    compared = {name: [title for title in arms[baseline] if title in arms[name]] for name in others}
+    if not any(compared.values()):
+        asked = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in arms.items())
+        raise DataError(
+            f"expected arms that were asked the same questions by the same settings, got none beside {baseline}, so "
+            f"there is nothing to compare ({asked}); evaluate both on one data set, with one protocol and reward"
         )
     return {
-        "scorer": scorer,
+        "scorer": ", ".join(dict.fromkeys(_marked_by(run.asked.settings, scorer) for run in runs)),
         "baseline": baseline,
-        "models": {label: {name: _mean(part) for name, part in parts.items()} for label, parts in units.items()},
-        "differences": {
-            label: {name: _difference(found) for name, found in pair_benchmarks(units[baseline], units[label]).items()}
-            for label in others
+        "models": {
+            name: {
+                title: {**estimate_fields("value", mean_of_runs(part)), "runs": len(part)}
+                for title, part in parts.items()
+            }
+            for name, parts in arms.items()
         },
-        "notes": _notes(runs),
+        "differences": {
+            name: {title: _difference(pair_units(arms[baseline][title], arms[name][title], title)) for title in some}
+            for name, some in compared.items()
+        },
+        "notes": [
+            *(
+                f"{name}: no difference from {baseline}, for they share no questions and settings"
+                for name, some in compared.items()
+                if not some
+            ),
+            *notes,
+        ],
     }
 
 
-def _refuse_mixtures(runs: Sequence[_Run]) -> None:
-    """One model's runs of a benchmark must be seeds of one protocol: a mean over protocols is no number of anything."""
-    first: dict[tuple[str, str], _Run] = {}
-    seen: dict[tuple[str, str, int], _Run] = {}
-    for run in runs:
-        what = f"{run.model} on {run.benchmark}"
-        other = first.setdefault((run.model, run.benchmark), run)
-        if run.protocol != other.protocol or run.data_id != other.data_id:
-            differing = "protocol" if run.protocol != other.protocol else "version of the file"
-            raise DataError(
-                f"{what}: expected runs of one {differing}, got two: {other.folder} and {run.folder}; name one of them"
-            )
-        twin = seen.setdefault((run.model, run.benchmark, run.seed), run)
-        if twin is not run:
-            raise DataError(f"{what}: seed {run.seed} is there twice: {twin.folder}, {run.folder}")
+def _marked_by(settings: Mapping[str, Any], scorer: str) -> str:
+    """`strict` are the rules of benchmarks alone; a user's own data are judged as in training, or by a function."""
+    if "benchmark" in settings:
+        return scorer
+    return str((settings.get("reward") or {}).get("function") or "verifiers")
 
 
-def _evaluation_of(folder: Path) -> Path:
-    """The run itself where it was evaluated; of a training, the one evaluation beside it."""
-    beside = [] if (folder / "evaluation.json").exists() else evaluations_beside(folder)
-    if len(beside) > 1:
-        raise DataError(
-            f"{folder}: expected a run that was evaluated once, got {len(beside)} evaluations of it: "
-            f"{', '.join(str(found) for found in beside)}; name one of them"
-        )
-    return beside[0] if beside else folder
+def _is_evaluated(one: Joined) -> bool:
+    folder = one.evaluation or one.run
+    has_ended = (folder / "DONE").exists() or folder.parent.name == "evaluations"
+    return has_ended and (folder / "scores.jsonl").exists()
 
 
-def _read(folder: Path, scorer: str, judge: str | None) -> _Run:
-    if not (folder / "DONE").exists() or not (folder / "scores.jsonl").exists():
-        raise DataError(
-            f"{folder}: expected the run directory of a finished evaluation, with DONE and scores.jsonl, got none; "
-            "name one that `firsthand evaluate` has made"
-        )
-    recipe = recipe_of(folder)
-    table = json.loads((folder / "evaluation.json").read_text())
-    protocol = {key: value for key, value in table["protocol"].items() if key != "seed"}
-    return _Run(
-        model=recipe["name"],
-        model_id=recipe.get("model_id") or content_id(recipe.get("endpoint", recipe.get("id"))),
-        benchmark=recipe.get("benchmark", {}).get("name") or _data_name(table.get("data", {})),
-        protocol=content_id(protocol),
-        seed=table["protocol"]["seed"],
-        data_id=recipe.get("data_id", ""),
-        judge=_scorer_of(folder, scorer, judge),
-        folder=folder,
-    )
+def _read(one: Joined, scorer: str, judge: str | None) -> _Run:
+    if not _is_evaluated(one):
+        is_done = (one.run / "DONE").exists()
+        state = "has not been evaluated" if is_done else "has not ended"
+        remedy = f"firsthand evaluate {one.run} --data ..." if is_done else "give its command again"
+        raise DataError(f"{one.run}: expected a run that was evaluated, got one that {state}: {remedy}")
+    folder = one.evaluation or one.run
+    marked_by, draw = _scorer_of(folder, scorer, judge), draw_of(folder)
+    units = drawn_as(_units(folder, scorer, marked_by), draw)
+    settings = {**settings_of(folder), **({} if scorer == "strict" else {"judge": marked_by})}
+    asked = Comparable(trained(one.run), draw, data_title(folder), settings, frozenset(unit.cluster for unit in units))
+    return _Run(asked, units, folder)
 
 
-def _data_name(data: Mapping[str, Any]) -> str:
-    """What a reader knows the data by, and the start of a hash: two files may have one name."""
-    what = Path(data["path"]).name if data.get("path") else "worlds" if data.get("worlds") else "data"
-    return f"{what} ({content_id(data)[:6]})"
-
-
-def _named_apart(runs: Sequence[_Run]) -> list[_Run]:
-    """The runs with their model's id behind its name where two models have one name."""
-    ids: dict[str, set[str]] = defaultdict(set)
-    for run in runs:
-        ids[run.model].add(run.model_id)
-    return [
-        run if len(ids[run.model]) == 1 else run._replace(model=f"{run.model} ({run.model_id[:6]})") for run in runs
-    ]
-
-
-def _units(run: _Run, scorer: str) -> list[Unit]:
-    path = run.folder / "units-strict.jsonl" if scorer == "strict" else judged_file(run.folder, run.judge, "units")
+def _units(folder: Path, scorer: str, judge: str) -> list[Unit]:
+    path = folder / "units-strict.jsonl" if scorer == "strict" else judged_file(folder, judge, "units")
     if path.exists():
         found = [Unit.model_validate_json(line) for line in path.read_bytes().splitlines()]
-        if run.judge == RULES and any(unit.value is None for unit in found):
+        if judge == RULES and any(unit.value is None for unit in found):
             raise DataError(
-                f"{run.folder}: expected a leaderboard's mark of every reply, got those that rules decide alone, the "
+                f"{folder}: expected a leaderboard's mark of every reply, got those that rules decide alone, the "
                 "easy ones; evaluate it with --judge"
             )
         return found
     if scorer != "strict":
-        raise DataError(f"{run.folder}: expected a leaderboard's marks, got none; evaluate it with --judge")
-    units, seen = [], Counter[str]()
-    for score in read_journal(run.folder / "scores.jsonl"):
-        for judged in counting(score):
-            question = f"{score.example_id}#{seen[score.example_id]}"
-            units.append(Unit(question=question, cluster=score.example_id, value=judged.verdict.score))
-            seen[score.example_id] += 1
-    return units
+        raise DataError(f"{folder}: expected a leaderboard's marks, got none; evaluate it with --judge")
+    return units_of(read_journal(folder / "scores.jsonl"))
 
 
 def _scorer_of(folder: Path, scorer: str, judge: str | None) -> str:
@@ -167,45 +166,43 @@ def _scorer_of(folder: Path, scorer: str, judge: str | None) -> str:
 
 
 class Pairing(NamedTuple):
-    """One benchmark under two models: `other - baseline`, on the items that both measured."""
+    """One table's questions under two arms: `other - baseline`, on the items that all runs of both measured."""
 
     paired: Paired | None
     """None when no item was measured by both."""
     compared: int
     """Items in pairs; `paired.n` counts clusters."""
     unmeasured: int
-    """Items of both, left out because one of the two has no score."""
+    """Items of both, left out because a run of either has no score."""
     only_baseline: int
     """Items left out because `other` has no such unit, measured or not."""
     only_other: int
 
 
-def pair_benchmarks(baseline: Mapping[str, Sequence[Unit]], other: Mapping[str, Sequence[Unit]]) -> dict[str, Pairing]:
-    """Pair the units of two models by benchmark and question; every benchmark of either has its entry.
+def pair_units(baseline: Runs, other: Runs, name: str = "these units") -> Pairing:
+    """Pair the units of two arms by question; `name` is for the error messages.
 
-    Raises DataError when a question stands twice on one side, or belongs to another cluster on the other side.
+    Raises DataError when a question stands twice in a run, or belongs to another cluster on the other side.
     """
-    names = dict.fromkeys((*baseline, *other))
-    return {name: pair_units(baseline.get(name, ()), other.get(name, ()), name) for name in names}
-
-
-def pair_units(baseline: Sequence[Unit], other: Sequence[Unit], name: str = "these units") -> Pairing:
-    """`pair_benchmarks` of one benchmark, whose `name` is for the error messages."""
-    theirs, ours = _by_question(baseline, name), _by_question(other, name)
-    shared = [(theirs[key], ours[key]) for key in sorted(theirs.keys() & ours.keys())]  # so no p depends on the order
-    for before, after in shared:
-        if before.cluster != after.cluster:
+    theirs, ours = ([_by_question(run, name) for run in side] for side in (baseline, other))
+    before, after = ({key: unit for run in side for key, unit in run.items()} for side in (theirs, ours))
+    shared = sorted(before.keys() & after.keys())  # so no p depends on the order
+    for key in shared:
+        if before[key].cluster != after[key].cluster:
             raise DataError(
-                f"{name}: {before.question} belongs to {before.cluster!r} in the baseline and to {after.cluster!r} "
+                f"{name}: {key} belongs to {before[key].cluster!r} in the baseline and to {after[key].cluster!r} "
                 "in the other: evaluate both models on one version of the benchmark"
             )
-    measured = [(b.value, a.value, b.cluster) for a, b in shared if a.value is not None and b.value is not None]
+    measured = [key for key in shared if all(key in run and run[key].value is not None for run in (*theirs, *ours))]
+    first, second = (
+        np.array([[run[k].value for k in measured] for run in side], np.float64) for side in (ours, theirs)
+    )
     return Pairing(
-        paired=paired_test(*zip(*measured, strict=True)) if measured else None,
+        paired=paired_test(first, second, [before[key].cluster for key in measured]) if measured else None,
         compared=len(measured),
         unmeasured=len(shared) - len(measured),
-        only_baseline=len(theirs) - len(shared),
-        only_other=len(ours) - len(shared),
+        only_baseline=len(before) - len(shared),
+        only_other=len(after) - len(shared),
     )
 
 
@@ -221,12 +218,11 @@ def _by_question(units: Sequence[Unit], name: str) -> dict[str, Unit]:
     return table
 
 
-def _mean(units: Sequence[Unit]) -> dict[str, Any]:
-    known = [(unit.value, unit.cluster) for unit in units if unit.value is not None]
-    if not known:
+def estimate_fields(name: str, found: Estimate | None) -> dict[str, Any]:
+    """A number as JSON, with its interval and what that covers; an unmeasured one is absent."""
+    if found is None:
         return {"n": 0}
-    found = clustered_mean(*zip(*known, strict=True))
-    return {"value": found.value, "ci95": [found.low, found.high], "n": found.n}
+    return {name: found.value, "ci95": [found.low, found.high], "covers": str(found.covers), "n": found.n}
 
 
 def _difference(found: Pairing) -> dict[str, Any]:
@@ -234,9 +230,8 @@ def _difference(found: Pairing) -> dict[str, Any]:
     if (paired := found.paired) is None:
         return counts
     return {
-        "difference": paired.difference.value,
-        "ci95": [paired.difference.low, paired.difference.high],
-        "p": paired.p,
+        **estimate_fields("difference", paired.difference),
+        **({} if paired.p is None else {"p": paired.p}),
         "wins": paired.wins,
         "losses": paired.losses,
         "ties": paired.ties,
@@ -244,16 +239,3 @@ def _difference(found: Pairing) -> dict[str, Any]:
         "finding": str(paired.finding),
         **counts,
     }
-
-
-def _notes(runs: Sequence[_Run]) -> list[str]:
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for run in runs:
-        found[run.benchmark, "protocol"].add(run.protocol)
-        found[run.benchmark, "judge"].add(run.judge)
-        found[run.benchmark, "file"].add(run.data_id)
-    return [
-        f"{name}: the runs have {len(several)} different {what}s, so a difference may be the {what}'s"
-        for (name, what), several in found.items()
-        if len(several) > 1
-    ]

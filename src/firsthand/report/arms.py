@@ -1,37 +1,27 @@
-"""Runs of one recipe become an arm, and an arm becomes a row of the table."""
+"""Runs of one recipe become an arm, and an arm becomes a row of each table in which it was evaluated."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
+from firsthand.evaluation.compare import pair_units
+from firsthand.evaluation.joined import mean_of_runs, named_apart
 from firsthand.evaluation.table import tabulate
-from firsthand.records import Score, content_id
+from firsthand.records import Score, Unit
 from firsthand.report.runs import Evaluation, FamilyResult, RunRecords
-from firsthand.stats import (
-    Estimate,
-    Matrix,
-    bootstrap_mean,
-    clustered_mean,
-    paired_difference,
-    paired_test,
-    unpaired_difference,
-)
-
-PASS_AT = (1, 2, 4, 8)
-PER_SEED = {"seed", "id", "start"}
-"""What may differ between two runs of one arm: a run that starts from another names that other's seed in `start`."""
+from firsthand.stats import Estimate, Finding, Paired
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of the table: the runs of one recipe, averaged over their seeds. None is unmeasured."""
+    """One row of a table: the runs of one recipe, averaged over their seeds. None is unmeasured."""
 
     index: int
-    """Place in the report, which fixes the colour."""
+    """Place in the report, which fixes the colour; the same in every table."""
     name: str
+    table: str
+    """The title of the table; empty where the arm was not evaluated."""
     runs: tuple[RunRecords, ...]
     starts_from: str | None
     measure: str
@@ -61,22 +51,18 @@ class Arm:
 
 
 def make_arms(runs: Sequence[RunRecords]) -> list[Arm]:
-    """Group runs whose recipes differ in nothing but the seed, in the order of their first run.
+    """Group runs whose recipes differ in nothing but the seed, table by table, in the order of their first run.
 
     Two recipes under one name stay two arms, told apart by a run's id.
     """
-    together: dict[str, list[RunRecords]] = defaultdict(list)
+    together: dict[tuple[str, str], list[RunRecords]] = defaultdict(list)
     for run in runs:
-        settings = {k: v for k, v in (run.recipe or {}).items() if k not in PER_SEED}
-        if isinstance(drawn := settings.get("protocol"), dict):  # an evaluation's seed is in its protocol
-            settings["protocol"] = {k: v for k, v in drawn.items() if k != "seed"}
-        together[content_id(run.name, settings if run.recipe else run.id)].append(run)
-    groups = [sorted(group, key=lambda run: (run.seed is None, run.seed)) for group in together.values()]
-    names = [group[0].name for group in groups]
+        together[run.table, run.who.arm].append(run)
+    names = named_apart([run.who for run in runs])
     by_id = {run.id: run.name for run in runs}
     return [
-        _arm(i, name if names.count(name) == 1 else f"{name} ({group[0].id[:6]})", group, by_id)
-        for i, (name, group) in enumerate(zip(names, groups, strict=True))
+        _arm(list(names).index(key), names[key], sorted(group, key=lambda run: (run.seed is None, run.seed)), by_id)
+        for (_, key), group in together.items()
     ]
 
 
@@ -89,63 +75,44 @@ def reference(arms: Sequence[Arm]) -> Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`first - second` in mean greedy score; `paired` on the `estimate.n` questions that both measured."""
+    """`first - second`, on the questions that all runs of both measured."""
 
     first: Arm
     second: Arm
-    estimate: Estimate
-    paired: bool
+    paired: Paired
+
+    @property
+    def estimate(self) -> Estimate:
+        """The difference."""
+        return self.paired.difference
+
+    @property
+    def finding(self) -> Finding:
+        """Better or worse, if the evidence says so."""
+        return self.paired.finding
 
 
 def compare_arms(first: Arm, second: Arm, family: str | None = None) -> Comparison | None:
-    """Paired where the arms share questions, else from their separate intervals; None when either is unmeasured."""
-    of_benchmarks = bool(first.measure and second.measure)
-    if of_benchmarks and family is not None:
+    """None where the two have no measured question in common, and always across tables."""
+    if first.table != second.table:
         return None
-    paired = _paired_units(first, second) if of_benchmarks else _paired_scores(first, second, family)
-    if paired is not None:
-        return Comparison(first, second, paired, paired=True)
-    ours, theirs = (arm.accuracy if family is None else arm.families.get(family) for arm in (first, second))
-    if ours is None or theirs is None:
-        return None
-    return Comparison(first, second, unpaired_difference(ours, theirs), paired=False)
+    paired = pair_units(_units(second.runs, family), _units(first.runs, family), first.table).paired
+    return None if paired is None else Comparison(first, second, paired)
 
 
-def _paired_scores(first: Arm, second: Arm, family: str | None) -> Estimate | None:
-    ids = _questions((*first.runs, *second.runs), family)
-    return paired_difference(_matrix(first.runs, ids), _matrix(second.runs, ids)) if ids else None
-
-
-def _paired_units(first: Arm, second: Arm) -> Estimate | None:
-    """Benchmarks are compared on what their number is the mean of: a question's variants and draws belong together."""
-    ours, theirs = _units(first), _units(second)
-    shared = [(*ours[unit], theirs[unit][1]) for unit in sorted(ours.keys() & theirs.keys())]
-    if not shared:
-        return None
-    clusters, values, other_values = zip(*shared, strict=True)
-    return paired_test(values, other_values, clusters).difference
-
-
-def _units(arm: Arm) -> dict[tuple[str, int | None], tuple[str, float]]:
-    """Cluster and value of the measured ones of all seeds."""
-    return {
-        (unit.question, run.seed): (unit.cluster, unit.value)
-        for run in arm.runs
-        for unit in run.units
-        if unit.value is not None
-    }
-
-
-def _headline(runs: Sequence[RunRecords]) -> Estimate | None:
-    """A benchmark's number over all seeds, its interval over questions."""
-    known = [(unit.value, unit.cluster) for run in runs for unit in run.units if unit.value is not None]
-    return clustered_mean(*zip(*known, strict=True)) if known else None
+def _units(runs: Sequence[RunRecords], family: str | None = None) -> list[list[Unit]]:
+    """Those of each training run; draws of one model under several seeds count together."""
+    by_run: dict[str, list[Unit]] = defaultdict(list)
+    for run in runs:
+        families = {score.example_id: score.family for score in run.scores}
+        by_run[run.who.run] += [u for u in run.units if family in (None, families.get(u.cluster))]
+    return list(by_run.values())
 
 
 def _measure(runs: Sequence[RunRecords]) -> str:
     """What a benchmark's number is called: accuracy, worst case ...; empty for runs of no benchmark."""
     named = [run.evaluation.strict.get("headline", "") for run in runs if run.evaluation and run.evaluation.strict]
-    return str(named[0]) if len(named) == len(runs) and all(run.units for run in runs) else ""
+    return str(named[0]) if len(named) == len(runs) else ""
 
 
 def summarise(scores: Sequence[Score]) -> Evaluation:
@@ -159,17 +126,20 @@ def _arm(index: int, name: str, runs: Sequence[RunRecords], names_by_id: dict[st
         family: _estimate([result.families.get(family, FamilyResult()) for result in results], runs, family)
         for family in sorted({family for result in results for family in result.families})
     }
+    trainings = list({run.folder: run for run in runs}.values())  # one may have been evaluated under several seeds
     start = runs[0].recipe.get("start") if runs[0].recipe else None
     unmeasured = [result.unmeasured for result in results if result.unmeasured is not None]
-    passes = {k: _mean(result.pass_at.get(k) for result in results) for k in PASS_AT}
+    ks = sorted({k for result in results for k in result.pass_at})
+    passes = {k: _mean(result.pass_at.get(k) for result in results) for k in ks}
     measure = _measure(runs)
     return Arm(
         index=index,
         name=name,
+        table=runs[0].table,
         runs=tuple(runs),
         starts_from=names_by_id.get(start, start) if isinstance(start, str) else None,
         measure=measure,
-        accuracy=_headline(runs) if measure else _estimate(results, runs, None),
+        accuracy=mean_of_runs(_units(runs)) if measure else _estimate(results, runs, None),
         families={family: estimate for family, estimate in families.items() if estimate is not None},
         sampled=_mean(result.sampled_accuracy for result in results),
         pass_at={k: value for k, value in passes.items() if value is not None},
@@ -177,44 +147,22 @@ def _arm(index: int, name: str, runs: Sequence[RunRecords], names_by_id: dict[st
         truncated=_mean(result.truncated for result in results),
         unparsed=_mean(result.unparsed for result in results),
         unmeasured=sum(unmeasured) if unmeasured else None,
-        steps=_mean(len(run.steps) if run.steps or run.planned_steps == 0 else None for run in runs),
-        planned_steps=_mean(run.planned_steps for run in runs),
-        seconds=_mean(sum(step.seconds for step in run.steps) if run.steps else None for run in runs),
+        steps=_mean(len(run.steps) if run.steps or run.planned_steps == 0 else None for run in trainings),
+        planned_steps=_mean(run.planned_steps for run in trainings),
+        seconds=_mean(sum(step.seconds for step in run.steps) if run.steps else None for run in trainings),
     )
 
 
 def _estimate(results: Sequence[FamilyResult], runs: Sequence[RunRecords], family: str | None) -> Estimate | None:
-    """One run: what its evaluation says. Several: their mean, with questions and runs both drawn again."""
+    """One run: what its evaluation says. Several: what all of them measured."""
+    [first, *others] = results
+    if others and (found := mean_of_runs(_units(runs, family))) is not None:
+        return found
     mean = _mean(result.accuracy for result in results)
     if mean is None:
         return None
-    n = min(result.n for result in results if result.accuracy is not None)
-    if len(results) == 1:
-        low, high = results[0].ci95 or (None, None)
-        return Estimate(mean, low, high, n)
-    ids = _questions(runs, family)
-    if not ids:
-        return Estimate(mean, None, None, n)
-    return bootstrap_mean(_matrix(runs, ids))._replace(value=mean, n=n)
-
-
-def _questions(runs: Sequence[RunRecords], family: str | None) -> list[str]:
-    """What every run measured."""
-    return sorted(set.intersection(*(set(_greedy_scores(run, family)) for run in runs)))
-
-
-def _greedy_scores(run: RunRecords, family: str | None = None) -> dict[str, float]:
-    return {
-        s.example_id: score
-        for s in run.scores
-        if family in (None, s.family) and s.greedy is not None and (score := s.greedy.verdict.score) is not None
-    }
-
-
-def _matrix(runs: Sequence[RunRecords], ids: Sequence[str]) -> Matrix:
-    """Greedy scores [S runs, N ids]; every id was measured by every run."""
-    tables = [_greedy_scores(run) for run in runs]
-    return np.array([[table[i] for i in ids] for table in tables], dtype=np.float64)
+    low, high = first.ci95 if first.ci95 and not others else (None, None)
+    return Estimate(mean, low, high, min(r.questions or r.n for r in results if r.accuracy is not None))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -105,10 +105,10 @@ class Card:
         return len({one.greedy.outcome for one in self.by_arm if one.greedy is not None}) > 1
 
 
-def held_out(arms: Sequence[Arm]) -> tuple[list[Card], int]:
+def held_out(arms: Sequence[Arm], budget: int = HELD_OUT_BYTES) -> tuple[list[Card], int]:
     """Per family, turn about: questions on which arms disagree, all wrong, all right, and the rest, in order of ids.
 
-    Also how many there were to choose from.
+    Of the arms of one table. Also how many there were to choose from.
     """
     by_question: dict[str, dict[int, Score]] = defaultdict(dict)
     for arm in arms:
@@ -119,7 +119,7 @@ def held_out(arms: Sequence[Arm]) -> tuple[list[Card], int]:
         families[next(iter(by_question[example_id].values())).family].append(example_id)
     picked = [_mixed(ids, by_question)[:MOST_PER_FAMILY] for _, ids in sorted(families.items())]
     items = (_held_out_card(by_question[example_id], arms) for example_id in _in_turn(picked))
-    return sorted(_within(HELD_OUT_BYTES, items), key=lambda item: item.family), len(by_question)
+    return sorted(_within(budget, items), key=lambda item: item.family), len(by_question)
 
 
 def training(arms: Sequence[Arm]) -> list[Card]:

@@ -21,7 +21,10 @@ class Headline:
 
 
 def headline(arms: Sequence[Arm]) -> Headline:
-    """Say which arm is best and by how much. Arms with a run that has not ended take part only if all have one."""
+    """Say which arm of one table is best and by how much; too few questions rank nothing.
+
+    Arms with a run that has not ended take part only if all have one.
+    """
     evaluated = [arm for arm in arms if arm.accuracy is not None]
     if not evaluated:
         return Headline(Markup("No run has been evaluated yet: there is nothing to compare."), (), ())
@@ -29,8 +32,21 @@ def headline(arms: Sequence[Arm]) -> Headline:
     ranked = sorted(finished or evaluated, key=lambda arm: arm.accuracy.value if arm.accuracy else 0, reverse=True)
     base = reference(ranked)
     comparisons = _comparisons(ranked, base)
-    rest = [*_sentences(ranked, base, comparisons), *_caveats(arms, ranked)]
+    caveats = _caveats(arms, ranked, comparisons)
+    if len(ranked) > 1 and _fewest(ranked, comparisons) < FEWEST_PAIRS:
+        said = _listed([Markup("<b>{}</b> answers {}").format(arm.name, _accuracy(arm)) for arm in ranked])
+        return Headline(Markup("Too few questions to rank the arms: {}.").format(said), caveats, tuple(comparisons))
+    rest = [*_sentences(ranked, base, comparisons), *caveats]
     return Headline(_lead(ranked, base, comparisons), tuple(rest), tuple(comparisons))
+
+
+def _fewest(ranked: Sequence[Arm], comparisons: Sequence[Comparison]) -> int:
+    """Questions behind the weakest comparison that the headline would speak of; 0 where two arms share none."""
+    best, base = ranked[0], reference(ranked)
+    wanted = {frozenset((arm.index, base.index)) for arm in ranked if arm is not base}
+    wanted |= {frozenset((arm.index, best.index)) for arm in ranked if arm is not best}
+    counts = {frozenset((c.first.index, c.second.index)): c.estimate.n for c in comparisons}
+    return min(counts.get(pair, 0) for pair in wanted)
 
 
 def doubts(run: RunRecords) -> list[str]:
@@ -81,7 +97,7 @@ def _lead(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -
         for c in comparisons
         if c.first is best and c.second is base
     )
-    pairs = [(c.first, c.second) for c in comparisons if c.estimate.finding is not Finding.OPEN]
+    pairs = [(c.first, c.second) for c in comparisons if c.finding is not Finding.OPEN]
     settled = {arm.index for pair in pairs if best in pair for arm in pair}
     close = [arm.name for arm in ranked[1:] if arm.index not in settled]
     doubt = Markup("; its lead over {} is not resolved").format(_listed(close)) if close else Markup()
@@ -89,8 +105,8 @@ def _lead(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -
     return Markup("<b>{}</b> {}: it answers {}{}{}.").format(best.name, claim, _accuracy(best), gap, doubt)
 
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _listed(names: Sequence[str]) -> Markup:
+    return Markup(" and ").join([Markup(", ").join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _sentences(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -> list[Markup]:
@@ -102,7 +118,7 @@ def _sentences(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Compariso
     beaten = [c for c in comparisons if c.first is not best and c.second is base]
     if best is base:
         return [Markup("No other arm scores above <b>{}</b>.").format(base.name), *map(_sentence, beaten)]
-    return [_sentence(c) for c in (*of_best, *(c for c in beaten if c.estimate.finding is Finding.WORSE))]
+    return [_sentence(c) for c in (*of_best, *(c for c in beaten if c.finding is Finding.WORSE))]
 
 
 def _sentence(comparison: Comparison) -> Markup:
@@ -112,10 +128,8 @@ def _sentence(comparison: Comparison) -> Markup:
 def _gap(comparison: Comparison) -> tuple[float, str, str, Markup]:
     """How many points, on which side, of whom, and the evidence."""
     estimate = comparison.estimate
-    evidence = Markup("{}, {}: <em>{}</em>").format(
-        _interval(estimate, points),
-        f"paired on {estimate.n:,} questions" if comparison.paired else "unpaired, as they share no questions",
-        estimate.finding.value,
+    evidence = Markup("{}, paired on {:,} questions: <em>{}</em>").format(
+        _interval(estimate, points), estimate.n, comparison.finding.value
     )
     side = "above" if estimate.value >= 0 else "below"
     return abs(100 * estimate.value), side, comparison.second.name, evidence
@@ -135,10 +149,10 @@ def _accuracy(arm: Arm) -> Markup:
 def _interval(estimate: Estimate, words: Callable[[float], str]) -> str:
     if estimate.low is None or estimate.high is None:
         return "no interval was measured"
-    return f"95\u00a0%\u00a0interval {words(estimate.low)} to {words(estimate.high)}"
+    return f"95\u00a0%\u00a0interval {words(estimate.low)} to {words(estimate.high)} over {estimate.covers}"
 
 
-def _caveats(arms: Sequence[Arm], ranked: Sequence[Arm]) -> list[Markup]:
+def _caveats(arms: Sequence[Arm], ranked: Sequence[Arm], comparisons: Sequence[Comparison]) -> tuple[Markup, ...]:
     left_out = [arm.name for arm in arms if arm not in ranked]
     caveats = []
     if left_out:
@@ -149,6 +163,8 @@ def _caveats(arms: Sequence[Arm], ranked: Sequence[Arm]) -> list[Markup]:
         caveats.append(
             Markup("One run per arm: the intervals cover the choice of questions, not the luck of training.")
         )
-    if any(arm.accuracy is not None and arm.accuracy.n < FEWEST_PAIRS for arm in ranked):
+    if len(ranked) > 1 and any(arm.accuracy.n < FEWEST_PAIRS for arm in ranked if arm.accuracy is not None):
         caveats.append(Markup("Below {} questions no difference is called better or worse.").format(FEWEST_PAIRS))
-    return caveats
+    if any(c.estimate.n < arm.accuracy.n for c in comparisons for arm in (c.first, c.second) if arm.accuracy):
+        caveats.append(Markup("Not every arm has measured every question: differences are over those that both have."))
+    return tuple(caveats)

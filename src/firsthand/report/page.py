@@ -3,28 +3,52 @@
 import base64
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from firsthand.report import charts, curves, gallery
-from firsthand.report.arms import PASS_AT, Arm, Comparison, compare_arms, make_arms, reference
+from firsthand.report.arms import Arm, Comparison, compare_arms, make_arms, reference
 from firsthand.report.headline import Headline, doubts, headline, points
 from firsthand.report.runs import RunRecords, read_runs
-from firsthand.report.scorers import by_scorer
-from firsthand.stats import Estimate
+from firsthand.report.scorers import Benchmarked, by_scorer
+from firsthand.stats import FEWEST_PAIRS, Estimate
+
+_MOST_PASSES = 4
+"""Columns of pass@k: the first, and the largest ones that were measured."""
+
+_Difference = tuple[Arm, Estimate | None, Comparison | None]
+
+
+class _Table(NamedTuple):
+    """Arms whose numbers compare: the same questions, one protocol, one way of scoring."""
+
+    title: str
+    """Empty where nothing was evaluated."""
+    arms: Sequence[Arm]
+    headline: Headline
+    base: Arm
+    measure: str
+    pass_at: Sequence[int]
+    families: Sequence[tuple[str, Sequence[_Difference]]]
+    scorers: Sequence[Benchmarked]
+    domain: tuple[float, float]
+    held_out: Sequence[gallery.Card]
+    available: int
 
 
 def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
-    """Write the evidence of these run directories to `out`, and return it.
+    """Write the evidence of these run directories, or of folders that hold some, to `out`, and return it.
 
     The page is a function of the directories and the title alone. A run that is incomplete or damaged is reported as
-    such; a directory that is no run, no directory at all, and one run given twice raise DataError (a ValueError).
+    such; a path that holds no run, no path at all, and one run in two places raise DataError (a ValueError).
     Replies are untrusted: everything is escaped, and the page's policy runs no script but ours.
     """
     environment = Environment(
@@ -41,37 +65,32 @@ def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
 
 
 def _context(arms: Sequence[Arm]) -> dict[str, Any]:
-    runs = [run for arm in arms for run in arm.runs]
-    opened, folded = curves.panels(arms)
-    (held_out, available), training = gallery.held_out(arms), gallery.training(arms)
-    said, script = headline(arms), _beside("filter.js")
-    base = reference(arms)
+    tables, trained = _tables(arms), _trained(arms)
+    runs = [run for arm in trained for run in arm.runs]
+    opened, folded = curves.panels(trained)
+    training, script = gallery.training(trained), _beside("filter.js")
+    shown = [*(card for table in tables for card in table.held_out), *training]
     return {
         "arm_class": charts.arm_class,
-        "arms": arms,
-        "available": available,
-        "base": base,
-        "difference_domain": _difference_domain(said),
-        "doubts": [(run, notices) for run in runs if (notices := doubts(run))],
+        "arms": trained,
+        "doubts": _doubts(arms),
         "duration": _duration,
-        "families": _families(arms, base),
+        "evaluations": {run.folder: [r for a in arms for r in a.runs if r.folder == run.folder] for run in runs},
+        "fewest": FEWEST_PAIRS,
         "folded": folded,
-        "gallery_families": sorted({item.family for item in (*held_out, *training)}),
-        "headline": said,
-        "held_out": held_out,
-        "measure": next((arm.measure.capitalize() for arm in arms if arm.measure), "Greedy accuracy"),
+        "gallery_families": sorted({card.family for card in shown}),
+        "lead": _lead(tables),
         "opened": opened,
         "outcomes": list(gallery.ReplyOutcome),
-        "pass_at": PASS_AT,
         "points": points,
         "pretty": partial(json.dumps, indent=2, ensure_ascii=False),
         "runs": runs,
         "scale": charts.scale,
-        "scorers": by_scorer(arms),
         "script": script,
         "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "several_seeds": any(len(arm.runs) > 1 for arm in arms),
+        "several_seeds": any(len(arm.runs) > 1 for arm in trained),
         "style": _beside("page.css"),
+        "tables": tables,
         "training": training,
         "versions": _versions,
         "whisker": charts.whisker,
@@ -79,7 +98,67 @@ def _context(arms: Sequence[Arm]) -> dict[str, Any]:
     }
 
 
-def _families(arms: Sequence[Arm], base: Arm) -> list[tuple[str, list[tuple[Arm, Estimate | None, Comparison | None]]]]:
+def _tables(arms: Sequence[Arm]) -> list[_Table]:
+    """In the order of their first arm; arms that were not evaluated stand in the only table, or in one of their own."""
+    by_title: dict[str, list[Arm]] = defaultdict(list)
+    titles = sorted({arm.table for arm in arms} - {""})
+    unevaluated = titles[0] if len(titles) == 1 else ""
+    for arm in arms:
+        by_title[arm.table or unevaluated].append(arm)
+    budget = gallery.HELD_OUT_BYTES // len(by_title)
+    return [_table(title, sorted(some, key=lambda arm: arm.index), budget) for title, some in by_title.items()]
+
+
+def _table(title: str, arms: Sequence[Arm], budget: int) -> _Table:
+    said, base = headline(arms), reference(arms)
+    cards, available = gallery.held_out(arms, budget)
+    ks = sorted({k for arm in arms for k in arm.pass_at})
+    return _Table(
+        title=title,
+        arms=arms,
+        headline=said,
+        base=base,
+        measure=next((arm.measure.capitalize() for arm in arms if arm.measure), "Accuracy"),
+        pass_at=ks if len(ks) <= _MOST_PASSES else [ks[0], *ks[1 - _MOST_PASSES :]],
+        families=_families(arms, base),
+        scorers=by_scorer(arms),
+        domain=_difference_domain(said),
+        held_out=cards,
+        available=available,
+    )
+
+
+def _lead(tables: Sequence[_Table]) -> Markup:
+    """What the page says first: of several tables, that they do not compare."""
+    if len(tables) == 1:
+        return tables[0].headline.lead
+    several = Markup("<b>{} tables</b>, each of other questions, another protocol or another scoring: ")
+    return several.format(len(tables)) + "numbers of different tables do not compare."
+
+
+def _trained(arms: Sequence[Arm]) -> list[Arm]:
+    """Each arm once, with all its runs, each of which is there once: what training says, whatever was evaluated."""
+    by_index: dict[int, list[Arm]] = defaultdict(list)
+    for arm in arms:
+        by_index[arm.index].append(arm)
+    return [
+        replace(
+            some[0],
+            runs=tuple({run.folder: run for arm in reversed(some) for run in reversed(arm.runs)}.values())[::-1],
+        )
+        for _, some in sorted(by_index.items())
+    ]
+
+
+def _doubts(arms: Sequence[Arm]) -> list[tuple[RunRecords, list[str]]]:
+    """What speaks against each run, once."""
+    found: dict[Path, tuple[RunRecords, dict[str, None]]] = {}
+    for run in (run for arm in arms for run in arm.runs):
+        found.setdefault(run.folder, (run, {}))[1].update(dict.fromkeys(doubts(run)))
+    return [(run, list(notices)) for run, notices in found.values() if notices]
+
+
+def _families(arms: Sequence[Arm], base: Arm) -> list[tuple[str, list[_Difference]]]:
     """family -> per arm its accuracy, and its difference from the reference."""
     return [
         (name, [(arm, arm.families.get(name), None if arm is base else compare_arms(arm, base, name)) for arm in arms])

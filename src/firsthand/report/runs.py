@@ -7,7 +7,7 @@ run at all is an error.
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,11 +17,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from firsthand.data.loaded import Refused, count_reasons
 from firsthand.errors import DataError
 from firsthand.evaluation.benchmarks.judged import leaderboard_tables
+from firsthand.evaluation.joined import (
+    FILES,
+    Comparable,
+    Trained,
+    data_title,
+    draw_of,
+    drawn_as,
+    run_directories,
+    settings_of,
+    tables_of,
+    trained,
+    units_of,
+    with_evaluations,
+)
 from firsthand.records import Record, Rollout, Score, Step, Unit
-from firsthand.report.evaluated import with_evaluations
 from firsthand.run import REFUSED
 
-FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "evaluation.json")
 FOLDER_NAME = re.compile(r"(?P<name>.+)-s(?P<seed>\d+)-(?P<id>[^-]+)")
 
 Line = TypeVar("Line", bound=Record)
@@ -35,6 +47,9 @@ class FamilyResult(BaseModel):
     accuracy: float | None = None
     ci95: tuple[float, float] | None = None
     n: int = 0
+    """Replies."""
+    questions: int | None = None
+    """Where they are fewer than the replies."""
 
 
 class Evaluation(FamilyResult):
@@ -77,8 +92,11 @@ class RunRecords:
     evaluated_in: Path
     """Where `scores`, `evaluation` and their pictures are: another run's directory, where a trained model was
     evaluated; else `folder`."""
-    units: tuple[Unit, ...] = ()
-    """Of a benchmark's run alone."""
+    units: tuple[Unit, ...]
+    """What the number is the mean of, named by the seed of the samples."""
+    who: Trained
+    table: str = ""
+    """The title of the table that its numbers belong to; those of other tables do not compare. Empty: not evaluated."""
     left_out: tuple[str, ...] = ()
     """How many rows of its data were left out, and why: of the training, and of the evaluation."""
 
@@ -89,32 +107,55 @@ class RunRecords:
         return steps if isinstance(steps, int) else None
 
 
-def read_runs(folders: Sequence[Path]) -> list[RunRecords]:
-    """Read each directory once, in the order given; a training with its evaluation, which is a run of its own.
+def read_runs(paths: Sequence[Path]) -> list[RunRecords]:
+    """Read the runs that the paths are or hold, in that order; a training once with each of its evaluations.
 
-    Raises DataError when there is none, when one is not a run, or when two hold the same run: counted twice, one
+    Raises DataError when there is none, when a path is none, or when two hold the same run: counted twice, one
     training would pass for two seeds.
     """
-    if not folders:
+    if not paths:
         raise DataError("a report needs at least one run directory, got none; pass runs/<arm>-s<seed>-<id>")
-    found = with_evaluations(list(dict.fromkeys(folder.resolve() for folder in folders)))
-    runs = [read_run(*one) for one in found]
+    read: dict[Path, RunRecords] = {}
+    runs: list[RunRecords] = []
+    for one in with_evaluations(run_directories(paths)):
+        if one.run in read:
+            runs.append(_with_evaluation(read[one.run], one.evaluation or one.run, []))
+        else:
+            runs.append(read.setdefault(one.run, read_run(one.run, one.evaluation, one.notices)))
     by_id: dict[str, RunRecords] = {}
     for run in runs:
         twin = by_id.setdefault(run.id, run)
-        if twin is not run:
+        if twin.folder != run.folder:
             raise DataError(f"every run may be reported once, got {run.id} in {twin.folder} and {run.folder}; pass one")
-    return runs
+    return _in_tables(runs)
+
+
+def _in_tables(runs: Sequence[RunRecords]) -> list[RunRecords]:
+    """The runs with the table that each belongs to; without evaluations that repeat another, which a notice names."""
+    evaluated = [run for run in runs if run.scores or run.evaluation]
+    titles = iter(tables_of([_asked(run) for run in evaluated]))
+    found: list[RunRecords] = []
+    for run in runs:
+        title = next(titles) if run in evaluated else ""
+        if title or run not in evaluated:
+            found.append(replace(run, table=title))
+            continue
+        first = next(i for i, other in enumerate(found) if other.who.run == run.who.run)
+        said = f"evaluated again with the same questions and settings: {run.evaluated_in.name} is left out"
+        found[first] = replace(found[first], notices=(*found[first].notices, said))
+    return found
+
+
+def _asked(run: RunRecords) -> Comparable:
+    at, questions = run.evaluated_in, frozenset(unit.cluster for unit in run.units)
+    return Comparable(run.who, draw_of(at), data_title(at), settings_of(at), questions)
 
 
 def read_run(folder: Path, evaluated_in: Path | None = None, said: Iterable[str] = ()) -> RunRecords:
     """Read one run directory, and its evaluation in another one; what was `said` of the latter becomes notices.
 
-    Raises DataError when it is no run directory; every lesser trouble becomes a notice.
+    Raises DataError when its recipe is none; every lesser trouble becomes a notice.
     """
-    evaluated_in = evaluated_in or folder
-    if not any((folder / name).is_file() for name in FILES):
-        raise DataError(_not_a_run(folder))
     notices = list(said)
     recipe = _recipe(folder, notices)
     named = FOLDER_NAME.fullmatch(folder.name)
@@ -122,14 +163,10 @@ def read_run(folder: Path, evaluated_in: Path | None = None, said: Iterable[str]
     identity = {**from_folder, **{k: v for k, v in (recipe or {}).items() if k in from_folder and v is not None}}
     steps = _steps(folder, recipe, notices)
     groups = _one_group_per_step(_lines(folder / "rollouts.jsonl", Rollout, notices))
-    scores = {score.example_id: score for score in _lines(evaluated_in / "scores.jsonl", Score, notices)}
-    evaluation = _evaluation(evaluated_in, notices)
-    left_out = [line for place in dict.fromkeys((folder, evaluated_in)) for line in _left_out(place, notices)]
-    notices += [f"rows of its data were left out: {line}" for line in left_out]
     done = (folder / "DONE").is_file()
     if not done:
         notices.insert(0, "there is no DONE file: the run has not ended, and its numbers are provisional")
-    return RunRecords(
+    training = RunRecords(
         folder=folder,
         name=str(identity["name"]),
         seed=None if identity["seed"] is None else int(identity["seed"]),
@@ -137,24 +174,34 @@ def read_run(folder: Path, evaluated_in: Path | None = None, said: Iterable[str]
         recipe=recipe,
         steps=steps,
         groups=groups,
-        scores=tuple(scores.values()),
-        evaluation=evaluation,
+        scores=(),
+        evaluation=None,
         done=done,
         last_written=_last_written(folder, done),
+        notices=(),
+        evaluated_in=folder,
+        units=(),
+        who=trained(folder),
+    )
+    return _with_evaluation(training, evaluated_in or folder, notices)
+
+
+def _with_evaluation(run: RunRecords, folder: Path, notices: list[str]) -> RunRecords:
+    """The run with what that directory says of its evaluation; of a second one the training is not read again."""
+    scores = tuple(_lines(folder / "scores.jsonl", Score, notices))
+    evaluation = _evaluation(folder, notices)
+    units = list(_lines(folder / "units-strict.jsonl", Unit, notices)) or units_of(scores)
+    left_out = [line for place in dict.fromkeys((run.folder, folder)) for line in _left_out(place, notices)]
+    notices += [f"rows of its data were left out: {line}" for line in left_out]
+    return replace(
+        run,
+        scores=scores,
+        evaluation=evaluation,
         notices=tuple(notices),
-        evaluated_in=evaluated_in,
-        units=tuple(_lines(evaluated_in / "units-strict.jsonl", Unit, notices)),
+        evaluated_in=folder,
+        units=tuple(drawn_as(units, draw_of(folder))),
         left_out=tuple(left_out),
     )
-
-
-def _not_a_run(folder: Path) -> str:
-    expected = f"expected a run directory (with at least one of {', '.join(FILES)})"
-    if not folder.is_dir():
-        return f"{expected}, got {folder}, which is not a directory; check the path"
-    inside = sorted(child.parent.name for child in folder.glob("*/recipe.json"))
-    remedy = f"it holds run directories: pass {folder}/{inside[0]} and the like" if inside else "check the path"
-    return f"{expected}, got {folder}, which has none of them; {remedy}"
 
 
 def _recipe(folder: Path, notices: list[str]) -> dict[str, Any] | None:

@@ -5,10 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from firsthand.cli.terminal.screen import wide_screen
+from firsthand.cli.terminal.screen import Screen, percents
 from firsthand.config import read_yaml
 from firsthand.evaluation.benchmarks.spec import DEFINITIONS, names
 from firsthand.evaluation.leaderboard.scorer import QUIRKS
@@ -18,30 +15,30 @@ from firsthand.evaluation.protocol import Protocol
 def show_summary(summary: Path) -> None:
     """The table of a summary, the protocol, and everything that a reader must know of its numbers."""
     content: dict[str, Any] = json.loads(summary.read_text())
-    terminal = wide_screen(120)
+    screen = Screen()
     judged = any("leaderboard" in part for part in content["benchmarks"].values())
     scorers = ("strict", "leaderboard") if judged else ("strict",)
-    table = Table("benchmark", *(f"{scorer} (95 %)" for scorer in scorers), "cut", "unread", "rows", box=box.SIMPLE)
+    rows = []
     for name, part in content["benchmarks"].items():
         headline = part["strict"]["headline"]
         title = name if headline == "accuracy" else f"{name}, {headline}"
-        rates = [_percent(part.get(key)) for key in ("truncated", "unparsed")]
-        table.add_row(title, *(_cell(part.get(s, {})) for s in scorers), *rates, f"{part['benchmark']['rows']:,}")
-        for k, value in part.get("pass_at", {}).items():
-            table.add_row(f"  pass@{k}", _percent(value), *[""] * (len(scorers) + 2))
+        rates = [percents(part.get(key)) for key in ("truncated", "unparsed")]
+        rows.append([title, *(_cell(part.get(s, {})) for s in scorers), *rates, f"{part['benchmark']['rows']:,}"])
+        if passes := part.get("pass_at", {}):
+            k = max(passes, key=int)
+            rows.append([f"  pass@{k}", percents(passes[k]), *[""] * (len(scorers) + 2)])
         for extra in ("average", "loose"):
             if extra in part["strict"]:
-                table.add_row(f"  {extra}", *(_cell(part.get(s, {}).get(extra, {})) for s in scorers), "", "", "")
+                rows.append([f"  {extra}", *(_cell(part.get(s, {}).get(extra, {})) for s in scorers), "", "", ""])
     if "average" in content:
-        table.add_section()
-        table.add_row("average", *(_cell(content["average"][s]) for s in scorers), "", "", "")
-    terminal.print(f"{content['title']}: {content['model']}")
-    terminal.print(table)
-    for line in _notes(content):
-        terminal.print(line, soft_wrap=True)
+        rows.append(["average", *(_cell(content["average"][s]) for s in scorers), "", "", ""])
+    screen.say(f"{content['title']}: {content['model']}")
+    screen.table(["benchmark", *(f"{scorer} (95 %)" for scorer in scorers), "cut", "unread", "rows"], rows)
+    for line in ("in percent; intervals over questions", *_notes(content)):
+        screen.say(line)
     for part in content["benchmarks"].values():
         for run in part["runs"]:
-            terminal.print(f"replies: {summary.parent / run}", soft_wrap=True)
+            screen.say(f"replies: {summary.parent / run}")
 
 
 def _notes(content: Mapping[str, Any]) -> list[str]:
@@ -100,15 +97,9 @@ def _places(content: Mapping[str, Any]) -> str:
 
 
 def _cell(table: Mapping[str, Any]) -> str:
-    """An unmeasured value is a dash, never a 0. In percent, as leaderboards have it."""
+    """An unmeasured value is a dash. In percent, as leaderboards have it."""
     if "value" not in table:
         return "-"
-    low, high = table["ci95"]
-    interval = "" if low is None else f" ({100 * low:.1f} to {100 * high:.1f})"
     measured = table["replies"] - table["unmeasured"] if table.get("unmeasured") else None
     part = "" if measured is None else f", of {measured:,} replies in {table['replies']:,}"
-    return f"{100 * table['value']:.1f}{interval}{part}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+    return f"{percents(table['value'], table['ci95'])}{part}"

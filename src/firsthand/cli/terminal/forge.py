@@ -6,10 +6,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import ProgressColumn, Task, TaskID
-from rich.table import Table
 from rich.text import Text
 
-from firsthand.cli.terminal.screen import NOTE, progress_bars
+from firsthand.cli.terminal.screen import NOTE, Screen, progress_bars
 from firsthand.forge import StepProgress
 
 
@@ -43,18 +42,21 @@ def step_bars() -> Iterator[Callable[[StepProgress], None]]:
 
 def show_funnel(funnel: dict[str, Any], costs: Sequence[dict[str, Any]]) -> None:
     """The funnel table, and what each step has cost, earlier runs included."""
-    table = Table("step", "read", "kept", "dropped")
+    rows = []
     for row in funnel["steps"]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["dropped"].items())
-        table.add_row(row["step"], f"{row['read']:,}", f"{row['kept']:,}", reasons or "-")
+        rows.append([row["step"], f"{row['read']:,}", f"{row['kept']:,}", reasons or "-"])
     sft, rl = (sum(funnel["parts"][part].values()) for part in ("sft", "rl"))
-    terminal = Console(highlight=False)
-    terminal.print(table)
-    terminal.print(f"sft {sft:,}, rl {rl:,}")
+    screen = Screen()
+    screen.table(["step", "read", "kept", "dropped"], rows, prose=True)
+    screen.say(f"sft {sft:,}, rl {rl:,}")
     for row in costs:
         tokens = f"{row['prompt_tokens']:,} + {row['completion_tokens']:,} tokens"
-        dollars = f", ${row['dollars']:.2f}" if row["dollars"] else ""
-        terminal.print(f"{row['step']}: {row['requests']:,} requests, {tokens}{dollars}")
+        screen.say(f"{row['step']}: {row['requests']:,} requests, {tokens}, {_price(row['dollars'])}")
+
+
+def _price(dollars: float) -> str:
+    return f"${dollars:.2f}" if dollars else "price unknown"
 
 
 def _note(now: StepProgress) -> str:

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console as Terminal
-from rich.table import Table
 
-from firsthand.cli.terminal.screen import progress_bars, wide_screen
+from firsthand.cli.terminal.screen import Screen, progress_bars
 from firsthand.evaluation.grading import UNKNOWN, Refusals, Tally
 from firsthand.records import Status
 from firsthand.reward.alarms import outside_alarms
@@ -29,19 +28,17 @@ def judging_progress() -> Iterator[Callable[[int, int], None]]:
 
 def show_tallies(tallies: dict[str, Tally]) -> None:
     """The table of graded replies, and what is suspicious in it. An unmeasured mean is a dash, never a 0."""
-    table = Table("kind", "replies", "mean score", *(str(status).replace("_", " ") for status in Status))
-    for kind, tally in sorted(tallies.items()):
-        table.add_row(kind, *_cells(tally))
+    rows = [[kind, *_cells(tally)] for kind, tally in sorted(tallies.items())]
     everything = Tally()
     for tally in tallies.values():
         everything.statuses.update(tally.statuses)
         everything.scores.update(tally.scores)
-    table.add_row("all", *_cells(everything))
-    terminal = wide_screen(120)
-    terminal.print(table)
+    screen = Screen()
+    statuses = [str(status).replace("_", "\n") for status in Status]
+    screen.table(["kind", "replies", "score", *statuses], [*rows, ["all", *_cells(everything)]])
     for kind, tally in sorted(tallies.items()):
         for line in _warnings(kind, tally) if kind != UNKNOWN else ():  # their rows are listed
-            terminal.print(f"ALARM: {line}", markup=False)
+            screen.say(f"ALARM: {line}")
 
 
 def show_refusals(refusals: Refusals) -> None:

@@ -1,5 +1,9 @@
-"""Where it is shown: a screen that does not break numbers, and bars for work that goes on."""
+"""Where it is shown: tables that are never cut off, and bars for work that goes on."""
 
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -10,15 +14,60 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
+_PIPE = 100_000
+"""Columns of what is no terminal."""
+_GAP = 2
+"""Columns between two of a table."""
 NOTE = TextColumn("{task.fields[note]}")
 """What a task says of itself, behind its bar."""
 
 
-def wide_screen(width: int) -> Console:
-    """The terminal; a pipe, which would have 80 columns and cut numbers off, has `width`."""
-    screen = Console(highlight=False)
-    return screen if screen.is_terminal else Console(highlight=False, width=width)
+class Screen:
+    """The terminal, and tables that it never cuts off: what does not fit side by side stands below each other."""
+
+    def __init__(self) -> None:
+        terminal = Console(highlight=False)
+        self._console = terminal if terminal.is_terminal else Console(highlight=False, width=_PIPE)
+
+    def say(self, line: str) -> None:
+        """A line, in one piece."""
+        self._console.print(line, soft_wrap=True, markup=False)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, prose: bool = False) -> None:
+        """A heading for each row where the terminal is too narrow for all columns.
+
+        The last column may be `prose`, which is broken between words. A pipe has all the room that it takes.
+        """
+        columns = list(zip(headers, *rows, strict=True))
+        widths = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
+        if prose:
+            widths[-1] = max(cell_len(word) for cell in columns[-1] for word in cell.split() or [""])
+        if sum(widths) + _GAP * (len(widths) - 1) > self._console.width:
+            for name, *cells in rows:
+                self._console.print(Text(name))
+                for header, cell in zip(headers[1:], cells, strict=True):
+                    if cell:
+                        self._console.print(Text(f"  {' '.join(header.split())}  {cell}"))
+            return
+        table = Table(box=SIMPLE, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
+        for header in headers[:-1]:
+            table.add_column(header, no_wrap=True)
+        table.add_column(headers[-1], no_wrap=not prose)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self._console.print(table)
+
+
+def percents(value: float | None, ends: Sequence[float | None] = (None, None), sign: str = "") -> str:
+    """A share in percent, with its interval where there is one; an unmeasured one is a dash, never a 0."""
+    if value is None:
+        return "-"
+    low, high = ends
+    interval = "" if low is None or high is None else f" ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
+    return f"{100 * value:{sign}.1f}{interval}"
 
 
 def progress_bars(

@@ -1,0 +1,130 @@
+"""Tables of the terminal: whole at 80 columns, nothing cut at fewer, one unit, and no number that was not measured."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthand.cli.console import Console
+from firsthand.cli.terminal.comparison import show_comparison
+from firsthand.cli.terminal.forge import show_funnel
+from firsthand.cli.terminal.rewards import show_tallies
+from firsthand.evaluation import Protocol
+from firsthand.evaluation.grading import Tally
+
+ROW: dict[str, Any] = {
+    "accuracy": 0.195,
+    "ci95": [0.121, 0.2891],
+    "n": 120,
+    "pass_at": {"1": 0.2, "2": 0.3, "4": 0.4},
+    "truncated": 0.0,
+    "unparsed": 0.125,
+    "reply_tokens": 31.4,
+}
+FAMILIES = ("counting", "geometry", "locate")
+
+
+@pytest.fixture(params=[("80", ""), ("60", ""), ("40", ""), ("80", "dumb")], ids=["80", "60", "40", "dumb"])
+def columns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The width of a terminal, which rich takes for one."""
+    width, term = request.param
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setenv("TERM", term or "xterm")
+    return int(width)
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
+
+
+def evaluation(tmp_path: Path) -> Path:
+    table = {**ROW, "families": dict.fromkeys(FAMILIES, ROW), "protocol": Protocol(samples=4).content}
+    (tmp_path / "evaluation.json").write_text(json.dumps(table))
+    return tmp_path / "evaluation.json"
+
+
+def test_an_evaluation_is_whole_at_every_width(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    Console().families(evaluation(tmp_path))
+    *table, covers, protocol = shown(capsys)
+    assert not any("…" in line or "..." in line for line in table)
+    assert max(map(len, table)) <= columns
+    said = " ".join(" ".join(table).split())
+    for word in (
+        "accuracy",
+        "19.5 (12.1 to 28.9)",
+        "pass@1",
+        "pass@4",
+        "40.0",
+        "unread",
+        "12.5",
+        "tokens",
+        "31",
+        "120",
+    ):
+        assert word in said, word
+    assert all(family in said for family in (*FAMILIES, "all"))
+    assert "pass@8" not in said and "0.195" not in said
+    assert covers == "in percent; intervals over questions" and protocol.startswith("protocol: ")
+
+
+def test_a_study_is_whole_at_every_width(tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: int) -> None:
+    row = {**ROW, "covers": "questions and training seeds"}
+    (tmp_path / "results.json").write_text(json.dumps({"arms": {"base": row, "sft+grpo from sft": row}}))
+    Console().table(tmp_path / "results.json")
+    *table, covers = shown(capsys)
+    assert max(map(len, table)) <= columns and not any("…" in line for line in table)
+    assert "sft+grpo from sft" in " ".join(" ".join(table).split())
+    assert covers == "in percent; intervals over questions and training seeds"
+
+
+def test_rewards_and_a_funnel_are_whole_at_every_width(capsys: pytest.CaptureFixture[str], columns: int) -> None:
+    show_tallies({"digit": Tally(), "geometry": Tally()})
+    dropped = {"answer_disagrees": 42, "caption_too_short": 7, "not_a_question": 3, "question_is_a_near_duplicate": 2}
+    funnel = {
+        "steps": [{"step": "collect", "read": 1000, "kept": 946, "dropped": dropped}],
+        "parts": {"sft": {"": 3}, "rl": {}},
+    }
+    show_funnel(funnel, [])
+    lines = shown(capsys)
+    assert max(map(len, lines)) <= columns and not any("…" in line for line in lines)
+    said = " ".join(" ".join(lines).split())
+    assert all(word in said for word in ("replies", "wrong format", "timed out", "unscored", *dropped))
+
+
+def test_a_comparison_is_whole_at_every_width(capsys: pytest.CaptureFixture[str], columns: int) -> None:
+    number = {"value": 0.195, "ci95": [0.121, 0.2891], "covers": "questions", "n": 120, "runs": 1}
+    names = ("mathvista", "mathvision", "dynamath, max_new_tokens 800")
+    models = {model: dict.fromkeys(names, number) for model in ("base", "grpo")}
+    content = {"scorer": "strict", "baseline": "base", "models": models, "differences": {}, "notes": []}
+    show_comparison(content)
+    head, *table = shown(capsys)
+    assert head == "scorer: strict; in percent, with 95 % intervals over questions"
+    assert max(map(len, table)) <= columns and not any("…" in line for line in table)
+    said = " ".join(" ".join(table).split())
+    assert said.count("19.5 (12.1 to 28.9)") == 6 and all(name in said for name in names)
+
+
+def test_what_was_not_measured_is_a_dash_and_an_unmeasured_pass_at_k_is_no_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = {"n": 0, "protocol": Protocol(samples=0).content}
+    (tmp_path / "evaluation.json").write_text(json.dumps(table))
+    Console().families(tmp_path / "evaluation.json")
+    said = capsys.readouterr().out
+    assert "pass@" not in said and ["all", "-", "-", "0"] in [line.split() for line in said.splitlines()]
+
+
+def test_a_step_whose_price_nobody_knows_has_cost_no_zero_dollars(capsys: pytest.CaptureFixture[str]) -> None:
+    spent = {"step": "distil", "requests": 3, "prompt_tokens": 10, "completion_tokens": 20}
+    funnel: dict[str, Any] = {"steps": [], "parts": {"sft": {}, "rl": {}}}
+    show_funnel(funnel, [{**spent, "dollars": 0.0}, {**spent, "dollars": 1.5}])
+    said = capsys.readouterr().out
+    assert (
+        "distil: 3 requests, 10 + 20 tokens, price unknown" in said and "tokens, $1.50" in said and "0.00" not in said
+    )
