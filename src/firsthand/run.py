@@ -175,9 +175,11 @@ def evaluations_inside(run: Path) -> list[Path]:
 
 
 def evaluations_beside(run: Path) -> list[Path]:
-    """The finished evaluations of a training run, which are runs of their own in the same folder."""
+    """The finished evaluations of a training run, runs of their own: in the same folder, or above a study's."""
     identity = recipe_of(run).get("id")
-    finished = [done.parent for done in sorted(run.parent.glob("evaluate-*/DONE"))]
+    finished = [
+        done.parent for root in (run.parent, run.parent.parent) for done in sorted(root.glob("evaluate-*/DONE"))
+    ]
     return [folder for folder in finished if identity and recipe_of(folder).get("evaluates") == identity]
 
 

@@ -105,7 +105,9 @@ def test_what_is_no_finished_evaluation_is_told(tmp_path: Path) -> None:
         compare_runs([tmp_path / "nowhere"])
     (run / "DONE").touch()
     (run / "scores.jsonl").unlink()
-    with pytest.raises(DataError, match=r"got one that has not been evaluated: firsthand evaluate .*run-0 --data"):
+    with pytest.raises(
+        DataError, match=r"got one that has no finished evaluation beside it: firsthand evaluate .*run-0 --d"
+    ):
         compare_runs([run])
 
 
@@ -149,12 +151,21 @@ def test_the_seeds_of_a_study_are_one_arm_whether_its_folder_or_its_runs_are_giv
     assert compare_runs(sorted((tmp_path / "study").glob("evaluate-*"))) == found  # the evaluations alone
 
 
+def test_an_evaluation_of_a_studys_run_is_found_above_its_folder(tmp_path: Path) -> None:
+    a_study(tmp_path / "study")
+    found = compare_runs([tmp_path / "study"])
+    for run in sorted((tmp_path / "study").glob("evaluate-*")):  # `firsthand evaluate RUN` makes them in runs/
+        run.rename(tmp_path / run.name)
+    assert compare_runs([tmp_path / "study"]) == compare_runs([tmp_path]) == found
+    assert compare_runs(sorted(tmp_path.glob("evaluate-*"))) == found
+
+
 def test_a_run_that_was_never_evaluated_is_left_out_of_a_folder_and_refused_by_name(tmp_path: Path) -> None:
     a_study(tmp_path)
     training(tmp_path, "sft")
     (note,) = compare_runs([tmp_path])["notes"]
     assert re.fullmatch(r"sft-s0-\w+: left out, for it was not evaluated to the end", note)
-    with pytest.raises(DataError, match="got one that has not been evaluated"):
+    with pytest.raises(DataError, match="got one that has no finished evaluation beside it"):
         compare_runs(sorted(tmp_path.glob("[bgs]*-s0-*")))
 
 

@@ -124,8 +124,8 @@ def _is_evaluated(one: Joined) -> bool:
 def _read(one: Joined, scorer: str, judge: str | None) -> _Run:
     if not _is_evaluated(one):
         is_done = (one.run / "DONE").exists()
-        state = "has not been evaluated" if is_done else "has not ended"
-        remedy = f"firsthand evaluate {one.run} --data ..." if is_done else "give its command again"
+        state = "has no finished evaluation beside it" if is_done else "has not ended"
+        remedy = f"firsthand evaluate {one.run} --data ..., or name it" if is_done else "give its command again"
         raise DataError(f"{one.run}: expected a run that was evaluated, got one that {state}: {remedy}")
     folder = one.evaluation or one.run
     marked_by, draw = _scorer_of(folder, scorer, judge), draw_of(folder)

@@ -70,7 +70,8 @@ class Joined(NamedTuple):
 
 def with_evaluations(folders: Sequence[Path]) -> list[Joined]:
     """Each run with each of its evaluations; an evaluation of a training that is there is no run."""
-    by_id = {recipe_of(folder).get("id"): folder for folder in folders}
+    recipes = {folder: recipe_of(folder) for folder in folders}
+    by_id = {recipe.get("id"): folder for folder, recipe in recipes.items() if "evaluates" not in recipe}
     given: dict[Path, list[Path]] = defaultdict(list)
     for folder in folders:
         given[_training_of(folder, by_id) or folder].append(folder)
@@ -85,13 +86,17 @@ def with_evaluations(folders: Sequence[Path]) -> list[Joined]:
 
 
 def _training_of(folder: Path, by_id: Mapping[str | None, Path]) -> Path | None:
-    """The training whose model a run evaluated: it was given, or stands beside, or above in earlier versions."""
+    """The training whose model a run evaluated: it was given, or stands beside or in a study's folder there.
+
+    In earlier versions it stands above.
+    """
     if folder.parent.name == "evaluations":
         return folder.parents[1]
     if (identity := recipe_of(folder).get("evaluates")) is None:
         return None
-    beside = (path for path in folder.parent.glob(f"*-{identity[:8]}") if recipe_of(path).get("id") == identity)
-    return by_id.get(identity) or next(beside, None)
+    places = (path for pattern in ("*-", "*/*-") for path in folder.parent.glob(f"{pattern}{identity[:8]}"))
+    beside = (path for path in places if path != folder)
+    return by_id.get(identity) or next((path for path in beside if recipe_of(path).get("id") == identity), None)
 
 
 def draw_of(evaluation: Path) -> int:
