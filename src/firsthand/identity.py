@@ -113,7 +113,9 @@ def _spec(name: str, path: list[str]) -> ModuleSpec | None:
 
 
 def _file_of(spec: ModuleSpec | None) -> Path | None:
-    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin is not None else None
+    if spec is None or not spec.has_location or spec.origin is None:
+        return None
+    return file if (file := Path(spec.origin)).is_file() else None  # what lies in an archive has no file of its own
 
 
 def _is_installed(root: Path) -> bool:

@@ -120,6 +120,22 @@ def test_a_torn_file_is_an_error_of_ours(small: Path) -> None:
         Policy.load(small)
 
 
+def test_a_model_that_the_last_step_has_ruined_is_not_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = {
+        "name": "mine",
+        "data": {"worlds": ["count"], "number": 2},
+        "objective": {"kind": "sft", "style": "plain"},
+    }
+    # A step of AdamW moves each weight by the rate, which is beyond what float32 holds.
+    Path("recipe.yaml").write_text(json.dumps({**recipe, "prompts": 2, "steps": 1, "optimizer": {"lr": 1e39}}))
+    assert main(["train", "recipe.yaml"]) == 2
+    assert "expected finite weights after training, got " in capsys.readouterr().err
+    assert not [*Path("runs").glob("*/DONE")] and not [*Path("runs").glob("*/model")]
+
+
 # ---- adapters and reward models
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from firsthand.errors import RecipeError
 from firsthand.policy.attention import blocks
 from firsthand.policy.head import Entropy, Head
 from firsthand.policy.loading import read_model, set_up_training
@@ -18,6 +19,7 @@ from firsthand.policy.lora import Lora, load_adapter, merged, save_adapter
 from firsthand.policy.packing import PackedRows, PrefixGroup, alone, pack, prompt_positions
 from firsthand.policy.sharing import sharing
 from firsthand.policy.vision import Tower
+from firsthand.policy.weights import not_finite
 from firsthand.processor import family_of, model_config, vision_ids
 
 COMPANIONS = (
@@ -103,7 +105,9 @@ class Policy:
         """Write a plain Hugging Face folder: weights, config, and the tokenizer and processor files it came with.
 
         Adapters are added to the weights, so that anything reads the folder; on their own they are in `adapter/`.
+        Raises RecipeError, and writes nothing, when a weight is not finite.
         """
+        self._refuse_diverged()
         if self.has_adapter:
             self.model.save_pretrained(str(folder), state_dict=merged(self.model))
             save_adapter(self.model, Path(folder) / "adapter", base=str(self.folder))
@@ -115,11 +119,20 @@ class Policy:
             weights.chmod((Path(folder) / "config.json").stat().st_mode)
 
     def save_checkpoint(self, folder: str | Path) -> None:
-        """Write what training goes on from, bit for bit: the adapters alone where there are some."""
+        """Write what training goes on from, bit for bit: the adapters alone where there are some. Raises as `save`."""
+        self._refuse_diverged()
         if self.has_adapter:
             save_adapter(self.model, Path(folder), base=str(self.folder))
         else:
             self.save(folder)
+
+    def _refuse_diverged(self) -> None:
+        """The last update is followed by no other step, which would notice."""
+        if bad := not_finite(dict(self.model.named_parameters())):
+            raise RecipeError(
+                f"expected finite weights after training, got {len(bad)} that are not (the first is {bad[0]}): "
+                "training has diverged; lower optimizer.lr or optimizer.max_grad_norm"
+            )
 
     @property
     def has_adapter(self) -> bool:
