@@ -8,7 +8,8 @@ grading.py     replies of a file, judged by the verifiers of training
 custom.py      any data of a user's, judged by the verifiers of training
 benchmarks/    published benchmarks, by strict rules and as a leaderboard scores them
 leaderboard/   judged as VLMEvalKit judges, its quirks included
-compare.py     run directories -> a matrix of models and benchmarks, paired by question
+joined.py      run directories -> what compares with what: trainings, their evaluations, arms, settings
+compare.py     a matrix of arms and sets of questions, paired by question
 perplexity.py  how much demonstrations surprise a model
 lmms/          examples as a task for lmms-eval
 """

@@ -1,8 +1,7 @@
 """The evidence on one page: run directories -> one self-contained HTML file. Reads records only; never imports torch.
 
 runs.py       a directory -> its records, whatever state it is in
-evaluated.py  a training -> the evaluation that is shown with it
-arms.py       runs of one recipe -> an arm, and comparisons
+arms.py       runs of one recipe -> an arm of each table, and comparisons
 scorers.py    a benchmark's numbers by its scorers
 headline.py   the sentences
 curves.py     which measurements are drawn; charts.py: SVG
