@@ -241,6 +241,9 @@ def test_no_file_of_a_finished_run_is_ever_written_again(
             f"export {benchmark} --out replies.tsv",
         ):
             done(command)
+        shown = read_runs([trained])  # each table of it: three protocols or data sets of its own, and the benchmark
+        assert {run.folder for run in shown} == {trained.resolve()}
+        assert benchmark.resolve() in {run.evaluated_in for run in shown} and "logicvista" in {r.table for r in shown}
         after = contents(Path("runs"))
         assert {path: after.get(path) for path in finished} == finished
     finally:

@@ -25,6 +25,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from glob import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any, Self
@@ -71,6 +72,20 @@ class Run:
             run.write_json("recipe.json", {**recipe, "id": content_id(hashed)})
         run._note_environment()
         return run
+
+    @classmethod
+    def open_evaluation(cls, root: Path, name: str, seed: int, recipe: Mapping[str, Any], model: Path | None) -> "Run":
+        """`open` for an evaluation: its recipe says which run it `evaluates`, where the model is a run's result.
+
+        That is no part of its id, unless another run has the same weights, as an arm that takes no step has under
+        every seed.
+        """
+        source = None if model is None else run_of_model(model)
+        provenance = {} if source is None else {"evaluates": source}
+        hashed = dict(recipe)
+        if recipe_of(folder_of(root, name, seed, hashed)).get("evaluates", source) != source:
+            hashed |= provenance
+        return cls.open(root, name, seed, {**hashed, **provenance}, hashed=hashed)
 
     def __enter__(self) -> Self:
         return self
@@ -177,9 +192,8 @@ def evaluations_inside(run: Path) -> list[Path]:
 def evaluations_beside(run: Path) -> list[Path]:
     """The finished evaluations of a training run, runs of their own: in the same folder, or above a study's."""
     identity = recipe_of(run).get("id")
-    finished = [
-        done.parent for root in (run.parent, run.parent.parent) for done in sorted(root.glob("evaluate-*/DONE"))
-    ]
+    named = f"*-{escape(run.name.rpartition('-s')[0])}-s*/DONE"
+    finished = [done.parent for root in (run.parent, run.parent.parent) for done in sorted(root.glob(named))]
     return [folder for folder in finished if identity and recipe_of(folder).get("evaluates") == identity]
 
 

@@ -17,7 +17,7 @@ from firsthand.identity import data_id
 from firsthand.recipe import Data
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
-from firsthand.run import REFUSED, Run, folder_of, recipe_of, run_of_model
+from firsthand.run import REFUSED, Run
 from firsthand.teacher import Endpoint
 
 DEFAULT = Reward()
@@ -59,11 +59,8 @@ def evaluate_folder(
         "data_id": data_id(examples, {"traces", *reward.unread}),
     }
     title = f"evaluate-{name.replace('/', '-')}"
-    source = run_of_model(model) if isinstance(model, Path) else None
-    provenance = {} if source is None else {"evaluates": source}
-    if recipe_of(folder_of(root, title, protocol.seed, recipe)).get("evaluates", source) != source:
-        recipe |= provenance  # another run has the same weights, as one arm that takes no step has under every seed
-    with Run.open(root, title, protocol.seed, {**recipe, **provenance}, hashed=recipe) as run:
+    folder = model if isinstance(model, Path) else None
+    with Run.open_evaluation(root, title, protocol.seed, recipe, folder) as run:
         if run.is_done:
             return run.folder
         loaded.list_refused(run.folder / REFUSED)

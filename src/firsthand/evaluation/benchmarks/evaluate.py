@@ -126,7 +126,8 @@ def evaluate_benchmark(
         "data_id": data_id(task.examples),
     }
     title = f"{task.benchmark.name}-{name.replace('/', '-')}"
-    with Run.open(root, title, protocol.seed, recipe) as run:
+    folder = model if isinstance(model, Path) else None
+    with Run.open_evaluation(root, title, protocol.seed, recipe, folder) as run:
         if not run.is_done:
             _draw(model, task, protocol, run, on_progress)
         if task.benchmark.leaderboard is not None:
