@@ -72,6 +72,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "trainable": "all",
         "adapter": None,
         "gradient_checkpointing": True,
+        "patience": NO_CHANGE,  # a run that goes on after it was stopped is the same run
         "tokens_per_forward": 1000,
         "checkpoint_every": 21,
         "checkpoint_minutes": 5.0,

@@ -3,6 +3,7 @@
 FirsthandError
 |-- DataError     (ValueError)  a user's data is not what a format promises; the message names file, row and remedy
 |-- RecipeError   (ValueError)  a recipe asks for something unknown or impossible
+|-- NothingEarned               training whose replies earn nothing from its first step on teaches nothing
 `-- ParityError                 two computations of the same quantity disagree; going on would train on a lie
 
 BadRow is none of these: it says what is wrong with one row, and whoever reads the file makes a DataError of it. `shown`
@@ -30,6 +31,9 @@ _SHORT.maxstring = _SHORT.maxother = 80
 class FirsthandError(Exception):
     """Base of every error raised on purpose."""
 
+    exit_status = 2
+    """Of a command that ends with it."""
+
 
 class DataError(FirsthandError, ValueError):
     """Data that cannot be used as it is: what was expected, what was got, what to do."""
@@ -37,6 +41,12 @@ class DataError(FirsthandError, ValueError):
 
 class RecipeError(FirsthandError, ValueError):
     """A recipe that cannot be run as it is: what was expected, what was got, what to do."""
+
+
+class NothingEarned(FirsthandError):
+    """Training that has begun, and of whose replies none earned anything: what they are instead, and what to do."""
+
+    exit_status = 1
 
 
 class ParityError(FirsthandError):

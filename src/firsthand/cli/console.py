@@ -1,7 +1,6 @@
 """What a terminal shows while work goes on: progress with an ETA, and tables at the end."""
 
 import json
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -10,12 +9,12 @@ import transformers
 from rich.console import Console as Terminal
 from rich.progress import TaskID
 
+from firsthand.cli.terminal.bell import Bell
 from firsthand.cli.terminal.screen import NOTE, Screen, percents, progress_bars
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.table import remedy
 from firsthand.recipe import Recipe
 from firsthand.records import Step
-from firsthand.reward.alarms import ALARM_WINDOW, alarms
 from firsthand.stats import Covers
 
 
@@ -39,12 +38,12 @@ class Console:
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
         """A bar for one training run, from its first step on; call what is returned after every step."""
         show = self._bar(f"train {arm}")
-        window: deque[dict[str, float]] = deque(maxlen=ALARM_WINDOW)
+        bell = Bell(recipe.steps)
 
         def on_step(step: Step) -> None:
-            window.append(step.metrics)
-            warnings = [f"ALARM: {line}" for line in alarms(window)] if recipe.objective.samples else []
-            show(step.step + 1, recipe.steps, ", ".join([*_note(step), *warnings]))
+            show(step.step + 1, recipe.steps, ", ".join(_note(step)))
+            for line in bell.hear(step.step + 1, step.metrics) if recipe.objective.samples else ():
+                self._terminal.print(line, markup=False, soft_wrap=True)
 
         return on_step
 

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(args)
     except FirsthandError as error:
         print(f"firsthand: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     except BrokenPipeError:  # `firsthand benchmarks | head`: nobody reads on, and nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -47,6 +47,7 @@ EXPLAINED: dict[str, str] = {
     "reward/std": "Standard deviation of the rewards in a step",
     "parity/max_abs": "Largest gap between rollout and training log-probabilities",
     "optim/lr": "Learning rate",
+    "reward/earning": "Fraction of all sampled replies whose reward is above 0",
     "status/ok": "Fraction of replies that were read and compared",
     "status/wrong_format": "Fraction of replies without one answer block",
     "status/unparsed": "Fraction of replies whose answer is not of the right kind",

@@ -56,7 +56,8 @@ def doubts(run: RunRecords) -> list[str]:
     # A run that samples nothing has no rewards to watch.
     sampled = [step.metrics for step in run.steps if "groups/zero_variance" in step.metrics]
     warnings = [
-        f"ALARM in the last steps of training: {line}; the gallery shows such replies" for line in alarms(sampled)
+        f"ALARM in the last steps of training: {alarm.text}. The gallery shows such replies"
+        for alarm in alarms(sampled)
     ]
     notices = [*run.notices, *warnings]
     if said is None or found is None or abs(said - found) < 0.0005:

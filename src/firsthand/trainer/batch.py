@@ -43,8 +43,8 @@ class Batch:
     """The groups of a training step, and how long it took to get them."""
 
     groups: tuple[Group, ...] = ()
-    prompts: int = 0
-    """How many were sampled from: more than there are groups where some were left out."""
+    sampled: tuple[Group, ...] = ()
+    """All groups that there were: more where some were left out."""
     timing: Mapping[str, float] = field(default_factory=dict)
     """Seconds, see `records.Step`."""
 

@@ -16,6 +16,11 @@ class Journal:
         self._board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step)
         self.close = self._board.close
 
+    def steps(self) -> list[Step]:
+        """The steps that are journalled."""
+        metrics = self._run.folder / "metrics.jsonl"
+        return [Step.model_validate_json(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+
     def write(self, record: Step, batch: Batch) -> None:
         """One training step. Its line of metrics.jsonl comes when all else is there."""
         self._run.keep_pictures(picture for group in batch.groups for picture in group.example.images)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from firsthand.errors import NothingEarned
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Step
@@ -17,6 +18,7 @@ from firsthand.trainer.batch import Batch
 from firsthand.trainer.check import check_rows
 from firsthand.trainer.journal import Journal
 from firsthand.trainer.metrics import of_batch
+from firsthand.trainer.patience import Patience
 from firsthand.trainer.sample import draws, sample
 from firsthand.trainer.saving import Saving
 from firsthand.trainer.score import score
@@ -32,7 +34,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
 
     `on_step` is called after every journalled step, those before a resume excepted.
     Ctrl-C and SIGTERM end the step, save, and raise KeyboardInterrupt.
-    Raises DataError, RecipeError or ParityError; each says what to do.
+    Raises DataError, RecipeError, ParityError or NothingEarned; each says what to do.
     """
     loaded = recipe.data.read()
     with router_of(recipe.reward, folder=root) as router:
@@ -55,6 +57,7 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
     state = State.load(recipe, run)
     sampler = LocalSampler(state.policy, state.encoder)
     with closing(Journal(run, state.step)) as journal, Saving(recipe) as saving:
+        patience = Patience(recipe, journal.steps())
         for step in range(state.step, recipe.steps):
             began = time.perf_counter()
             batch = Batch()
@@ -74,6 +77,9 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
             if saving.is_due(step + 1) and step + 1 < recipe.steps:
                 state.save(run, step + 1)
                 saving.saved()
+            if (reason := patience.after(metrics)) is not None:
+                state.save(run, step + 1)
+                raise NothingEarned(f"{run.folder}: {reason}")
     state.policy.save(run.model)
     run.finish()
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)

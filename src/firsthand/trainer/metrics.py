@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from firsthand.records import Judged, Status, StopReason
-from firsthand.reward.alarms import OUTSIDE
+from firsthand.reward.alarms import EARNING, OUTSIDE
 from firsthand.trainer.batch import Batch, Group, sampled_entropy
 
 Reduction = Literal["mean", "max"]
@@ -50,8 +50,10 @@ def of_batch(batch: Batch, wanted: int) -> dict[str, float]:
     everything = [j for group in batch.groups for j in group.replies]
     sampled = [j for j in everything if not j.reply.is_demo]
     measured = sampled or everything
+    drawn = [j for group in batch.sampled for j in group.replies if not j.reply.is_demo]
+    earning = {EARNING: statistics.fmean((j.reward or 0.0) > 0 for j in drawn)} if drawn else {}
     if not measured:
-        return {"groups/kept": 0.0}
+        return {"groups/kept": 0.0} | earning
     metrics = {"reply/tokens": statistics.fmean(len(j.reply.token_ids) for j in measured)}
     metrics |= {f"status/{s}": sum(j.verdict.status is s for j in measured) / len(measured) for s in Status}
     boxes = [j.verdict.outside for j in measured if j.verdict.outside is not None]
@@ -63,7 +65,7 @@ def of_batch(batch: Batch, wanted: int) -> dict[str, float]:
         metrics["groups/kept"] = len(batch.groups) / wanted
     if (entropy := sampled_entropy(batch.groups)) is not None:
         metrics["policy/entropy"] = entropy
-    return metrics | scores(batch.groups) | _rewards(measured)
+    return metrics | scores(batch.groups) | _rewards(measured) | earning
 
 
 def scores(groups: Sequence[Group]) -> dict[str, float]:

@@ -32,7 +32,7 @@ def score(samples: Samples, recipe: Recipe, router: Router) -> Batch:
         found = [(reply, verdict.result()) for _, reply, verdict in replies]
         groups.append(Group(example, prompt, _judged(found, recipe)))
     timing = {"rollout": ended - began, "reward": time.perf_counter() - ended, **judging.timeline()}
-    return Batch(tuple(groups), len(groups), timing if recipe.objective.samples else {})
+    return Batch(tuple(groups), tuple(groups), timing if recipe.objective.samples else {})
 
 
 def _judged(found: Sequence[tuple[Reply, Verdict]], recipe: Recipe) -> tuple[Judged, ...]:

@@ -17,7 +17,7 @@ def select(batch: Batch, scored: Batch, recipe: Recipe) -> Batch:
     totals = {name: batch.timing.get(name, 0.0) + scored.timing[name] for name in _TOTALS if name in scored.timing}
     return Batch(
         groups=(*batch.groups, *fresh)[: recipe.prompts],
-        prompts=batch.prompts + scored.prompts,
+        sampled=(*batch.sampled, *scored.sampled),
         timing={**batch.timing, **scored.timing, **totals},
     )
 
@@ -28,6 +28,6 @@ def check_variance(batch: Batch, recipe: Recipe, examples: int, step: int) -> No
     if isinstance(method, Sampled) and method.zero_variance == "resample" and not batch.groups:
         raise RecipeError(
             f"step {step}: expected at least one group whose replies score differently, got none from "
-            f"{batch.prompts} prompts of {examples}; the data is too hard or too easy for this model: "
+            f"{len(batch.sampled)} prompts of {examples}; the data is too hard or too easy for this model: "
             "choose other data, a larger objective.group_size, or start from a trained run"
         )

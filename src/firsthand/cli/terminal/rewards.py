@@ -72,7 +72,7 @@ def _warnings(kind: str, tally: Tally) -> list[str]:
     shares = {status: n / replies for status, n in tally.statuses.items() if status is not Status.OK}
     found = [f"{kind}: {share:.0%} of the replies are `{status}`" for status, share in shares.items() if share > _SHARE]
     if boxes := tally.outside.total():
-        found += [f"{kind}: {line}" for line in outside_alarms([tally.outside[True] / boxes])]
+        found += [f"{kind}: {alarm.text}" for alarm in outside_alarms([tally.outside[True] / boxes])]
     if tally.scores.total() >= _ENOUGH and len(tally.scores) == 1:
         found.append(f"{kind}: every reply scores {next(iter(tally.scores)):g}, so there is nothing to learn from")
     return found
