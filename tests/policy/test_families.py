@@ -271,7 +271,8 @@ def test_a_saved_policy_is_a_complete_folder(folders: dict[str, Path], family: s
 
 def test_a_text_model_refuses_pictures(folders: dict[str, Path]) -> None:
     asked = Example(question="How many?", images=(picture(),), answer=Digit(value="1"))
-    with pytest.raises(DataError, match=rf"example {asked.id}: column `image`: expected no images, .* reads text only, got a picture; use"):
+    told = rf"example {asked.id}: column `image`: expected no images, .* reads text only, got a picture; use"
+    with pytest.raises(DataError, match=told):
         Encoder.load(folders["llama"]).prompt(asked)
 
 
