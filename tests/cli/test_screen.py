@@ -123,7 +123,7 @@ def test_what_was_not_measured_is_a_dash_and_an_unmeasured_pass_at_k_is_no_colum
 def test_a_step_whose_price_nobody_knows_has_cost_no_zero_dollars(capsys: pytest.CaptureFixture[str]) -> None:
     spent = {"step": "distil", "requests": 3, "prompt_tokens": 10, "completion_tokens": 20}
     funnel: dict[str, Any] = {"steps": [], "parts": {"sft": {}, "rl": {}}}
-    show_funnel(funnel, [{**spent, "dollars": 0.0}, {**spent, "dollars": 1.5}])
+    show_funnel(funnel, [{**spent, "dollars": None}, {**spent, "dollars": 1.5}])
     said = capsys.readouterr().out
     assert (
         "distil: 3 requests, 10 + 20 tokens, price unknown" in said and "tokens, $1.50" in said and "0.00" not in said

@@ -130,10 +130,32 @@ def test_without_scripts_everything_is_there_and_no_dead_filter(browser: "Browse
     visit.page.close()
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
 def test_the_page_is_never_wider_than_its_window(browser: "Browser", report: Path, width: int) -> None:
     visit = Visit(browser, report, viewport={"width": width, "height": 800})
     assert visit.page.evaluate("document.documentElement.scrollWidth") == width
+    visit.page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_page_of_several_tables_fits_a_phone_and_gives_each_its_own_names(
+    browser: "Browser", tmp_path: Path, width: int
+) -> None:
+    root = tmp_path / "a-study-with-a-long-name-that-cannot-be-broken"
+    runs = write_runs(root, per_family=4, seeds=(0, 1))
+    table = json.loads((runs[0] / "evaluation.json").read_text())
+    table["protocol"]["max_new_tokens"] = 9
+    table["data"] = {"path": f"{'a-file-of-a-long-name' * 4}.jsonl"}
+    (runs[0] / "evaluation.json").write_text(json.dumps(table))
+    visit = Visit(
+        browser,
+        write_report([tmp_path], tmp_path / "report.html", "Two tables"),
+        viewport={"width": width, "height": 844},
+    )
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
+    assert visit.page.locator(".arms-table").count() == visit.page.locator("h2.apart").count() == 2
+    ids = visit.page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
+    assert len(ids) == len(set(ids)) and visit.console == []
     visit.page.close()
 
 
@@ -222,5 +244,9 @@ def test_the_page_of_a_forge_shows_its_funnel_and_pictures_and_runs_nothing(brow
     widths = visit.page.eval_on_selector_all("img", "all => all.map(one => one.naturalWidth)")
     assert len(widths) > 5 and all(width > 0 for width in widths)
     assert visit.page.locator("#kept .item").count() > 4 and visit.page.locator("#dropped .item").count() > 2
-    assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    costs = visit.page.get_by_role("heading", name="Costs")
+    assert costs.evaluate("one => parseFloat(getComputedStyle(one).marginTop)") >= 16
+    for width in (390, 1280):
+        visit.page.set_viewport_size({"width": width, "height": 844})
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == width
     visit.page.close()

@@ -125,10 +125,18 @@ class _ForgeRunner:
         return found
 
     def costs(self) -> list[dict[str, Any]]:
-        """What each step has asked and paid, earlier runs included; steps that asked nobody are left out."""
+        """What each step has asked and paid, earlier runs included; steps that asked nobody are left out.
+
+        Dollars are None where the teacher's prices are not known; the teacher inside costs nothing.
+        """
         with AnswerLog(self.work / _ANSWERS) as log:
             paid = [(step, log.spent(step)) for step in STEP_NAMES]
-        return [{"step": step, **spent._asdict()} for step, spent in paid if spent.requests]
+        rows = [{"step": step, **spent._asdict()} for step, spent in paid if spent.requests]
+        return [{**row, "dollars": None} if self._is_unpriced(row["step"], row["dollars"]) else row for row in rows]
+
+    def _is_unpriced(self, step: str, dollars: float) -> bool:
+        teacher = self._teacher(step)
+        return isinstance(teacher, Endpoint) and teacher.prompt_price is None and not dollars
 
     def _carry_out(self, step: ForgeStep, shards: StepShards, log: AnswerLog) -> None:
         """What is left of one step."""

@@ -55,8 +55,8 @@ def show_funnel(funnel: dict[str, Any], costs: Sequence[dict[str, Any]]) -> None
         screen.say(f"{row['step']}: {row['requests']:,} requests, {tokens}, {_price(row['dollars'])}")
 
 
-def _price(dollars: float) -> str:
-    return f"${dollars:.2f}" if dollars else "price unknown"
+def _price(dollars: float | None) -> str:
+    return "price unknown" if dollars is None else f"${dollars:.2f}"
 
 
 def _note(now: StepProgress) -> str:
