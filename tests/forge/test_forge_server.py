@@ -92,6 +92,7 @@ def test_whatever_a_server_does_every_row_is_kept_or_dropped_with_its_reason(ser
     seen = server.seen
     assert all(n == 1 for n in seen["answered"].values())
     assert costs[0]["requests"] == 2 * len(PLANS)
+    assert [row["dollars"] for row in costs] == [None] * len(costs)  # nobody has said what the server charges
 
     run_forge(chosen, tmp_path / "out")
     assert server.seen["attempts"] == seen["attempts"]

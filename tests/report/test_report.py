@@ -583,6 +583,15 @@ def test_what_was_not_measured_is_a_dash_and_a_measured_zero_is_a_zero(grpo: Pat
     assert (pass1, unmeasured, steps) == ("0.0", "0", "— of 60")
 
 
+def test_the_share_of_replies_in_tags_is_a_column_where_it_was_measured(grpo: Path, tmp_path: Path) -> None:
+    before = write_report([grpo], tmp_path / "report.html", "tags").read_text("utf-8")
+    evaluation = json.loads((grpo / "evaluation.json").read_text())
+    (grpo / "evaluation.json").write_text(json.dumps({**evaluation, "tagged": 0.125}))
+    after = write_report([grpo], tmp_path / "report.html", "tags").read_text("utf-8")
+    assert "in tags" not in before and ">in tags</th>" in after
+    assert len(cells(after, "grpo")) == len(cells(before, "grpo")) + 1 and ">12.5" in cells(after, "grpo")[9]
+
+
 def test_a_hostile_reply_stays_text(grpo: Path) -> None:
     scores = [Score.model_validate_json(line) for line in (grpo / "scores.jsonl").read_text().splitlines()]
     group = Rollout.model_validate_json((grpo / "rollouts.jsonl").read_text().splitlines()[0])

@@ -33,6 +33,8 @@ class Arm:
     reply_tokens: float | None
     truncated: float | None
     unparsed: float | None
+    tagged: float | None
+    """Share of the replies that state their answer in tags."""
     unmeasured: int | None
     steps: float | None
     """Mean over the runs; a run that plans none has taken 0."""
@@ -146,6 +148,7 @@ def _arm(index: int, name: str, runs: Sequence[RunRecords], names_by_id: dict[st
         reply_tokens=_mean(result.reply_tokens for result in results),
         truncated=_mean(result.truncated for result in results),
         unparsed=_mean(result.unparsed for result in results),
+        tagged=_mean(result.tagged for result in results),
         unmeasured=sum(unmeasured) if unmeasured else None,
         steps=_mean(len(run.steps) if run.steps or run.planned_steps == 0 else None for run in trainings),
         planned_steps=_mean(run.planned_steps for run in trainings),

@@ -62,6 +62,7 @@ class Evaluation(FamilyResult):
     sampled_accuracy: float | None = None
     truncated: float | None = None
     unparsed: float | None = None
+    tagged: float | None = None
     unmeasured: int | None = None
     reply_tokens: float | None = None
     benchmark: dict[str, Any] = {}
