@@ -139,6 +139,8 @@ def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str
         inner = result
         for parent in parents:
             child = inner.setdefault(parent, {})
+            if parent == "objective" and isinstance(child, str):  # a method's name alone
+                child = inner[parent] = {"kind": child}
             if not isinstance(child, dict):
                 raise RecipeError(f"--set {assignment}: {parent!r} holds {child!r}, which has no keys of its own")
             inner = child

@@ -34,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
     _add_out(add, "where the run directory is made", "runs")
     _add_reading(add)
     add("--preflight", action="store_true", help="train nothing: say what a step needs, and whether it fits here")
+    card = "with --preflight: a card that is not here, such as h100-80gb or rtx4090, or its memory in GiB"
+    add("--device", metavar="CARD", help=card)
 
     add = command("study", training.study_command, "carry out a study: arms and seeds, evaluated, and a report")
     _add_recipe(add, "study")

@@ -58,11 +58,13 @@ def train_command(args: argparse.Namespace) -> int:
     if "arms" in content:
         raise FirsthandError(f"{args.recipe} is a study, for it has arms: firsthand study {args.recipe.stem}")
     recipe = build(Recipe, content, str(args.recipe))
+    if args.device is not None and not args.preflight:
+        raise FirsthandError("--device is for --preflight: training takes the GPU that is here; add --preflight")
     if args.preflight:
         from firsthand.cli.terminal.preflight import refusal, show
         from firsthand.preflight import preflight
 
-        plan = preflight(recipe)
+        plan = preflight(recipe, args.device)
         show(recipe, plan)
         if not plan.fits:
             print(f"firsthand: {refusal(recipe, plan)}", file=sys.stderr)

@@ -4,6 +4,7 @@ workload.py    the recipe's first examples -> lengths of prompts, replies and pi
 blueprint.py   config.json -> the model on the meta device, run there to count what it costs
 kernels.py     the counting: arithmetic, traffic, bytes held at once
 machine.py     free memory, and rates measured on the spot
+devices.py     memory and rates of cards that are not here
 estimate.py    counts -> memory of a step's phases, and work of its parts
 check.py       all of it, and what to change in a recipe that does not fit
 """

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from firsthand.config import build, override
+from firsthand.policy import Lora
 from firsthand.preflight.blueprint import Size
+from firsthand.preflight.devices import Device, device_of
 from firsthand.preflight.estimate import Cost, Estimator, Memory
 from firsthand.preflight.machine import Machine, Rates, find_machine, measure
 from firsthand.preflight.workload import Workload, examine_data, expected_rows, longest_row
@@ -18,6 +20,12 @@ _SHORT = 0.25
 """The low end of the expected time has replies of this share of the expected length (ours)."""
 _LEAST = 0.01
 """A change that saves a smaller share of the whole is not worth telling (ours)."""
+_WAYS: Mapping[str, Mapping[str, object]] = {
+    "all": {"trainable": "all", "adapter": None},
+    "language": {"trainable": "language", "adapter": None},
+    "adapter": {},
+}
+"""What can be trained of a model, the most first -> the settings of it."""
 
 
 class Advice(NamedTuple):
@@ -27,6 +35,23 @@ class Advice(NamedTuple):
     """As `--set` takes it."""
     total: int
     """Bytes at the worst moment of a step with it."""
+
+
+class Way(NamedTuple):
+    """One way of training the recipe's model, and what it needs."""
+
+    trained: str
+    """`all` and `language`, as `trainable` says, or `adapter`."""
+    gradient_checkpointing: bool
+    total: int
+    """Bytes at the worst moment of a step with one of the longest rows in a forward, and all else as it is."""
+    most: int | None
+    """The largest `tokens_per_forward` that fits, in whole longest rows; None when not even one of them does."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether a step does."""
+        return self.most is not None
 
 
 @dataclass(frozen=True)
@@ -54,9 +79,11 @@ class PreflightResult:
     other_activations: int
     """Bytes of activations with `gradient_checkpointing` turned the other way."""
     time: Time | None
-    """None when the recipe does not fit: nothing is measured then."""
+    """None when the recipe does not fit, for nothing is measured then, or when the device's rates are not known."""
     advice: Sequence[Advice]
     """Empty when it fits."""
+    ways: Sequence[Way] = ()
+    """Of a device that was asked for by name."""
 
     @property
     def fits(self) -> bool:
@@ -64,10 +91,14 @@ class PreflightResult:
         return self.memory.total <= self.machine.free
 
 
-def preflight(recipe: Recipe) -> PreflightResult:
-    """Examine a recipe. Raises DataError or RecipeError where training it would."""
+def preflight(recipe: Recipe, device: str | None = None) -> PreflightResult:
+    """Examine a recipe for a card by name or size, as `device_of` takes it; None: for this machine.
+
+    Raises DataError or RecipeError where training it would, and RecipeError for a card that nobody knows.
+    """
+    wanted = device_of(device) if device is not None else None
     folder = recipe.model_folder()
-    workload, machine = examine_data(recipe, folder), find_machine()
+    workload, machine = examine_data(recipe, folder), wanted.machine if wanted else find_machine()
     estimator = Estimator(folder, workload, machine)
     memory = estimator.memory(recipe)
     other = recipe.model_copy(update={"gradient_checkpointing": not recipe.gradient_checkpointing})
@@ -79,16 +110,25 @@ def preflight(recipe: Recipe) -> PreflightResult:
         estimator.blueprint(recipe).sizes(),
         memory,
         other_activations=estimator.memory(other).phases["update"]["activations"],
-        time=_time(recipe, estimator) if fits else None,
+        time=_time(recipe, estimator, wanted) if fits else None,
         advice=() if fits else advise(recipe, estimator, machine.free),
+        ways=ways(recipe, estimator, machine.free) if wanted else (),
     )
 
 
-def _time(recipe: Recipe, estimator: Estimator) -> Time:
-    """The time of a step, from rates measured at the shapes of the update, and at those of writing replies."""
+def _time(recipe: Recipe, estimator: Estimator, wanted: Device | None) -> Time | None:
+    """The time of a step, from rates measured at the shapes of the update, and at those of writing replies.
+
+    Those of a card that is not here are looked up.
+    """
     workload, device, matrix = estimator.workload, estimator.machine.device, estimator.blueprint(recipe).matrix()
-    learning = measure(device, estimator.budget(recipe), matrix)
-    writing = measure(device, max(1, recipe.prompts * recipe.objective.samples), matrix)
+    if wanted is not None:
+        if wanted.rates is None:  # a size alone
+            return None
+        learning = writing = wanted.rates
+    else:
+        learning = measure(device, estimator.budget(recipe), matrix)
+        writing = measure(device, max(1, recipe.prompts * recipe.objective.samples), matrix)
     usual, worst = expected_rows(recipe, workload), [longest_row(recipe, workload)] * recipe.prompts
     rows = (expected_rows(recipe, workload, _SHORT), usual, worst)
     low, parts, high = (estimator.work(recipe, *step) for step in zip(rows, learning, writing, strict=True))
@@ -132,5 +172,20 @@ def changes(recipe: Recipe, estimator: Estimator) -> dict[str, str]:
 
 
 def changed(recipe: Recipe, assignment: str) -> Recipe:
-    """The recipe with one `KEY=VALUE` applied."""
-    return build(Recipe, override(recipe.model_dump(mode="json"), [assignment]), assignment)
+    """The recipe with one `KEY=VALUE` applied: to what it says, for a default that is said may be refused."""
+    return build(Recipe, override(recipe.model_dump(mode="json", exclude_unset=True), [assignment]), assignment)
+
+
+def ways(recipe: Recipe, estimator: Estimator, free: int) -> list[Way]:
+    """Whole weights, those of the language, and adapters, with gradients checkpointed and not: what each needs."""
+    row = sum(longest_row(recipe, estimator.workload))
+    found = []
+    for trained, settings in _WAYS.items():
+        for checkpointing in (False, True):
+            update = {**settings, "gradient_checkpointing": checkpointing, "tokens_per_forward": row}
+            if trained == "adapter":
+                update["adapter"] = recipe.adapter or Lora()
+            memory = estimator.memory(recipe.model_copy(update=update))
+            more = memory.more_rows(free)
+            found.append(Way(trained, checkpointing, memory.total, None if more is None else (1 + more) * row))
+    return found

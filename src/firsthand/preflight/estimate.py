@@ -41,6 +41,15 @@ class Memory:
         """Bytes at the worst moment of a step."""
         return sum(self.held.values()) + sum(self.phases[self.worst].values())
 
+    def more_rows(self, free: int) -> int | None:
+        """Of an update on one row: how many like it fit beside it, if what it needs grows with them; None: not it."""
+        if self.total > free:
+            return None
+        update = self.phases["update"]
+        grows = sum(update[name] for name in ("activations", "output layer", "workspace"))
+        left = free - sum(self.held.values()) - sum(update.values())
+        return int(left / (grows * (1 + _RESERVE)))
+
     @property
     def worst(self) -> str:
         """The phase of the worst moment."""
@@ -66,7 +75,9 @@ class Estimator:
     def blueprint(self, recipe: Recipe) -> Blueprint:
         """The recipe's model, without its weights."""
         key = (recipe.gradient_checkpointing, recipe.adapter, recipe.trainable)
-        return self._once(key, lambda: Blueprint(recipe, self._folder, self.machine.device))
+        # Without a GPU at hand, what a GPU's kernels hold is counted by those of a CPU.
+        device = self.machine.device if torch.cuda.is_available() else "cpu"
+        return self._once(key, lambda: Blueprint(recipe, self._folder, device))
 
     def budget(self, recipe: Recipe) -> int:
         """Tokens of one forward of an update."""

@@ -21,6 +21,8 @@ def show(recipe: Recipe, found: PreflightResult) -> None:
     terminal.print(_sizes(found), _memory(found))
     other = "without" if recipe.gradient_checkpointing else "with"
     terminal.print(f"activations {other} gradient_checkpointing: {_gib(found.other_activations)} GiB")
+    if found.ways:
+        terminal.print(_ways(found))
     if found.time is not None:
         terminal.print(_work(found))
         low, usual, high = found.time.seconds
@@ -86,6 +88,22 @@ def _memory(found: PreflightResult) -> Table:
     return table
 
 
+def _ways(found: PreflightResult) -> Table:
+    """What can be trained of the model on a card, with one row per forward, and how many tokens in one at most."""
+    lines = [
+        (
+            way.trained,
+            "yes" if way.gradient_checkpointing else "no",
+            _gib(way.total),
+            "yes" if way.fits else "no",
+            "-" if way.most is None else f"{way.most:,}",
+        )
+        for way in found.ways
+    ]
+    columns = ("trained", "checkpointing", "GiB", "fits", "tokens_per_forward up to")
+    return _table(f"what fits into {_gib(found.machine.free)} GiB ({found.machine.name})", columns, lines)
+
+
 def _work(found: PreflightResult) -> Table:
     """Arithmetic and time of a step's parts, and the share of the measured rate that is used."""
     assert found.time is not None
@@ -96,8 +114,9 @@ def _work(found: PreflightResult) -> Table:
         for name, flops, seconds in rows
     ]
     table = _table("work at the lengths to expect", ("a step", "GFLOP", "seconds", "of the rate"), lines)
+    where = "expected of the card" if found.ways else "measured here"
     table.caption = (
-        f"replies of {found.time.reply:.0f} tokens; measured here: "
+        f"replies of {found.time.reply:.0f} tokens; {where}: "
         f"{rates.flops / 1e9:,.0f} GFLOP/s, {rates.bytes / 1e9:,.1f} GB/s, {rates.launch * 1e6:.1f} µs per kernel"
     )
     return table

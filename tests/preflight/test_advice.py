@@ -1,0 +1,187 @@
+"""What preflight advises can be said, of every recipe that ships and of every kind of data; and cards by name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import picture, tiny_folder
+
+from firsthand.cli.main import main
+from firsthand.cli.training import RECIPES
+from firsthand.config import build, override, read_yaml
+from firsthand.errors import RecipeError
+from firsthand.preflight import check as room
+from firsthand.preflight.check import advise, changed, changes, ways
+from firsthand.preflight.devices import CARDS, device_of
+from firsthand.preflight.estimate import Estimator
+from firsthand.preflight.machine import Machine
+from firsthand.preflight.workload import Lengths, Workload, examine_data
+from firsthand.recipe import Recipe
+from firsthand.study import Study
+
+GIB = 2**30
+HERE = Machine("a test", "cpu", 64 * GIB, 0)
+WORKLOAD = Workload((Lengths(20, 6, ((1, 4, 6),), 24 * 1176 * 4, 8),), 40, 0.001)
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("model") / "model", "qwen2_5_vl", layers=1)
+
+
+@pytest.fixture
+def desk(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a model without weights, and a data file in columns of somebody's own."""
+    shutil.copytree(model, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "picture.png").write_bytes(picture(56, 56).encoded())
+    rows = [{"ask": f"How many, {i}?", "gold": str(i), "image": "picture.png"} for i in range(8)]
+    rows.append({"ask": "How many?", "gold": "3", "image": "nothere.png"})
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+PATH_RECIPE = {
+    "name": "mine",
+    "model": "model",
+    "data": {"path": "data.jsonl", "kind": "digit", "fields": {"question": "ask", "answer": "gold"}, "on_bad": "drop"},
+    "objective": "grpo",
+    "prompts": 8,
+    "sampling": {"max_new_tokens": 32},
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_advice_for_a_recipe_that_ships_is_one_that_it_accepts(model: Path, name: str) -> None:
+    content, prefixes = read_yaml(RECIPES / f"{name}.yaml"), {}
+    if "arms" in content:
+        study = build(Study, content, name)
+        starts = {arm: Path(arm) for arm in study.arms}
+        prefixes = {f"arms.{arm}.": study.recipe(arm, 0, starts) for arm in study.arms}
+    else:
+        prefixes[""] = build(Recipe, content, name)
+    for prefix, recipe in prefixes.items():
+        estimator = Estimator(model, WORKLOAD, HERE)
+        found = changes(recipe, estimator)
+        assert "gradient_checkpointing" in found or recipe.gradient_checkpointing
+        for change in found.values():
+            tried = changed(recipe, change)
+            assert tried != recipe
+            assert tried.data == recipe.data
+            if prefix.count(".") > 2:
+                continue  # an arm whose name has a dot cannot be named by `--set`
+            typed = override(content, [prefix + change])  # as a user gives it, over the file
+            if prefix:
+                arm = prefix.removeprefix("arms.").removesuffix(".")
+                assert build(Study, typed, name).recipe(arm, 0, starts) == tried
+            else:
+                assert build(Recipe, typed, name) == tried
+
+
+def test_advice_for_a_path_is_recomputed_and_fits(desk: Path) -> None:
+    recipe = build(Recipe, PATH_RECIPE, "test")
+    estimator = Estimator(desk / "model", examine_data(recipe, desk / "model"), HERE)
+    least = advise(recipe, estimator, 0)[-1].total
+    advice = advise(recipe, estimator, least)
+    content: dict[str, object] = dict(PATH_RECIPE)
+    for piece in advice:
+        content = override(content, [piece.change])
+        assert estimator.memory(build(Recipe, content, piece.change)).total == piece.total
+    assert advice[-1].total <= least
+
+
+def test_a_path_that_does_not_fit_is_answered_with_settings_that_the_command_takes(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk / "recipe.yaml").write_text(json.dumps(PATH_RECIPE))
+    recipe = build(Recipe, PATH_RECIPE, "test")
+    estimator = Estimator(desk / "model", examine_data(recipe, desk / "model"), HERE)
+    free = (advise(recipe, estimator, 0)[0].total + estimator.memory(recipe).total) // 2
+    monkeypatch.setattr(room, "find_machine", lambda: Machine("a test", "cpu", free, 0))
+    assert main(["train", "recipe.yaml", "--preflight"]) == 1
+    told = capsys.readouterr().err
+    assert "with all of these it fits" in told
+    said = [line.split("'")[1] for line in told.splitlines() if line.startswith("  --set")]
+    assert said
+    assert main(["train", "recipe.yaml", "--preflight", *(part for s in said for part in ("--set", s))]) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "gib"),
+    [
+        ("h100-80gb", "h100-80gb", 80),
+        ("NVIDIA H100 80GB", "h100-80gb", 80),
+        ("a100_40gb", "a100-40gb", 40),
+        ("rtx4090", "rtx4090-24gb", 24),
+        ("RTX 4090", "rtx4090-24gb", 24),
+        ("24", "a card of 24 GiB", 24),
+        ("11.5 GiB", "a card of 11.5 GiB", 11.5),
+    ],
+)
+def test_a_card_is_known_by_its_name_or_its_memory(said: str, name: str, gib: float) -> None:
+    found = device_of(said)
+    assert found.machine.name == name
+    assert 0.9 * gib * GIB < found.machine.free < 0.96 * gib * GIB
+    assert (found.rates is None) == name.startswith("a card")
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("h10-80gb", "did you mean 'h100-80gb'"),
+        ("a100", "which of a100-80gb, a100-40gb?"),
+        ("", "such as 24"),
+        ("0", "more than 0 GiB"),
+        ("9" * 400, "more than 0 GiB"),
+        ("nan", "such as 24"),
+        ("-24", "such as 24"),
+    ],
+)
+def test_an_unknown_card_is_answered_with_the_nearest(said: str, answer: str) -> None:
+    with pytest.raises(RecipeError, match="--device") as error:
+        device_of(said)
+    assert answer in str(error.value)
+
+
+def test_rates_are_below_those_of_the_data_sheet_and_in_order() -> None:
+    for name, card in CARDS.items():
+        assert name.endswith(f"-{card.gigabytes}gb")
+        rates = device_of(name).rates
+        assert rates is not None
+        flops = [one.flops for one in rates]
+        assert card.float32 * 1e12 > flops[0] > flops[1] > flops[2]
+        assert card.bfloat16 is None or card.bfloat16 > card.float32
+
+
+def test_a_card_is_examined_without_one(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "recipe.yaml").write_text(json.dumps(PATH_RECIPE))
+    assert main(["train", "recipe.yaml", "--preflight", "--device", "rtx4090"]) == 0
+    told = capsys.readouterr().out
+    for said in ("on rtx4090-24gb", "what fits into 22.6 GiB", "tokens_per_forward up to", "per step"):
+        assert said in told
+    assert main(["train", "recipe.yaml", "--preflight", "--device", "0.001"]) == 1
+    told_of_none = capsys.readouterr()
+    assert "per step" not in told_of_none.out
+    assert "a card of 0.001 GiB" in told_of_none.err
+    assert main(["train", "recipe.yaml", "--preflight", "--device", "rtx4900"]) == 2
+    assert "did you mean 'rtx4090-24gb'?" in capsys.readouterr().err
+    assert main(["train", "recipe.yaml", "--device", "rtx4090"]) == 2
+    assert "add --preflight" in capsys.readouterr().err
+
+
+def test_ways_are_what_preflight_says_of_each_and_its_largest_forward_fits(desk: Path) -> None:
+    recipe = build(Recipe, PATH_RECIPE, "test")
+    estimator = Estimator(desk / "model", examine_data(recipe, desk / "model"), Machine("a test", "cuda", 0, 0))
+    row = sum(room.longest_row(recipe, estimator.workload))
+    free = estimator.memory(recipe.model_copy(update={"tokens_per_forward": 3 * row})).total
+    found = ways(recipe, estimator, free)
+    assert [(way.trained, way.gradient_checkpointing) for way in found] == [
+        (trained, checkpointing) for trained in ("all", "language", "adapter") for checkpointing in (False, True)
+    ]
+    plain = found[2]
+    assert plain.total == estimator.memory(recipe.model_copy(update={"tokens_per_forward": row})).total
+    assert plain.most in (2 * row, 3 * row)  # what does not grow is counted as if it did
+    assert estimator.memory(recipe.model_copy(update={"tokens_per_forward": plain.most})).total <= free
+    assert all(way.most is None and not way.fits for way in ways(recipe, estimator, 1))
