@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from firsthand.errors import RecipeError
 from firsthand.policy.attention import blocks
+from firsthand.policy.flops import Flops
 from firsthand.policy.head import Entropy, Head
 from firsthand.policy.loading import read_model, set_up_training
 from firsthand.policy.lora import Lora, load_adapter, merged, save_adapter
@@ -68,6 +69,7 @@ class Policy:
         """The layers that read and write text, without the output layer."""
         self.head = Head(model.get_output_embeddings(), banned_ids, model.config.get_text_config().vocab_size)
         self.tower = Tower(model.base_model, frozen=frozen_tower)
+        self.flops = Flops.of(model)
         self._companions = {p.name: p.read_bytes() for glob in COMPANIONS for p in sorted(Path(folder).glob(glob))}
 
     @classmethod

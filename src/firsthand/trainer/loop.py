@@ -16,6 +16,7 @@ from firsthand.rollout import LocalSampler
 from firsthand.run import REFUSED, Run
 from firsthand.trainer.batch import Batch
 from firsthand.trainer.check import check_rows
+from firsthand.trainer.cost import of_sampling
 from firsthand.trainer.journal import Journal
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.patience import Patience
@@ -68,7 +69,8 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
                     break
             check_variance(batch, recipe, len(examples), step)
             selected = time.perf_counter()
-            metrics = of_batch(batch, recipe.prompts) | update(state, batch.groups, recipe, step)
+            metrics = of_batch(batch, recipe.prompts) | of_sampling(batch.sampled, state.policy.flops)
+            metrics |= update(state, batch.groups, recipe, step)
             done = time.perf_counter()
             timing = {**batch.timing, "update": done - selected}
             record = Step(step=step, metrics=metrics, seconds=done - began, timing=timing)

@@ -1,7 +1,8 @@
 """What a step measures: of its batch, and of each forward of its update."""
 
+import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ from firsthand.records import Judged, Status, StopReason
 from firsthand.reward.alarms import EARNING, OUTSIDE
 from firsthand.trainer.batch import Batch, Group, sampled_entropy
 
-Reduction = Literal["mean", "max"]
+Reduction = Literal["mean", "max", "sum"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Metric:
     """Without gradient, on the CPU."""
     reduction: Reduction
     """`mean`: over the optimizer steps of a batch; denominators are those of the whole optimizer step, so what its
-    forwards measure adds up. `max`: the largest of all."""
+    forwards measure adds up. `max`: the largest of all. `sum`: over all."""
 
 
 def over_forwards(parts: Iterable[Mapping[str, Metric]]) -> dict[str, Metric]:
@@ -36,10 +37,12 @@ def over_forwards(parts: Iterable[Mapping[str, Metric]]) -> dict[str, Metric]:
 
 def over_minibatches(parts: Iterable[Mapping[str, Metric]]) -> dict[str, float]:
     """The metrics of a training step, from those of its optimizer steps."""
-    return {
-        name: float(torch.stack(values).max()) if reduction == "max" else statistics.fmean(map(float, values))
-        for name, (values, reduction) in _by_name(parts).items()
+    reduced: dict[Reduction, Callable[[Sequence[float]], float]] = {
+        "max": lambda values: float(torch.tensor(values).max()),  # a nan is the largest of all
+        "mean": statistics.fmean,
+        "sum": math.fsum,
     }
+    return {name: reduced[how]([float(value) for value in values]) for name, (values, how) in _by_name(parts).items()}
 
 
 def of_batch(batch: Batch, wanted: int) -> dict[str, float]:

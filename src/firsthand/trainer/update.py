@@ -20,6 +20,7 @@ from firsthand.policy import Logprobs
 from firsthand.recipe import Optimizer, Recipe
 from firsthand.records import Judged, Reply
 from firsthand.trainer.batch import Group, sampled_entropy
+from firsthand.trainer.cost import of_update
 from firsthand.trainer.metrics import Metric, over_forwards, over_minibatches, scores
 
 if TYPE_CHECKING:
@@ -134,7 +135,9 @@ def _optimise(
     if metrics:
         total = math.fsum(float(loss.value) for loss in metrics.values())
         metrics["loss/total"] = Metric(torch.tensor(total, dtype=torch.float64), "mean")
-    return metrics | over_forwards(facts) | _descend(state, recipe, step)
+    has_reference = bool(totals.kl_weight) and state.reference is not None
+    cost = of_update(trained, state.policy.flops, has_reference=has_reference)
+    return metrics | over_forwards(facts) | cost | _descend(state, recipe, step)
 
 
 def _forward(

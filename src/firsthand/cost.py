@@ -1,0 +1,47 @@
+"""What a training run has cost so far: the sums over its steps."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from firsthand.records import Record, Step
+
+TOKENS = ("tokens/prompt", "tokens/generated", "tokens/trained")
+"""Metrics of a step: tokens of the prompts, of sampled replies, and those that carried a loss."""
+FLOPS = ("flops/vision", "flops/rollout", "flops/update")
+"""Metrics of a step: floating-point operations by the formula of `policy.flops`."""
+
+
+class RunCost(Record):
+    """Of one run alone, not of the one that it started from. None: its steps did not count it, as in version 0.1.0."""
+
+    prompt_tokens: int | None
+    generated_tokens: int | None
+    trained_tokens: int | None
+    flops: float | None
+    """Floating-point operations."""
+    minutes: float
+    """Wall time of the steps, without checkpoints and evaluation."""
+
+    @classmethod
+    def of(cls, steps: Iterable[Step]) -> "RunCost":
+        """The cost of these steps."""
+        steps = list(steps)
+
+        def total(names: Iterable[str]) -> float | None:
+            found = [[step.metrics[name] for name in names if name in step.metrics] for step in steps]
+            return sum(map(sum, found)) if all(found) else None
+
+        prompt, generated, trained = (total([name]) for name in TOKENS)
+        return cls(
+            prompt_tokens=None if prompt is None else int(prompt),
+            generated_tokens=None if generated is None else int(generated),
+            trained_tokens=None if trained is None else int(trained),
+            flops=total(FLOPS),
+            minutes=sum(step.seconds for step in steps) / 60,
+        )
+
+    @classmethod
+    def read(cls, run: Path) -> "RunCost":
+        """That of a run directory."""
+        lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
+        return cls.of(Step.model_validate_json(line) for line in lines)

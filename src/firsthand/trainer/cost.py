@@ -1,0 +1,45 @@
+"""What a step costs in tokens and arithmetic, by formula: a function of its lengths alone, so that equal runs agree.
+
+A frozen tower's features are kept, and a run that goes on after a kill makes them anew; here every prompt's pictures
+count once per step, whoever still had them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from firsthand.policy.flops import Flops
+from firsthand.trainer.batch import Group
+from firsthand.trainer.metrics import Metric
+
+
+def of_sampling(groups: Sequence[Group], flops: Flops) -> dict[str, float]:
+    """Of prompts and the replies that were written to them, those of groups that were then left out included."""
+    prompts = [len(group.prompt.token_ids) for group in groups]
+    replies = [
+        [len(judged.reply.token_ids) for judged in group.replies if not judged.reply.is_demo] for group in groups
+    ]
+    written = [(prompt, lengths) for prompt, lengths in zip(prompts, replies, strict=True) if lengths]
+    return {
+        "tokens/prompt": float(sum(prompts)),
+        "tokens/generated": float(sum(map(sum, replies))),
+        "flops/vision": float(sum(flops.of_prompt(group.prompt) for group in groups)),
+        "flops/rollout": float(sum(flops.rollout(*one) for one in written)),
+    }
+
+
+def of_update(groups: Sequence[Group], flops: Flops, *, has_reference: bool) -> dict[str, Metric]:
+    """Of the groups that an optimizer step learned from; a trained tower sees and learns their pictures in it."""
+    learned = trained = 0
+    for group in groups:
+        lengths = [len(judged.reply.token_ids) for judged in group.trainable]
+        trained += sum(lengths)
+        learned += flops.update(len(group.prompt.token_ids), lengths, forwards=1 + has_reference)
+        if flops.patches.trained:
+            seen = [flops.of_prompt(group.prompt, backward=backward) for backward in (False, True)]
+            sampled = any(not judged.reply.is_demo for judged in group.replies)
+            learned += seen[1] + seen[0] * sampled  # without a rollout, `flops/vision` has its forward
+    return {
+        "tokens/trained": Metric(torch.tensor(trained, dtype=torch.float64), "sum"),
+        "flops/update": Metric(torch.tensor(learned, dtype=torch.float64), "sum"),
+    }
