@@ -52,7 +52,7 @@ def test_the_small_model_by_hand() -> None:
     assert flops.rollout(3, [2, 1]) == 2 * layers * 4 + 4 * 32 * 6 * 6 * (6 + 4) + 2 * head * 3
     # A picture of 4 x 6 patches, all of which see each other, becomes 6 tokens.
     pairs = 4 * 128 * 4 * 24 * 24
-    assert flops.pictures([(1, 4, 6)], 6) == 2 * flops.patches.all * 24 + 2 * flops.merged.all * 6 + pairs
+    assert flops.pictures([(1, 4, 6)]) == 2 * flops.patches.all * 24 + 2 * flops.merged.all * 6 + pairs
 
 
 def test_an_adapter_s_weights_are_learned_and_the_others_only_passed() -> None:
@@ -115,4 +115,4 @@ def test_a_window_s_patches_see_each_other_and_no_others() -> None:
     plain = Weights()
     flops = Flops(plain, plain, 0, plain, plain, 1, 3, 1, 8, None, 14)
     windows = [8 * 8, 8 * 8, 4 * 8, 2 * 8, 2 * 8, 2 * 4]  # a grid of 10 x 20 patches
-    assert flops.pictures([(1, 10, 20)], 0) == 200**2 + 2 * sum(n * n for n in windows)
+    assert flops.pictures([(1, 10, 20)]) == 200**2 + 2 * sum(n * n for n in windows)

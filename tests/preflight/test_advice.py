@@ -10,15 +10,18 @@ from tiny import picture, tiny_folder
 from firsthand.cli.main import main
 from firsthand.cli.training import RECIPES
 from firsthand.config import build, override, read_yaml
+from firsthand.cost import RunCost
 from firsthand.errors import RecipeError
 from firsthand.preflight import check as room
-from firsthand.preflight.check import advise, changed, changes, ways
+from firsthand.preflight.check import advise, changed, changes, expected_cost, ways
 from firsthand.preflight.devices import CARDS, device_of
 from firsthand.preflight.estimate import Estimator
 from firsthand.preflight.machine import Machine
 from firsthand.preflight.workload import Lengths, Workload, examine_data
 from firsthand.recipe import Recipe
 from firsthand.study import Study
+from firsthand.trainer import train
+from firsthand.worlds import SMALL
 
 GIB = 2**30
 HERE = Machine("a test", "cpu", 64 * GIB, 0)
@@ -185,3 +188,32 @@ def test_ways_are_what_preflight_says_of_each_and_its_largest_forward_fits(desk:
     assert plain.most in (2 * row, 3 * row)  # what does not grow is counted as if it did
     assert estimator.memory(recipe.model_copy(update={"tokens_per_forward": plain.most})).total <= free
     assert all(way.most is None and not way.fits for way in ways(recipe, estimator, 1))
+
+
+def test_the_docs_list_the_cards() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "preflight.md").read_text()
+    for name, card in CARDS.items():
+        bfloat16 = "-" if card.bfloat16 is None else f"{card.bfloat16:g}"
+        rates = f"{card.float32:g} | {bfloat16} | {card.bandwidth:,}"
+        assert f"| `{name}` | {card.gigabytes} | {rates} | {card.source} |" in page
+
+
+@pytest.mark.parametrize(
+    "objective", [{"kind": "sft", "style": "plain"}, {"kind": "grpo", "group_size": 2, "kl": 0.1}], ids=str
+)
+def test_the_cost_that_is_expected_is_counted_as_the_run_counts_it(
+    tmp_path: Path, objective: dict[str, object]
+) -> None:
+    content = {
+        "name": "cost",
+        "data": {"worlds": ["count"], "number": 4},
+        "objective": objective,
+        "prompts": 4,
+        "steps": 1,
+        "sampling": {"max_new_tokens": 1},
+    }
+    recipe = build(Recipe, content, "test")
+    spent = RunCost.read(train(recipe, tmp_path))
+    expected = expected_cost(recipe, Estimator(SMALL, examine_data(recipe, SMALL), HERE))
+    assert spent.flops is not None
+    assert expected == (spent.prompt_tokens, spent.generated_tokens, spent.trained_tokens, round(spent.flops))

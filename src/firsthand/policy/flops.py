@@ -20,6 +20,7 @@ from torch import nn
 from firsthand.processor import Prompt
 
 Grid = tuple[int, int, int]
+"""Patches (t, h, w) of a picture."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Flops:
     """Patches on the side of the windows of the others."""
     image_token: int | None
     patch_size: int
+    square: int = 1
+    """Patches that become one token, in families that cut pictures into grids."""
 
     @classmethod
     def of(cls, model: Any) -> "Flops":
@@ -94,6 +97,7 @@ class Flops:
             ),
             image_token=getattr(model.config, "image_token_id", None),
             patch_size=_side(_first(vision, ("patch_size",), 1)),
+            square=_first(vision, ("spatial_merge_size",), 1) ** 2,
         )
 
     def rollout(self, prompt: int, replies: Sequence[int]) -> int:
@@ -107,9 +111,13 @@ class Flops:
         backward = self._layers(prompt, replies, self.layers.backward, 2 * self.pair)
         return forwards * forward + backward + self.head.backward * sum(replies)
 
-    def pictures(self, grids: Iterable[Grid], tokens: int, *, backward: bool = False) -> int:
-        """Forward (or backward) of the vision tower on pictures of these patches, which become so many tokens."""
+    def pictures(self, grids: Iterable[Grid], tokens: int | None = None, *, backward: bool = False) -> int:
+        """Forward (or backward) of the vision tower on pictures of these patches.
+
+        They become so many tokens; None: squares of patches become one each, as where pictures are grids.
+        """
         grids = list(grids)
+        tokens = sum(map(math.prod, grids)) // self.square if tokens is None else tokens
         patches, merged = (w.backward if backward else w.forward for w in (self.patches, self.merged))
         pair = self.vision_pair * (2 if backward else 1)
         seen = sum(
@@ -121,13 +129,12 @@ class Flops:
     def of_prompt(self, prompt: Prompt, *, backward: bool = False) -> int:
         """That of a prompt's pictures."""
         if prompt.grids is not None:
-            grids: list[Grid] = [(int(t), int(h), int(w)) for t, h, w in prompt.grids.tolist()]
-        elif prompt.tensors is not None:
-            *tiles, _, height, width = prompt.tensors["pixel_values"].shape
-            grids = [(math.prod(tiles), height // self.patch_size, width // self.patch_size)]
-        else:
+            return self.pictures([(int(t), int(h), int(w)) for t, h, w in prompt.grids.tolist()], backward=backward)
+        if prompt.tensors is None:
             return 0
-        return self.pictures(grids, prompt.token_ids.count(self.image_token), backward=backward)
+        *tiles, _, height, width = prompt.tensors["pixel_values"].shape
+        grid = (math.prod(tiles), height // self.patch_size, width // self.patch_size)
+        return self.pictures([grid], prompt.token_ids.count(self.image_token), backward=backward)
 
     def _layers(self, prompt: int, replies: Sequence[int], token: int, pair: int) -> int:
         seen = _triangle(prompt) + sum(prompt * length + _triangle(length) for length in replies)

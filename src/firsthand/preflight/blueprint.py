@@ -21,11 +21,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.decoding import Decoder, PlainDecoder
+from firsthand.policy.flops import Flops, Grid
 from firsthand.policy.head import Entropy
 from firsthand.policy.loading import model_class, set_up_training
 from firsthand.policy.packing import PackedRows, alone
 from firsthand.preflight.kernels import Kernel, KernelCounter
-from firsthand.preflight.workload import Grid, RowLengths
+from firsthand.preflight.workload import RowLengths
 from firsthand.processor import Prompt, model_config, vision_ids
 from firsthand.recipe import Recipe
 from firsthand.rollout.local import inverse_cdf
@@ -116,6 +117,11 @@ class Blueprint:
             trained = sum(p.numel() for p in own if p.requires_grad)
             sizes[name] = Size(sum(p.numel() for p in own) - trained, trained)
         return sizes
+
+    @property
+    def flops(self) -> Flops:
+        """The formula of a run's cost, of this model."""
+        return self._policy.flops
 
     def update(self, rows: Sequence[RowLengths], entropy: Entropy, *, reference: bool) -> UpdateCost:
         """Forward and backward over packed rows."""

@@ -54,6 +54,15 @@ class Way(NamedTuple):
         return self.most is not None
 
 
+class Expected(NamedTuple):
+    """What the whole run costs at the lengths to expect, counted as metrics.jsonl does."""
+
+    prompt_tokens: int
+    generated_tokens: int
+    trained_tokens: int
+    flops: int
+
+
 @dataclass(frozen=True)
 class Time:
     """A step's time, and where it goes."""
@@ -78,6 +87,7 @@ class PreflightResult:
     memory: Memory
     other_activations: int
     """Bytes of activations with `gradient_checkpointing` turned the other way."""
+    cost: Expected
     time: Time | None
     """None when the recipe does not fit, for nothing is measured then, or when the device's rates are not known."""
     advice: Sequence[Advice]
@@ -110,9 +120,32 @@ def preflight(recipe: Recipe, device: str | None = None) -> PreflightResult:
         estimator.blueprint(recipe).sizes(),
         memory,
         other_activations=estimator.memory(other).phases["update"]["activations"],
+        cost=expected_cost(recipe, estimator),
         time=_time(recipe, estimator, wanted) if fits else None,
         advice=() if fits else advise(recipe, estimator, machine.free),
         ways=ways(recipe, estimator, machine.free) if wanted else (),
+    )
+
+
+def expected_cost(recipe: Recipe, estimator: Estimator) -> Expected:
+    """Tokens and operations of all steps; every group is taken to be trained on."""
+    flops, n, workload = estimator.blueprint(recipe).flops, recipe.objective.samples, estimator.workload
+    rows = expected_rows(recipe, workload)
+    forwards = 1 if recipe.objective.kl.is_off else 2
+    pictures = [workload.lengths[i % len(workload.lengths)] for i in range(recipe.prompts)]
+    total = 0
+    for (prompt, *replies), one in zip(rows, pictures, strict=True):
+        tower = flops.pictures(one.grids)
+        total += tower + flops.update(prompt, replies, forwards=forwards)
+        if n:
+            total += flops.rollout(prompt, replies[:n])
+        if flops.patches.trained:
+            total += tower * bool(n) + flops.pictures(one.grids, backward=True)
+    return Expected(
+        prompt_tokens=recipe.steps * sum(row[0] for row in rows),
+        generated_tokens=recipe.steps * sum(sum(row[1 : 1 + n]) for row in rows),
+        trained_tokens=recipe.steps * sum(sum(row[1:]) for row in rows),
+        flops=recipe.steps * total,
     )
 
 

@@ -23,7 +23,7 @@ _LAUNCH = (2e-5, 4e-5, 8e-5)
 measured on an H200, 32 ms (docs/performance.md)."""
 
 
-class Card(NamedTuple):
+class Gpu(NamedTuple):
     """One kind of card."""
 
     gigabytes: int
@@ -38,21 +38,21 @@ class Card(NamedTuple):
 
 
 CARDS = {
-    "h200-141gb": Card(141, 67, 989, 4800, "NVIDIA H200 data sheet, SXM"),
-    "h100-80gb": Card(80, 67, 989, 3350, "NVIDIA H100 data sheet, SXM"),
-    "h100-pcie-80gb": Card(80, 51, 756, 2000, "NVIDIA H100 data sheet, PCIe"),
-    "a100-80gb": Card(80, 19.5, 312, 2039, "NVIDIA A100 data sheet, 80GB SXM"),
-    "a100-40gb": Card(40, 19.5, 312, 1555, "NVIDIA A100 data sheet, 40GB"),
-    "l40s-48gb": Card(48, 91.6, 362, 864, "NVIDIA L40S data sheet"),
-    "rtxa6000-48gb": Card(48, 38.7, 154.8, 768, "NVIDIA RTX A6000 data sheet"),
-    "a10-24gb": Card(24, 31.2, 125, 600, "NVIDIA A10 data sheet"),
-    "l4-24gb": Card(24, 30.3, 121, 300, "NVIDIA L4 data sheet"),
-    "rtx5090-32gb": Card(32, 104.8, 209.5, 1792, "NVIDIA RTX Blackwell architecture paper"),
-    "rtx4090-24gb": Card(24, 82.6, 165.2, 1008, "NVIDIA Ada architecture paper"),
-    "rtx3090-24gb": Card(24, 35.6, 71, 936, "NVIDIA GA102 architecture paper"),
-    "v100-32gb": Card(32, 15.7, None, 900, "NVIDIA V100 data sheet, SXM2"),
-    "v100-16gb": Card(16, 15.7, None, 900, "NVIDIA V100 data sheet, SXM2"),
-    "t4-16gb": Card(16, 8.1, None, 320, "NVIDIA T4 data sheet"),
+    "h200-141gb": Gpu(141, 67, 989, 4800, "NVIDIA H200 data sheet, SXM"),
+    "h100-80gb": Gpu(80, 67, 989, 3350, "NVIDIA H100 data sheet, SXM"),
+    "h100-pcie-80gb": Gpu(80, 51, 756, 2000, "NVIDIA H100 data sheet, PCIe"),
+    "a100-80gb": Gpu(80, 19.5, 312, 2039, "NVIDIA A100 data sheet, 80GB SXM"),
+    "a100-40gb": Gpu(40, 19.5, 312, 1555, "NVIDIA A100 data sheet, 40GB"),
+    "l40s-48gb": Gpu(48, 91.6, 362, 864, "NVIDIA L40S data sheet"),
+    "rtxa6000-48gb": Gpu(48, 38.7, 154.8, 768, "NVIDIA RTX A6000 data sheet"),
+    "a10-24gb": Gpu(24, 31.2, 125, 600, "NVIDIA A10 data sheet"),
+    "l4-24gb": Gpu(24, 30.3, 121, 300, "NVIDIA L4 data sheet"),
+    "rtx5090-32gb": Gpu(32, 104.8, 209.5, 1792, "NVIDIA RTX Blackwell architecture paper"),
+    "rtx4090-24gb": Gpu(24, 82.6, 165.2, 1008, "NVIDIA Ada architecture paper"),
+    "rtx3090-24gb": Gpu(24, 35.6, 71, 936, "NVIDIA GA102 architecture paper"),
+    "v100-32gb": Gpu(32, 15.7, None, 900, "NVIDIA V100 data sheet, SXM2"),
+    "v100-16gb": Gpu(16, 15.7, None, 900, "NVIDIA V100 data sheet, SXM2"),
+    "t4-16gb": Gpu(16, 8.1, None, 320, "NVIDIA T4 data sheet"),
 }
 """Name -> card."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from firsthand.answers.asking import system_of
 from firsthand.objective import Imitating
+from firsthand.policy.flops import Grid
 from firsthand.processor import Encoder, family_of, model_config
 from firsthand.recipe import RENDERED, Recipe
 from firsthand.records import Example, Trace
@@ -28,7 +29,6 @@ _TEMPLATE_TOKENS = 40
 FLOAT = 4
 """Bytes of a float32."""
 
-Grid = tuple[int, int, int]
 RowLengths = tuple[int, ...]
 """Tokens of a prompt, then of each of its replies; a demonstration comes last."""
 

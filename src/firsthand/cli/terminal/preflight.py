@@ -23,6 +23,11 @@ def show(recipe: Recipe, found: PreflightResult) -> None:
     terminal.print(f"activations {other} gradient_checkpointing: {_gib(found.other_activations)} GiB")
     if found.ways:
         terminal.print(_ways(found))
+    cost = found.cost
+    terminal.print(
+        f"the run: {cost.prompt_tokens:,} tokens of prompts, {cost.generated_tokens:,} generated, "
+        f"{cost.trained_tokens:,} trained on; {cost.flops / 1e12:,.3g} TFLOP, as metrics.jsonl counts them"
+    )
     if found.time is not None:
         terminal.print(_work(found))
         low, usual, high = found.time.seconds
