@@ -199,6 +199,23 @@ def test_one_data_set_by_two_paths_is_one_column(tmp_path: Path) -> None:
     assert list(compare_runs(runs)["differences"]["other"]) == ["mine.jsonl"]
 
 
+def test_samples_beside_greedy_replies_do_not_part_their_accuracies(tmp_path: Path) -> None:
+    drawn = [Protocol(samples=0), Protocol(samples=8), Protocol(samples=8, temperature=0.6)]
+    runs = [own_data(tmp_path, f"m{i}", BETTER, protocol=p.content) for i, p in enumerate(drawn)]
+    assert list(compare_runs(runs[:2])["differences"]["m1"]) == ["mine.jsonl"]
+    with pytest.raises(DataError, match=r"m0: mine.jsonl, temperature 1.0; m2: mine.jsonl, temperature 0.6"):
+        compare_runs([runs[0], runs[2]])  # pass@k stands beside them
+
+
+def test_rendered_questions_are_known_by_their_worlds(tmp_path: Path) -> None:
+    few = {"worlds": ["count", "chart"], "split": "test"}
+    runs = [own_data(tmp_path, name, BETTER) for name in ("base", "other")]
+    for run in runs:
+        table = json.loads((run / "evaluation.json").read_text())
+        (run / "evaluation.json").write_text(json.dumps({**table, "data": few}))
+    assert list(compare_runs(runs)["models"]["base"]) == ["worlds count, chart test"]
+
+
 def test_another_seed_of_greedy_replies_is_no_second_run(tmp_path: Path) -> None:
     base = [own_data(tmp_path, "base", WORSE, protocol=Protocol(seed=seed).content) for seed in (0, 1)]
     found = compare_runs([*base, own_data(tmp_path, "other", BETTER, protocol=Protocol(seed=3).content)])
@@ -223,7 +240,7 @@ def test_few_questions_have_an_interval_and_no_verdict(tmp_path: Path, capsys: p
     runs = [own_data(tmp_path, "base", [0.0]), own_data(tmp_path, "small", [1.0])]
     assert main(["compare", *map(str, runs)]) == 0
     said = capsys.readouterr().out
-    assert "100.0 (20.7 to 100.0)" in said and "1 questions are too few to say" in said
+    assert "100.0 (20.7 to 100.0)" in said and "1 question is too few to say" in said
     assert "better" not in said and "worse" not in said
 
 

@@ -21,6 +21,8 @@ FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "eval
 """A directory with one of them is a run's."""
 _DEPTH = 3
 """A study's runs are in a folder of its own, below that of all runs."""
+_NAMED = 3
+"""Families of worlds that a title names; of more it says `worlds`."""
 _IDENTITY = {"name", "model", "model_id", "files_id", "endpoint", "evaluates", "id", "data", "data_id"}
 """What an evaluation's recipe says of the model and of the data. Everything else is how it was evaluated."""
 _PER_SEED = {"seed", "id", "start"}
@@ -112,7 +114,9 @@ def settings_of(evaluation: Path) -> dict[str, Any]:
     found = {key: value for key, value in {**table, **own}.items() if key in ("protocol", "reward", "benchmark")}
     found |= {key: value for key, value in own.items() if key not in _IDENTITY}
     if isinstance(drawn := found.get("protocol"), dict):
-        found["protocol"] = {key: value for key, value in drawn.items() if key != "seed"}
+        # Greedy replies are the same, however many samples are drawn beside them.
+        aside = {"seed", "samples"} if drawn.get("greedy", True) else {"seed"}
+        found["protocol"] = {key: value for key, value in drawn.items() if key not in aside}
     if isinstance(benchmark := found.get("benchmark"), dict):
         found["benchmark"] = benchmark.get("name")
         found["file"] = own.get("data_id")  # its rows are named by their number
@@ -127,8 +131,11 @@ def data_title(evaluation: Path) -> str:
         return str(benchmark["name"])
     if not isinstance(data, dict):
         return "data"
-    split = data.get("split", "")
-    return Path(data["path"]).name if data.get("path") else f"worlds {split}".strip() if data.get("worlds") else "data"
+    if data.get("path"):
+        return Path(data["path"]).name
+    worlds = data.get("worlds") or []
+    names = f" {', '.join(worlds)}" if len(worlds) <= _NAMED else ""
+    return f"worlds{names} {data.get('split', '')}".strip() if worlds else "data"
 
 
 def _table(evaluation: Path) -> dict[str, Any]:

@@ -45,5 +45,6 @@ def _line(what: str, found: Mapping[str, Any]) -> str:
 
 
 def _finding(found: Mapping[str, Any]) -> str:
-    few = found["n"] < FEWEST_PAIRS
-    return f"{found['n']} questions are too few to say" if few else str(found["finding"])
+    if found["n"] >= FEWEST_PAIRS:
+        return str(found["finding"])
+    return "1 question is too few to say" if found["n"] == 1 else f"{found['n']} questions are too few to say"
