@@ -10,8 +10,9 @@ from benchmark_server import ChatServer
 
 from firsthand.cli.main import main
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.table import remedy
 from firsthand.records import Score
+from firsthand.report import write_report
+from firsthand.reward.alarms import unread_remedy
 
 SUMS = {"22 + 14": 36, "5 + 4": 9, "31 + 8": 39, "12 + 60": 72}
 REPLIES = {
@@ -62,6 +63,8 @@ def test_by_tags_alone_a_stock_model_scores_nothing_and_one_line_says_what_helps
         "--system default"
     )
     assert "answers read in tags alone" in said
+    page = write_report([*Path("runs").glob("evaluate-*")], Path("report.html"), "Stock").read_text()
+    assert "75% of replies could not be read, and count as wrong" in page and "in tags</th>" in page
     assert evaluated()["accuracy"] == 0.5  # a run of its own, not the one that is done
 
 
@@ -82,7 +85,7 @@ def test_how_an_evaluation_reads_is_said_in_one_place(desk: ChatServer, capsys: 
     ],
 )
 def test_the_remedy_names_the_likely_causes(table: Mapping[str, float], says: list[str] | None) -> None:
-    found = remedy(table)
+    found = unread_remedy(table)
     assert (found is None) == (says is None)
     assert all(part in (found or "") for part in says or [])
     assert "\n" not in (found or "")

@@ -12,9 +12,9 @@ from rich.progress import TaskID
 from firsthand.cli.terminal.bell import Bell
 from firsthand.cli.terminal.screen import NOTE, Screen, percents, progress_bars
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.table import remedy
 from firsthand.recipe import Recipe
 from firsthand.records import Step
+from firsthand.reward.alarms import unread_remedy
 from firsthand.stats import Covers
 
 
@@ -43,7 +43,7 @@ class Console:
         def on_step(step: Step) -> None:
             show(step.step + 1, recipe.steps, ", ".join(_note(step)))
             for line in bell.hear(step.step + 1, step.metrics) if recipe.objective.samples else ():
-                self._terminal.print(line, markup=False, soft_wrap=True)
+                self._terminal.print(line, markup=False, soft_wrap=not self._terminal.is_terminal)
 
         return on_step
 
@@ -65,7 +65,7 @@ class Console:
         screen.say(f"protocol: {Protocol.of_data(content['protocol']).line()}")
         if "tagged" in content:
             screen.say(f"replies with their answer in tags: {content['tagged']:.1%}")
-        if (what := remedy(content)) is not None:
+        if (what := unread_remedy(content)) is not None:
             screen.say(f"NOTE: {what}")
 
     def _bar(self, what: str) -> Callable[[int, int, str], None]:

@@ -1,15 +1,13 @@
 """Judged replies -> a table: accuracy with an interval, pass@k, and what stands beside every accuracy."""
 
 import statistics
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from firsthand.answers.stated import read_answer
 from firsthand.records import Judged, Score, Status, StopReason
 from firsthand.stats import SUCCESS, clustered_mean, pass_at
 
-_MOST = 0.5
-"""More than this share is most (ours)."""
 _KS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -48,23 +46,6 @@ def _row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hasha
     if sampled:
         table["sampled_accuracy"] = statistics.fmean(sampled)
     return table
-
-
-def remedy(table: Mapping[str, Any]) -> str | None:
-    """What to do where more than half of an evaluation's replies could not be read, in one line; None: they could."""
-    if (unread := table.get("unparsed", 0.0)) <= _MOST:
-        return None
-    unstated, cut = table.get("unstated", 0.0), table.get("truncated", 0.0)
-    causes = []
-    if cut > _MOST * unread:
-        causes.append(f"{cut:.0%} were cut: raise --max-new-tokens")
-    if unstated > _MOST * unread:
-        causes.append(f"{unstated:.0%} state no answer: ask for one with --system default")
-    if unread - unstated > _MOST * unread:
-        causes.append(
-            f"{unread - unstated:.0%} state one of another kind than the gold answer: look at the data's kind"
-        )
-    return f"{unread:.0%} of replies could not be read, and count as wrong; " + "; ".join(causes)
 
 
 def counting(score: Score) -> tuple[Judged, ...]:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from firsthand.report.arms import Arm, Comparison, compare_arms, reference, summarise
 from firsthand.report.runs import RunRecords
-from firsthand.reward.alarms import alarms
+from firsthand.reward.alarms import alarms, unread_remedy
 from firsthand.stats import FEWEST_PAIRS, Estimate, Finding
 
 
@@ -59,7 +59,8 @@ def doubts(run: RunRecords) -> list[str]:
         f"ALARM in the last steps of training: {alarm.text}. The gallery shows such replies"
         for alarm in alarms(sampled)
     ]
-    notices = [*run.notices, *warnings]
+    unread = None if run.evaluation is None else unread_remedy(run.evaluation.model_dump())
+    notices = [*run.notices, *warnings, *([] if unread is None else [f"evaluation: {unread}"])]
     if said is None or found is None or abs(said - found) < 0.0005:
         return notices
     return [

@@ -61,8 +61,9 @@ class Evaluation(FamilyResult):
     pass_at: dict[int, float | None] = {}
     sampled_accuracy: float | None = None
     truncated: float | None = None
-    unparsed: float | None = None
     tagged: float | None = None
+    unparsed: float | None = None
+    unstated: float | None = None
     unmeasured: int | None = None
     reply_tokens: float | None = None
     benchmark: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from firsthand.records import Status
 
@@ -86,6 +86,23 @@ def remedy_of(steps: Sequence[Mapping[str, float]]) -> str:
         return _TOO_HARD
     is_cut = worst is Status.WRONG_FORMAT and _mean(steps, TRUNCATED) > _HALF
     return f"{_CUT}; {_REMEDY[worst]}" if is_cut else _REMEDY[worst]
+
+
+def unread_remedy(table: Mapping[str, Any]) -> str | None:
+    """What to do where more than half of an evaluation's replies could not be read, in one line; None: they could."""
+    unread, unstated, cut = (table.get(key) or 0.0 for key in ("unparsed", "unstated", "truncated"))
+    if unread <= _HALF or table.get("unstated") is None:  # an earlier version did not tell the two apart
+        return None
+    causes = []
+    if cut > _HALF * unread:
+        causes.append(f"{cut:.0%} were cut: raise --max-new-tokens")
+    if unstated > _HALF * unread:
+        causes.append(f"{unstated:.0%} state no answer: ask for one with --system default")
+    if unread - unstated > _HALF * unread:
+        causes.append(
+            f"{unread - unstated:.0%} state one of another kind than the gold answer: look at the data's kind"
+        )
+    return f"{unread:.0%} of replies could not be read, and count as wrong; " + "; ".join(causes)
 
 
 def _constant(window: Sequence[Mapping[str, float]]) -> list[Alarm]:
