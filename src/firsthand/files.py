@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -23,6 +23,20 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         _remove(draft)
+
+
+@contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """The folder of a file that the block writes; after an error it goes again, if it was made here and is empty."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

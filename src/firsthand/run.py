@@ -22,6 +22,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ from firsthand.records import Picture, Record, Rollout, Step, content_id, png
 
 REFUSED = "refused.jsonl"
 """The rows that a run leaves out, because its data says `on_bad: drop`."""
+_NO_WORK = {"recipe.json", "environment.json", REFUSED, "tensorboard", ".lock"}
+"""What a run directory holds before its first step or reply."""
 _KEPT_SIDE = 2048
 """Pixels of the longer side that a kept picture has at most (ours). As PNG, a photo of 50 million would take 90 MiB,
 and half a minute."""
@@ -90,7 +93,10 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """After an error a directory that holds no work yet goes: it would only be in the way of other commands."""
+        if error is not None and {path.name for path in self.folder.iterdir()} <= _NO_WORK:
+            shutil.rmtree(self.folder)
         self._lock.close()
 
     @property

@@ -4,7 +4,10 @@ What `--help` costs is in test_package.py. Commands run in this process, so that
 """
 
 import json
+import re
 import shlex
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 
 from firsthand.cli.main import main
 from firsthand.cli.parser import parser
+from firsthand.errors import RecipeError
 from firsthand.worlds import generate
 
 RECIPE = """\
@@ -130,6 +134,87 @@ def test_a_user_s_questions_are_trained_on_evaluated_and_reported(
     page = (desk / "page.html").read_text()
     assert "Mine" in page
     assert "evaluation.json cannot be read" not in page
+
+
+SERVER = "model: m\nbase_url: http://127.0.0.1:{port}/v1\n"
+
+
+def test_a_command_that_fails_leaves_nothing_behind(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        (desk / "server.yaml").write_text(SERVER.format(port=free.getsockname()[1]))
+        (desk / "bad.jsonl").write_text("{}\n")
+        before = sorted(desk.rglob("*"))
+        for command, message in (
+            ("evaluate server.yaml --data data.jsonl", "cannot be reached"),
+            ("evaluate server.yaml --benchmark worlds", "cannot be reached"),
+            ("train recipe.yaml --set optimizer.lr=1e30 --set 'objective={kind: sft}'", "demonstration"),
+            ("reward --problems bad.jsonl --replies bad.jsonl --out new/deep/v.jsonl", "cannot be used"),
+        ):
+            assert main(shlex.split(command)) == 2
+            assert message in capsys.readouterr().err
+    left = [path for path in sorted(desk.rglob("*")) if path not in before]
+    assert [path for path in left if path.name != "runs"] == []
+
+
+def test_a_run_that_fails_at_its_first_step_leaves_no_directory(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RecipeError("no such step")
+
+    monkeypatch.setattr("firsthand.trainer.loop.update", broken)
+    assert main(["train", "recipe.yaml"]) == 2
+    assert list((desk / "runs").iterdir()) == []
+
+
+def test_several_runs_of_one_name_are_evaluated_in_turn_and_an_unfinished_one_is_told(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        main(["train", "recipe.yaml", "--set", "steps=0", "--set", f"prompts={seed + 1}"])
+    runs = sorted(map(str, Path("runs").glob("mine-s0-*")))
+    assert len(runs) == 2
+    capsys.readouterr()
+    evaluate = ["evaluate", *runs, "--data", "data.jsonl", "--samples", "0", "--max-new-tokens", "4"]
+    assert main(evaluate) == 0
+    told = capsys.readouterr().out
+    assert len(set(re.findall(r"scores: (.*)", told))) == 2
+    assert "already done" not in told
+    assert main(evaluate) == 0
+    assert "already done: runs/evaluate-mine-s0-" in capsys.readouterr().out
+    (Path(runs[0]) / "DONE").unlink()
+    assert main(evaluate) == 2
+    assert f"{runs[0]}: expected a finished run, got one without DONE" in capsys.readouterr().err
+
+
+def test_a_command_whose_work_is_done_says_so(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "recipe.yaml"]) == 0
+    assert "already done" not in capsys.readouterr().out
+    assert main(["train", "recipe.yaml"]) == 0
+    assert "already done: runs/mine-s0-" in capsys.readouterr().out
+    forge = {
+        "name": "f",
+        "sources": [{"worlds": ["count"], "number": 8}],
+        "teachers": {"default": {"scenes": True}},
+    }
+    (desk / "forge.yaml").write_text(json.dumps(forge))
+    assert main(["forge", "forge.yaml"]) == 0
+    assert "already done" not in capsys.readouterr().out
+    assert main(["forge", "forge.yaml"]) == 0
+    assert "already done: forge/f" in capsys.readouterr().out
+
+
+def test_an_adapter_is_called_by_its_run_s_name_and_leaves_no_other_folder(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("peft")
+    assert main(["train", "recipe.yaml", "--set", "adapter={}"]) == 0
+    (run,) = Path("runs").iterdir()
+    drawn = ["--data", "data.jsonl", "--samples", "0", "--max-new-tokens", "4"]
+    assert main(["evaluate", str(run / "model" / "adapter"), *drawn]) == 0
+    shutil.copytree(run / "model" / "adapter", "kept/of-mine/adapter")
+    assert main(["evaluate", "kept/of-mine/adapter", *drawn]) == 0
+    names = sorted(path.name.rpartition("-")[0] for path in Path("runs").iterdir())
+    assert names == ["evaluate-mine-s0", "evaluate-of-mine-s0", "mine-s0"]
 
 
 def test_a_finished_run_is_not_trained_again(desk: Path) -> None:

@@ -28,6 +28,8 @@ class Console:
         # Speed over the last minutes, not since the start: a reply's length, and so a step's time, changes in training.
         self._progress = progress_bars(self._terminal, "{task.description:<22}", NOTE, period_s=120)
 
+        self._promised = self._begun = 0
+
     def __enter__(self) -> Self:
         self._progress.start()
         return self
@@ -35,9 +37,14 @@ class Console:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there was nothing to do: all that was asked for was done before."""
+        return self._promised > 0 and not self._begun
+
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
         """A bar for one training run, from its first step on; call what is returned after every step."""
-        show = self._bar(f"train {arm}")
+        show = self._bar(f"train {arm}", is_empty=recipe.steps == 0)
         bell = Bell(recipe.steps)
 
         def on_step(step: Step) -> None:
@@ -68,12 +75,14 @@ class Console:
         if (what := unread_remedy(content)) is not None:
             screen.say(f"NOTE: {what}")
 
-    def _bar(self, what: str) -> Callable[[int, int, str], None]:
+    def _bar(self, what: str, *, is_empty: bool = False) -> Callable[[int, int, str], None]:
         """Logs and pipes get ten lines per task instead of a bar."""
+        self._promised += not is_empty
         task: list[TaskID] = []  # a run that is done already takes no step, and shows no idle bar
 
         def show(done: int, total: int, note: str) -> None:
             if not task:
+                self._begun += 1
                 task.append(self._progress.add_task(what, total=total, note=""))
             self._progress.update(task[0], completed=done, total=total, note=note)
             if not self._terminal.is_terminal and (done == total or done % max(1, total // 10) == 0):

@@ -11,7 +11,7 @@ def forge_command(args: argparse.Namespace) -> int:
     """Questions into training data."""
     from firsthand.cli.terminal.forge import show_funnel, step_bars
     from firsthand.config import build, override, read_yaml
-    from firsthand.forge import ForgeConfig, NothingKept, Waiting, read_answers, run_forge
+    from firsthand.forge import ForgeConfig, NothingKept, StepProgress, Waiting, read_answers, run_forge
     from firsthand.report.forged import write_forge_report
 
     content = override(read_yaml(args.forge), args.set)
@@ -23,6 +23,12 @@ def forge_command(args: argparse.Namespace) -> int:
     out = args.out or Path("forge") / (f"{config.name}-dry-run" if args.dry_run else config.name)
     if args.batch_in:
         print(f"answers that were new: {read_answers(config, out, args.batch_in):,}")
+    steps: set[str] = set()
+
+    def on_step(now: StepProgress) -> None:
+        steps.add(now.step)
+        on_progress(now)
+
     try:
         with step_bars() as on_progress:
             funnel, costs = run_forge(
@@ -32,7 +38,7 @@ def forge_command(args: argparse.Namespace) -> int:
                 batch_out=args.batch_out,
                 engine=args.engine,
                 give_up=args.give_up,
-                on_progress=on_progress,
+                on_progress=on_step,
             )
     except Waiting as waiting:
         print(waiting)
@@ -40,6 +46,8 @@ def forge_command(args: argparse.Namespace) -> int:
     except NothingKept as nothing:
         print(f"firsthand: {nothing}", file=sys.stderr)
         return 1
+    if not steps:
+        print(f"already done: {out}; change the file to forge again what it decides, or delete the folder")
     show_funnel(funnel, costs)
     print(f"data set: {out}\nreport: {write_forge_report(out, costs)}")
     return 0

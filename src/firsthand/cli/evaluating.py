@@ -1,7 +1,11 @@
 """Commands about models and runs: evaluate, benchmarks, compare, export, lmms-task, perplexity, report."""
 
 import argparse
+import itertools
 import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +37,6 @@ def _evaluate_data(args: argparse.Namespace) -> int:
     for other in _OF_BENCHMARKS:
         if getattr(args, other):
             raise FirsthandError(f"--{other.replace('_', '-')} goes with --benchmark, not with --data; leave it out")
-    model, name = _model_or_server(args.model, args.out)
     said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
     free = override(_drawn(args), said)
     drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, free, "evaluate")
@@ -41,12 +44,16 @@ def _evaluate_data(args: argparse.Namespace) -> int:
     reward = build(Reward, override({}, judging), "evaluate --set")
     data = _data(args)
     folders = []
-    with Console() as console:
-        for seed in args.seeds:
+    with _models_or_servers(args.models, args.out) as models, Console() as console:
+        for (model, name), seed in itertools.product(models, args.seeds):
             seeded = drawing.model_copy(update={"seed": seed})
             bar = console.evaluation(name)
             folders.append(evaluate_folder(model, data, seeded, args.out, bar, name=name, reward=reward))
+    if console.is_idle:
+        print(f"already done: {', '.join(map(str, folders))}; to evaluate again, delete the folder")
     for folder in folders:
+        if len(folders) > 1:
+            print(folder)
         console.families(folder / "evaluation.json")
         print(f"scores: {folder / 'scores.jsonl'}")
     return 0
@@ -62,7 +69,6 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     for other in OF_DATA:
         if getattr(args, other):
             raise FirsthandError(f"--{other.replace('_', '-')} goes with --data, not with --benchmark; leave it out")
-    model, name = _model_or_server(args.model, args.out)
     suite, benchmarks = find(args.benchmark)
     root = args.data_root or default_root()
     if args.download:
@@ -73,10 +79,14 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     plan = EvaluationPlan(suite, benchmarks, drawings, args.seeds, _judge(args))
     if plan.judge and not any(b.leaderboard for b in benchmarks):
         raise FirsthandError(f"--judge: {args.benchmark} has no leaderboard's scorer, which would ask it; leave it out")
-    with Console() as console:
-        summary = evaluate_all(model, plan, root, args.out, name=name, on_benchmark=console.evaluation)
-    show_summary(summary)
-    print(f"numbers: {summary}")
+    with _models_or_servers(args.models, args.out) as models, Console() as console:
+        summaries = [
+            evaluate_all(model, plan, root, args.out, name=name, on_benchmark=console.evaluation)
+            for model, name in models
+        ]
+    for summary in summaries:
+        show_summary(summary)
+        print(f"numbers: {summary}")
     return 0
 
 
@@ -183,15 +193,40 @@ def report_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _model_or_server(given: str, out: Path) -> "tuple[Path | Endpoint, str]":
-    """A model, or the endpoint that a YAML file describes, and its name; an adapter is merged into its base."""
-    if not given.endswith((".yaml", ".yml")):
-        model, name = _model(given)
-        if not (model / "adapter_config.json").exists() or (model / "config.json").exists():
-            return model, name
-        from firsthand.policy import merged_folder
+@contextmanager
+def _models_or_servers(given: Sequence[str], out: Path) -> "Iterator[list[tuple[Path | Endpoint, str]]]":
+    """What is evaluated, and its names; adapters are added to their bases in a folder that ends with the block."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(_adapted(name, out)) if _is_adapter(name) else _model_or_server(name) for name in given
+        ]
 
-        return merged_folder(model, out), name
+
+def _is_adapter(given: str) -> bool:
+    return (Path(given) / "adapter_config.json").exists() and not (Path(given) / "config.json").exists()
+
+
+@contextmanager
+def _adapted(given: str, out: Path) -> Iterator[tuple[Path, str]]:
+    """A model folder that computes what an adapter's folder does. A run has written one beside its adapter."""
+    adapter = Path(given).resolve()
+    run = adapter.parent.parent
+    if adapter.parent == run / "model" and (run / "DONE").exists():
+        yield _model(str(run))
+        return
+    from firsthand.policy import write_merged
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".merged-", dir=out) as folder:
+        name = adapter.parent.name if adapter.name == "adapter" else adapter.name
+        write_merged(adapter, Path(folder) / name)
+        yield Path(folder) / name, name
+
+
+def _model_or_server(given: str) -> "tuple[Path | Endpoint, str]":
+    """A model, or the endpoint that a YAML file describes, and its name."""
+    if not given.endswith((".yaml", ".yml")):
+        return _model(given)
     from firsthand.config import build, read_yaml
     from firsthand.teacher import Endpoint
 
@@ -207,4 +242,11 @@ def _model(given: str) -> tuple[Path, str]:
 
     model = SMALL if given == "small" else Path(given)
     name = model.resolve().name
+    if (model / "recipe.json").exists() and not (model / "DONE").exists():
+        raise FirsthandError(
+            f"{given}: expected a finished run, got one without DONE; give its own command again, which goes on, or "
+            "delete the folder"
+        )
+    if (model / "recipe.json").exists() and not (model / "model").is_dir():
+        raise FirsthandError(f"{given}: expected a training run, got one without a model; name the run it evaluates")
     return (model / "model", name.rpartition("-s")[0]) if (model / "DONE").exists() else (model, name)

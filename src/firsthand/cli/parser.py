@@ -44,7 +44,12 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)")
 
     add = command("evaluate", evaluating.evaluate_command, "accuracy with intervals, and every reply")
-    add("model", help="a Hugging Face folder, a finished run directory, `small`, or the YAML file of an endpoint")
+    add(
+        "models",
+        nargs="+",
+        metavar="model",
+        help="Hugging Face folders, finished run directories, `small`, or the YAML files of endpoints",
+    )
     what = commands.choices["evaluate"].add_mutually_exclusive_group(required=True)
     what.add_argument("--data", help="a .jsonl or .parquet file, a folder, or worlds:NAMES[:SPLIT[:NUMBER]]")
     what.add_argument("--benchmark", help="a benchmark or suite (`firsthand benchmarks` lists them), or a YAML file")

@@ -39,6 +39,8 @@ def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Pat
     study = Study.read(file, assignments)
     with Console() as console:
         runs = run_seeds(study, out, seeds, console.training, console.evaluation)
+    if console.is_idle:
+        print(f"already done: all runs are in {out}; to do one again, delete its folder")
     page = write_report([folder for both in runs for folder in both], out / "report.html", title)
     console.table(out / "results.json")
     print(f"report: {page}\nnumbers: {out / 'results.json'}")
@@ -71,6 +73,8 @@ def train_command(args: argparse.Namespace) -> int:
         return int(not plan.fits)
     with Console() as console:
         folder = train(recipe, args.out, console.training(recipe.name, recipe))
+    if console.is_idle:
+        print(f"already done: {folder}; to train again, change the recipe (--set seed=1), or delete the folder")
     print(f"run: {folder}\nmodel: {folder / 'model'}")
     return 0
 

@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -96,8 +96,15 @@ def generator_of(model: Path | Endpoint, protocol: Protocol, folder: Path) -> It
 
         yield lambda: LocalGenerator.load(model, protocol)
         return
-    with open_log(folder) as log:
-        yield lambda: ServerGenerator(model, log)
+    with ExitStack() as stack:
+        log = stack.enter_context(open_log(folder))
+        try:
+            yield lambda: ServerGenerator(model, log)
+        except BaseException:
+            stack.close()
+            if not log.spent().requests:  # of a run, whose lock keeps others out
+                log.path.unlink()
+            raise
 
 
 def askable(model: Path, protocol: Protocol, loaded: Loaded) -> Loaded:

@@ -27,7 +27,7 @@ from firsthand.errors import BadRow, DataError, excerpt, shown
 from firsthand.evaluation.generator import FiledReply, FileGenerator
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_examples
-from firsthand.files import replacing, write_atomically
+from firsthand.files import folder_for, replacing, write_atomically
 from firsthand.records import KINDS, Example, Status, Verdict
 from firsthand.reward import Reward, Router
 from firsthand.reward.build import router_of, scorer_of
@@ -114,8 +114,7 @@ def grade(
     judged.
     """
     tallies: dict[str, Tally] = {}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with router_of(reward, workers, deadline_s, folder=out.parent) as router:
+    with folder_for(out), router_of(reward, workers, deadline_s, folder=out.parent) as router:
         source = _source(problems)
         known = read_problems(source, router, limits)
         total = _count_replies(replies, known, source.path)

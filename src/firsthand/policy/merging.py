@@ -7,15 +7,13 @@ from typing import Any
 
 from firsthand.errors import DataError, RecipeError
 from firsthand.files import replacing
-from firsthand.identity import folder_id
 from firsthand.policy.lora import CONFIG, WEIGHTS
 from firsthand.policy.model import Policy
 from firsthand.policy.weights import refuse
-from firsthand.records import content_id
 
 
-def merged_folder(adapter: Path, root: Path) -> Path:
-    """The adapter added to its base model, as a folder below `root`; made once for that adapter and base.
+def write_merged(adapter: Path, folder: Path) -> None:
+    """Write the adapter, added to its base model, as a folder.
 
     Raises DataError when the base that the adapter names is no local folder, or when a weight of one of the two is
     missing, too many or not finite; RecipeError without peft.
@@ -28,9 +26,6 @@ def merged_folder(adapter: Path, root: Path) -> Path:
         )
     if not (adapter / WEIGHTS).is_file():
         raise DataError(f"{adapter}: expected {WEIGHTS}, got none; save the adapter again with safe_serialization=True")
-    folder = root / f"merged-{adapter.resolve().name}-{content_id(folder_id(adapter), folder_id(base))[:8]}"
-    if folder.exists():
-        return folder
     try:
         from peft import PeftModel
     except ImportError as error:
@@ -47,4 +42,3 @@ def merged_folder(adapter: Path, root: Path) -> Path:
     policy.model = adapted.merge_and_unload(safe_merge=True)
     with replacing(folder) as draft:
         policy.save(draft)
-    return folder
