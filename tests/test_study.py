@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from tiny import tiny_folder
 
 from firsthand.cli.console import Console
 from firsthand.cli.main import main
+from firsthand.cost import RunCost
 from firsthand.errors import RecipeError
 from firsthand.objective import GRPO, SFT
 from firsthand.records import Score
@@ -146,6 +148,9 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     results = json.loads((root / "results.json").read_text())["arms"]
     assert {arm: row["run"] for arm, row in results.items()} == {arm: f.name for arm, f in folders.items()}
     assert all(row["n"] == 2 and row["seed"] == 0 and len(row["ci95"]) == 2 for row in results.values())
+    for arm, row in results.items():
+        assert RunCost.model_validate(row["cost"]) == RunCost.read(folders[arm])
+    assert results["base"]["cost"]["flops"] == 0 < results["sft"]["cost"]["flops"]
     before = {path: path.stat().st_mtime_ns for path in root.glob("*/**/*") if path.is_file()}
     refused = lambda *_: pytest.fail("trained or evaluated again")  # noqa: E731
     assert run_study(one, root, 0, lambda arm, recipe: refused, lambda arm: refused) == runs
@@ -295,7 +300,7 @@ def test_console_results_and_report_give_one_number_one_interval(
     assert f"interval {ends[0]} to {ends[1]} over questions and training seeds" in page.replace("\u00a0", " ")
 
 
-def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path) -> None:
+def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
     small = {"model": str(model), "prompts": 1, "steps": 1, "sampling": {"max_new_tokens": 2}}
     one = study(small, base={"steps": 0}, sft={"objective": {"kind": "sft", "style": "plain"}})
@@ -304,6 +309,15 @@ def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path) -> None:
     arms = json.loads((tmp_path / "runs" / "results.json").read_text())["arms"]
     assert {name: list(row["seeds"]) for name, row in arms.items()} == {"base": ["0", "3"], "sft": ["0", "3"]}
     assert arms["sft"]["seeds"]["3"]["run"] == folders[3].name
+    costs = [row["cost"]["trained_tokens"] for row in arms["sft"]["seeds"].values()]
+    assert arms["sft"]["cost"]["trained_tokens"] == round(sum(costs) / 2) > 0
+    Console().table(tmp_path / "runs" / "results.json")
+    page = write_report([tmp_path / "runs"], tmp_path / "report.html", "one").read_text("utf-8")
+    [row] = re.findall(r"<tr>.*sft.*</tr>", page.partition('id="costs-table"')[2].partition("</table>")[0])
+    told = RunCost.model_validate(arms["sft"]["cost"]).cells()
+    assert re.findall(r'<td class="n">(.*?)</td>', row) == told
+    said = capsys.readouterr().out
+    assert all(cell in said for cell in told)
     shown = {arm.name: arm.accuracy for arm in make_arms(read_runs([tmp_path / "runs"]))}
     for name, row in arms.items():  # what the study says is what the report says
         found = shown[name]

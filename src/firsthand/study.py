@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, model_validator
 
 from firsthand.config import build, in_todays_names, merge, read_recipe
+from firsthand.cost import RunCost
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.compare import estimate_fields
@@ -155,6 +156,8 @@ def over_seeds(runs: Mapping[int, ArmRuns]) -> dict[str, Any]:
     passes = [row["pass_at"] for row in rows.values() if "pass_at" in row]
     if passes:
         content["pass_at"] = {k: statistics.fmean(some[k] for some in passes) for k in passes[0]}
+    cost = RunCost.mean([RunCost.read(both.training) for both in runs.values()])
+    content["cost"] = cost.model_dump(mode="json", exclude_none=True)
     return {**content, "seeds": {str(seed): row for seed, row in rows.items()}}
 
 
@@ -162,7 +165,8 @@ def _row(runs: ArmRuns, seed: int) -> dict[str, Any]:
     """An arm's row of one seed: its evaluation's table, and what the interval covers."""
     table = _table(runs.evaluation)
     covers = {"covers": str(Covers.QUESTIONS)} if "ci95" in table else {}
-    return {**table, **covers, "run": runs.training.name, "seed": seed}
+    cost = RunCost.read(runs.training).model_dump(mode="json", exclude_none=True)
+    return {**table, **covers, "cost": cost, "run": runs.training.name, "seed": seed}
 
 
 def _write_results(root: Path, arms: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from rich.progress import TaskID
 
 from firsthand.cli.terminal.bell import Bell
 from firsthand.cli.terminal.screen import NOTE, Screen, percents, progress_bars
+from firsthand.cost import HEADERS, RunCost
 from firsthand.evaluation import Protocol
 from firsthand.recipe import Recipe
 from firsthand.records import Step
@@ -63,6 +64,11 @@ class Console:
         """The arms of a results.json."""
         arms: dict[str, Any] = json.loads(results.read_text())["arms"]
         _show_rows("arm", arms)
+        costs = [[name, *RunCost.model_validate(row["cost"]).cells()] for name, row in arms.items() if "cost" in row]
+        if costs:
+            screen = Screen()
+            screen.say("what training cost, as a mean over seeds")
+            screen.table(["arm", *HEADERS], costs)
 
     def families(self, evaluation: Path) -> None:
         """The families of an evaluation.json."""

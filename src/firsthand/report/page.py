@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from firsthand.cost import HEADERS, RunCost
 from firsthand.report import charts, curves, gallery
 from firsthand.report.arms import Arm, Comparison, compare_arms, make_arms, reference
 from firsthand.report.headline import Headline, doubts, headline, points
@@ -73,6 +74,8 @@ def _context(arms: Sequence[Arm]) -> dict[str, Any]:
     return {
         "arm_class": charts.arm_class,
         "arms": trained,
+        "cost_headers": HEADERS,
+        "costs": [(arm, _cost(arm).cells()) for arm in trained if any(run.steps for run in arm.runs)],
         "doubts": _doubts(arms),
         "duration": _duration,
         "evaluations": {run.folder: [r for a in arms for r in a.runs if r.folder == run.folder] for run in runs},
@@ -96,6 +99,11 @@ def _context(arms: Sequence[Arm]) -> dict[str, Any]:
         "whisker": charts.whisker,
         "written": max(run.last_written for run in runs).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
     }
+
+
+def _cost(arm: Arm) -> RunCost:
+    """Of one of the arm's trainings, however often it was evaluated."""
+    return RunCost.mean([RunCost.of(run.steps) for run in {run.folder: run for run in arm.runs}.values()])
 
 
 def _tables(arms: Sequence[Arm]) -> list[_Table]:
