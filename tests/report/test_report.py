@@ -305,6 +305,12 @@ def test_a_lead_within_its_interval_is_not_called_best(tmp_path: Path) -> None:
     assert re.search(r"grpo is 2\.0 points above sft \(95 % interval −.* to \+.*: not resolved\)", said)
 
 
+def test_arms_that_score_the_same_have_no_highest_among_them(tmp_path: Path) -> None:
+    said = words(headline(scored_arms(tmp_path, base=halves(40, 100), sft=halves(40, 100), grpo=halves(30, 100))))
+    assert said.startswith("base and sft score the same, and no arm scores higher: base answers 40.0 % of 100")
+    assert "scores highest" not in said and "is best" not in said
+
+
 def test_an_arm_that_training_made_worse_is_told(tmp_path: Path) -> None:
     arms = scored_arms(tmp_path, base=halves(50, 100), sft=halves(30, 100), grpo=halves(80, 100))
     assert "sft is 20.0 points below base" in words(headline(arms))

@@ -29,7 +29,7 @@ def headline(arms: Sequence[Arm]) -> Headline:
     if not evaluated:
         return Headline(Markup("No run has been evaluated yet: there is nothing to compare."), (), ())
     finished = [arm for arm in evaluated if arm.done]
-    ranked = sorted(finished or evaluated, key=lambda arm: arm.accuracy.value if arm.accuracy else 0, reverse=True)
+    ranked = sorted(finished or evaluated, key=_value, reverse=True)
     base = reference(ranked)
     comparisons = _comparisons(ranked, base)
     caveats = _caveats(arms, ranked, comparisons)
@@ -94,6 +94,11 @@ def _lead(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -
     best = ranked[0]
     if len(ranked) == 1:
         return Markup("<b>{}</b> answers {}.").format(best.name, _accuracy(best))
+    if len(equals := [arm for arm in ranked if percent(_value(arm)) == percent(_value(best))]) > 1:
+        names = _listed([Markup("<b>{}</b>").format(arm.name) for arm in equals])
+        return Markup("{} score the same, and no arm scores higher: <b>{}</b> answers {}.").format(
+            names, best.name, _accuracy(best)
+        )
     gap = Markup().join(
         Markup(", <b>{:.1f}&nbsp;points</b> {} {} <span>({})</span>").format(*_gap(c))
         for c in comparisons
@@ -105,6 +110,10 @@ def _lead(ranked: Sequence[Arm], base: Arm, comparisons: Sequence[Comparison]) -
     doubt = Markup("; its lead over {} is not resolved").format(_listed(close)) if close else Markup()
     claim = "scores highest" if close else "is best"
     return Markup("<b>{}</b> {}: it answers {}{}{}.").format(best.name, claim, _accuracy(best), gap, doubt)
+
+
+def _value(arm: Arm) -> float:
+    return arm.accuracy.value if arm.accuracy else 0.0
 
 
 def _listed(names: Sequence[str]) -> Markup:
