@@ -23,9 +23,8 @@ from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.cost import RunCost
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.compare import estimate_fields
 from firsthand.evaluation.custom import evaluate_folder
-from firsthand.evaluation.joined import mean_of_runs, units_of
+from firsthand.evaluation.pairing import estimate_fields, mean_of_runs, units_of
 from firsthand.evaluation.replies import OnProgress, read_journal
 from firsthand.files import write_atomically
 from firsthand.recipe import Data, Recipe

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from firsthand.errors import DataError
-from firsthand.evaluation.compare import Pairing, pair_units
+from firsthand.evaluation.pairing import Pairing, pair_units
 from firsthand.records import Unit
 from firsthand.stats import Covers, Finding, SignificanceTest, paired_test
 

@@ -9,7 +9,8 @@ custom.py      any data of a user's, judged by the verifiers of training
 benchmarks/    published benchmarks, by strict rules and as a leaderboard scores them
 leaderboard/   judged as VLMEvalKit judges, its quirks included
 joined.py      run directories -> what compares with what: trainings, their evaluations, arms, settings
-compare.py     a matrix of arms and sets of questions, paired by question
+pairing.py     what was measured -> a number with its interval, and the difference of two arms
+compare.py     a matrix of arms and sets of questions
 perplexity.py  how much demonstrations surprise a model
 lmms/          examples as a task for lmms-eval
 """

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from firsthand.errors import DataError
 from firsthand.evaluation.benchmarks.judged import RULES, judged_file, judges_of
 from firsthand.evaluation.joined import (
@@ -18,22 +16,16 @@ from firsthand.evaluation.joined import (
     Joined,
     data_title,
     draw_of,
-    drawn_as,
-    mean_of_runs,
     named_apart,
     run_directories,
     settings_of,
     tables_of,
     trained,
-    units_of,
     with_evaluations,
 )
+from firsthand.evaluation.pairing import Pairing, drawn_as, estimate_fields, mean_of_runs, pair_units, units_of
 from firsthand.evaluation.replies import read_journal
 from firsthand.records import Unit
-from firsthand.stats import Estimate, Paired, paired_test
-
-Runs = Sequence[Sequence[Unit]]
-"""The units of each training run of an arm."""
 
 
 class _Run(NamedTuple):
@@ -163,66 +155,6 @@ def _scorer_of(folder: Path, scorer: str, judge: str | None) -> str:
             f"{', '.join(asked)}"
         )
     return asked[0] if asked else RULES
-
-
-class Pairing(NamedTuple):
-    """One table's questions under two arms: `other - baseline`, on the items that all runs of both measured."""
-
-    paired: Paired | None
-    """None when no item was measured by both."""
-    compared: int
-    """Items in pairs; `paired.n` counts clusters."""
-    unmeasured: int
-    """Items of both, left out because a run of either has no score."""
-    only_baseline: int
-    """Items left out because `other` has no such unit, measured or not."""
-    only_other: int
-
-
-def pair_units(baseline: Runs, other: Runs, name: str = "these units") -> Pairing:
-    """Pair the units of two arms by question; `name` is for the error messages.
-
-    Raises DataError when a question stands twice in a run, or belongs to another cluster on the other side.
-    """
-    theirs, ours = ([_by_question(run, name) for run in side] for side in (baseline, other))
-    before, after = ({key: unit for run in side for key, unit in run.items()} for side in (theirs, ours))
-    shared = sorted(before.keys() & after.keys())  # so no p depends on the order
-    for key in shared:
-        if before[key].cluster != after[key].cluster:
-            raise DataError(
-                f"{name}: {key} belongs to {before[key].cluster!r} in the baseline and to {after[key].cluster!r} "
-                "in the other: evaluate both models on one version of the benchmark"
-            )
-    measured = [key for key in shared if all(key in run and run[key].value is not None for run in (*theirs, *ours))]
-    first, second = (
-        np.array([[run[k].value for k in measured] for run in side], np.float64) for side in (ours, theirs)
-    )
-    return Pairing(
-        paired=paired_test(first, second, [before[key].cluster for key in measured]) if measured else None,
-        compared=len(measured),
-        unmeasured=len(shared) - len(measured),
-        only_baseline=len(before) - len(shared),
-        only_other=len(after) - len(shared),
-    )
-
-
-def _by_question(units: Sequence[Unit], name: str) -> dict[str, Unit]:
-    table: dict[str, Unit] = {}
-    for unit in units:
-        if unit.question in table:
-            raise DataError(
-                f"{name}: {unit.question} stands twice on one side, expected an id for every unit: "
-                "name repeated draws apart and give them one cluster"
-            )
-        table[unit.question] = unit
-    return table
-
-
-def estimate_fields(name: str, found: Estimate | None) -> dict[str, Any]:
-    """A number as JSON, with its interval and what that covers; an unmeasured one is absent."""
-    if found is None:
-        return {"n": 0}
-    return {name: found.value, "ci95": [found.low, found.high], "covers": str(found.covers), "n": found.n}
 
 
 def _difference(found: Pairing) -> dict[str, Any]:

@@ -6,16 +6,14 @@ protocol and scored by one rule. Whatever else differs is no difference between 
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from firsthand.errors import DataError
-from firsthand.evaluation.table import counting
-from firsthand.records import Score, Unit, content_id
+from firsthand.records import content_id
 from firsthand.run import evaluations_beside, evaluations_inside, recipe_of
-from firsthand.stats import Estimate, clustered_mean
 
 FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "evaluation.json")
 """A directory with one of them is a run's."""
@@ -251,35 +249,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _said(value: Any) -> str:
     return "unset" if value in (None, "") else value if isinstance(value, str) else json.dumps(value)
-
-
-def units_of(scores: Iterable[Score]) -> list[Unit]:
-    """What the accuracy of a user's own data is the mean of: each reply, its question the cluster."""
-    units, seen = [], Counter[str]()
-    for score in scores:
-        for judged in counting(score):
-            question = f"{score.example_id}#{seen[score.example_id]}"
-            units.append(Unit(question=question, cluster=score.example_id, value=judged.verdict.score))
-            seen[score.example_id] += 1
-    return units
-
-
-def drawn_as(units: Iterable[Unit], draw: int) -> list[Unit]:
-    """Named by the seed of their samples, so that those of several seeds stand side by side."""
-    return [unit.model_copy(update={"question": f"{unit.question}@{draw}"}) for unit in units]
-
-
-def mean_of_runs(runs: Sequence[Sequence[Unit]]) -> Estimate | None:
-    """The mean over an arm's training runs, of what all of them measured; None where that is nothing.
-
-    Of one run the interval is over questions, of several over questions and training seeds.
-    """
-    tables = [{unit.question: unit for unit in units if unit.value is not None} for units in runs]
-    shared = [question for question in tables[0] if all(question in table for table in tables)] if tables else []
-    rows = [
-        (table[question].value, table[question].cluster, i) for i, table in enumerate(tables) for question in shared
-    ]
-    if not rows:
-        return None
-    values, clusters, places = zip(*rows, strict=True)
-    return clustered_mean(values, clusters, places if len(tables) > 1 else None)

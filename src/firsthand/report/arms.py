@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from firsthand.evaluation.compare import pair_units
-from firsthand.evaluation.joined import mean_of_runs, named_apart
+from firsthand.evaluation.joined import named_apart
+from firsthand.evaluation.pairing import mean_of_runs, pair_units
 from firsthand.evaluation.table import tabulate
 from firsthand.records import Score, Unit
 from firsthand.report.runs import Evaluation, FamilyResult, RunRecords

@@ -23,14 +23,13 @@ from firsthand.evaluation.joined import (
     Trained,
     data_title,
     draw_of,
-    drawn_as,
     run_directories,
     settings_of,
     tables_of,
     trained,
-    units_of,
     with_evaluations,
 )
+from firsthand.evaluation.pairing import drawn_as, units_of
 from firsthand.records import Record, Rollout, Score, Step, Unit
 from firsthand.run import REFUSED
 
