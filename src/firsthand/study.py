@@ -23,7 +23,7 @@ from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.cost import RunCost
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
-from firsthand.evaluation.custom import evaluate_folder
+from firsthand.evaluation.custom import evaluate_folder, read_by
 from firsthand.evaluation.pairing import estimate_fields, mean_of_runs, units_of
 from firsthand.evaluation.replies import OnProgress, read_journal
 from firsthand.files import write_atomically
@@ -41,6 +41,11 @@ class Test(Record):
     protocol: Protocol = Field(default_factory=Protocol)
     reward: Reward = Field(default_factory=Reward)
     """How every arm's answers are judged, whatever they were trained with; free text needs `open`."""
+
+    @model_validator(mode="after")
+    def _read_by_its_protocol(self) -> "Test":
+        read_by(self.protocol, self.reward)  # before an arm is trained
+        return self
 
 
 class Study(Record):

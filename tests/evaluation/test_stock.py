@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from benchmark_server import ChatServer
 
+from firsthand import study
 from firsthand.cli.main import main
+from firsthand.config import build
+from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
 from firsthand.records import Score
 from firsthand.report import write_report
@@ -72,6 +75,13 @@ def test_how_an_evaluation_reads_is_said_in_one_place(desk: ChatServer, capsys: 
     assert main(["evaluate", "endpoint.yaml", "--data", "sums.jsonl", "--set", "answer=tags"]) == 2
     assert "set protocol.answer=tags" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_study_says_so_before_it_trains() -> None:
+    test = {"data": {"worlds": ["count"]}, "reward": {"answer": "tags"}}
+    with pytest.raises(RecipeError, match=r"set protocol\.answer=tags"):
+        build(study.Test, test, "study.yaml")
+    assert build(study.Test, {**test, "protocol": {"answer": "tags"}}, "study.yaml").protocol.answer == "tags"
 
 
 @pytest.mark.parametrize(

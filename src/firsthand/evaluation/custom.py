@@ -42,7 +42,7 @@ def evaluate_folder(
     `reward` says how answers are judged; what it adds for format or length plays no part in an accuracy.
     Raises DataError or RecipeError, before a directory is made, when the model, the data or `reward` cannot be used.
     """
-    reward = _read_by(protocol, reward)
+    reward = read_by(protocol, reward)
     loaded = data.read()
     name = name or name_of(model)
     if isinstance(model, Path):
@@ -77,7 +77,7 @@ def evaluate_folder(
         return run.folder
 
 
-def _read_by(protocol: Protocol, reward: Reward) -> Reward:
+def read_by(protocol: Protocol, reward: Reward) -> Reward:
     """The reward, which reads as the protocol does. Raises RecipeError where it says how by itself."""
     if "answer" in reward.model_fields_set and reward.answer != protocol.answer:
         raise RecipeError(
