@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pages import REPOSITORY, blocks, page, section
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -32,7 +33,6 @@ from firsthand.rollout import Sampling
 from firsthand.teacher import Endpoint
 from firsthand.worlds import WORLDS
 
-REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 NAMES = [str(path.relative_to(REPOSITORY)) for path in PAGES]
 SETTINGS: dict[str, type[BaseModel]] = {
@@ -79,26 +79,11 @@ COMMANDS = ("docs/recipes.md", "docs/forge.md", "docs/evaluation.md")
 """Where commands are documented."""
 
 
-def page(name: str) -> str:
-    return (REPOSITORY / name).read_text(encoding="utf-8")
-
-
-def section(text: str, heading: str) -> str:
-    """What stands under a heading, up to the next one of any level."""
-    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found, f"there is no section {heading!r}"
-    return found.group(1)
-
-
 def rows(text: str) -> dict[str, list[str]]:
     """The first column of a table, without its code marks -> the cells after it."""
     lines = [line for line in text.splitlines() if re.match(r"\| `[^`]+` \|", line)]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     return {first.strip("`"): rest for first, *rest in cells}
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def default_of(field: FieldInfo) -> Any:

@@ -140,7 +140,7 @@ class Recipe(Record):
     name: str
     """The arm's name: the run directory begins with it."""
     model: str = "small"
-    """A Hugging Face folder of the Qwen2-VL, Qwen2.5-VL or Qwen3-VL family; `small` is the model that ships here."""
+    """A Hugging Face folder of a family in docs/models.md; `small` is the model that ships here."""
     start: str | None = None
     """A finished run directory to start from, instead of `model`."""
     data: Data
