@@ -15,7 +15,7 @@ from firsthand.errors import RecipeError
 from firsthand.preflight import check as room
 from firsthand.preflight.check import advise, changed, changes, expected_cost, ways
 from firsthand.preflight.devices import CARDS, device_of
-from firsthand.preflight.estimate import Estimator
+from firsthand.preflight.estimate import Estimator, Memory
 from firsthand.preflight.machine import Machine
 from firsthand.preflight.workload import Lengths, Workload, examine_data
 from firsthand.recipe import Recipe
@@ -217,3 +217,26 @@ def test_the_cost_that_is_expected_is_counted_as_the_run_counts_it(
     expected = expected_cost(recipe, Estimator(SMALL, examine_data(recipe, SMALL), HERE))
     assert spent.flops is not None
     assert expected == (spent.prompt_tokens, spent.generated_tokens, spent.trained_tokens, round(spent.flops))
+
+
+class TwoPhases:
+    """Stands for an estimator: an update that checkpoints and short forwards make small, and a rollout."""
+
+    workload = WORKLOAD
+
+    def budget(self, recipe: Recipe) -> int:
+        return recipe.tokens_per_forward or 16384
+
+    def memory(self, recipe: Recipe) -> Memory:
+        update = 100 if not recipe.gradient_checkpointing else 30 if recipe.tokens_per_forward is None else 10
+        return Memory({}, {"update": {"all": update}, "rollout": {"all": 31 if recipe.prompts == 8 else 12}})
+
+
+def test_a_change_that_helps_only_after_another_is_advised_after_it() -> None:
+    recipe = build(Recipe, {**PATH_RECIPE, "data": {"worlds": ["count"]}}, "test")
+    advice = advise(recipe, TwoPhases(), 15)  # type: ignore[arg-type]
+    assert [(a.change.partition("=")[0], a.total) for a in advice] == [
+        ("gradient_checkpointing", 31),
+        ("prompts", 30),
+        ("tokens_per_forward", 12),
+    ]

@@ -173,17 +173,25 @@ def _time(recipe: Recipe, estimator: Estimator, wanted: Device | None) -> Time |
 def advise(recipe: Recipe, estimator: Estimator, free: int) -> list[Advice]:
     """Changes in the order of what each saves on its own, until the recipe fits; all that help when it never does."""
     alone = {key: estimator.memory(changed(recipe, c)).total for key, c in changes(recipe, estimator).items()}
-    before = total = estimator.memory(recipe).total
+    total = estimator.memory(recipe).total
     advice: list[Advice] = []
-    for key in sorted(alone, key=alone.__getitem__):
-        change = changes(recipe, estimator).get(key)  # its value may have moved with the changes so far
-        if change is None or total <= free:
-            continue
-        tried = changed(recipe, change)
-        after = estimator.memory(tried).total
-        if total - after > _LEAST * before:
-            recipe, total = tried, after
-            advice.append(Advice(change, total))
+    untried = sorted(alone, key=alone.__getitem__)
+    while untried and total > free:
+        left = []
+        for key in untried:
+            change = changes(recipe, estimator).get(key)  # its value may have moved with the changes so far
+            if change is None or total <= free:
+                continue
+            tried = changed(recipe, change)
+            after = estimator.memory(tried).total
+            if total - after > _LEAST * total:
+                recipe, total = tried, after
+                advice.append(Advice(change, total))
+            else:
+                left.append(key)  # it may help yet, once another phase is the largest no more
+        if len(left) == len(untried):
+            break
+        untried = left
     return advice
 
 
