@@ -19,7 +19,7 @@ _REACHED = (0.8, 0.65, 0.4)
 """Of a data sheet's rates: at best, as expected, and at worst. A large bfloat16 product was measured to reach 0.77 on
 an H200 (docs/performance.md); the others are ours."""
 _LAUNCH = (3e-6, 4e-6, 8e-6)
-"""Seconds of a call, views among them. A written token of Qwen2.5-VL-3B is 8,489 of them, and was measured to take 32 ms
+"""Seconds of a call, views too. A written token of Qwen2.5-VL-3B is 8,489 of them, and was measured to take 32 ms
 on an H200 (docs/performance.md): that is the expected one; the others are ours."""
 
 
