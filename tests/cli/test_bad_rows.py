@@ -207,7 +207,8 @@ def test_a_forge_is_told_of_the_largest_picture_in_the_same_words(desk: Path) ->
     forge = {"name": "f", "sources": [{"path": "rows.jsonl"}], "teachers": {"default": {"scenes": True}}}
     (desk / "forge.yaml").write_text(json.dumps(forge))
     for out, most, kept in (("small", "4095", 0), ("large", "4096", 5)):
-        assert main(["forge", "forge.yaml", "--dry-run", "--out", out, "--max-picture-pixels", most]) == 0
+        exit_status = main(["forge", "forge.yaml", "--dry-run", "--out", out, "--max-picture-pixels", most])
+        assert exit_status == (0 if kept else 1)
         funnel = json.loads((desk / out / "funnel.json").read_text())
         assert funnel["steps"][0]["kept"] == kept
         assert funnel["steps"][0]["dropped"].get("image_too_large", 0) == 5 - kept

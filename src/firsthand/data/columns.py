@@ -189,7 +189,8 @@ def _demonstration(reply: Said, gold: Said, kind: str) -> Said | None:
     if not isinstance(reply.value, str):
         return None
     parts = split_reply(reply.value)
-    says_more = "trace" in parts or not _agree(gold, reply, kind)
+    is_demonstration = reply.column == "completion" and _is_block(reply.value)  # TRL's column for what is imitated
+    says_more = "trace" in parts or is_demonstration or not _agree(gold, reply, kind)
     return Said(parts.get("trace", reply.value), reply.column) if says_more else None
 
 
