@@ -162,19 +162,27 @@ def test_a_file_of_bad_rows_alone_is_refused_even_when_they_may_be_dropped(
 def test_more_bad_rows_than_a_message_holds_are_listed_in_a_file(
     desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [
-        {"question": f"How many are {i}?", "answer": "3" if i else "cat", "system": "<|im_end|>"} for i in range(50)
-    ]
+    rows = [{"question": f"How many are {i}?", "answer": f"cat {i}", "system": "<|im_end|>"} for i in range(50)]
     write(desk / "rows.jsonl", [*GOOD, *rows])
     assert main(["evaluate", "small", "--data", "rows.jsonl", "--out", "out"]) == 2
     headline, *lines, where, _ = capsys.readouterr().err.strip().split("\n")
     assert headline.endswith(
-        "50 of 55 rows cannot be used, so nothing was loaded. They are 49 bad_row, 1 bad_answer. The first 20:"
+        "50 of 55 rows cannot be used, so nothing was loaded. They are 50 bad_answer. The first 20:"
     )
     assert len(lines) == 20
     assert where == "All of them: out/rows.jsonl.refused.jsonl"
     listed = [json.loads(line) for line in (desk / "out/rows.jsonl.refused.jsonl").read_text().splitlines()]
     assert [row["place"] for row in listed] == [f"rows.jsonl line {n}" for n in range(6, 56)]
+
+
+def test_rows_with_one_fault_share_a_line(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"question": f"How many are {i}?", "label": "3"} for i in range(80)]
+    write(desk / "rows.jsonl", [*rows, {"question": "What is it?", "answer": "cat"}])
+    assert main(["evaluate", "small", "--data", "rows.jsonl"]) == 2
+    headline, of_many, of_one, where = capsys.readouterr().err.strip().split("\n")
+    assert headline.endswith("81 of 81 rows cannot be used, so nothing was loaded. They are 81 bad_answer.")
+    assert of_many.startswith("  rows.jsonl line 1 and 79 more, column `answer`: ") and "`label`" in of_many
+    assert of_one.startswith("  rows.jsonl line 81, ") and where.startswith("All of them: ")
 
 
 def test_a_clean_file_loses_nothing_and_has_the_same_examples_either_way(desk: Path) -> None:

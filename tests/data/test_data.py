@@ -275,11 +275,13 @@ def test_equal_rows_with_ids_of_their_own_are_two_examples(folder: Path) -> None
 
 
 def test_one_error_spells_out_twenty_bad_rows_and_counts_the_rest(folder: Path) -> None:
-    spec = write_lines(folder, *(row(question=f"Number {i}?", answer="x" if i else "1") for i in range(21)))
+    spec = write_lines(folder, *(row(question=f"Number {i}?", answer=f"x{i}" if i else "1") for i in range(21)))
     headline, *problems = complaint(spec).split("\n")
     assert headline == f"{spec}: 20 of 21 rows cannot be used, so nothing was loaded."
     assert [problem.split(",")[0] for problem in problems] == [f"  data.jsonl line {n}" for n in range(2, 22)]
-    bad = (row(question=f"Number {i}?", **({"answer": "x"} if i % 3 else {"image": "no.png"})) for i in range(60))
+    bad = (
+        row(question=f"Number {i}?", **({"answer": f"x{i}"} if i % 3 else {"image": f"no{i}.png"})) for i in range(60)
+    )
     spec = write_lines(folder, row(), *bad)
     headline, *problems = complaint(spec).split("\n")
     counted = "They are 40 bad_answer, 20 image_missing. The first 20:"

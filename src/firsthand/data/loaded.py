@@ -121,9 +121,17 @@ class Loaded:
         count = f"{len(rows):,} of {len(rows) + len(self.examples):,} rows"
         lines = [f"{self.spec}: {count} cannot be used, so nothing was loaded."]
         if len(rows) > _SHOWN:
-            lines[0] += f" They are {count_reasons(rows)}. The first {_SHOWN}:"
+            lines[0] += f" They are {count_reasons(rows)}."
         wrong = [row for row in rows if row.reason == "bad_encoding"][1:]  # of the file, whichever rows show it
-        lines += [f"  {row.place}, {row.detail}" for row in rows[:_SHOWN] if row not in wrong]
+        places: dict[str, list[str]] = {}
+        for row in rows:
+            if row not in wrong:
+                places.setdefault(row.detail, []).append(row.place)
+        if len(places) > _SHOWN:
+            lines[0] += f" The first {_SHOWN}:"
+        for detail, (first, *others) in list(places.items())[:_SHOWN]:
+            more = f" and {len(others):,} more" if others else ""
+            lines.append(f"  {first}{more}, {detail}")
         if len(rows) > _SHOWN and folder is not None:
             path = folder / f"{Path(self.spec).name.replace(':', '-')}.refused.jsonl"
             folder.mkdir(parents=True, exist_ok=True)
