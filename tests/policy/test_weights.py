@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from firsthand.cli.main import main
 from firsthand.errors import DataError
-from firsthand.policy import Lora, Policy, merged_folder
+from firsthand.policy import Lora, Policy, write_merged
 from firsthand.policy.lora import WEIGHTS
 from firsthand.policy.weights import not_finite
 from firsthand.reward.reward_model import RewardModel
@@ -159,17 +159,18 @@ ADAPTED = "base_model.model.model.language_model.layers.1.mlp.up_proj.lora_B.wei
 def test_an_adapter_that_is_not_whole_is_named(adapter: Path, tmp_path: Path, change: Change, message: str) -> None:
     altered(adapter, change, WEIGHTS)
     with pytest.raises(DataError, match=message):
-        merged_folder(adapter, tmp_path)
-    assert not [*tmp_path.glob("merged-*")]
+        write_merged(adapter, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
     with pytest.raises(DataError, match=message):  # as a checkpoint that training goes on from
         Policy.load(SMALL, adapter=Lora(rank=2, alpha=4), adapter_weights=adapter)
 
 
 def test_a_whole_adapter_is_merged_and_one_without_safetensors_refused(adapter: Path, tmp_path: Path) -> None:
-    assert merged_folder(adapter, tmp_path).is_dir()
+    write_merged(adapter, tmp_path / "merged")
+    assert (tmp_path / "merged" / "config.json").is_file()
     (adapter / WEIGHTS).rename(adapter / "adapter_model.bin")
     with pytest.raises(DataError, match=r"expected adapter_model\.safetensors, got none"):
-        merged_folder(adapter, tmp_path)
+        write_merged(adapter, tmp_path / "other")
 
 
 def test_a_language_model_is_no_reward_model_with_a_random_output(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ def serving(
             headers.append(dict.fromkeys(["Authorization"]) | dict(self.headers))
             got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             said = answer(got[-1])
+            if isinstance(said, int):  # a status alone
+                self.send_response(said)
+                self.end_headers()
+                return
             body = said if isinstance(said, bytes) else json.dumps(said).encode()
             self.send_response(status)
             self.end_headers()
@@ -314,12 +318,16 @@ def test_a_server_that_trickles_is_left_at_the_deadline(scorer: str) -> None:
     assert time.monotonic() - began < 1.5
 
 
-@pytest.mark.parametrize("scorer", ["judge", "service"])
-def test_a_server_that_is_not_there_leaves_replies_unmeasured(scorer: str) -> None:
+def test_a_service_that_is_not_there_leaves_replies_unmeasured_and_a_judge_ends_the_run() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    with router_of(scored_by(scorer, url)) as router:
+    with router_of(scored_by("service", url)) as router:
         assert router.judge(block("x"), CUBE).status is Status.FAILED
+    with (
+        router_of(scored_by("judge", url)) as router,
+        pytest.raises(Outage, match=r"cannot be reached.*Start the server"),
+    ):
+        router.judge(block("x"), CUBE)
 
 
 def test_a_service_scores_question_and_answer() -> None:
@@ -403,8 +411,9 @@ def test_a_judge_that_is_late_leaves_the_reply_unmeasured_and_is_asked_again(tmp
 
 
 def test_a_judge_that_answers_nobody_any_more_ends_the_run() -> None:
-    with serving(lambda body: chat("no"), 500) as (url, _), router_of(judged_at(url)) as router:
-        replies = [(block(f"a dog {i}"), CUBE) for i in range(IN_A_ROW)]
+    answers = iter([chat("no")])
+    with serving(lambda body: next(answers, 500)) as (url, _), router_of(judged_at(url)) as router:
+        replies = [(block(f"a dog {i}"), CUBE) for i in range(1 + IN_A_ROW)]
         assert {router.judge(*reply).status for reply in replies[:-1]} == {Status.FAILED}
         with pytest.raises(Outage, match="give the same command again"):
             router.judge(*replies[-1])
