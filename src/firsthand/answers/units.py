@@ -43,8 +43,13 @@ _HEDGES = (
     "or and not to than but maybe more less fewer least most about perhaps possibly probably approximately roughly "
     "around nearly almost wrong incorrect false unsure instead rather except without"
 )
-_AMOUNTS = "dozen hundred thousand million billion zero one two three four five six seven eight nine ten eleven twelve"
-_NOT_UNITS = frozenset(f"{_ARITHMETIC} {_HEDGES} {_AMOUNTS}".split())
+_AMOUNTS = (
+    "dozen gross hundred thousand million billion trillion lakh crore third tenth hundredth thousandth zero one two "
+    "three four five six seven eight nine ten eleven twelve"
+)
+_NOT_UNITS = frozenset(
+    [*f"{_ARITHMETIC} {_HEDGES} {_AMOUNTS} halves fold".split(), *(f"{amount}s" for amount in _AMOUNTS.split())]
+)
 """Words behind a number that change it, or give another beside it."""
 _UNIT_WORDS = re.compile(r"(\s*)([A-Za-z]+(?: [A-Za-z]+){0,2})")
 _POWER_UNIT = re.compile(

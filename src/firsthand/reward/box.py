@@ -8,6 +8,7 @@ coordinates are measured in. With `auto` they are compared as they stand, unless
 then normalised and absolute coordinates are told apart and converted.
 """
 
+import re
 from math import inf
 from typing import Literal
 
@@ -22,6 +23,9 @@ STEPS = ((0.8, 1.0), (0.7, 0.7), (0.6, 0.6), (0.5, 0.5))
 MOST_BOXES = 64
 """Boxes of one reply that are matched (ours)."""
 
+_DENIED = re.compile(r"(?i)\b(?:not|never|isn't)\s{0,3}(?:(?:at|in|on)\s{0,3})?[:,]?\s{0,3}[\[({]")
+"""Directly in front of a box; elsewhere `not` may be a part of what is looked for."""
+
 
 def judge_box(content: str, truth: Box, score: BoxScore = "iou", coordinates: Coordinates = "auto") -> Verdict:
     """Score boxes by their IoU with the true boxes, whose own `coordinates` come first.
@@ -35,6 +39,8 @@ def judge_box(content: str, truth: Box, score: BoxScore = "iou", coordinates: Co
         return failed(
             f"boxes in {unit} cannot be compared with {excerpt(truth.text)} without the picture's size: give `size`"
         )
+    if _DENIED.search(content):
+        return unparsed(content, "a box that is denied")
     boxes = read_boxes(content)
     if len(truth.boxes) == 1 and len(boxes) == 2 and boxes[0] == boxes[1]:
         boxes = boxes[:1]  # said twice, it is still one
