@@ -4,6 +4,7 @@ Seconds depend on the machine and on what else it does; these numbers do not.
 """
 
 import importlib
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from firsthand.policy.flops import Flops
+from firsthand.processor import Prompt
 from firsthand.recipe import Recipe
 from firsthand.trainer.batch import Group
 from firsthand.trainer.update import forward_budget, split
@@ -35,6 +38,43 @@ class Counts:
     """Tokens that went through the language model with gradient."""
     training_head_rows: int = 0
     """Tokens that went through the output layer with gradient."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Of a step's matrix products, by `policy.flops`; padding left out. TRL does everything once per reply."""
+
+    prompt_tokens: float
+    """Of the mean prompt."""
+    image_tokens: float
+    our_update: int
+    trl_update: int
+    our_full_step: int
+    trl_full_step: int
+    update_ratio: float
+    full_step_ratio: float
+
+    @classmethod
+    def of(cls, flops: Flops, prompts: Sequence[Prompt], group: int, tokens: int, *, frozen: bool) -> "Operations":
+        """Of these prompts, with so many replies to each of so many tokens; `frozen` is the vision tower."""
+        lengths = [len(prompt.token_ids) for prompt in prompts]
+        tower = sum(flops.of_prompt(prompt) for prompt in prompts)
+        learning = tower if frozen else tower + sum(flops.of_prompt(prompt, backward=True) for prompt in prompts)
+        ours = learning + sum(flops.update(length, [tokens] * group) for length in lengths)
+        theirs = group * (learning + sum(flops.update(length, [tokens]) for length in lengths))
+        # A frozen tower's features are kept from the rollout, and not in the update that is measured alone.
+        our_step = ours + sum(flops.rollout(length, [tokens] * group) for length in lengths) + (0 if frozen else tower)
+        trl_step = theirs + group * (tower + sum(flops.rollout(length, [tokens]) for length in lengths))
+        return cls(
+            prompt_tokens=statistics.fmean(lengths),
+            image_tokens=statistics.fmean(prompt.token_ids.count(flops.image_token or -1) for prompt in prompts),
+            our_update=ours,
+            trl_update=theirs,
+            our_full_step=our_step,
+            trl_full_step=trl_step,
+            update_ratio=theirs / ours,
+            full_step_ratio=trl_step / our_step,
+        )
 
 
 @contextmanager

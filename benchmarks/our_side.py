@@ -21,7 +21,6 @@ from firsthand.trainer.sample import sample
 from firsthand.trainer.score import score
 from firsthand.trainer.state import State
 from firsthand.trainer.update import update
-from firsthand.worlds import SMALL
 
 
 class PlaceRouter(Router):
@@ -46,10 +45,10 @@ class Ours:
     """A policy in training, step by step."""
 
     def __init__(self, recipe: Recipe, examples: list[Example]) -> None:
-        """Load the small model; new AdamW moments."""
+        """Load the recipe's model; new AdamW moments."""
         self.recipe = recipe
-        self.policy = Policy.load(SMALL, trainable=recipe.trainable)
-        self.encoder = Encoder.load(SMALL)
+        self.policy = Policy.load(recipe.model_folder(), trainable=recipe.trainable)
+        self.encoder = Encoder.load(recipe.model_folder())
         optimizer = torch.optim.AdamW(
             self.policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=True
         )

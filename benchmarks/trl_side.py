@@ -6,6 +6,7 @@ What TRL's outer loop adds to a step (data loading, callbacks, logging) is left 
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from workload import MAX_GRAD_NORM, examples_of, group_of, reward
 
 from firsthand.recipe import Recipe
 from firsthand.records import Example
-from firsthand.worlds import SMALL
 
 _UTILS: Any = importlib.import_module("trl.trainer.utils")
 
@@ -34,10 +34,10 @@ class ImageTextProcessor(Qwen2_5_VLProcessor):
         ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
 
-def processor() -> ImageTextProcessor:
-    """The small model's processor; it pads on the left, as TRL's generation needs."""
-    tokenizer = AutoTokenizer.from_pretrained(str(SMALL), padding_side="left", local_files_only=True)
-    image_processor = AutoImageProcessor.from_pretrained(str(SMALL), backend="pil", local_files_only=True)
+def processor(folder: Path) -> ImageTextProcessor:
+    """The model's processor; it pads on the left, as TRL's generation needs."""
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), padding_side="left", local_files_only=True)
+    image_processor = AutoImageProcessor.from_pretrained(str(folder), backend="pil", local_files_only=True)
     return ImageTextProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)
 
 
@@ -91,7 +91,7 @@ class Trl:
     """TRL's trainer, step by step."""
 
     def __init__(self, recipe: Recipe, examples: list[Example], folder: str, forwards: int = 1) -> None:
-        """Load the small model; new AdamW moments. TRL may write into the folder.
+        """Load the recipe's model; new AdamW moments. TRL may write into the folder.
 
         `forwards` per update must divide the replies of a step.
         """
@@ -99,14 +99,14 @@ class Trl:
         self._recipe = recipe
         self._examples = examples
         self.model: Any = AutoModelForImageTextToText.from_pretrained(
-            str(SMALL), dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+            str(recipe.model_folder()), dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
         )
         self.model.model.visual.requires_grad_(recipe.trainable == "all")
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             self.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=True
         )
-        self.processor = processor()
+        self.processor = processor(recipe.model_folder())
         self._group = group_of(recipe)
         self.trainer: Any = GRPOTrainer(
             model=self.model,

@@ -27,7 +27,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import torch
 import transformers
-from counters import Counts, counting, expected_ours, expected_trl
+from counters import Counts, Operations, counting, expected_ours, expected_trl
 from equality import Agreement, Frozen, compare, freeze
 from our_side import Ours
 from timing import Pairs, alternate, seconds_of
@@ -52,11 +52,13 @@ def main(argv: list[str] | None = None) -> None:
         forwards = min(tuning, key=lambda parts: tuning[parts])
         agreement, update = measure_update(settings, folder, forwards)
         counts, full = measure_full(settings, folder, forwards)
+        arithmetic = operations(settings, folder)
     report = {
         "full_step_ratio": full.ratio,
         "full_step_ci95": full.ci95,
         "update_ratio": update.ratio,
         "update_ci95": update.ci95,
+        "operations": asdict(arithmetic),
         "ours": _side(0, counts[0], update, full),
         "trl": _side(1, counts[1], update, full),
         "equality": asdict(agreement),
@@ -65,6 +67,9 @@ def main(argv: list[str] | None = None) -> None:
     }
     path.write_text(json.dumps(report, indent=2) + "\n")
     print(f"\nequal updates: {asdict(agreement)}")
+    print(
+        f"operations, TRL's by ours: update {arithmetic.update_ratio:.2f}, full step {arithmetic.full_step_ratio:.2f}"
+    )
     for name, pairs in (("update", update), ("full step", full)):
         low, high = pairs.ci95
         ours, theirs = pairs.medians
@@ -76,7 +81,7 @@ def tune_trl(settings: Settings, folder: str) -> dict[int, float]:
 
     Ours runs as the package does by default (`tokens_per_forward`), which was chosen in the same way.
     """
-    recipe = settings.recipe()
+    recipe = settings.recipe(Path(folder))
     examples = recipe.data.load()
     found = {}
     for forwards in (1, 2, 4, 8):
@@ -99,7 +104,7 @@ def measure_update(settings: Settings, folder: str, forwards: int) -> tuple[Agre
 
 def frozen_sides(settings: Settings, folder: str, forwards: int = 1) -> tuple[Ours, Trl, Frozen]:
     """Both sides with the same weights and the same log-prob function, and one batch of given replies for both."""
-    recipe = settings.recipe()
+    recipe = settings.recipe(Path(folder))
     examples = recipe.data.load()
     ours, theirs = Ours(recipe, examples), Trl(recipe, examples, folder, forwards)
     ours.unrestrict()
@@ -108,7 +113,7 @@ def frozen_sides(settings: Settings, folder: str, forwards: int = 1) -> tuple[Ou
 
 def measure_full(settings: Settings, folder: str, forwards: int) -> tuple[tuple[Counts, Counts], Pairs]:
     """Full steps, every one on new pictures. Raises ParityError unless the work counted is the work expected."""
-    recipe = settings.recipe()
+    recipe = settings.recipe(Path(folder))
     examples = recipe.data.load()
     ours, theirs = Ours(recipe, examples), Trl(recipe, examples, folder, forwards)
     counts = count_full_step(ours, theirs, step=0)
@@ -116,6 +121,16 @@ def measure_full(settings: Settings, folder: str, forwards: int) -> tuple[tuple[
     actions = (lambda step: partial(ours.full_step, step), lambda step: partial(theirs.full_step, theirs.rows(step)))
     alternate(*actions, range(1, WARM_UP))
     return counts, alternate(*actions, range(WARM_UP, WARM_UP + settings.steps))
+
+
+def operations(settings: Settings, folder: str) -> Operations:
+    """What a step's arithmetic would make of it, by formula."""
+    recipe = settings.recipe(Path(folder))
+    examples = recipe.data.load()
+    ours = Ours(recipe, examples)
+    prompts = [ours.encoder.prompt(example) for example in examples_of(0, examples, recipe)]
+    frozen = recipe.trainable == "language"
+    return Operations.of(ours.policy.flops, prompts, settings.group, settings.reply_tokens, frozen=frozen)
 
 
 def count_full_step(ours: Ours, theirs: Trl, step: int) -> tuple[Counts, Counts]:
@@ -166,6 +181,7 @@ def _arguments(argv: list[str] | None) -> tuple[Path, Settings]:
         ("threads", Settings.threads, "torch threads"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (default: %(default)s)")
+    parser.add_argument("--image-tokens", type=int, help="scale pictures to about so many (default: as they are)")
     parser.add_argument(
         "--trainable",
         choices=("language", "all"),

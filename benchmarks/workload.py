@@ -3,7 +3,10 @@
 Shape letters: B prompts of a step, G replies per prompt, P tokens of the longest prompt, R tokens of every reply.
 """
 
+import json
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,6 +16,7 @@ from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Example
 from firsthand.rollout import Sampling
 from firsthand.trainer.sample import draw_indices
+from firsthand.worlds import SMALL
 
 WORLDS = ("count", "chart")
 """One with small pictures and one with large ones, so that prompts differ in length."""
@@ -33,12 +37,15 @@ class Settings:
     trainable: Literal["language", "all"] = "language"
     """`language` freezes the vision tower on both sides."""
     lr: float = 1e-5
+    image_tokens: int | None = None
+    """Pictures are scaled to so many tokens, as nearly as their shape allows; None leaves them as they are."""
 
-    def recipe(self) -> Recipe:
-        """The same work as a recipe of ours; the learning rate is constant."""
+    def recipe(self, folder: Path) -> Recipe:
+        """The same work as a recipe of ours; the learning rate is constant. A scaling model is put into the folder."""
         steps = self.steps + WARM_UP
         return Recipe(
             name="benchmark",
+            model="small" if self.image_tokens is None else str(scaling(self.image_tokens, folder / "model")),
             # Every step sees new pictures, so nothing that is kept from an earlier step helps.
             data=Data(worlds=WORLDS, number=steps * self.prompts),
             objective=GRPO(group_size=self.group),
@@ -48,6 +55,17 @@ class Settings:
             optimizer=Optimizer(lr=self.lr, warmup=0.0, floor=1.0, max_grad_norm=MAX_GRAD_NORM),
             trainable=self.trainable,
         )
+
+
+def scaling(tokens: int, folder: Path) -> Path:
+    """The small model, with an image processor that scales every picture to about so many tokens."""
+    shutil.copytree(SMALL, folder, dirs_exist_ok=True)
+    path = folder / "preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    pixels = tokens * (settings["patch_size"] * settings["merge_size"]) ** 2
+    settings["size"] = {"shortest_edge": pixels, "longest_edge": pixels}
+    path.write_text(json.dumps(settings))
+    return folder
 
 
 def group_of(recipe: Recipe) -> int:

@@ -16,6 +16,7 @@ from trl_side import Trl, replies_only_head
 from workload import Settings
 
 from firsthand.errors import ParityError
+from firsthand.policy.flops import Weights
 
 # TRL 1.16 sets an argument, and reads an attribute, that transformers 5.23 renames.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing` is deprecated:FutureWarning")
@@ -96,6 +97,25 @@ def test_trl_in_several_forwards_makes_the_same_update(tmp_path: Path) -> None:
 
 def test_trl_in_several_forwards_generates_once_per_step(tmp_path: Path) -> None:
     with replies_only_head():
-        recipe = TINY.recipe()
+        recipe = TINY.recipe(tmp_path)
         examples = recipe.data.load()
         vs_trl.count_full_step(Ours(recipe, examples), Trl(recipe, examples, str(tmp_path), 2), step=0)
+
+
+def test_a_scaled_picture_has_the_tokens_that_were_asked_for(tmp_path: Path) -> None:
+    recipe = replace(TINY, image_tokens=100).recipe(tmp_path)
+    prompt = Ours(recipe, examples := recipe.data.load()).encoder.prompt(examples[0])
+    assert prompt.token_ids.count(6) == pytest.approx(100, rel=0.2)
+
+
+def test_operations_repeat_a_prompt_for_every_reply_of_trl(sides: tuple[Ours, Trl, equality.Frozen]) -> None:
+    ours, _, frozen = sides
+    linear = replace(ours.policy.flops, pair=0, head=Weights(), patches=Weights(), merged=Weights(), vision_pair=0)
+    prompt = frozen.ours[0].prompt
+    G, P, R = 8, len(prompt.token_ids), 5
+    found = counters.Operations.of(linear, [prompt], G, R, frozen=True)
+    assert found.update_ratio == pytest.approx(G * (P + R) / (P + G * R))
+    assert found.trl_full_step - found.trl_update == 2 * linear.layers.all * G * (P + R - 1)
+    assert found.our_full_step - found.our_update == 2 * linear.layers.all * (P + G * (R - 1))
+    with_tower = counters.Operations.of(replace(linear, patches=Weights(1000)), [prompt], G, R, frozen=True)
+    assert with_tower.trl_full_step - found.trl_full_step == 2 * G * (with_tower.our_full_step - found.our_full_step)
