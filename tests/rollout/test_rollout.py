@@ -1,5 +1,8 @@
 """Sampling: the same tokens as transformers' generate, the log-probs of training, each prompt and picture run once."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 from scripted import ScriptedSampler
+from short_of_memory import fail_when
 from tiny import FAMILIES, picture, tiny_folder
 
-from firsthand.policy import Policy, PrefixGroup
+from firsthand.errors import RecipeError
+from firsthand.policy import Limits, Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example, Reply, StopReason
 from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped
@@ -123,9 +128,9 @@ def test_a_reply_does_not_depend_on_the_batch_it_is_written_in(folders: dict[str
     prompts = ragged_prompts(encoder)
     settings = Sampling(max_new_tokens=12)
     together = written(sampler, prompts, 4, settings, seed=5)
-    alone = [written(LocalSampler(policy, encoder, max_rows=1), [p], 4, settings, seed=5)[0] for p in prompts]
+    alone = [written(LocalSampler(policy, encoder, limits=Limits(1)), [p], 4, settings, seed=5)[0] for p in prompts]
     fewer = written(sampler, prompts[1:], 2, settings, seed=5)
-    chunked = written(LocalSampler(policy, encoder, max_rows=8), prompts, 4, settings, seed=5)
+    chunked = written(LocalSampler(policy, encoder, limits=Limits(8)), prompts, 4, settings, seed=5)
     assert token_ids(together) == token_ids(alone) == token_ids(chunked)
     assert token_ids(fewer) == [group[:2] for group in token_ids(together)[1:]]
 
@@ -291,3 +296,92 @@ def test_a_greedy_reply_beside_samples_changes_neither(folders: dict[str, Path],
         assert [reply.token_ids for reply in group] == [first.token_ids, *(reply.token_ids for reply in others)]
         for reply, alone in zip(group, (first, *others), strict=True):
             assert reply.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+# ---- out of memory
+
+
+@pytest.mark.parametrize("most", [9, 4, 1])
+def test_replies_stay_the_same_where_memory_suffices_for_fewer_at_once(folders: dict[str, Path], most: int) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    prompts = ragged_prompts(encoder)
+    settings = Sampling(max_new_tokens=12)
+    expected = written(sampler, prompts, 6, settings, seed=5, greedy=True)
+    limits = Limits(rows=256)
+    steps: list[int] = []
+
+    def too_much(hidden: torch.Tensor) -> bool:
+        steps.append(1)
+        return len(hidden) > most and len(steps) % 4 == 0  # also halfway, when replies have been handed over
+
+    failures = fail_when(policy.language.layers[0], too_much)
+    ended = list(LocalSampler(policy, encoder, limits=limits).sample(prompts, 6, settings, seed=5, greedy=True))
+    assert failures and limits.retries == len(failures)
+    assert limits.rows < 21
+    assert sorted(one[:2] for one in ended) == [(i, j) for i in range(3) for j in range(7)]
+    assert token_ids(grouped(ended, 3)) == token_ids(expected)
+
+
+def test_what_did_not_fit_is_not_tried_again(folders: dict[str, Path]) -> None:
+    policy, encoder, _ = make(folders["qwen2_5_vl"])
+    limits = Limits(rows=256)
+    sampler = LocalSampler(policy, encoder, limits=limits)
+    failures = fail_when(policy.language.layers[0], lambda hidden: len(hidden) > 3)
+    for seed in range(2):
+        written(sampler, ragged_prompts(encoder)[:2], 6, Sampling(max_new_tokens=3), seed=seed)
+    assert (failures, limits.rows, limits.retries) == ([12, 6], 3, 2)
+
+
+def test_memory_that_does_not_suffice_for_one_reply_is_an_error_that_says_what_helps(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    fail_when(policy.language.layers[0], lambda hidden: True)
+    with pytest.raises(RecipeError, match=r"memory for one reply.* lower sampling\.max_new_tokens"):
+        written(sampler, ragged_prompts(encoder), 4, Sampling(max_new_tokens=3))
+    assert policy.model.training
+
+
+def test_other_errors_of_a_model_are_not_taken_for_memory(folders: dict[str, Path]) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    policy.language.layers[0].register_forward_pre_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        written(sampler, ragged_prompts(encoder), 4, Sampling(max_new_tokens=3))
+
+
+SHORT = """
+import logging, sys, torch
+from short_of_memory import leave_only
+from tiny import picture
+from firsthand.policy import Limits, Policy
+from firsthand.processor import Encoder
+from firsthand.records import Digit, Example
+from firsthand.rollout import LocalSampler, Sampling, grouped
+
+torch.set_num_threads(1)
+policy, encoder = Policy.load(sys.argv[1]), Encoder.load(sys.argv[1])
+policy.model.lm_head.register_forward_hook(lambda m, a, out: out.index_fill_(-1, torch.tensor(encoder.stop_ids), 9.0))
+asked = [Example(question=q, images=(picture(),), answer=Digit(value="1")) for q in ("How many?", "Is it?")]
+prompts = [encoder.prompt(example) for example in asked]
+
+def write(limits):
+    sampled = LocalSampler(policy, encoder, limits=limits).sample(prompts, 32, Sampling(max_new_tokens=2000), seed=1)
+    return [[reply.token_ids for reply in group] for group in grouped(sampled, 2)]
+
+expected = write(Limits(rows=8))
+leave_only(int(sys.argv[2]))
+limits = Limits(rows=256)
+assert write(limits) == expected
+print(limits.rows, limits.retries)
+"""
+"""Keys and values of 64 replies of 2,000 tokens are 524 MB; 150 MB hold those of 16."""
+
+
+def test_a_process_that_really_runs_out_of_memory_writes_the_same_replies(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "wide", "qwen2_5_vl", hidden=256, layers=4)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", SHORT, str(folder), str(150 * 10**6)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows, retries = map(int, done.stdout.split())
+    assert (rows, retries) == (16, 2), done.stderr
+    assert "Out of memory with 64 replies at once: from here on 32." in done.stderr

@@ -3,32 +3,68 @@
 Shape letters: B rows (replies), A rows that are still in the decoder, V vocabulary, T tokens.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from firsthand.policy import Policy
+from firsthand.errors import RecipeError
+from firsthand.policy import Limits, Policy
 from firsthand.policy.decoding import Decoder, PlainDecoder
+from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Reply, StopReason, content_id
 from firsthand.rollout.sampler import IndexedReply, Sampling
 
+_LOG = logging.getLogger(__name__)
 MAX_ROWS = 256
-"""Replies that are written at once (but never less than one prompt's)."""
+"""Replies that are written at once."""
 RETIRE = 1 / 8
 """Finished rows leave the decoder once they are this share of it; leaving costs a copy of the rest (measured, ours)."""
+
+
+class _Draw(NamedTuple):
+    """What all replies of one call have in common."""
+
+    settings: Sampling
+    seed: int
+    greedy: bool
+    """Whether number 0 of each prompt is its likeliest reply."""
+    first: Sequence[int]
+    """Each prompt's first reply, as its name has it."""
+
+
+class _Part(NamedTuple):
+    """What is written at once: the replies of these numbers to these prompts."""
+
+    prompts: Sequence[int]
+    numbers: range
+
+    @property
+    def rows(self) -> int:
+        return len(self.prompts) * len(self.numbers)
+
+    def halves(self) -> list["_Part"]:
+        """The same in two; a prompt's replies stay together where there are others."""
+        if len(self.prompts) > 1:
+            half = len(self.prompts) // 2
+            return [_Part(self.prompts[:half], self.numbers), _Part(self.prompts[half:], self.numbers)]
+        half = len(self.numbers) // 2
+        return [_Part(self.prompts, self.numbers[:half]), _Part(self.prompts, self.numbers[half:])]
 
 
 class LocalSampler:
     """Samples from a policy that lives in this process, with the log-probs that training computes."""
 
-    def __init__(self, policy: Policy, encoder: Encoder, *, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, policy: Policy, encoder: Encoder, *, limits: Limits | None = None) -> None:
+        """`limits` says how much is written at once, and is told when that is too much."""
         self._policy = policy
         self._encoder = encoder
-        self._max_rows = max_rows
+        self._limits = limits or Limits(rows=MAX_ROWS)
         self.stop_ids = encoder.stop_ids
         """What ends a reply. Empty: every reply has `max_new_tokens` tokens, as a benchmark wants."""
 
@@ -39,27 +75,64 @@ class LocalSampler:
         """As `Sampler.sample` says; the model is in eval mode until the last reply is read.
 
         Log-probs are those at the sampling temperature; of greedy replies (temperature 0, too) at temperature 1.
+        Where memory runs out, fewer are written at once, from there on; replies that were handed over are not again.
+        Raises RecipeError when it does not suffice for one.
         """
-        first = _first_replies(prompts, n)
         longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
         shares = self._policy.sharing.allows(longest + settings.max_new_tokens)
         rows = n + greedy
+        together = max(1, self._limits.rows // rows)
+        waiting = [_Part(chunk, range(rows)) for chunk in chunks(prompts, together, only_equal=not shares)]
+        draw = _Draw(settings, seed, greedy, _first_replies(prompts, n))
+        handed: set[tuple[int, int]] = set()
         was_training = self._policy.model.training
         self._policy.model.eval()
         try:
-            for chunk in chunks(prompts, max(1, self._max_rows // rows), only_equal=not shares):
-                names = [(prompts[i].example_id, first[i] + j - greedy) for i in chunk for j in range(rows)]
-                is_greedy = [settings.temperature == 0 or (greedy and j == 0) for _ in chunk for j in range(rows)]
-                chosen = [prompts[i] for i in chunk]
-                decoder: Decoder | PlainDecoder
-                if shares:
-                    decoder = Decoder(self._policy, chosen, rows, settings.max_new_tokens)
-                else:
-                    decoder = PlainDecoder(self._policy, chosen, rows)
-                for row, reply in self._write(decoder, settings, seed, names, is_greedy):
-                    yield IndexedReply(chunk[row // rows], row % rows, reply)
+            while waiting:
+                part = waiting.pop(0)
+                if part.rows > max(1, self._limits.rows):
+                    release()
+                    waiting[:0] = part.halves()
+                    continue
+                try:
+                    for indexed in self._write_part(part, prompts, draw, shares=shares):
+                        if indexed[:2] not in handed:
+                            handed.add(indexed[:2])
+                            yield indexed
+                except (RuntimeError, MemoryError) as error:
+                    self._write_fewer(part, error)
+                    waiting.insert(0, part)
         finally:
             self._policy.model.train(was_training)
+
+    def _write_fewer(self, part: "_Part", error: Exception) -> None:
+        """From here on, half as many replies at once as these. Raises the error when fewer would not help."""
+        if not is_out_of_memory(error):
+            raise error
+        if part.rows == 1:
+            raise RecipeError(
+                "expected memory for one reply at a time, got too little even for that; lower sampling.max_new_tokens "
+                f"or the pictures' size, or take a smaller model ({error})"
+            ) from error
+        self._limits.rows = part.rows // 2
+        self._limits.retries += 1
+        _LOG.warning("Out of memory with %d replies at once: from here on %d.", part.rows, self._limits.rows)
+
+    def _write_part(
+        self, part: "_Part", prompts: Sequence[Prompt], draw: "_Draw", *, shares: bool
+    ) -> Iterator[IndexedReply]:
+        """All replies of a part, each as soon as it has ended."""
+        places = [(i, j) for i in part.prompts for j in part.numbers]
+        names = [(prompts[i].example_id, draw.first[i] + j - draw.greedy) for i, j in places]
+        is_greedy = [draw.settings.temperature == 0 or (draw.greedy and j == 0) for _, j in places]
+        chosen = [prompts[i] for i in part.prompts]
+        decoder: Decoder | PlainDecoder
+        if shares:
+            decoder = Decoder(self._policy, chosen, len(part.numbers), draw.settings.max_new_tokens)
+        else:
+            decoder = PlainDecoder(self._policy, chosen, len(part.numbers))
+        for row, reply in self._write(decoder, draw.settings, draw.seed, names, is_greedy):
+            yield IndexedReply(*places[row], reply)
 
     def _write(
         self,
