@@ -650,6 +650,19 @@ def test_a_mistake_at_the_command_line_is_one_message_and_nothing_is_made(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_benchmark_that_is_done_is_said_to_be_unless_another_judge_marks_it(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logicvista(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump({"base_url": server.endpoint().base_url, "model": "m"}))
+    command = ["evaluate", "m.yaml", "--benchmark", "logicvista", "--data-root", "."]
+    for more, is_done in (([], False), ([], True), (["--judge", "m.yaml"], False), (["--judge", "m.yaml"], True)):
+        assert main([*command, *more]) == 0
+        told = capsys.readouterr().out
+        assert ("already done: runs/logicvista-m-" in told) == is_done, more
+
+
 def test_the_command_says_where_replies_are_and_that_a_judge_is_not_needed(
     tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -659,7 +672,8 @@ def test_the_command_says_where_replies_are_and_that_a_judge_is_not_needed(
     (tmp_path / "m.yaml").write_text(yaml.safe_dump({"base_url": server.endpoint().base_url, "model": "m"}))
     assert main(["evaluate", "m.yaml", "--benchmark", "logicvista", "--data-root", "."]) == 0
     (run,) = Path("runs").glob("logicvista-m-s0-*")
-    assert f"replies: {run}\n" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"replies: {run}\n" in told and "already done" not in told
     judged = ["evaluate", "m.yaml", "--benchmark", "aime24", "--data-root", ".", "--judge", "m.yaml"]
     assert main(judged) == 2
     assert "--judge: aime24 has no leaderboard's scorer" in capsys.readouterr().err

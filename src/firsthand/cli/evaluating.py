@@ -79,11 +79,14 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     plan = EvaluationPlan(suite, benchmarks, drawings, args.seeds, _judge(args))
     if plan.judge and not any(b.leaderboard for b in benchmarks):
         raise FirsthandError(f"--judge: {args.benchmark} has no leaderboard's scorer, which would ask it; leave it out")
+    before = set(args.out.glob("*.json"))
     with _models_or_servers(args.models, args.out) as models, Console() as console:
         summaries = [
             evaluate_all(model, plan, root, args.out, name=name, on_benchmark=console.evaluation)
             for model, name in models
         ]
+    if console.is_idle and before.issuperset(summaries):  # replies may be there, and another judge's marks be new
+        print(f"already done: {', '.join(map(str, summaries))}; to evaluate again, delete the folders named below")
     for summary in summaries:
         show_summary(summary)
         print(f"numbers: {summary}")
