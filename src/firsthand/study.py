@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.cost import RunCost
+from firsthand.data.loaded import OnBad
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.custom import evaluate_folder, read_by
@@ -78,12 +79,26 @@ class Study(Record):
         """Read a study file. Raises RecipeError."""
         return build(cls, read_recipe(path, assignments), str(path))
 
+    def on_bad(self, on_bad: OnBad) -> "Study":
+        """The study whose data, that of every arm and of the evaluation, treats bad rows so, whatever the file says."""
+        data = self.evaluation.data.model_copy(update={"on_bad": on_bad})
+        arms = {name: merge(arm, {"data": {"on_bad": on_bad}}) for name, arm in self.arms.items()}
+        return self.model_copy(update={"arms": arms, "evaluation": self.evaluation.model_copy(update={"data": data})})
+
     def recipe(self, arm: str, seed: int, folders: Mapping[str, Path]) -> Recipe:
         """The recipe of an arm; `folders` holds the finished runs of the arms above it."""
         content = {**merge(self.shared, self.arms[arm]), "name": arm, "seed": seed}
         if content.get("start") is not None:
             content["start"] = str(folders[content["start"]])
         return build(Recipe, content, f"arm {arm}")
+
+    def recipe_from_scratch(self, arm: str, seed: int) -> Recipe:
+        """That of an arm, but with the model that its chain of starts began with: as large, and there already."""
+        names = {name: Path(name) for name in self.arms}
+        wanted = first = self.recipe(arm, seed, names)
+        while first.start is not None:
+            first = self.recipe(first.start, seed, names)
+        return wanted.model_copy(update={"start": None, "model": first.model})
 
 
 class ArmRuns(NamedTuple):

@@ -150,6 +150,23 @@ def test_dropped_rows_are_counted_and_listed_in_the_run(
     assert "<dt>rows left out</dt><dd>13 (4 bad_answer, 3 bad_question" in page
 
 
+def test_a_study_drops_bad_rows_in_training_and_evaluation_whatever_its_file_says(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = {"data": {"path": "rows.jsonl"}, "prompts": 2, "steps": 1, "sampling": {"max_new_tokens": 4}}
+    arms = {"grpo": {"objective": {"kind": "grpo", "group_size": 2}, "data": {"on_bad": "refuse"}}}
+    test = {"data": {"path": "rows.jsonl"}, "protocol": {"samples": 0, "max_new_tokens": 4}}
+    (desk / "study.yaml").write_text(json.dumps({"shared": shared, "arms": arms, "evaluation": test}))
+    assert main(["study", "study.yaml"]) == 2
+    assert "--on-bad drop" in capsys.readouterr().err
+    assert main(["study", "study.yaml", "--on-bad", "drop"]) == 0
+    runs = sorted(path.parent for path in (desk / "runs").glob("*/*/recipe.json"))
+    assert [run.name.rpartition("-s")[0] for run in runs] == ["evaluate-grpo", "grpo"]
+    for run in runs:
+        assert len((run / "refused.jsonl").read_text().splitlines()) == 13
+        assert json.loads((run / "recipe.json").read_text())["data"]["on_bad"] == "drop"
+
+
 def test_a_file_of_bad_rows_alone_is_refused_even_when_they_may_be_dropped(
     desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import pytest
 from firsthand.cli.console import Console
 from firsthand.cli.terminal.comparison import show_comparison
 from firsthand.cli.terminal.forge import show_funnel
+from firsthand.cli.terminal.preflight import show, show_arms
 from firsthand.cli.terminal.rewards import show_tallies
+from firsthand.config import build
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.grading import Tally
+from firsthand.preflight import PreflightResult, preflight
+from firsthand.recipe import Recipe
 
 ROW: dict[str, Any] = {
     "accuracy": 0.195,
@@ -23,7 +28,15 @@ ROW: dict[str, Any] = {
     "unparsed": 0.125,
     "reply_tokens": 31.4,
 }
+
+
 FAMILIES = ("counting", "geometry", "locate")
+RECIPE = build(Recipe, {"name": "mine", "data": {"worlds": ["count"], "number": 2}, "prompts": 1}, "test")
+
+
+@cache
+def examined(device: str | None) -> PreflightResult:
+    return preflight(RECIPE, device)
 
 
 @pytest.fixture(params=[("80", ""), ("60", ""), ("40", ""), ("80", "dumb")], ids=["80", "60", "40", "dumb"])
@@ -95,6 +108,21 @@ def test_rewards_and_a_funnel_are_whole_at_every_width(capsys: pytest.CaptureFix
     assert max(map(len, lines)) <= columns and not any("…" in line for line in lines)
     said = " ".join(" ".join(lines).split())
     assert all(word in said for word in ("replies", "wrong", "format", "timed", "unscored", *dropped))
+
+
+@pytest.mark.parametrize("device", [None, "rtx4090"], ids=["here", "a card"])
+def test_a_preflight_is_whole_at_every_width(
+    capsys: pytest.CaptureFixture[str], columns: int, device: str | None
+) -> None:
+    plan = examined(device)
+    show(RECIPE, plan)
+    show_arms({"base": RECIPE, "sft-plain+grpo": RECIPE}, {"sft-plain+grpo": plan}, 3)
+    lines = shown(capsys)
+    assert not any("…" in line for line in lines)
+    said = " ".join(" ".join(lines).split())
+    words = ["forward and backward", "KV cache of replies", "of the rate", "sft-plain+grpo", "largest in"]
+    for word in [*words, *(["tokens_per_forward up to"] if device else [])]:
+        assert word in said, word
 
 
 def test_a_comparison_is_whole_at_every_width(capsys: pytest.CaptureFixture[str], columns: int) -> None:

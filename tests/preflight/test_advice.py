@@ -8,6 +8,7 @@ import pytest
 from tiny import picture, tiny_folder
 
 from firsthand.cli.main import main
+from firsthand.cli.terminal.preflight import _gib
 from firsthand.cli.training import RECIPES
 from firsthand.config import build, override, read_yaml
 from firsthand.cost import RunCost
@@ -172,6 +173,54 @@ def test_a_card_is_examined_without_one(desk: Path, capsys: pytest.CaptureFixtur
     assert "did you mean 'rtx4090-24gb'?" in capsys.readouterr().err
     assert main(["train", "recipe.yaml", "--device", "rtx4090"]) == 2
     assert "add --preflight" in capsys.readouterr().err
+
+
+def study_of(desk: Path) -> Study:
+    """A study of arms that differ in size, one after another arm; written as study.yaml, too."""
+    shared = {key: value for key, value in PATH_RECIPE.items() if key != "name"} | {"steps": 4}
+    arms = {
+        "base": {"steps": 0},
+        "grpo": {},
+        "light": {"adapter": {}},
+        "then": {"start": "grpo", "model": "nowhere", "steps": 2},
+    }
+    content = {"shared": shared, "arms": arms, "evaluation": {"data": {"worlds": ["count"], "number": 2}}}
+    (desk / "study.yaml").write_text(json.dumps(content))
+    return build(Study, content, "test")
+
+
+def test_the_arms_of_a_study_are_examined_in_one_table(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = study_of(desk)
+    before = sorted(desk.rglob("*"))
+    assert main(["study", "study.yaml", "--preflight", "--device", "rtx4090", "--seeds", "0", "1"]) == 0
+    told = capsys.readouterr().out
+    lines = {line.split()[0]: line.split() for line in told.splitlines() if line[:1].isalpha()}
+    assert lines["base"] == ["base", *["-"] * 6]
+    for arm in ("grpo", "light", "then"):
+        plan = room.preflight(study.recipe_from_scratch(arm, 0), "rtx4090", alone=False)
+        assert lines[arm][1:4] == [_gib(plan.memory.total), plan.memory.worst, "yes"]
+        assert lines[arm][-1] == f"{plan.cost.flops / 1e12:,.3g}"
+    assert float(lines["light"][1]) < float(lines["grpo"][1]) == float(lines["then"][1])
+    assert "22.6 GiB are free (rtx4090-24gb)" in told and "for all arms, 2 seeds" in told
+    assert sorted(desk.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_arms_that_do_not_fit_are_answered_with_settings_that_the_command_takes(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_of(desk)
+    workload, card = examine_data(study.recipe("grpo", 0, {}), desk / "model"), device_of("1").machine
+    estimator = Estimator(desk / "model", workload, card)
+    grpo, light = (estimator.memory(study.recipe(arm, 0, {})).total for arm in ("grpo", "light"))
+    command = ["study", "study.yaml", "--preflight", "--device", f"{(grpo + light) / 2 / card.free:.9f}"]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    lines = {line.split()[0]: line.split() for line in said.out.splitlines() if line[:1].isalpha()}
+    assert [arm for arm, line in lines.items() if "no" in line] == ["grpo", "then"]
+    typed = [line.split("'")[1] for line in said.err.splitlines() if line.startswith("  --set")]
+    assert {one.split(".")[1] for one in typed} == {"grpo", "then"}
+    assert main([*command, *(part for one in typed for part in ("--set", one))]) == 0
 
 
 def test_ways_are_what_preflight_says_of_each_and_its_largest_forward_fits(desk: Path) -> None:

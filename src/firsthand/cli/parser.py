@@ -33,15 +33,15 @@ def parser() -> argparse.ArgumentParser:
     _add_set(add, "change a value of the recipe, such as optimizer.lr=1e-5")
     _add_out(add, "where the run directory is made", "runs")
     _add_reading(add)
-    add("--preflight", action="store_true", help="train nothing: say what a step needs, and whether it fits here")
-    card = "with --preflight: a card that is not here, such as h100-80gb or rtx4090, or its memory in GiB"
-    add("--device", metavar="CARD", help=card)
+    _add_preflight(add, "say what a step needs, and whether it fits here")
 
     add = command("study", training.study_command, "carry out a study: arms and seeds, evaluated, and a report")
     _add_recipe(add, "study")
     _add_seeds(add, "every arm runs once per seed")
     _add_set(add, "change a value of the study, such as shared.steps=20")
     add("--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)")
+    _add_on_bad(add)
+    _add_preflight(add, "say what each arm needs, and whether it fits here")
 
     add = command("evaluate", evaluating.evaluate_command, "accuracy with intervals, and every reply")
     add(
@@ -154,9 +154,19 @@ def _add_set(add: _Add, what: str) -> None:
 def _add_reading(add: _Add) -> None:
     """How a user's own rows are read."""
     _add_columns(add)
-    on_bad = "drop: leave out and list the rows that cannot be used (default: refuse the file, and name them all)"
-    add("--on-bad", choices=("refuse", "drop"), help=on_bad)
+    _add_on_bad(add)
     _add_picture_limit(add)
+
+
+def _add_on_bad(add: _Add) -> None:
+    what = "drop: leave out and list the rows that cannot be used (default: refuse the file, and name them all)"
+    add("--on-bad", choices=("refuse", "drop"), help=what)
+
+
+def _add_preflight(add: _Add, what: str) -> None:
+    add("--preflight", action="store_true", help=f"train nothing: {what}")
+    card = "with --preflight: a card that is not here, such as h100-80gb or rtx4090, or its memory in GiB"
+    add("--device", metavar="CARD", help=card)
 
 
 def _add_columns(add: _Add) -> None:

@@ -5,9 +5,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from firsthand.cli.evaluating import OF_DATA
 from firsthand.errors import FirsthandError
+
+if TYPE_CHECKING:
+    from firsthand.study import Study
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -20,23 +24,35 @@ def recipe_file(name: str) -> Path:
 
 def demo_command(args: argparse.Namespace) -> int:
     """The demo's four arms, and a report."""
-    return _arms(RECIPES / "demo.yaml", args.set, [args.seed], args.out, "Does SFT help or hurt here?")
+    study = _read_study(RECIPES / "demo.yaml", args.set)
+    return _arms(study, [args.seed], args.out, "Does SFT help or hurt here?")
 
 
 def study_command(args: argparse.Namespace) -> int:
-    """Arms and seeds, and a report."""
-    return _arms(args.study, args.set, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem)
+    """Arms and seeds, and a report; or what each arm would need."""
+    study = _read_study(args.study, args.set)
+    if args.on_bad is not None:
+        study = study.on_bad(args.on_bad)
+    _refuse_device_alone(args)
+    if args.preflight:
+        return _examine_arms(study, args.seeds, args.device)
+    return _arms(study, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem)
 
 
-def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Path, title: str) -> int:
-    from firsthand.cli.console import Console
+def _read_study(file: Path, assignments: Sequence[str]) -> "Study":
     from firsthand.config import read_yaml
-    from firsthand.report import write_report
-    from firsthand.study import Study, run_seeds
+    from firsthand.study import Study
 
     if "arms" not in read_yaml(file):
         raise FirsthandError(f"{file} has no arms, so it is one recipe: firsthand train {file.stem}")
-    study = Study.read(file, assignments)
+    return Study.read(file, assignments)
+
+
+def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str) -> int:
+    from firsthand.cli.console import Console
+    from firsthand.report import write_report
+    from firsthand.study import run_seeds
+
     with Console() as console:
         runs = run_seeds(study, out, seeds, console.training, console.evaluation)
     if console.is_idle:
@@ -45,6 +61,32 @@ def _arms(file: Path, assignments: Sequence[str], seeds: Sequence[int], out: Pat
     console.table(out / "results.json")
     print(f"report: {page}\nnumbers: {out / 'results.json'}")
     return 0
+
+
+def _examine_arms(study: "Study", seeds: Sequence[int], device: str | None) -> int:
+    """What each arm needs under the first seed; 1 when one of them does not fit."""
+    from firsthand.cli.console import Console
+    from firsthand.cli.terminal.preflight import refusal, show_arms
+    from firsthand.preflight import preflight
+
+    recipes = {arm: study.recipe_from_scratch(arm, seeds[0]) for arm in study.arms}
+    trained = {arm: recipe for arm, recipe in recipes.items() if recipe.steps}
+    found = {}
+    with Console() as console:
+        bar = console.evaluation("the arms", "examine")
+        for number, (arm, recipe) in enumerate(trained.items(), 1):
+            found[arm] = preflight(recipe, device, alone=False)
+            bar(number, len(trained))
+    show_arms(recipes, found, len(seeds))
+    too_large = {arm: plan for arm, plan in found.items() if not plan.fits}
+    for arm, plan in too_large.items():
+        print(f"firsthand: {refusal(recipes[arm], plan, arm)}", file=sys.stderr)
+    return int(bool(too_large))
+
+
+def _refuse_device_alone(args: argparse.Namespace) -> None:
+    if args.device is not None and not args.preflight:
+        raise FirsthandError("--device is for --preflight: training takes the GPU that is here; add --preflight")
 
 
 def train_command(args: argparse.Namespace) -> int:
@@ -60,8 +102,7 @@ def train_command(args: argparse.Namespace) -> int:
     if "arms" in content:
         raise FirsthandError(f"{args.recipe} is a study, for it has arms: firsthand study {args.recipe.stem}")
     recipe = build(Recipe, content, str(args.recipe))
-    if args.device is not None and not args.preflight:
-        raise FirsthandError("--device is for --preflight: training takes the GPU that is here; add --preflight")
+    _refuse_device_alone(args)
     if args.preflight:
         from firsthand.cli.terminal.preflight import refusal, show
         from firsthand.preflight import preflight

@@ -101,9 +101,10 @@ class PreflightResult:
         return self.memory.total <= self.machine.free
 
 
-def preflight(recipe: Recipe, device: str | None = None) -> PreflightResult:
+def preflight(recipe: Recipe, device: str | None = None, *, alone: bool = True) -> PreflightResult:
     """Examine a recipe for a card by name or size, as `device_of` takes it; None: for this machine.
 
+    One that is not `alone`, but an arm of a study, is what it is: no other ways of training its model are tried.
     Raises DataError or RecipeError where training it would, and RecipeError for a card that nobody knows.
     """
     wanted = device_of(device) if device is not None else None
@@ -123,7 +124,7 @@ def preflight(recipe: Recipe, device: str | None = None) -> PreflightResult:
         cost=expected_cost(recipe, estimator),
         time=_time(recipe, estimator, wanted) if fits else None,
         advice=() if fits else advise(recipe, estimator, machine.free),
-        ways=ways(recipe, estimator, machine.free) if wanted else (),
+        ways=ways(recipe, estimator, machine.free) if wanted and alone else (),
     )
 
 

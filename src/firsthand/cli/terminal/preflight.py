@@ -1,12 +1,11 @@
 """What preflight found out on the terminal: tables when a recipe fits, and one message when it does not."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 
-from rich.console import Console as Terminal
-from rich.table import Column, Table
-
+from firsthand.cli.terminal.screen import Screen
 from firsthand.preflight import PreflightResult
+from firsthand.preflight.check import Time
 from firsthand.preflight.workload import Workload
 from firsthand.recipe import Recipe
 
@@ -15,31 +14,59 @@ _GIB = 2**30
 
 def show(recipe: Recipe, found: PreflightResult) -> None:
     """Print the tables."""
-    terminal = Terminal(highlight=False)
-    terminal.print(f"recipe {recipe.name}, model {found.folder.name or found.folder}, on {found.machine.name}")
-    terminal.print(_prompts(found.workload))
-    terminal.print(_sizes(found), _memory(found))
+    screen = Screen()
+    screen.say(f"recipe {recipe.name}, model {found.folder.name or found.folder}, on {found.machine.name}")
+    screen.say(_prompts(found.workload))
+    _show_sizes(screen, found)
+    _show_memory(screen, found)
     other = "without" if recipe.gradient_checkpointing else "with"
-    terminal.print(f"activations {other} gradient_checkpointing: {_gib(found.other_activations)} GiB")
+    screen.say(f"activations {other} gradient_checkpointing: {_gib(found.other_activations)} GiB")
     if found.ways:
-        terminal.print(_ways(found))
+        _show_ways(screen, found)
     cost = found.cost
-    terminal.print(
+    screen.say(
         f"the run: {cost.prompt_tokens:,} tokens of prompts, {cost.generated_tokens:,} generated, "
         f"{cost.trained_tokens:,} trained on; {cost.flops / 1e12:,.3g} TFLOP, as metrics.jsonl counts them"
     )
     if found.time is not None:
-        terminal.print(_work(found))
+        _show_work(screen, found, found.time)
         low, usual, high = found.time.seconds
-        terminal.print(
+        screen.say(
             f"expected: {_seconds(usual)} per step ({_seconds(low)} to {_seconds(high)}), "
             f"{_seconds(usual * recipe.steps)} for {recipe.steps} steps ({_seconds(low * recipe.steps)} to "
             f"{_seconds(high * recipe.steps)}); rewards, checkpoints and evaluation come on top"
         )
 
 
-def refusal(recipe: Recipe, found: PreflightResult) -> str:
-    """What is said of a recipe that does not fit: by how much, and what to change."""
+def show_arms(recipes: Mapping[str, Recipe], found: Mapping[str, PreflightResult], seeds: int) -> None:
+    """A study's arms, a line each; those that train nothing were not examined."""
+    screen = Screen()
+    rows = [[arm, *(_arm(recipes[arm], found[arm]) if arm in found else ["-"] * 6)] for arm in recipes]
+    screen.table(["arm", "GiB", "largest in", "fits", "a step", "the run", "TFLOP"], rows, numbers=True)
+    if not found:
+        return
+    machine = next(iter(found.values())).machine
+    screen.say(f"{_gib(machine.free)} GiB are free ({machine.name}); each arm alone, one after the other")
+    known = [(recipes[arm].steps, plan.time.seconds) for arm, plan in found.items() if plan.time is not None]
+    if len(known) == len(found):
+        low, usual, high = (seeds * math.fsum(steps * one[i] for steps, one in known) for i in range(3))
+        over = f", {seeds} seeds" if seeds > 1 else ""
+        screen.say(
+            f"expected: {_seconds(usual)} of training for all arms{over} ({_seconds(low)} to {_seconds(high)}); "
+            "rewards, checkpoints and evaluation come on top"
+        )
+
+
+def _arm(recipe: Recipe, found: PreflightResult) -> list[str]:
+    step, run = "-", "-"
+    if found.time is not None:
+        step, run = (_seconds(found.time.seconds[1] * steps) for steps in (1, recipe.steps))
+    fits = "yes" if found.fits else "no"
+    return [_gib(found.memory.total), found.memory.worst, fits, step, run, f"{found.cost.flops / 1e12:,.3g}"]
+
+
+def refusal(recipe: Recipe, found: PreflightResult, arm: str | None = None) -> str:
+    """What is said of a recipe that does not fit, or of that of a study's arm: by how much, and what to change."""
     free, needed = found.machine.free, found.memory.total
     lines = [
         f"{recipe.name}: expected a step that fits into {_gib(free)} GiB of free memory ({found.machine.name}), "
@@ -47,10 +74,17 @@ def refusal(recipe: Recipe, found: PreflightResult) -> str:
     ]
     if found.advice:
         lines.append("change, one on top of the other, the largest effect first:")
-        lines += [f"  --set '{advice.change}'  ->  {_gib(advice.total)} GiB" for advice in found.advice]
+        lines += [f"  {_typed(advice.change, arm)}  ->  {_gib(advice.total)} GiB" for advice in found.advice]
     fits = bool(found.advice) and found.advice[-1].total <= free
     lines.append("with all of these it fits" if fits else f"that is not enough: {_smaller(found)}")
     return "\n".join(lines)
+
+
+def _typed(change: str, arm: str | None) -> str:
+    """A change as the command line takes it; a dot in an arm's name would part it there."""
+    if arm is None:
+        return f"--set '{change}'"
+    return f"in the file, in {arm}: {change}" if "." in arm else f"--set 'arms.{arm}.{change}'"
 
 
 def _prompts(workload: Workload) -> str:
@@ -74,26 +108,27 @@ def _smaller(found: PreflightResult) -> str:
     )
 
 
-def _sizes(found: PreflightResult) -> Table:
+def _show_sizes(screen: Screen, found: PreflightResult) -> None:
     rows = [(name, size.trained, size.frozen) for name, size in found.sizes.items() if any(size)]
     rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
     lines = [(name, _count(trained), _count(frozen)) for name, trained, frozen in rows]
-    return _table("model", ("parameters", "trained", "frozen"), lines)
+    screen.say("\nmodel")
+    screen.table(("parameters", "trained", "frozen"), lines, numbers=True)
 
 
-def _memory(found: PreflightResult) -> Table:
+def _show_memory(screen: Screen, found: PreflightResult) -> None:
     """One column per phase: a step needs what the largest of them does."""
     held, phases = found.memory.held, found.memory.phases.values()
     lines = [(name, *[_gib(size)] * len(phases)) for name, size in held.items() if size]
     for name in dict.fromkeys(name for parts in phases for name in parts):
         lines.append((name, *(_gib(parts[name]) if name in parts else "" for parts in phases)))
     lines.append(("all", *(_gib(sum(held.values()) + sum(parts.values())) for parts in phases)))
-    table = _table("memory at the longest lengths", ("GiB", *found.memory.phases), lines)
-    table.add_row("free", *[_gib(found.machine.free)] * len(phases))
-    return table
+    lines.append(("free", *[_gib(found.machine.free)] * len(phases)))
+    screen.say("\nmemory at the longest lengths")
+    screen.table(("GiB", *found.memory.phases), lines, numbers=True)
 
 
-def _ways(found: PreflightResult) -> Table:
+def _show_ways(screen: Screen, found: PreflightResult) -> None:
     """What can be trained of the model on a card, with one row per forward, and how many tokens in one at most."""
     lines = [
         (
@@ -106,34 +141,25 @@ def _ways(found: PreflightResult) -> Table:
         for way in found.ways
     ]
     columns = ("trained", "checkpointing", "GiB", "fits", "tokens_per_forward up to")
-    return _table(f"what fits into {_gib(found.machine.free)} GiB ({found.machine.name})", columns, lines)
+    screen.say(f"\nwhat fits into {_gib(found.machine.free)} GiB ({found.machine.name})")
+    screen.table(columns, lines, numbers=True)
 
 
-def _work(found: PreflightResult) -> Table:
+def _show_work(screen: Screen, found: PreflightResult, time: Time) -> None:
     """Arithmetic and time of a step's parts, and the share of the measured rate that is used."""
-    assert found.time is not None
-    rates, rows = found.time.rates, [(name, *cost) for name, cost in found.time.parts.items()]
+    rates, rows = time.rates, [(name, *cost) for name, cost in time.parts.items()]
     rows.append(("all", sum(row[1] for row in rows), math.fsum(row[2] for row in rows)))
     lines = [
         (name, f"{flops / 1e9:,.1f}", _seconds(seconds), f"{flops / rates.flops / seconds:.0%}" if flops else "")
         for name, flops, seconds in rows
     ]
-    table = _table("work at the lengths to expect", ("a step", "GFLOP", "seconds", "of the rate"), lines)
+    screen.say("\nwork at the lengths to expect")
+    screen.table(("a step", "GFLOP", "seconds", "of the rate"), lines, numbers=True)
     where = "expected of the card" if found.ways else "measured here"
-    table.caption = (
-        f"replies of {found.time.reply:.0f} tokens; {where}: "
+    screen.say(
+        f"replies of {time.reply:.0f} tokens; {where}: "
         f"{rates.flops / 1e9:,.0f} GFLOP/s, {rates.bytes / 1e9:,.1f} GB/s, {rates.launch * 1e6:.1f} µs per kernel"
     )
-    return table
-
-
-def _table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
-    """Names on the left, numbers on the right, sums in bold."""
-    numbers = [Column(name, justify="right") for name in columns[1:]]
-    table = Table(columns[0], *numbers, title=title, title_justify="left")
-    for line in lines:
-        table.add_row(*line, style="bold" if line[0] == "all" else None)
-    return table
 
 
 def _count(number: int) -> str:

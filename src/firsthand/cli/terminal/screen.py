@@ -36,10 +36,13 @@ class Screen:
         """A line, in one piece."""
         self._console.print(line, soft_wrap=True, markup=False)
 
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, prose: bool = False) -> None:
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, prose: bool = False, numbers: bool = False
+    ) -> None:
         """A heading for each row where the terminal is too narrow for all columns.
 
-        The last column may be `prose`, which is broken between words. A pipe has all the room that it takes.
+        The last column may be `prose`, which is broken between words; all but the first may be `numbers`, which end
+        below each other. A pipe has all the room that it takes.
         """
         columns = list(zip(headers, *rows, strict=True))
         widths = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
@@ -53,9 +56,9 @@ class Screen:
                         self._console.print(Text(f"  {' '.join(header.split())}  {cell}"))
             return
         table = Table(box=SIMPLE, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
-        for header in headers[:-1]:
-            table.add_column(header, no_wrap=True)
-        table.add_column(headers[-1], no_wrap=not prose)
+        for place, header in enumerate(headers):
+            is_number, is_prose = numbers and place > 0, prose and place == len(headers) - 1
+            table.add_column(header, no_wrap=not is_prose, justify="right" if is_number else "left")
         for row in rows:
             table.add_row(*map(Text, row))
         self._console.print(table)
