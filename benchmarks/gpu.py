@@ -13,6 +13,7 @@ Shape letters: G replies of a prompt, P tokens of a prompt, R tokens of a reply,
 import argparse
 import copy
 import gc
+import itertools
 import json
 import math
 import platform
@@ -35,18 +36,22 @@ import transformers
 from gpu_workload import FULL, TINY, Size, policy_of, random_group, random_policy, random_prompt
 from torch import Tensor
 
-from firsthand.policy import Policy, PrefixGroup, attention, packing
+from firsthand.policy import Limits, Policy, PrefixGroup, attention, packing
 from firsthand.policy.decoding import PlainDecoder
 from firsthand.policy.packing import alone
 from firsthand.policy.vision import Tower
 from firsthand.processor import Encoder, Prompt
+from firsthand.records import Reply
 from firsthand.rollout import LocalSampler, Sampling, grouped
+from firsthand.rollout.slots import SlotSampler
 from firsthand.worlds import SMALL, generate
 
 FORMS = ("separate", "square", "blocks")
 """A row for each reply; packed rows under one dense mask; packed rows by their blocks that are not empty."""
 LEAKY = "leaky"
 """A wrong form, in which replies see the replies before them: what a check must not let pass."""
+GROWING, SLOTS = "growing", "slots"
+"""How replies are written: in tensors that grow and lose rows that have ended, or in fixed ones, by CUDA graphs."""
 SINGLE = "single"
 """The reference: one reply per forward."""
 PRECISIONS = {"float32": (torch.float32, "ieee"), "tf32": (torch.float32, "tf32"), "bfloat16": (torch.bfloat16, "ieee")}
@@ -382,18 +387,20 @@ def operations(policy: Policy, group: PrefixGroup, form: str) -> float:
 def rollout(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     """Replies of full length in bfloat16: prompts run, then tokens written, pictures known."""
     policy, R = bench.policy, bench.size.tokens
-    sampler = LocalSampler(policy, _words_only())
+    samplers = {GROWING: LocalSampler(policy, _words_only()), SLOTS: SlotSampler(policy, _words_only())}
     weights = sum(p.numel() * p.element_size() for p in policy.language.parameters())
 
-    def write(prompts: Sequence[Prompt], tokens: int) -> Any:
-        return grouped(sampler.sample(prompts, bench.size.group, Sampling(max_new_tokens=tokens)), len(prompts))
+    def write(form: str, prompts: Sequence[Prompt], tokens: int, temperature: float = 1.0) -> Any:
+        settings = Sampling(max_new_tokens=tokens, temperature=temperature)
+        return grouped(samplers[form].sample(prompts, bench.size.group, settings), len(prompts))
 
-    def timed(number: int) -> dict[str, Any]:
+    def timed(form: str, number: int) -> dict[str, Any]:
         prompts = [random_prompt(bench.size, seed) for seed in range(number)]
-        write(prompts, 4)
-        prefill = statistics.median(bench.seconds(lambda: write(prompts, 1)) for _ in range(3))
-        peak = _peak(bench, lambda: write(prompts, 4))
-        whole = statistics.median(bench.seconds(lambda: write(prompts, R)) for _ in range(1 if bench.is_over else 2))
+        write(form, prompts, 4)
+        prefill = statistics.median(bench.seconds(lambda: write(form, prompts, 1)) for _ in range(3))
+        peak = _peak(bench, lambda: write(form, prompts, 4))
+        times = 1 if bench.is_over else 2
+        whole = statistics.median(bench.seconds(lambda: write(form, prompts, R)) for _ in range(times))
         rows, step = number * bench.size.group, (whole - prefill) / (R - 1)
         found = {
             "rows": rows,
@@ -406,8 +413,30 @@ def rollout(bench: Bench) -> Iterator[tuple[str, Measurement]]:
             found["milliseconds to read the weights"] = weights / rate * 1e3
         return found
 
-    yield from ((f"{number} prompts", partial(timed, number)) for number in bench.size.prompts)
-    yield "kernels, 9 tokens", partial(kernels, bench, lambda: write([random_prompt(bench.size, 0)], 9))
+    def same() -> dict[str, Any]:
+        """The likeliest replies to prompts of which the slots hold half at a time, in both forms."""
+        prompts = [random_prompt(bench.size, seed) for seed in range(4)]
+        samplers["refilled"] = SlotSampler(policy, _words_only(), limits=Limits(2 * bench.size.group))
+        expected, *others = [write(form, prompts, 32, temperature=0) for form in (GROWING, SLOTS, "refilled")]
+        return {form: agreement(found, expected) for form, found in zip((SLOTS, "refilled"), others, strict=True)}
+
+    yield "slots, the same replies", same
+    for form in (GROWING, SLOTS):
+        yield from ((f"{number} prompts, {form}", partial(timed, form, number)) for number in bench.size.prompts)
+        one = [random_prompt(bench.size, 0)]
+        yield f"kernels, 9 tokens, {form}", partial(kernels, bench, partial(write, form, one, 9))
+
+
+def agreement(found: Sequence[Sequence[Reply]], expected: Sequence[Sequence[Reply]]) -> dict[str, float]:
+    """The share of equal tokens before the first that differs, and the log-probs' largest gap over those (nats)."""
+    equal, gap, tokens = 0, 0.0, 0
+    for one, other in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+        tokens += len(other.token_ids)
+        for a, b, p, q in zip(one.token_ids, other.token_ids, one.logprobs, other.logprobs, strict=False):
+            if a != b:
+                break
+            equal, gap = equal + 1, max(gap, abs(p - q))
+    return {"equal tokens": equal / tokens, "log-prob gap": gap}
 
 
 def kernels(bench: Bench, action: Callable[[], object], most: int = 12) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Sampling: the same tokens as transformers' generate, the log-probs of training, each prompt and picture run once."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -14,11 +15,13 @@ from short_of_memory import fail_when
 from tiny import FAMILIES, picture, tiny_folder
 
 from firsthand.errors import RecipeError
-from firsthand.policy import Limits, Policy, PrefixGroup
+from firsthand.policy import Limits, Policy, PrefixGroup, slot_decoding
+from firsthand.policy.slot_decoding import SlotDecoder
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example, Reply, StopReason
 from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped
 from firsthand.rollout.local import inverse_cdf
+from firsthand.rollout.slots import SlotSampler
 
 
 @pytest.fixture(scope="module")
@@ -385,3 +388,55 @@ def test_a_process_that_really_runs_out_of_memory_writes_the_same_replies(tmp_pa
     rows, retries = map(int, done.stdout.split())
     assert (rows, retries) == (16, 2), done.stderr
     assert "Out of memory with 64 replies at once: from here on 32." in done.stderr
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_rows_that_are_handed_from_prompt_to_prompt_write_the_same_replies(
+    folders: dict[str, Path], greedy: bool
+) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    prompts = ragged_prompts(encoder) * 4
+    settings = Sampling(max_new_tokens=12, temperature=0.8)
+    expected = written(sampler, prompts, 3, settings, seed=5, greedy=greedy)
+    assert len({len(reply.token_ids) for group in expected for reply in group}) > 3
+    for rows in (1, 8, 256):  # one prompt at a time; slots that are filled again; all at once
+        found = written(SlotSampler(policy, encoder, limits=Limits(rows)), prompts, 3, settings, seed=5, greedy=greedy)
+        assert token_ids(found) == token_ids(expected)
+        for one, other in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+            assert (one.text, one.stop) == (other.text, other.stop)
+
+
+def test_slots_are_filled_again_when_their_rows_have_ended(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, encoder, _ = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    filled: list[list[int]] = []
+    fill = SlotDecoder.fill
+
+    def noted(self: SlotDecoder, slots: Sequence[int], prompts: Sequence[Prompt]) -> None:
+        filled.append(list(slots))
+        fill(self, slots, prompts)
+
+    monkeypatch.setattr(SlotDecoder, "fill", noted)
+    sampler = SlotSampler(policy, encoder, limits=Limits(8))
+    written(sampler, ragged_prompts(encoder) * 4, 2, Sampling(max_new_tokens=12), seed=5)
+    assert filled[0] == [0, 1, 2, 3]
+    assert len(filled) > 3, "never waits until all slots are free"
+    assert sum(map(len, filled)) == 12
+
+
+def test_replies_longer_than_a_graphs_columns_are_the_same(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    sampler.stop_ids = ()
+    expected = written(sampler, ragged_prompts(encoder), 2, Sampling(max_new_tokens=12), seed=1)
+    monkeypatch.setattr(slot_decoding, "COLUMNS", 5)
+    in_slots = SlotSampler(policy, encoder)
+    in_slots.stop_ids = ()
+    assert token_ids(written(in_slots, ragged_prompts(encoder), 2, Sampling(max_new_tokens=12), seed=1)) == token_ids(
+        expected
+    )

@@ -83,7 +83,7 @@ class LocalSampler:
         rows = n + greedy
         together = max(1, self._limits.rows // rows)
         waiting = [_Part(chunk, range(rows)) for chunk in chunks(prompts, together, only_equal=not shares)]
-        draw = _Draw(settings, seed, greedy, _first_replies(prompts, n))
+        draw = _Draw(settings, seed, greedy, first_replies(prompts, n))
         handed: set[tuple[int, int]] = set()
         was_training = self._policy.model.training
         self._policy.model.eval()
@@ -145,7 +145,7 @@ class LocalSampler:
         """The rows with their replies, each as soon as it has ended; the longest come last."""
         device = decoder.hidden_BD.device
         B, T = len(names), settings.max_new_tokens
-        uniform_BT = _uniforms(seed, names, T).to(device)
+        uniform_BT = uniforms(seed, names, T).to(device)
         token_BT = torch.zeros(B, T, dtype=torch.long, device=device)
         logp_BT = torch.zeros(B, T, device=device)
         stop = torch.tensor(self.stop_ids, dtype=torch.long, device=device)
@@ -209,14 +209,14 @@ def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
     return torch.where(is_possible_A, token_A1[:, 0], prob_AV.argmax(-1))
 
 
-def _uniforms(seed: int, names: Sequence[tuple[str, int]], tokens: int) -> Tensor:
+def uniforms(seed: int, names: Sequence[tuple[str, int]], tokens: int) -> Tensor:
     """float32 [B, T] in [0, 1), row b a function of the seed and its name alone (Philox, a counter-based generator)."""
     keys = [int(content_id(seed, *name), 16) for name in names]
     rows = [np.random.Generator(np.random.Philox(key=k)).random(tokens, np.float32) for k in keys]
     return torch.from_numpy(np.stack(rows))
 
 
-def _first_replies(prompts: Sequence[Prompt], n: int) -> list[int]:
+def first_replies(prompts: Sequence[Prompt], n: int) -> list[int]:
     """The number of each prompt's first reply: an example that is asked twice gets replies 0..n-1, then n..2n-1."""
     seen: Counter[str] = Counter()
     first = []
