@@ -325,3 +325,17 @@ def test_seeds_share_a_folder_and_nothing_else(tmp_path: Path, capsys: pytest.Ca
         assert [row["accuracy"], *row["ci95"], row["covers"]] == [*found[:3], "questions and training seeds"]
     with pytest.raises(RecipeError, match=r"expected each seed once, got \[1, 1\]"):
         run_seeds(one, tmp_path / "runs", [1, 1])
+
+
+def test_a_study_says_what_tells_whether_its_arms_differ_and_that_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
+    shared = {"model": str(model), "data": {"worlds": ["count"], "number": 4}, "prompts": 1, "steps": 0}
+    content = {"shared": shared, "arms": {"base": {}, "other": {"seed": 1}}, "evaluation": TEST}
+    (tmp_path / "two.yaml").write_text(json.dumps(content))
+    assert main(["study", "two.yaml"]) == 0
+    [said] = re.findall(r"whether the arms differ: firsthand (.*)", capsys.readouterr().out)
+    assert main(shlex.split(said)) == 0
+    assert "other" in capsys.readouterr().out

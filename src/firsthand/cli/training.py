@@ -60,6 +60,8 @@ def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str) -> int:
     page = write_report([folder for both in runs for folder in both], out / "report.html", title)
     console.table(out / "results.json")
     print(f"report: {page}\nnumbers: {out / 'results.json'}")
+    if len(study.arms) > 1:
+        print(f"whether the arms differ: firsthand compare {out}")
     return 0
 
 
