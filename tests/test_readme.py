@@ -81,6 +81,14 @@ def test_the_arms_and_the_number_of_methods_are_those_of_the_studies() -> None:
     assert number == {11: "eleven"}[len(Study.read(recipes / "methods.yaml").arms)]
 
 
+def test_the_minutes_of_the_methods_are_the_sum_of_those_in_the_results() -> None:
+    measured = cells(section(page("docs/results.md"), "Which method?").split("\n\nUnfair")[0])
+    minutes = {arm: float(row["minutes"]) for arm, row in measured.items()}
+    once = round(sum(minutes.values()) - minutes["sft"])  # sft+grpo counts the sft that it starts from again
+    assert len(minutes) == 8 and f"eight of the arms took {once} minutes" in " ".join(page("README.md").split())
+    assert f"took {once} minutes per" in page("src/firsthand/recipes/methods.yaml")
+
+
 def test_the_rows_of_the_rendered_benchmarks_are_counted() -> None:
     from firsthand.evaluation.benchmarks.spec import find
 

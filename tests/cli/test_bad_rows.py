@@ -202,6 +202,14 @@ def test_rows_with_one_fault_share_a_line(desk: Path, capsys: pytest.CaptureFixt
     assert of_one.startswith("  rows.jsonl line 81, ") and where.startswith("All of them: ")
 
 
+def test_a_missing_picture_by_an_absolute_path_is_not_said_to_be_missing_in_a_folder(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(desk / "absolute.jsonl", [{**GOOD[0], "image": "/nowhere/red.png"}])
+    assert main(["evaluate", "small", "--data", "absolute.jsonl"]) == 2
+    assert "got '/nowhere/red.png', which does not exist; correct it, or give a path" in capsys.readouterr().err
+
+
 def test_a_clean_file_loses_nothing_and_has_the_same_examples_either_way(desk: Path) -> None:
     write(desk / "rows.jsonl", GOOD)
     for out, more in (("refuse", ()), ("drop", ("--on-bad", "drop")), ("again", ("--on-bad", "refuse"))):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from firsthand.cli.console import Console
+from firsthand.cli.terminal.benchmarks import show_summary
 from firsthand.cli.terminal.comparison import show_comparison
 from firsthand.cli.terminal.forge import show_funnel
 from firsthand.cli.terminal.preflight import show, show_arms
@@ -136,6 +137,23 @@ def test_a_comparison_is_whole_at_every_width(capsys: pytest.CaptureFixture[str]
     assert max(map(len, table)) <= columns and not any("…" in line for line in table)
     said = " ".join(" ".join(table).split())
     assert said.count("19.5 (12.1 to 28.9)") == 6 and all(name in said for name in names)
+
+
+def test_a_benchmark_is_in_percent_and_whole_at_every_width(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    marks = {"value": 0.195, "ci95": [0.121, 0.2891], "n": 120, "replies": 120, "unmeasured": 0, "headline": "accuracy"}
+    board = {"undecided": {}, "by": {}, "quirks": {}, "disagreements": 0, **marks}
+    part = {"strict": marks, "leaderboard": board, "benchmark": {"rows": 120}, "runs": ["run"], "seeds": [0]}
+    part |= {"truncated": 0.0, "unparsed": 0.125, "pass_at": {"1": 0.2, "4": 0.4}, "protocol": Protocol().content}
+    summary = {"title": "Mine", "model": "grpo", "benchmarks": {"open-lmm-reasoning": part}}
+    (tmp_path / "mine.json").write_text(json.dumps(summary))
+    show_summary(tmp_path / "mine.json")
+    *table, covers, _, _ = shown(capsys)
+    assert max(map(len, table)) <= columns and not any("…" in line for line in table)
+    said = " ".join(" ".join(table).split())
+    assert said.count("19.5 (12.1 to 28.9)") == 2 and all(word in said for word in ("pass@4", "40.0", "12.5", "unread"))
+    assert covers == "in percent; intervals over questions"
 
 
 def test_what_was_not_measured_is_a_dash_and_an_unmeasured_pass_at_k_is_no_column(
