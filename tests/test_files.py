@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.files import replacing, write_atomically
+from firsthand.files import did_you_mean, replacing, write_atomically
 
 
 @contextmanager
@@ -52,3 +52,21 @@ def test_an_error_in_the_middle_leaves_what_was_there_before(tmp_path: Path) -> 
         draft.write_text("ne")
         raise ValueError("half a table")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("sft", "did you mean FOLDER/sft-s0-1a or FOLDER/sft-s1-2b?"),
+        ("grop-s0-3c", "did you mean FOLDER/grpo-s0-3c?"),
+        ("grpo-s0-3c", None),
+        ("wholly else", None),
+        ("nowhere/sft", None),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_with_what_begins_so_or_is_alike(
+    tmp_path: Path, asked: str, meant: str | None
+) -> None:
+    for name in ("sft-s0-1a", "sft-s1-2b", "grpo-s0-3c"):
+        (tmp_path / name).mkdir()
+    assert did_you_mean(tmp_path / asked) == (meant and meant.replace("FOLDER", str(tmp_path)))

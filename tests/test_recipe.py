@@ -121,6 +121,14 @@ def test_a_start_must_be_a_finished_run(tmp_path: Path) -> None:
     assert begun.model_folder() == tmp_path / "model"
 
 
+def test_a_start_that_is_not_there_is_told_with_the_run_whose_name_begins_so(tmp_path: Path) -> None:
+    for name in ("mine-s0-1a2b3c4d", "other-s0-5e6f7a8b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(RecipeError) as caught:
+        recipe(start=str(tmp_path / "mine-s0-")).model_folder()
+    assert str(caught.value).endswith(f"; did you mean {tmp_path / 'mine-s0-1a2b3c4d'}?")
+
+
 def test_a_path_takes_a_kind_for_rows_that_name_none(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"question": "Solve x + 1 = 3.", "answer": "2", "images": []}) + "\n")

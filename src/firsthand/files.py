@@ -1,5 +1,6 @@
 """Files and folders that appear whole: written beside their place, and renamed when they are complete."""
 
+import difflib
 import os
 import shutil
 from collections.abc import Iterator
@@ -43,6 +44,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a kill at any moment leaves either the old content or the new."""
     with replacing(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def did_you_mean(missing: Path) -> str | None:
+    """What to say of a path that leads nowhere: what stands beside it, and begins so or is alike; None without that."""
+    if missing.exists():
+        return None
+    names = sorted(path.name for path in missing.parent.iterdir()) if missing.parent.is_dir() else []
+    near = [n for n in names if n.startswith(missing.name)] or difflib.get_close_matches(missing.name, names)
+    return f"did you mean {' or '.join(str(missing.with_name(name)) for name in near[:3])}?" if near else None
 
 
 def _remove(draft: Path) -> None:

@@ -22,6 +22,7 @@ from firsthand.data import Loaded, PictureLimits, load_rows
 from firsthand.data.load import as_source
 from firsthand.data.loaded import OnBad, of_examples
 from firsthand.errors import RecipeError
+from firsthand.files import did_you_mean
 from firsthand.identity import data_id, folder_id
 from firsthand.objective import Objective, method_id, parse, preset_of
 from firsthand.policy import Lora
@@ -223,7 +224,6 @@ class Recipe(Record):
     def _started(self) -> Path:
         folder = Path(str(self.start))
         if not (folder / "DONE").exists():
-            raise RecipeError(
-                f"start: expected a finished run directory, got {folder} without DONE; train that run first"
-            )
+            remedy = did_you_mean(folder) or "train that run first"
+            raise RecipeError(f"start: expected a finished run directory, got {folder} without DONE; {remedy}")
         return folder

@@ -366,6 +366,24 @@ def test_two_columns_that_disagree_are_refused_by_name(folder: Path, cells: dict
     assert complaint(folder, cells) == complains.replace("got '3' in", "got 3 in")
 
 
+@pytest.mark.parametrize("ours", ["question", "answer"])
+def test_a_column_of_fields_that_is_not_there_is_told_in_the_words_of_the_file(folder: Path, ours: str) -> None:
+    said = complaint(folder, {"question": ASKED, "answer": 3}, fields={ours: "mine"})
+    assert said == (
+        "column `mine`: expected a value, got nothing (the row has question, answer); fill it in, or correct `fields`: "
+        f"`{ours}` is read from there"
+    )
+
+
+def test_a_picture_in_a_folder_beside_the_file_is_told_with_its_path(folder: Path) -> None:
+    (folder / "my photos").mkdir()
+    (folder / "red.png").rename(folder / "my photos" / "red.png")
+    said = complaint(folder, {"question": ASKED, "answer": 3, "image": "red.png"})
+    assert said.endswith(
+        "; write 'my photos/red.png', or put the data file into that folder: paths start from where it is"
+    )
+
+
 def test_two_columns_that_agree_are_one_and_fields_settle_the_rest(folder: Path) -> None:
     assert (
         one(folder, {"question": ASKED, "problem": f" {ASKED}", "answer": 3, "gt": "<answer>3</answer>"}).question

@@ -355,7 +355,7 @@ ANSWERS: Table = [
         (
             "answer",
             BEYOND_DOUBT,
-            f"add a column `kind`: {fits} would fit, or give one kind for all rows",
+            f"add a column `kind`: {fits} would fit, or give one kind for all rows (`kind` in a recipe's data, --kind)",
             [(row(kind=None, answer=answer), got)],
         )
         for answer, fits, got in (
@@ -370,7 +370,8 @@ ANSWERS: Table = [
     (
         "answer",
         BEYOND_DOUBT,
-        "add a column `kind` (digit, choice, letters, math, box, text, open), or give one kind for all rows",
+        "add a column `kind` (digit, choice, letters, math, box, text, open), or give one kind for all rows "
+        "(`kind` in a recipe's data, --kind)",
         [(row(kind=None, answer={}), "{}")],
     ),
     ("kind", KINDS, "did you mean `digit`?", [(row(kind="digits"), "'digits'"), (row(kind="Integer"), "'Integer'")]),
@@ -611,7 +612,7 @@ BAD_TRL_ROWS = messages(
         (
             "solution",
             BEYOND_DOUBT,
-            "add a column `kind`: `text` would fit, or give one kind for all rows",
+            "add a column `kind`: `text` would fit, or give one kind for all rows (`kind` in a recipe's data, --kind)",
             [({"answer": None, "solution": "cat"}, "'cat'")],
         ),
         (

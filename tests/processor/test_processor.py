@@ -176,6 +176,8 @@ def test_folders_that_cannot_work_are_refused(folders: dict[str, Path], tmp_path
     with pytest.raises(DataError, match=r"no config\.json there; download"):
         Encoder.load(tmp_path / "nowhere")
     foreign = copied(folders, tmp_path)
+    with pytest.raises(DataError, match=rf"did you mean {foreign}\?"):
+        Encoder.load(tmp_path / "copi")
     (foreign / "config.json").write_text('{"model_type": "bert_of_mine"}')
     with pytest.raises(DataError, match=r"expected a model of type qwen2_vl, .*gemma3, or another .* got bert_of_mine"):
         Encoder.load(foreign)

@@ -192,6 +192,12 @@ def test_sft_without_demonstrations_names_the_styles_that_there_are(tmp_path):
         train(recipe, tmp_path)
 
 
+def test_a_wrong_start_is_told_before_the_data_are_read(tmp_path):
+    recipe = Recipe.model_validate(SFT | {"start": str(tmp_path / "no-run"), "data": {"path": "no-data.jsonl"}})
+    with pytest.raises(RecipeError, match="start: expected a finished run directory"):
+        train(recipe, tmp_path)
+
+
 def test_open_answers_are_refused_by_grpo_before_anything_is_trained(tmp_path):
     recipe = Recipe.model_validate(GRPO | {"data": {"worlds": ["describe"], "number": 4}})
     with pytest.raises(ValueError, match="no verifier"):

@@ -181,7 +181,7 @@ def _inferred(value: object, options: Sequence[str]) -> Kind:
     column = f"a column `kind` ({', '.join(KINDS)})" if likely is None else f"a column `kind`: {likely} would fit"
     if likely is not None and isinstance(value, str) and (said := _concluded(value)) is not None:
         column += f" what this solution concludes, {shown(said)}"
-    remedy = f"add {column}, or give one kind for all rows"
+    remedy = f"add {column}, or give one kind for all rows (`kind` in a recipe's data, --kind)"
     raise BadRow("answer", "an answer whose kind is beyond doubt, or a `kind`", shown(value), remedy)
 
 

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="Hugging Face folders, finished run directories, `small`, or the YAML files of endpoints",
     )
     what = commands.choices["evaluate"].add_mutually_exclusive_group(required=True)
-    what.add_argument("--data", help="a .jsonl or .parquet file, a folder, or worlds:NAMES[:SPLIT[:NUMBER]]")
+    what.add_argument("--data", help="a .jsonl, .csv or .parquet file, a folder, or worlds:NAMES[:SPLIT[:NUMBER]]")
     what.add_argument("--benchmark", help="a benchmark or suite (`firsthand benchmarks` lists them), or a YAML file")
     _add_reading(add)
     add("--data-root", type=Path, help="where benchmarks' files are (default: $LMUData or ~/LMUData)")

@@ -21,6 +21,8 @@ from firsthand.errors import BadRow, shown
 _HOLE = re.compile(r"\{([^{}]+)\}")
 _COUNTED = re.compile(r"([^\[\]]+)\[([^\[\]]+?)(-1)?\]")
 
+_NEEDED = {"question", "answer"}
+
 
 def map_columns(cells: Cells, fields: Mapping[str, str]) -> tuple[Cells, dict[str, str]]:
     """The row with our columns filled, and our names -> theirs for errors. Raises BadRow.
@@ -31,6 +33,10 @@ def map_columns(cells: Cells, fields: Mapping[str, str]) -> tuple[Cells, dict[st
     taken = {path for some in paths.values() for path in some}
     rest = {f"original_{c}" if c in fields else c: value for c, value in cells.items() if c not in taken}
     found = {ours: _first(cells, some) for ours, some in paths.items()}
+    for ours in _NEEDED & fields.keys() & cells.keys():
+        if found[ours] is None:  # the row's own column of that name is another one, by the user's word
+            remedy = f"fill it in, or correct `fields`: `{ours}` is read from there"
+            raise BadRow(ours, "a value", f"nothing (the row has {', '.join(cells)})", remedy).renamed(fields)
     return {**rest, **{ours: value for ours, value in found.items() if value is not None}}, dict(fields)
 
 

@@ -79,6 +79,7 @@ class PictureLoader:
         self._limits = limits
         self._is_rooted = is_rooted
         self._on_decoded = on_decoded
+        self._subfolders: dict[Path, list[str]] = {}
         self._sizes: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._by_path: WeakValueDictionary[Path, Picture] = WeakValueDictionary()
         self._by_content: WeakValueDictionary[str, Picture] = WeakValueDictionary()
@@ -120,9 +121,17 @@ class PictureLoader:
         try:
             encoded = _read(path, self._limits)
         except FileNotFoundError as gone:
-            raise _missing(value, folder, is_rooted=self._is_rooted) from gone
+            raise _missing(value, folder, is_rooted=self._is_rooted, found=self._below(folder, value)) from gone
         sha256, (width, height) = self._check(encoded)
         return self._by_path.setdefault(path, Picture(sha256=sha256, width=width, height=height, path=str(path)))
+
+    def _below(self, folder: Path, value: str) -> str | None:
+        """Where a picture is that stands in a folder beside the data file; None too where others wrote the paths."""
+        if self._is_rooted:
+            return None
+        if folder not in self._subfolders:  # listed once: thousands of pictures may be missing
+            self._subfolders[folder] = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        return next((f"{name}/{value}" for name in self._subfolders[folder] if (folder / name / value).is_file()), None)
 
     def _by_value(self, encoded: bytes) -> Picture:
         sha256, (width, height) = self._check(encoded)
@@ -175,8 +184,8 @@ def _inside(folder: Path, value: str) -> Path:
     return path
 
 
-def _missing(value: str, folder: Path, *, is_rooted: bool) -> BadRow:
-    """A path that leads nowhere, and the likeliest reason."""
+def _missing(value: str, folder: Path, *, is_rooted: bool, found: str | None) -> BadRow:
+    """A path that leads nowhere, and the likeliest reason; `found` is where a picture of that name is."""
     is_windows = "\\" in value or value[1:3] in (":/", ":\\")
     is_absolute = Path(value).is_absolute()
     where = "" if is_absolute else f" in {'the folder of pictures' if is_rooted else folder.absolute()}"
@@ -186,6 +195,8 @@ def _missing(value: str, folder: Path, *, is_rooted: bool) -> BadRow:
         remedy = "write the whole path: ~ is not read here"
     elif is_absolute:
         remedy = "correct it, or give a path that starts from the folder of the data file"
+    elif found is not None:
+        remedy = f"write {shown(found)}, or put the data file into that folder: paths start from where it is"
     else:
         remedy = "correct it: paths start from the folder of the data file"
     return BadRow("image", "the path of an image file", f", which does not exist{where}", remedy, "image_missing")

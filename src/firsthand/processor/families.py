@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES  # type: ignore[attr-defined]
 
 from firsthand.errors import DataError
+from firsthand.files import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,9 @@ def model_config(folder: str | Path) -> Any:
     also reads pictures.
     """
     if not (Path(folder) / "config.json").is_file():
-        raise DataError(
-            f"{folder}: expected a local Hugging Face model folder, got no config.json there; download the model "
-            "first (`hf download NAME --local-dir FOLDER`) and name the folder"
-        )
+        download = "download the model first (`hf download NAME --local-dir FOLDER`) and name the folder"
+        remedy = did_you_mean(Path(folder)) or download
+        raise DataError(f"{folder}: expected a local Hugging Face model folder, got no config.json there; {remedy}")
     # Read before transformers does: its own error for a foreign model_type runs over two screens.
     model_type = json.loads((Path(folder) / "config.json").read_text()).get("model_type")
     if not _is_loadable(model_type):

@@ -37,10 +37,11 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     Ctrl-C and SIGTERM end the step, save, and raise KeyboardInterrupt.
     Raises DataError, RecipeError, ParityError or NothingEarned; each says what to do.
     """
+    encoder = Encoder.load(recipe.model_folder())  # a wrong one is told before the data are read, which takes minutes
     loaded = recipe.data.read()
     with router_of(recipe.reward, folder=root) as router:
         # Before a directory is made: a mistake leaves nothing behind.
-        loaded = check_rows(recipe, loaded, router, Encoder.load(recipe.model_folder()))
+        loaded = check_rows(recipe, loaded, router, encoder)
         examples = loaded.settled(recipe.data.on_bad, root)
         with open_run(recipe, examples, root) as run:
             if not run.is_done:
