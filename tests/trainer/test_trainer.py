@@ -1,5 +1,6 @@
 """The training loop: it learns, it journals what it did, and a kill at any moment changes nothing."""
 
+import itertools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from firsthand.recipe import Recipe
 from firsthand.records import Rollout, Step, content_id
 from firsthand.trainer import open_run, train
 from firsthand.trainer.sample import draw_indices
+from firsthand.trainer.saving import RATE, Saving
 from firsthand.trainer.state import State
 
 DATA = {"worlds": ["count", "chart"], "number": 24, "level": "easy"}
@@ -119,13 +121,61 @@ def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_there_bit_for_bit(s
     assert (a / "model/model.safetensors").read_bytes() == (b / "model/model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(("minutes", "saved"), [(0.0, [1, 2, 3]), (None, [])])
+@pytest.mark.parametrize(("minutes", "saved"), [(0.0, [1, 2, 3]), (9.0, [])])
 def test_a_run_saves_by_time_as_well_as_by_steps(minutes, saved, tmp_path, monkeypatch):
     found = []
     monkeypatch.setattr(State, "save", lambda self, run, step: found.append(step))
     often = {"steps": 4, "checkpoint_every": 20, "checkpoint_minutes": minutes}
     train(Recipe.model_validate(SFT | FAST | often), tmp_path)
     assert found == saved
+
+
+@pytest.mark.parametrize(
+    ("step_s", "save_s", "first", "share"),
+    [(4, 0.2, 2, 0.031), (0.05, 0.2, 134, 0.031), (60, 36, 10, 0.061), (3600, 36, 1, 0.011), (60, 0.001, 1, 0.001)],
+    ids=["the small model", "short steps", "a large model", "long steps", "adapters"],
+)
+def test_a_run_saves_as_early_and_as_often_as_it_costs_little(step_s, save_s, first, share, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("firsthand.trainer.saving.time.monotonic", lambda: clock[0])
+    often = {"steps": 10_000, "checkpoint_every": 10_000}
+    saving = Saving(Recipe.model_validate(SFT | often), size=round(save_s * RATE))
+    saved: list[int] = []
+
+    def save() -> None:
+        clock[0] += save_s
+        saved.append(step)
+
+    for step in range(1, 2_000):
+        clock[0] += step_s
+        if saving.is_due(step):
+            saving.carry_out(save)
+    assert saved[0] == first
+    assert len(saved) * save_s <= share * clock[0]
+    gaps = [after - before for before, after in itertools.pairwise(saved)]
+    assert max(gaps) * step_s <= 600 + step_s
+
+
+@pytest.mark.slow
+def test_a_short_run_that_is_killed_at_its_last_step_goes_on_from_a_later_step_than_the_first(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    content = GRPO | FAST | {"prompts": 16, "sampling": {"max_new_tokens": 96}}
+    recipe.write_text(
+        yaml.safe_dump({**content, "objective": {"kind": "grpo", "group_size": 16}} | {"checkpoint_every": 20})
+    )
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    to_its_end(start(recipe, whole, 1))
+    kill_when(start(recipe, broken, 1), lambda: journalled(broken, 4))
+    (b,) = broken.iterdir()
+    (saved,) = b.glob("checkpoints/step-*")
+    kept = (b / "metrics.jsonl").read_text().splitlines()[: int(saved.name.removeprefix("step-"))]
+    assert kept
+    to_its_end(start(recipe, broken, 1))
+    (a,) = whole.iterdir()
+    assert (b / "metrics.jsonl").read_text().splitlines()[: len(kept)] == kept, "what was saved is not done again"
+    assert measurements(a) == measurements(b)
+    assert (a / "rollouts.jsonl").read_bytes() == (b / "rollouts.jsonl").read_bytes()
+    assert (a / "model/model.safetensors").read_bytes() == (b / "model/model.safetensors").read_bytes()
 
 
 def test_signals_do_what_they_did_once_a_run_has_ended(tmp_path):

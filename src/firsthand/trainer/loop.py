@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from firsthand.errors import NothingEarned
@@ -58,7 +59,7 @@ def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
 def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
     state = State.load(recipe, run)
     sampler = LocalSampler(state.policy, state.encoder)
-    with closing(Journal(run, state.step)) as journal, Saving(recipe) as saving:
+    with closing(Journal(run, state.step)) as journal, Saving(recipe, state.size) as saving:
         patience = Patience(recipe, journal.steps())
         for step in range(state.step, recipe.steps):
             began = time.perf_counter()
@@ -78,8 +79,7 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
             journal.write(record, batch)
             on_step(record)
             if saving.is_due(step + 1) and step + 1 < recipe.steps:
-                state.save(run, step + 1)
-                saving.saved()
+                saving.carry_out(partial(state.save, run, step + 1))
             if (reason := patience.after(metrics)) is not None:
                 state.save(run, step + 1)
                 raise NothingEarned(f"{run.folder}: {reason}")

@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self, final
 
@@ -11,6 +12,10 @@ from firsthand.recipe import Recipe
 
 MINUTES = 10.0
 """Between two checkpoints at most, where a recipe says nothing (ours)."""
+SHARE = 0.03
+"""Of a run's time that may go into checkpoints before those minutes are over, where a recipe says nothing (ours)."""
+RATE = 2.5e8
+"""Bytes per second at which the first checkpoint is expected to be written (measured on a shared virtual disk)."""
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _LOG = logging.getLogger(__name__)
 
@@ -23,11 +28,13 @@ class Saving:
     signal stops at once. Where training is not in the main thread, signals do what they did.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, size: int) -> None:
+        """`size` is that of a checkpoint, in bytes."""
         self.is_stopping = False
         self._every = recipe.checkpoint_every
-        self._seconds = 60 * (MINUTES if recipe.checkpoint_minutes is None else recipe.checkpoint_minutes)
+        self._minutes = recipe.checkpoint_minutes
         self._saved = time.monotonic()
+        self._pause = self._pause_after(size / RATE)
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -41,13 +48,20 @@ class Saving:
 
     def is_due(self, steps: int) -> bool:
         """Whether to save after so many steps."""
-        return self.is_stopping or steps % self._every == 0 or time.monotonic() - self._saved >= self._seconds
+        return self.is_stopping or steps % self._every == 0 or time.monotonic() - self._saved >= self._pause
 
-    def saved(self) -> None:
-        """Note that a checkpoint was written. Raises KeyboardInterrupt when the run was asked to stop."""
+    def carry_out(self, save: Callable[[], None]) -> None:
+        """Write a checkpoint; the next is due by what this one cost. Raises KeyboardInterrupt when asked to stop."""
+        began = time.monotonic()
+        save()
         self._saved = time.monotonic()
+        self._pause = self._pause_after(self._saved - began)
         if self.is_stopping:
             raise KeyboardInterrupt
+
+    def _pause_after(self, cost: float) -> float:
+        """Seconds until the next checkpoint, where one costs so many: as the recipe says, else in proportion."""
+        return min(60 * MINUTES, cost / SHARE) if self._minutes is None else 60 * self._minutes
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.is_stopping:

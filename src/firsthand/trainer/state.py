@@ -67,6 +67,13 @@ class State:
             state.step, state.kl_weight = restore(optimizer, checkpoint)
         return state
 
+    @property
+    def size(self) -> int:
+        """Bytes of a checkpoint, nearly: the model or its adapters, and two moments of what is trained."""
+        trained = sum(p.nbytes for p in self.policy.parameters)
+        saved = trained if self.policy.has_adapter else sum(p.nbytes for p in self.policy.model.parameters())
+        return saved + 2 * trained
+
     def save(self, run: Run, step: int) -> None:
         """Write a checkpoint after `step` training steps; older ones go once it is complete."""
         folder = run.folder / "checkpoints" / f"step-{step:06d}"
