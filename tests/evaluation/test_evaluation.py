@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark_server import ChatServer
 from scripted import ScriptedSampler
 from tiny import tiny_folder
 
+from firsthand.cli.console import Console
 from firsthand.cli.main import main
 from firsthand.errors import DataError
 from firsthand.evaluation import Protocol, score_examples, tabulate
@@ -44,6 +46,26 @@ def scored(greedy: Judged | None, *samples: float | None, family: str = "") -> S
     return Score(
         example_id=f"e{next(NAMES)}", family=family, question="?", gold="7", images=(), greedy=greedy, samples=drawn
     )
+
+
+# ---- a server that ignores the temperature
+
+
+@pytest.mark.parametrize(("answers", "are_alike"), [("B", True), (["A", "B", "C", "D"], False)], ids=["one", "several"])
+def test_samples_that_are_all_alike_are_told(
+    answers: str | list[str], are_alike: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = ChatServer(tmp_path / "server", [{"when": "", "text": answers}])
+    rows = [{"question": f"Which one is it, {i}?", "answer": "B", "kind": "choice"} for i in range(10)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    data = Data(path=str(tmp_path / "rows.jsonl"))
+    try:
+        run = evaluate_folder(server.endpoint(), data, Protocol(samples=4), tmp_path / "runs")
+    finally:
+        server.stop()
+    Console().families(run / "evaluation.json")
+    assert ("the server seems to ignore the temperature" in capsys.readouterr().out) is are_alike
+    assert json.loads((run / "evaluation.json").read_text()).get("samples_alike", False) is are_alike
 
 
 # ---- tables

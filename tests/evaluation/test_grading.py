@@ -298,6 +298,11 @@ def test_calibration_writes_the_beta_that_a_recipe_takes(tmp_path: Path, capsys:
     found = json.loads(out.read_text())
     assert f"beta: {found['beta']:.4g}" in capsys.readouterr().out
     assert found["beta"] * found["spread"] == pytest.approx(0.693147, abs=1e-5)
+    unnamed = [{name: value for name, value in row.items() if name != "id"} for row in rows]
+    again = tmp_path / "again.json"
+    problems = str(write(tmp_path / "U.jsonl", unnamed))
+    assert main(["reward", "--problems", problems, "--out", str(again), "--calibrate"]) == 0
+    assert again.read_text() == out.read_text(), "no reply is joined to a problem, so that rows need no id"
     blind = [{name: value for name, value in row.items() if name != "scene"} for row in rows]
     problems = str(write(tmp_path / "Q.jsonl", blind))
     assert main(["reward", "--problems", problems, "--out", str(tmp_path / "x.json"), "--calibrate"]) == 2

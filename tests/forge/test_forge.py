@@ -249,7 +249,9 @@ def test_a_demonstration_needs_thinking_and_one_answer() -> None:
     assert (ok.thinking, ok.answer) == ("One two", "7")
     [trace] = ok.finished().traces
     assert trace.text == "<think>\nOne two\n</think>\n<answer>7</answer>" and trace.style == "distilled"
-    assert reasons(decided(step, [draft()], Completion(text="<answer>7</answer>"))) == ["no_thinking"]
+    [bare] = decided(step, [draft()], Completion(text="<answer>7</answer>"))
+    assert isinstance(bare, Dropped) and bare.reason == "no_thinking"
+    assert "teachers.distill" in bare.detail and "prompts.distill" in bare.detail
     assert reasons(decided(step, [draft()], Completion(text="I think."))) == ["no_answer"]
 
 

@@ -160,6 +160,9 @@ def test_a_score_that_is_no_number_leaves_the_reply_unmeasured() -> None:
 
     with Router(open_ended=OpenVerifier(Broken(), 1.0)) as router:
         assert router.judge(block("x"), CUBE).status is Status.FAILED
+        with pytest.raises(DataError, match="see to the scorer") as refused:
+            router.check([CUBE])
+    assert "another `kind`" not in str(refused.value), "the row is not at fault"
 
 
 def test_the_reference_is_scored_once() -> None:

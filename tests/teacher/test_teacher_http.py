@@ -176,6 +176,18 @@ def test_a_wrong_setting_stops_the_run_and_what_was_answered_is_kept(
     assert set(log.get_many(ask(endpoint, t).key for t in texts)) == {ask(endpoint, t).key for t in answered}
 
 
+@pytest.mark.parametrize(("path", "is_told"), [("", True), ("/v1", False)])
+def test_an_address_without_a_version_is_told_what_it_may_lack(
+    server: Server, log: AnswerLog, path: str, is_told: bool
+) -> None:
+    host = f"http://127.0.0.1:{server.port}"
+    endpoint = server.endpoint().model_copy(update={"base_url": host + path})
+    with pytest.raises(RecipeError, match="answered 404") as caught:
+        list(BatchClient(endpoint, log, step="caption").answers([("x", ask(endpoint, "x: 404"))]))
+    assert (f"base_url: {host}/v1" in str(caught.value)) is is_told
+    assert "key_env (not set)" in str(caught.value)
+
+
 def test_a_key_that_is_not_in_the_environment_is_missed_before_anything_is_asked(
     server: Server, log: AnswerLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

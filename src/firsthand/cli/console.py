@@ -18,16 +18,22 @@ from firsthand.records import Step
 from firsthand.reward.alarms import unread_remedy
 from firsthand.stats import Covers
 
+_ALIKE = (
+    "all samples of each question are the same text, so pass@k says nothing: the server seems to ignore the "
+    "temperature. `transformers serve` does, unless the endpoint's file has "
+    """extra: {generation_config: '{"do_sample": true}'}"""
+)
+
 
 class Console:
-    """Progress bars on a terminal, a line now and then where there is none. Use as a context manager."""
+    """Progress bars on a terminal, a line now and then where none can be shown. Use as a context manager."""
 
     def __init__(self) -> None:
         # transformers' own bars (loading weights, writing shards) would tear ours apart.
         transformers.utils.logging.disable_progress_bar()
         self._terminal = Terminal(highlight=False)
         # Speed over the last minutes, not since the start: a reply's length, and so a step's time, changes in training.
-        self._progress = progress_bars(self._terminal, "{task.description:<22}", NOTE, period_s=120)
+        self._progress = progress_bars(self._terminal, "{task.description:<20}", NOTE, period_s=120)
 
         self._promised = self._begun = 0
 
@@ -80,6 +86,8 @@ class Console:
             screen.say(f"replies with their answer in tags: {content['tagged']:.1%}")
         if (what := unread_remedy(content)) is not None:
             screen.say(f"NOTE: {what}")
+        if content.get("samples_alike"):
+            screen.say(f"NOTE: {_ALIKE}")
 
     def _bar(self, what: str, *, is_empty: bool = False) -> Callable[[int, int, str], None]:
         """Logs and pipes get ten lines per task instead of a bar."""
@@ -91,8 +99,8 @@ class Console:
                 self._begun += 1
                 task.append(self._progress.add_task(what, total=total, note=""))
             self._progress.update(task[0], completed=done, total=total, note=note)
-            if not self._terminal.is_terminal and (done == total or done % max(1, total // 10) == 0):
-                self._terminal.print(f"{what}: {done}/{total} {note}")
+            if not self._terminal.is_interactive and (done == total or done % max(1, total // 10) == 0):
+                self._terminal.print(f"{what}: {done}/{total} {note}".rstrip(), markup=False, soft_wrap=True)
 
         return show
 

@@ -4,6 +4,7 @@ Replies are read as the protocol says, however the model was trained: a reply wi
 A reply whose score could not be measured is left out and counted; it is never wrong.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
 from firsthand.identity import data_id
 from firsthand.recipe import Data
+from firsthand.records import Score
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
 from firsthand.run import REFUSED, Run
@@ -22,6 +24,8 @@ from firsthand.teacher import Endpoint
 
 DEFAULT = Reward()
 """Verifiers for every kind but free text, which needs a scorer."""
+_MANY = 10
+"""Questions whose samples are looked at together (ours)."""
 _OF_TRAINING = {"answer", "format", "overlong", "truncated"}
 """What a reward says of training alone; all else says how answers are judged."""
 
@@ -70,11 +74,19 @@ def evaluate_folder(
                 scores = score_all(examples, generator, router.judge_many, protocol, journal, on_progress)
             run.keep_pictures(picture for example in examples for picture in example.images)
             run.write_records("scores.jsonl", scores)
-            refused = {"refused": len(loaded.found)} if loaded.found else {}
-            run.write_json("evaluation.json", {**decisive, **refused, **tabulate(scores, protocol.samples)})
+            noted = {"refused": len(loaded.found)} if loaded.found else {}
+            if isinstance(model, Endpoint) and protocol.temperature > 0 and _are_alike(scores):
+                noted["samples_alike"] = True
+            run.write_json("evaluation.json", {**decisive, **noted, **tabulate(scores, protocol.samples)})
         journal.unlink(missing_ok=True)
         run.finish()
         return run.folder
+
+
+def _are_alike(scores: Sequence[Score]) -> bool:
+    """Whether the samples of every question are one text, which is no accident where there are many questions."""
+    drawn = [{judged.reply.text for judged in score.samples} for score in scores if len(score.samples) > 1]
+    return len(drawn) >= _MANY and all(len(texts) == 1 for texts in drawn)
 
 
 def read_by(protocol: Protocol, reward: Reward) -> Reward:

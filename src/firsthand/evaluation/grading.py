@@ -162,7 +162,8 @@ def read_problems(
 ) -> Problems:
     """The problems of a file; with a router, without those whose ground truth it rejects.
 
-    Free text is not checked: its reference is scored with the first reply, and a judge may be dear.
+    Without one no reply is joined to a problem, so that a row needs no id. Free text is not checked: its reference is
+    scored with the first reply, and a judge may be dear.
     Raises DataError that names the bad rows where no row can be used.
     """
     source = _source(problems)
@@ -181,8 +182,9 @@ def read_problems(
             kind = lookup(row.cells, source.fields.get("kind", "kind")) or source.kind
             names[row.place] = str(given), str(kind) if kind in KINDS else UNKNOWN
         found = mapped_row(source, row.cells, row.folder)
+        cells = found.cells if router is not None else {"id": row.place, **found.cells}
         try:
-            example = _problem(found.cells, source.kind, found.folder, loader)
+            example = _problem(cells, source.kind, found.folder, loader)
         except BadRow as bad:
             raise bad.renamed(found.names) from bad
         columns[example.id] = found.names

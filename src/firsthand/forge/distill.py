@@ -32,6 +32,12 @@ _COORDINATES = {
 """What a box is measured in where its row says so; otherwise in fractions, which say as much of every picture."""
 
 
+_NOT_REASONED = (
+    "the reasoner gave an answer without reasoning; name a model that thinks as teachers.distill, or ask for the steps "
+    "in front of <answer> with prompts.distill"
+)
+
+
 class Distill:
     """Thinking and answer are kept apart: the answer alone is verified, the thinking alone is rewritten."""
 
@@ -78,7 +84,7 @@ class Distill:
             return Kept(replace(draft, is_explored_only=True)) if source_of(draft) in self._skipped else _own(draft)
         thinking, answer = thought_and_answer(completion)
         if not thinking:
-            return Dropped(draft, "no_thinking", "the reasoner gave an answer without reasoning")
+            return Dropped(draft, "no_thinking", _NOT_REASONED)
         if not answer:
             return Dropped(draft, "no_answer", "there is no single <answer> block after the reasoning")
         by = completion.model or self._sampling.model

@@ -163,8 +163,11 @@ class Router:
     def _bad_ground_truth(self, answer: Answer, verdict: Verdict) -> BadRow | None:
         if self.accepts(answer, verdict):
             return None
-        expected = f"a ground truth of kind `{answer.kind}` that its own verifier accepts"
         got = f"{shown(answer.text)}, which is `{verdict.status}` ({verdict.why})"
+        if isinstance(answer, OpenEnded):
+            remedy = "see to the scorer (`reward.open`): a judge must be able to return the JSON that it is asked for"
+            return BadRow("answer", "a reference that the scorer of free text gives a score", got, remedy)
+        expected = f"a ground truth of kind `{answer.kind}` that its own verifier accepts"
         return BadRow("answer", expected, got, "correct it, or give it another `kind`")
 
     def truth_verdicts(self, examples: Sequence[Example]) -> list[Verdict]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Lock
 from typing import Self, final
+from urllib.parse import urlsplit
 
 from firsthand.errors import DataError, FirsthandError, RecipeError, excerpt
 from firsthand.teacher.budget import Breaker, Budget, Outage
@@ -217,14 +218,16 @@ class SyncClient:
             raise _Again(f"{status}: {excerpt(raw)}", overload=status in OVERLOAD, pause=pause)
         if status in SETTING or status < 400:
             remedy = ""
+            if status in (404, 405) and not urlsplit(self._endpoint.base_url).path:
+                remedy = f". Most servers want a version in base_url: {self._endpoint.base_url}/v1"
             if status in (401, 403) and self._endpoint.key_env is None and "OPENAI_API_KEY" in os.environ:
                 remedy = (
                     ". OPENAI_API_KEY is set, and no key is sent unless key_env names it: set key_env to OPENAI_API_KEY"
                 )
             raise RecipeError(
                 f"{self._endpoint.url} answered {status}: {excerpt(raw)}; look at base_url, model "
-                f"({self._endpoint.model}) and key_env ({self._endpoint.key_env}). What was answered is kept"
-                f"{remedy}"
+                f"({self._endpoint.model}) and key_env ({self._endpoint.key_env or 'not set'}). What was answered is "
+                f"kept{remedy}"
             )
         return rejection(status, raw)
 
