@@ -1,5 +1,6 @@
 """Tables of the terminal: whole at 80 columns, nothing cut at fewer, one unit, and no number that was not measured."""
 
+import io
 import json
 import re
 from functools import cache
@@ -7,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console as Terminal
 
 from firsthand.cli.console import Console
 from firsthand.cli.terminal.benchmarks import show_summary
 from firsthand.cli.terminal.comparison import show_comparison
-from firsthand.cli.terminal.forge import show_funnel
+from firsthand.cli.terminal.forge import show_funnel, step_bars
 from firsthand.cli.terminal.preflight import show, show_arms
 from firsthand.cli.terminal.rewards import show_tallies
+from firsthand.cli.terminal.screen import NOTE, progress_bars
 from firsthand.config import build
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.grading import Tally
+from firsthand.forge import StepProgress
 from firsthand.preflight import PreflightResult, preflight
 from firsthand.recipe import Recipe
+from firsthand.teacher import Progress
 
 ROW: dict[str, Any] = {
     "accuracy": 0.195,
@@ -174,3 +179,42 @@ def test_a_step_whose_price_nobody_knows_has_cost_no_zero_dollars(capsys: pytest
     assert (
         "distil: 3 requests, 10 + 20 tokens, price unknown" in said and "tokens, $1.50" in said and "0.00" not in said
     )
+
+
+@pytest.mark.parametrize("width", [120, 80, 60])
+def test_a_bar_takes_one_line_and_its_numbers_are_never_cut(width: int) -> None:
+    terminal = Terminal(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    bars = progress_bars(terminal, "{task.description:<20}", NOTE)
+    bars.add_task("train sft+grpo from sft", total=6000, completed=1234, note="score 0.12, reward 0.10")
+    terminal.print(bars.get_renderable())
+    [line] = terminal.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(line) <= width
+    assert "train sft+grpo from sft" in line and "1234/6000" in line and "left -:--:--" in line and "score 0" in line
+
+
+@pytest.mark.parametrize("term", ["", "dumb"], ids=["a file", "a terminal without a cursor"])
+def test_where_no_bar_can_be_shown_there_are_a_few_lines_and_no_codes(
+    term: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    if term:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", term)
+    with Console() as console:
+        bar = console.evaluation(
+            "a [bold] name that is long enough to be broken where a line has eighty columns", "judge"
+        )
+        for done in range(1, 41):
+            bar(done, 40)
+    with step_bars() as on_progress:
+        asked = Progress(asked=30, retried=0, tokens=1965, dollars=0.0)
+        for done in (0, 12, 12, 30, 30):
+            on_progress(StepProgress("caption", done, 30, asked))
+        on_progress(StepProgress("caption", 30, 30))
+        for _ in range(3):
+            on_progress(StepProgress("rewrite", 0, 0))
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert said.err == "" and "\x1b" not in said.out and "━" not in said.out
+    assert len(lines) == 12 and lines[9].startswith("judge a [bold] name") and lines[9].endswith("columns: 40/40")
+    assert lines[10:] == ["caption: 12 rows 30 asked, 1,965 tokens", "caption: 30 rows 30 asked, 1,965 tokens"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import ProgressColumn, Task, TaskID
+from rich.table import Column
 from rich.text import Text
 
 from firsthand.cli.terminal.screen import NOTE, Screen, progress_bars
@@ -14,6 +15,10 @@ from firsthand.forge import StepProgress
 
 class _Rate(ProgressColumn):
     """Rows per second, over the last half minute."""
+
+    def get_table_column(self) -> Column:
+        """Never cut."""
+        return Column(no_wrap=True)
 
     def render(self, task: Task) -> Text:
         """Nothing where no row has passed."""
@@ -26,16 +31,18 @@ def step_bars() -> Iterator[Callable[[StepProgress], None]]:
     """Bars for as long as the block lasts; call what is given as steps get on. A pipe gets ten lines per step."""
     terminal = Console(highlight=False)
     tasks: dict[str, TaskID] = {}
+    told: dict[str, int] = {}
     with progress_bars(terminal, "{task.description:<8}", NOTE, middle=(_Rate(),)) as bars:
 
         def on_progress(now: StepProgress) -> None:
             if now.step not in tasks:
                 tasks[now.step] = bars.add_task(now.step, total=now.total, note="")
-            before = bars.tasks[list(tasks).index(now.step)].completed
             bars.update(tasks[now.step], completed=now.done, total=now.total, note=_note(now))
-            tenth = max(1, (now.total or 10_000) // 10)
-            if not terminal.is_terminal and (now.done == now.total or now.done // tenth > before // tenth):
-                terminal.print(f"{now.step}: {now.done:,} rows {_note(now)}")
+            tenth, before = max(1, (now.total or 10_000) // 10), told.get(now.step, 0)
+            is_worth = now.done > before and (now.done == now.total or now.done // tenth > before // tenth)
+            if is_worth and not terminal.is_interactive:
+                told[now.step] = now.done
+                terminal.print(f"{now.step}: {now.done:,} rows {_note(now)}".rstrip(), soft_wrap=True)
 
         yield on_progress
 

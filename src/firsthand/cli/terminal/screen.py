@@ -10,19 +10,33 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 _PIPE = 100_000
 """Columns of what is no terminal."""
 _GAP = 2
 """Columns between two of a table."""
-NOTE = TextColumn("{task.fields[note]}")
-"""What a task says of itself, behind its bar."""
+_ROOMY = 110
+"""Columns from which a bar has the time that has passed, too."""
+_WHOLE = Column(no_wrap=True)
+"""Numbers are never cut: the bar is shorter where there is little room, and then the note."""
+
+
+class _Note(ProgressColumn):
+    """What a task says of itself, behind its bar; on one line, as far as there is room."""
+
+    def render(self, task: Task) -> Text:
+        """The field `note`."""
+        return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
+
+
+NOTE = _Note()
 
 
 class Screen:
@@ -76,7 +90,12 @@ def percents(value: float | None, ends: Sequence[float | None] = (None, None), s
 def progress_bars(
     screen: Console, title: str, *more: ProgressColumn, middle: tuple[ProgressColumn, ...] = (), period_s: float = 30
 ) -> Progress:
-    """Bars with counts, time and time left. `period_s`: the last seconds, from which speed is estimated."""
-    counted = (TextColumn(title), BarColumn(), MofNCompleteColumn())
-    timed = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    return Progress(*counted, *middle, *timed, *more, console=screen, speed_estimate_period=period_s)
+    """Bars with counts, time and time left. `period_s`: the last seconds, from which speed is estimated.
+
+    Files, pipes and terminals that cannot move their cursor get none: write them a line now and then.
+    """
+    bar = BarColumn(max(4, min(40, screen.width - 70)))
+    passed = (TimeElapsedColumn(_WHOLE),) if screen.width >= _ROOMY else ()
+    left = (TextColumn("left"), TimeRemainingColumn(table_column=_WHOLE))
+    columns = (TextColumn(title), bar, MofNCompleteColumn(table_column=_WHOLE), *middle, *passed, *left, *more)
+    return Progress(*columns, console=screen, speed_estimate_period=period_s, disable=not screen.is_interactive)
