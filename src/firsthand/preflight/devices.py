@@ -5,7 +5,7 @@ print the rate with it print twice as much), of bfloat16 with sums in float32. E
 quote of the data sheet that `source` names; the sheets themselves were not at hand.
 
 The T4's data sheet has 300 GB/s, its product page "320+". That of the RTX A6000 has no bfloat16: 309.7 "tensor" with
-sparsity, and the GA102 paper 154.8 without.
+sparsity, and the GA102 paper 154.8 without. The RTX 5090's 104.8 was found rounded to 105 alone.
 """
 
 import math
