@@ -48,8 +48,8 @@ class Blocks:
     """int64, flat: the token of [M * N] at each place of each reply; free places name token 0 of their row."""
     home_MN: Tensor
     """int64, flat: where each token's result lies in [M * P prompt places, then M * S * T reply places]."""
-    attend_Z1QK: Tensor
-    """bool [M * S, 1, R * T, P + T]: what each query of a reply may attend to."""
+    bias_Z1QK: Tensor
+    """[M * S, 1, R * T, P + T]: 0 where a query of a reply may attend, -inf elsewhere."""
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, *, scaling: float, layer: int) -> Tensor:
         """Prompts attend causally to themselves, replies to their prompt and causally to themselves."""
@@ -60,7 +60,7 @@ class Blocks:
         # The R query heads of a key head become further queries of it: keys and values need no copies.
         query_ZHQE = self._replies(query).view(M * S, T, H, -1, E).permute(0, 2, 3, 1, 4).reshape(M * S, H, -1, E)
         keys, values = (self._keys(part) for part in (key, value))
-        out = scaled_dot_product_attention(query_ZHQE, keys, values, attn_mask=self.attend_Z1QK, scale=scaling)
+        out = scaled_dot_product_attention(query_ZHQE, keys, values, attn_mask=self.bias_Z1QK, scale=scaling)
         out_reply = out.view(M * S, H, -1, T, E).permute(0, 3, 1, 2, 4).reshape(M * S * T, heads, E)
         everything = torch.cat([out_prompt.transpose(1, 2).reshape(M * P, heads, E), out_reply])
         return everything.index_select(0, self.home_MN).view(M, N, heads, E)
@@ -76,7 +76,20 @@ class Blocks:
         return torch.cat([prompt, self._replies(part).view(M * self.S, self.T, H, E).transpose(1, 2)], dim=2)
 
 
-def blocks(groups: Sequence[PrefixGroup], queries_per_key: int, device: torch.device) -> Blocks | None:
+def additive(attend: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bool mask as what is added to scores: 0 where a query may attend, -inf elsewhere.
+
+    Of a bool mask every layer would make that by itself, and keep it for the backward. Rows begin at multiples of 16
+    numbers, because CUDA's kernel copies those that do not.
+    """
+    keys = attend.shape[-1]
+    room = attend.new_zeros((*attend.shape[:-1], -(-keys // 16) * 16), dtype=dtype)
+    return room[..., :keys].masked_fill_(~attend, -torch.inf)
+
+
+def blocks(
+    groups: Sequence[PrefixGroup], queries_per_key: int, device: torch.device, dtype: torch.dtype
+) -> Blocks | None:
     """The blocks of these groups' packed rows; None when the square costs little more: few or very uneven replies."""
     N = max(group.tokens for group in groups)
     P = max(len(group.prompt.token_ids) for group in groups)
@@ -105,7 +118,7 @@ def blocks(groups: Sequence[PrefixGroup], queries_per_key: int, device: torch.de
         T=T,
         reply_token_MST=reply_token.flatten().to(device),
         home_MN=home.flatten().to(device),
-        attend_Z1QK=attend.repeat(1, 1, queries_per_key, 1).to(device),
+        bias_Z1QK=additive(attend.to(device).repeat(1, 1, queries_per_key, 1), dtype),
     )
 
 

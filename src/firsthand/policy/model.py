@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from firsthand.errors import RecipeError
-from firsthand.policy.attention import blocks
+from firsthand.policy.attention import additive, blocks
 from firsthand.policy.flops import Flops
 from firsthand.policy.head import Entropy, Head
 from firsthand.policy.loading import read_model, set_up_training
@@ -192,8 +192,10 @@ class Policy:
         if max(len(group.replies) for group in groups) > 1:
             text = self.model.config.get_text_config()
             queries_per_key = text.num_attention_heads // text.num_key_value_heads
-            inputs["shared"] = blocks(groups, queries_per_key, rows.token_ids_MN.device)
-            inputs["attention_mask"] = rows.attend_M1NN if inputs["shared"] is None else UNUSED_MASK
+            dtype = self.model.get_input_embeddings().weight.dtype
+            inputs["shared"] = blocks(groups, queries_per_key, rows.token_ids_MN.device, dtype)
+            is_square = inputs["shared"] is None
+            inputs["attention_mask"] = additive(rows.attend_M1NN, dtype) if is_square else UNUSED_MASK
         if self.family.marks_images:
             inputs["token_type_ids"] = (rows.token_ids_MN == self.model.config.image_token_id).long()
         features = self.tower.encode([group.prompt for group in groups])
