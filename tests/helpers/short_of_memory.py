@@ -32,3 +32,16 @@ def fail_when(module: nn.Module, is_too_much: Callable[[torch.Tensor], bool]) ->
 
     module.register_forward_pre_hook(fail)
     return failures
+
+
+def fail_in_backward_when(module: nn.Module, is_too_much: Callable[[torch.Tensor], bool]) -> list[int]:
+    """The same in the backward of a module."""
+    failures: list[int] = []
+
+    def fail(_: Any, grads: tuple[torch.Tensor, ...]) -> None:
+        if is_too_much(grads[0]):
+            failures.append(len(grads[0]))
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+
+    module.register_full_backward_pre_hook(fail)
+    return failures

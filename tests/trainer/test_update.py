@@ -2,6 +2,9 @@
 
 import functools
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,19 +13,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from short_of_memory import fail_in_backward_when, fail_when
 from tiny import picture, tiny_folder
 from torch import Tensor
 
-from firsthand.errors import ParityError
+from firsthand.errors import ParityError, RecipeError
 from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Count, Method, group_advantage
-from firsthand.policy import Policy, PrefixGroup
+from firsthand.policy import Limits, Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Digit, Example, Judged, Reply, Status, StopReason, Verdict
+from firsthand.run import Run
 from firsthand.trainer.batch import Group
 from firsthand.trainer.state import State
 from firsthand.trainer.update import (
     _forward,
+    divided,
     learning_rate,
     minibatches,
     needs_forward,
@@ -52,8 +58,10 @@ def recipe(objective: Method, **fields: Any) -> Recipe:
     return Recipe(name="a", data=Data(worlds=("count",)), objective=objective, **{"optimizer": optimizer, **fields})
 
 
-def gradients(state: State, batch: Sequence[Group], wanted: Recipe, step: int = 0) -> list[Tensor]:
-    """What AdamW is given, parameter by parameter; zeros when there is no step."""
+def gradients(
+    state: State, batch: Sequence[Group], wanted: Recipe, step: int = 0, metrics: dict[str, float] | None = None
+) -> list[Tensor]:
+    """What AdamW is given, parameter by parameter; zeros when there is no step. `metrics` takes what was measured."""
     found = [torch.zeros_like(p) for p in state.policy.parameters]
 
     def keep(*_: object) -> None:
@@ -62,8 +70,10 @@ def gradients(state: State, batch: Sequence[Group], wanted: Recipe, step: int = 
                 kept.copy_(parameter.grad)
 
     handle = state.optimizer.register_step_pre_hook(keep)
-    update(state, batch, wanted, step)
+    measured = update(state, batch, wanted, step)
     handle.remove()
+    if metrics is not None:
+        metrics |= measured
     return found
 
 
@@ -190,6 +200,8 @@ def test_splitting_a_step_into_micro_batches_changes_no_gradient(folder: Path, o
     assert [len(list(split(batch, budget, packed))) for budget in (1, 10**6)] == [len(batch), 1]
     assert difference(found[0], found[2]) < 1e-5
     assert difference(found[1], found[2]) < 1e-5
+    budgets = [one.pop("memory/tokens_per_forward") for one in metrics]
+    assert budgets == [1, 2 * longest, 10**6]
     for other in metrics[:2]:
         assert other == pytest.approx(metrics[2], rel=1e-4, abs=1e-4)
 
@@ -227,6 +239,121 @@ def test_replies_that_cannot_share_a_row_are_counted_one_by_one() -> None:
     assert [len(part) for part in split(batch, 60, apart)] == [2, 2]
 
 
+# ---- out of memory
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize("name", ["grpo", "kl", "gspo", "sft", "srft by batch", "chord with kl"])
+def test_an_update_that_runs_out_of_memory_gives_the_same_gradient(folder: Path, name: str, where: str) -> None:
+    objective = METHODS[name]
+    batch, wanted = batch_for(objective, folder), recipe(objective, tokens_per_forward=10**6)
+    most = max(len(g.prompt.token_ids) + len(j.reply.token_ids) for g in batch for j in g.replies)
+    found, metrics, states = [], [], []
+    for is_short in (False, True):
+        states.append(state_of(folder, objective.kl.first(1)))
+        if states[-1].reference is not None:
+            drift(states[-1].policy)
+        layer = states[-1].policy.language.layers[1]
+        if is_short and where == "forward":
+            failures = fail_when(layer, lambda hidden: hidden.shape[0] * hidden.shape[1] > most)
+        elif is_short:
+            failures = fail_in_backward_when(layer, lambda hidden: hidden.shape[0] * hidden.shape[1] > most)
+        metrics.append({})
+        found.append(gradients(states[-1], batch, wanted, step=1, metrics=metrics[-1]))
+    assert difference(found[1], found[0]) < 1e-5
+    assert metrics[1].pop("memory/retries") == len(failures) > 1
+    assert metrics[1].pop("memory/tokens_per_forward") == states[1].limits.tokens
+    assert {metrics[0].pop("memory/retries"), metrics[0].pop("memory/tokens_per_forward")} == {0, 10**6}
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-4, abs=1e-4)
+    before = len(failures)  # what was too much is not tried again
+    assert update(states[1], batch, wanted, step=1)["memory/retries"] == 0
+    assert len(failures) == before
+
+
+def test_one_reply_that_is_too_much_is_an_error_that_says_what_helps(folder: Path) -> None:
+    state = state_of(folder)
+    # Only the longest row does not fit, while others go on in pairs.
+    fail_when(state.policy.language.layers[0], lambda hidden: hidden.shape[1] >= longest_alone(scored(folder)))
+    with pytest.raises(RecipeError, match=r"one reply at a time.*gradient_checkpointing: true, .*max_new_tokens"):
+        update(state, scored(folder), recipe(GRPO()), 1)
+
+
+def longest_alone(batch: Sequence[Group]) -> int:
+    return max(len(group.prompt.token_ids) + len(j.reply.token_ids) for group in batch for j in group.replies)
+
+
+def test_other_errors_in_an_update_are_not_taken_for_memory(folder: Path) -> None:
+    state = state_of(folder)
+    state.policy.language.layers[0].register_forward_pre_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        update(state, scored(folder), recipe(GRPO()), 1)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 60))
+def test_a_group_that_is_too_large_goes_in_parts_of_fewer_replies(lengths: list[int], limit: int) -> None:
+    example = Example(question="?", images=(), answer=Digit(value="1"))
+    replies = [Reply(text="", token_ids=(i,) * n) for i, n in enumerate(lengths)]
+    group = Group(example, Prompt("e", (1,) * 10, None, None), judged(replies, [float(n) for n in lengths]))
+    for size in (packed, apart):
+        parts = divided(group, limit, size)
+        assert [j for part in parts for j in part.replies] == list(group.replies)  # advantages included
+        assert all(size(part) <= limit or len(part.replies) == 1 for part in parts)
+        assert divided(group, None, size) == [group]
+
+
+def test_what_fits_is_kept_in_checkpoints(folder: Path, tmp_path: Path) -> None:
+    wanted = recipe(GRPO(), model=str(folder))
+    state = state_of(folder)
+    state.limits = Limits(rows=64, tokens=500)
+    with Run.open(tmp_path, "a", 0, {"name": "a"}) as run:
+        state.save(run, 3)
+        assert State.load(wanted, run).limits == Limits(rows=64, tokens=500)
+        (kept,) = run.folder.glob("checkpoints/*/state.json")
+        kept.write_text('{"step": 3, "kl_weight": 0.0}')  # of an earlier version
+        assert State.load(wanted, run).limits == Limits(rows=256)
+
+
+SHORT = """
+import sys
+from pathlib import Path
+import torch
+from short_of_memory import leave_only
+from test_update import GRPO, difference, gradients, large, recipe, state_of
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+batch = large(folder)
+expected = gradients(state_of(folder), batch, recipe(GRPO(), tokens_per_forward=500))
+state, metrics = state_of(folder), {}
+leave_only(int(sys.argv[2]))
+found = gradients(state, batch, recipe(GRPO(), tokens_per_forward=10**6), metrics=metrics)
+assert difference(found, expected) < 1e-5
+print(int(metrics["memory/retries"]), int(metrics["memory/tokens_per_forward"]))
+"""
+
+
+def large(folder: Path) -> list[Group]:
+    """Twelve groups of eight replies of 40 tokens: 5,000 tokens, whose activations take 600 MB in a wide model."""
+    policy, encoder = Policy.load(folder), Encoder.load(folder)
+    draw = torch.Generator().manual_seed(0)
+    groups = []
+    for i in range(12):
+        example = Example(question=f"How many are there in {i}?", images=(), answer=Digit(value="7"))
+        tokens = torch.randint(0, 250, (8, 40), generator=draw).tolist()
+        groups.append(sampled(policy, example, encoder.prompt(example), tokens, [float(j % 2) for j in range(8)]))
+    return groups
+
+
+def test_a_process_that_really_runs_out_of_memory_finds_the_same_gradient(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "wide", "qwen2_5_vl", hidden=256, layers=4)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", SHORT, str(folder), str(200 * 10**6)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    retries, tokens = map(int, done.stdout.split())
+    assert retries >= 1 and tokens < 3000, done.stderr
+    assert "Out of memory in step 0 with forwards of " in done.stderr
+
+
 # ---- what is counted and what is trained
 
 
@@ -258,7 +385,8 @@ def test_a_step_in_which_nothing_is_trained_moves_no_parameter(folder: Path) -> 
     state = state_of(folder)
     before = [p.clone() for p in state.policy.parameters]
     metrics = update(state, scored(folder)[2:3], recipe(GRPO()), 0)
-    assert metrics == {"optim/lr": 1e-3, "tokens/trained": 0, "flops/update": 0}  # no loss was measured: there is none
+    memory = {"memory/tokens_per_forward": 2048, "memory/retries": 0}
+    assert metrics == {"optim/lr": 1e-3, "tokens/trained": 0, "flops/update": 0} | memory  # there is no loss
     assert all(torch.equal(p, q) for p, q in zip(state.policy.parameters, before, strict=True))
     assert not state.optimizer.state
 

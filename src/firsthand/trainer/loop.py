@@ -58,7 +58,7 @@ def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
 
 def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
     state = State.load(recipe, run)
-    sampler = LocalSampler(state.policy, state.encoder)
+    sampler = LocalSampler(state.policy, state.encoder, limits=state.limits)
     with closing(Journal(run, state.step)) as journal, Saving(recipe, state.size) as saving:
         patience = Patience(recipe, journal.steps())
         for step in range(state.step, recipe.steps):

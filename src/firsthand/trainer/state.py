@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from firsthand.files import replacing
-from firsthand.policy import AdapterOff, Policy
+from firsthand.policy import AdapterOff, Limits, Policy
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
+from firsthand.rollout.local import MAX_ROWS
 from firsthand.run import Run
 
 
@@ -33,6 +34,7 @@ class State:
     """Training steps that are done."""
     kl_weight: float
     """beta of the next step: all that a KL controller remembers."""
+    limits: Limits = dataclasses.field(default_factory=lambda: Limits(rows=MAX_ROWS))
 
     @classmethod
     def load(cls, recipe: Recipe, run: Run) -> "State":
@@ -64,7 +66,8 @@ class State:
             reference = Policy.load(start, trainable=recipe.trainable, device=device) if whole else AdapterOff(policy)
         state = cls(policy, Encoder.load(start), optimizer, reference, 0, controller.first(recipe.steps))
         if checkpoint:
-            state.step, state.kl_weight = restore(optimizer, checkpoint)
+            state.step, state.kl_weight, limits = restore(optimizer, checkpoint)
+            state.limits = limits or state.limits
         return state
 
     @property
@@ -82,7 +85,8 @@ class State:
             self.policy.save_checkpoint(draft / "model")
             save_file(_moments(self.optimizer), draft / "optimizer.safetensors")
             save_file({"torch": torch.get_rng_state()}, draft / "random.safetensors")
-            (draft / "state.json").write_text(json.dumps({"step": step, "kl_weight": self.kl_weight}))
+            kept = {"step": step, "kl_weight": self.kl_weight, "limits": dataclasses.asdict(self.limits)}
+            (draft / "state.json").write_text(json.dumps(kept))
         for older in folder.parent.glob("*step-*"):
             if older != folder:
                 shutil.rmtree(older)
@@ -93,8 +97,11 @@ def latest(run: Run) -> Path | None:
     return max((run.folder / "checkpoints").glob("step-*"), default=None)
 
 
-def restore(optimizer: torch.optim.Optimizer, checkpoint: Path) -> tuple[int, float]:
-    """Give an optimizer and torch's generator the state they had; the number of steps done, and the KL weight."""
+def restore(optimizer: torch.optim.Optimizer, checkpoint: Path) -> tuple[int, float, Limits | None]:
+    """Give an optimizer and torch's generator the state they had; what else the checkpoint keeps.
+
+    That is the number of steps done, the KL weight, and what fits (None in checkpoints of earlier versions).
+    """
     moments = load_file(checkpoint / "optimizer.safetensors")
     for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
         names = {name.partition(".")[2] for name in moments if name.partition(".")[0] == str(index)}
@@ -103,7 +110,8 @@ def restore(optimizer: torch.optim.Optimizer, checkpoint: Path) -> tuple[int, fl
             optimizer.state[parameter][name] = value.to(parameter.device, copy=True)  # aligned, as weights are
     torch.set_rng_state(load_file(checkpoint / "random.safetensors")["torch"])
     kept = json.loads((checkpoint / "state.json").read_text())
-    return int(kept["step"]), float(kept["kl_weight"])
+    limits = Limits(**kept["limits"]) if "limits" in kept else None
+    return int(kept["step"]), float(kept["kl_weight"]), limits
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

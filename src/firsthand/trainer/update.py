@@ -4,7 +4,9 @@ Denominators are those of a whole optimizer step (`Totals`), so splitting it cha
 replies, T tokens.
 """
 
+import dataclasses
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +18,8 @@ from firsthand.errors import ParityError, RecipeError
 from firsthand.objective import Count, Seen, Table, Totals, terms_of
 from firsthand.objective.pieces import k3
 from firsthand.objective.table import token_weights
-from firsthand.policy import Logprobs
+from firsthand.policy import Limits, Logprobs
+from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.recipe import Optimizer, Recipe
 from firsthand.records import Judged, Reply
 from firsthand.trainer.batch import Group, sampled_entropy
@@ -26,6 +29,7 @@ from firsthand.trainer.metrics import Metric, over_forwards, over_minibatches, s
 if TYPE_CHECKING:
     from firsthand.trainer.state import State
 
+_LOG = logging.getLogger(__name__)
 _Row = TypeVar("_Row")
 TOKENS_PER_FORWARD = {"cpu": 2048, "cuda": 16384}
 """What fits one forward when a recipe leaves it open (ours)."""
@@ -45,6 +49,8 @@ def update(state: "State", groups: Sequence[Group], recipe: Recipe, step: int) -
         [_optimise(state, part, recipe, step, is_on_policy=number == 0) for number, part in enumerate(parts)]
     )
     metrics["optim/lr"] = learning_rate(step, recipe.steps, recipe.optimizer)
+    metrics["memory/tokens_per_forward"] = forward_budget(recipe, state.policy.model.device, state.limits)
+    metrics["memory/retries"], state.limits.retries = state.limits.retries, 0
     if not recipe.objective.kl.is_off:
         metrics["policy/kl_weight"] = state.kl_weight
     seen = Seen(
@@ -86,9 +92,10 @@ def needs_forward(group: Group, recipe: Recipe, totals: Totals) -> bool:
     return bool(group.trainable) and not is_flat
 
 
-def forward_budget(recipe: Recipe, device: torch.device) -> int:
-    """Tokens of one forward: what the recipe says, or what suits the device."""
-    return recipe.tokens_per_forward or TOKENS_PER_FORWARD[device.type]
+def forward_budget(recipe: Recipe, device: torch.device, limits: Limits | None = None) -> int:
+    """Tokens of one forward: what the recipe says, or what suits the device; less where that was too much."""
+    budget = recipe.tokens_per_forward or TOKENS_PER_FORWARD[device.type]
+    return min(budget, limits.tokens) if limits and limits.tokens else budget
 
 
 def split(groups: Sequence[_Row], budget: int, size: Callable[[_Row], int]) -> Iterator[list[_Row]]:
@@ -101,6 +108,18 @@ def split(groups: Sequence[_Row], budget: int, size: Callable[[_Row], int]) -> I
         forward.append(group)
     if forward:
         yield forward
+
+
+def divided(group: Group, limit: int | None, size: Callable[[Group], int]) -> list[Group]:
+    """The group, or where it is larger than `limit` tokens the same replies in several, down to one in each.
+
+    Each part has the whole prompt. Advantages were relative to the whole group, and stay.
+    """
+    rows = group.trainable
+    if limit is None or size(group) <= limit or len(rows) == 1:
+        return [group]
+    halves = (rows[: len(rows) // 2], rows[len(rows) // 2 :])
+    return [part for half in halves for part in divided(dataclasses.replace(group, replies=half), limit, size)]
 
 
 def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
@@ -118,26 +137,67 @@ def _optimise(
     """One optimizer step. `loss/total` is the sum of the terms."""
     totals = totals_of(minibatch, recipe, step, state.kl_weight)
     trained = [group for group in minibatch if needs_forward(group, recipe, totals)]
-    shares = state.policy.sharing.allows(max((group.packed.tokens for group in trained), default=0))
-    losses, facts = [], []
-    for forward in split(
-        trained,
-        forward_budget(recipe, state.policy.model.device),
-        lambda group: group.packed.tokens if shares else group.packed.tokens_apart,
-    ):
-        terms, measured = _forward(state, forward, totals, recipe, is_on_policy)
-        torch.stack(list(terms.values())).sum().backward()
-        losses.append({f"loss/{name}": Metric(term.detach().cpu(), "mean") for name, term in terms.items()})
-        facts.append(measured)
-        if step == 0 and "parity/max_abs" in measured:
-            _check_parity(float(measured["parity/max_abs"].value), forward)
-    metrics = over_forwards(losses)
-    if metrics:
-        total = math.fsum(float(loss.value) for loss in metrics.values())
-        metrics["loss/total"] = Metric(torch.tensor(total, dtype=torch.float64), "mean")
+    metrics = over_forwards(_learn(state, trained, totals, recipe, step, is_on_policy))
+    losses = [float(metric.value) for name, metric in metrics.items() if name.startswith("loss/")]
+    if losses:
+        metrics["loss/total"] = Metric(torch.tensor(math.fsum(losses), dtype=torch.float64), "mean")
     has_reference = bool(totals.kl_weight) and state.reference is not None
     cost = of_update(trained, state.policy.flops, has_reference=has_reference)
-    return metrics | over_forwards(facts) | cost | _descend(state, recipe, step)
+    return metrics | cost | _descend(state, recipe, step)
+
+
+def _learn(
+    state: "State", trained: Sequence[Group], totals: Totals, recipe: Recipe, step: int, is_on_policy: bool
+) -> list[dict[str, Metric]]:
+    """Accumulate the gradient of an optimizer step; what each of its forwards measured.
+
+    Where memory runs out it all begins anew, in smaller forwards. Raises RecipeError when one reply is too much.
+    """
+    shares = state.policy.sharing.allows(max((group.packed.tokens for group in trained), default=0))
+
+    def size(group: Group) -> int:
+        return group.packed.tokens if shares else group.packed.tokens_apart
+
+    while True:
+        budget = forward_budget(recipe, state.policy.model.device, state.limits)
+        parts = [part for group in trained for part in divided(group, state.limits.tokens, size)]
+        forwards = list(split(parts, budget, size))
+        try:
+            return [_accumulate(state, forward, totals, recipe, step, is_on_policy) for forward in forwards]
+        except (RuntimeError, MemoryError) as error:
+            _lower(state.limits, forwards, size, step, error)
+        state.optimizer.zero_grad()
+        release()
+
+
+def _accumulate(
+    state: "State", forward: Sequence[Group], totals: Totals, recipe: Recipe, step: int, is_on_policy: bool
+) -> dict[str, Metric]:
+    """The gradient of some groups, added to what is there, and what was measured: the terms as `loss/...`, and more."""
+    terms, measured = _forward(state, forward, totals, recipe, is_on_policy)
+    torch.stack(list(terms.values())).sum().backward()
+    if step == 0 and "parity/max_abs" in measured:
+        _check_parity(float(measured["parity/max_abs"].value), forward)
+    return {f"loss/{name}": Metric(term.detach().cpu(), "mean") for name, term in terms.items()} | measured
+
+
+def _lower(
+    limits: Limits, forwards: Sequence[Sequence[Group]], size: Callable[[Group], int], step: int, error: Exception
+) -> None:
+    """Halve what a forward may hold, from what these held. Raises the error when smaller ones would not help."""
+    if not is_out_of_memory(error):
+        raise error
+    largest = max(forwards, key=lambda forward: len(forward) * size(forward[-1]))
+    tokens = len(largest) * size(largest[-1])
+    if all(len(forward) == len(forward[0].trainable) == 1 for forward in forwards):
+        raise RecipeError(
+            f"step {step}: expected memory for the update on one reply at a time, got too little even for that: its "
+            f"row has {tokens} tokens (example {largest[-1].example.id}); set gradient_checkpointing: true, lower "
+            f"sampling.max_new_tokens or the pictures' size, or train an adapter ({error})"
+        ) from error
+    limits.tokens = min(tokens, limits.tokens or tokens) // 2  # always less than before, so that this ends
+    limits.retries += 1
+    _LOG.warning("Out of memory in step %d with forwards of %d tokens: from here on %d.", step, tokens, limits.tokens)
 
 
 def _forward(
