@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from short_of_memory import fail_in_backward_when, fail_when
-from tiny import picture, tiny_folder
+from tiny import FAMILIES, picture, tiny_folder
 from torch import Tensor
 
 from firsthand.errors import ParityError, RecipeError
@@ -352,6 +353,105 @@ def test_a_process_that_really_runs_out_of_memory_finds_the_same_gradient(tmp_pa
     retries, tokens = map(int, done.stdout.split())
     assert retries >= 1 and tokens < 3000, done.stderr
     assert "Out of memory in step 0 with forwards of " in done.stderr
+
+
+# ---- a trained vision tower
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def trained_tower(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("towers") / request.param, request.param, layers=2)
+
+
+def with_tower(folder: Path) -> State:
+    policy = Policy.load(folder, trainable="all")
+    policy.tower.keeps = True
+    optimizer = torch.optim.AdamW(policy.parameters, lr=1e-2, weight_decay=0.0, fused=True)
+    return State(policy, Encoder.load(folder), optimizer, None, 0, 0.0)
+
+
+def showing(state: State, shown: Sequence[Sequence[int]]) -> list[Group]:
+    """A group for each list of pictures."""
+    draw = torch.Generator().manual_seed(0)
+    groups = []
+    for i, seeds in enumerate(shown):
+        images = tuple(picture(56, 56 + 28 * (seed % 2), seed=seed) for seed in seeds)
+        example = Example(question=f"How many are there in {i}?", images=images, answer=Digit(value="7"))
+        tokens = torch.randint(0, 250, (3, 5), generator=draw).tolist()
+        groups.append(sampled(state.policy, example, state.encoder.prompt(example), tokens, [1, 0, 0.2]))
+    return groups
+
+
+def watched(state: State) -> list[tuple[bool, int]]:
+    """Grows by each call of the tower: whether with gradient, and on how many pictures."""
+    calls: list[tuple[bool, int]] = []
+
+    def watch(_: Any, args: Any, kwargs: Any, out: Any) -> None:
+        calls.append((torch.is_grad_enabled(), len(kwargs["grid_thw"])))
+
+    state.policy.model.model.visual.register_forward_hook(watch, with_kwargs=True)
+    return calls
+
+
+SHOWN = [[1], [2, 1], [3], [1, 4], [], [2]]
+"""Pictures 1 and 2 are in several groups, 3 and 4 in one."""
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["sampled", "given"])
+def test_a_trained_tower_sees_each_picture_of_a_step_once_with_the_same_gradient(
+    trained_tower: Path, knows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = recipe(GRPO(), tokens_per_forward=1)  # each group by itself
+    state = with_tower(trained_tower)
+    batch = showing(state, SHOWN)
+    if not knows:
+        state = with_tower(trained_tower)
+    calls = watched(state)
+    found = gradients(state, batch, wanted, step=1)
+    assert sum(pictures for with_grad, pictures in calls if with_grad) == 4
+    assert sum(pictures for with_grad, pictures in calls if not with_grad) == (0 if knows else 2)
+
+    plain = with_tower(trained_tower)
+    monkeypatch.setattr(plain.policy.tower, "once", lambda *_: nullcontext())
+    calls = watched(plain)
+    expected = gradients(plain, batch, wanted, step=1)
+    assert sum(pictures for _, pictures in calls) == 7
+    assert difference(found, expected) < 1e-5
+
+
+def test_features_are_made_anew_once_the_weights_have_changed(trained_tower: Path) -> None:
+    state, wanted = with_tower(trained_tower), recipe(GRPO(), tokens_per_forward=1)
+    batch = showing(state, SHOWN)
+    update(state, batch, wanted, step=1)
+    fresh = with_tower(trained_tower)
+    fresh.policy.model.load_state_dict(state.policy.model.state_dict())
+    calls = watched(state)
+    found = gradients(state, batch, wanted, step=2)
+    assert sum(pictures for with_grad, pictures in calls if not with_grad) == 2  # those of several groups
+    assert difference(found, gradients(fresh, batch, wanted, step=2)) < 1e-5
+
+
+def test_the_backward_of_a_tower_holds_no_more_pictures_at_once_than_a_forward(trained_tower: Path) -> None:
+    state = with_tower(trained_tower)
+    batch = showing(state, [[1], [3], [5], [7]])  # all of one size, and known
+    patches = int(batch[0].prompt.grids.prod())
+    for budget, expected in ((2 * patches, [2, 2]), (1, [1, 1, 1, 1]), (10**6, [4])):
+        state = with_tower(trained_tower)
+        batch = showing(state, [[1], [3], [5], [7]])
+        calls = watched(state)
+        update(state, batch, recipe(GRPO(), tokens_per_forward=budget), step=1)
+        assert calls == [(True, number) for number in expected]
+
+
+def test_a_tower_that_runs_out_of_memory_goes_on_with_fewer_pictures(trained_tower: Path) -> None:
+    state, short = with_tower(trained_tower), with_tower(trained_tower)
+    batch = showing(state, SHOWN)
+    showing(short, SHOWN)  # whose features are then known
+    most = 2 * len(batch[0].prompt.pixels)
+    failures = fail_when(short.policy.model.model.visual, lambda pixels: len(pixels) > most)
+    expected, found = (gradients(one, batch, recipe(GRPO()), step=1) for one in (state, short))
+    assert failures
+    assert difference(found, expected) < 1e-5
 
 
 # ---- what is counted and what is trained

@@ -1,12 +1,14 @@
 """Pictures -> features of the vision tower, every distinct picture once.
 
-A frozen tower runs without gradient and once per picture for as long as the picture stays in the cache; a trained one
-runs once per forward, with gradient. Either way the features enter the model through `mm_encoder_outputs`.
+Features that a frozen tower has made are kept until the cache is full. With gradient, a trained tower sees a picture
+once per forward, or in all forwards of a step together once (`Tower.once`). Either way the features enter the model
+through `mm_encoder_outputs`.
 """
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,8 +33,13 @@ class Tower:
     def __init__(self, base_model: Any, *, frozen: bool) -> None:
         self._base_model = base_model
         self._frozen = frozen
+        self.keeps = frozen
+        """Whether features made without gradient are kept. Of a trained tower they hold until its weights change: who
+        asks for it calls `forget` then. (Versions of weights do not tell: an optimizer's fused step leaves them.)"""
         self._kept: OrderedDict[str, Features] = OrderedDict()
         self._bytes = 0
+        self._leaves: dict[str, Features] = {}
+        """What stands for a trained tower's output in `once`, and gathers its gradient."""
         self._wants_list = True
         """Whether the model takes the features of several pictures as a list, or as one tensor."""
 
@@ -44,17 +51,69 @@ class Tower:
         with_grad = torch.is_grad_enabled() and not self._frozen
         # Not inference mode, even inside it: what is kept here may meet autograd in a later forward.
         with torch.inference_mode(False), torch.set_grad_enabled(with_grad):
-            features = self._features(dict(pictures))
+            features = self._with_gradient(dict(pictures)) if with_grad else self._features(dict(pictures))
         levels = zip(*(features[name] for name, _ in pictures), strict=True)
         embeddings, *deepstack = [list(level) for level in levels]
         pooled = embeddings if self._wants_list else torch.cat(embeddings)[None]
         return {"image": SimpleNamespace(pooler_output=pooled, deepstack_features=deepstack)}
 
+    def forget(self) -> None:
+        """Forget what a trained tower made, because its weights have changed; a frozen one's stays."""
+        if not self._frozen:
+            self._kept.clear()
+            self._bytes = 0
+
+    @contextmanager
+    def once(self, forwards: Sequence[Sequence[Prompt]], patches: int) -> Iterator[None]:
+        """Inside, a trained tower sees no picture of these forwards twice with gradient; it is the same gradient.
+
+        Pictures whose features are known, or that several forwards show, enter each forward as leaves without a graph.
+        When all forwards are through, the tower runs on these pictures with gradient, at most about `patches` of them
+        at a time, and its backward takes what the leaves have gathered: by linearity, the sum over the forwards. Of all
+        other pictures the tower runs in their one forward. On an error nothing is handed on.
+        """
+        seen = [dict(found for prompt in prompts for found in _pictures(prompt)) for prompts in forwards]
+        uses = Counter(name for pictures in seen for name in pictures)
+        shared = {
+            name: picture
+            for pictures in seen
+            for name, picture in pictures.items()
+            if not self._frozen and (uses[name] > 1 or name in self._kept)
+        }
+        chunks = list(_chunks(shared, patches))
+        with torch.no_grad():
+            known = [self._features(chunk) for chunk in chunks]
+        self._leaves = {
+            name: tuple(level.detach().requires_grad_() for level in levels)
+            for features in known
+            for name, levels in features.items()
+        }
+        try:
+            yield
+            for chunk in chunks:
+                self._hand_on(chunk)
+        finally:
+            self._leaves = {}
+
+    def _hand_on(self, pictures: Mapping[str, Pixels]) -> None:
+        """The backward of these pictures, from the gradients of their leaves."""
+        made = self._run(pictures)
+        levels = [level for name in pictures for level in made[name]]
+        grads = [leaf.grad for name in pictures for leaf in self._leaves[name]]
+        reached = [i for i, grad in enumerate(grads) if grad is not None]
+        torch.autograd.backward([levels[i] for i in reached], [grads[i] for i in reached])
+
+    def _with_gradient(self, pictures: Mapping[str, Pixels]) -> dict[str, Features]:
+        known = {name: self._leaves[name] for name in pictures if name in self._leaves}
+        missing = {name: picture for name, picture in pictures.items() if name not in known}
+        return known | (self._run(missing) if missing else {})
+
     def _features(self, pictures: Mapping[str, Pixels]) -> dict[str, Features]:
+        """Without gradient."""
         known = {name: self._kept[name] for name in pictures if name in self._kept}
         missing = {name: picture for name, picture in pictures.items() if name not in known}
         made = self._run(missing) if missing else {}
-        if self._frozen:
+        if self.keeps:
             self._remember(known | made)
         return known | made
 
@@ -98,6 +157,23 @@ def _pictures(prompt: Prompt) -> list[tuple[str, Pixels]]:
     keys = [f"{name} {grid.tolist()}" for name, grid in zip(names, prompt.grids, strict=True)]
     pictures = [{"pixel_values": p, "image_grid_thw": g[None]} for p, g in zip(parts, prompt.grids, strict=True)]
     return list(zip(keys, pictures, strict=True))
+
+
+def _chunks(pictures: Mapping[str, Pixels], patches: int) -> Iterator[dict[str, Pixels]]:
+    """All pictures, as many together as have at most so many patches; one at least."""
+    chunk: dict[str, Pixels] = {}
+    for name, picture in pictures.items():
+        if chunk and sum(map(_patches, chunk.values())) + _patches(picture) > patches:
+            yield chunk
+            chunk = {}
+        chunk[name] = picture
+    if chunk:
+        yield chunk
+
+
+def _patches(picture: Pixels) -> int:
+    """In families without grids about that: numbers by those of a patch of 14 x 14 in three colours."""
+    return len(picture["pixel_values"]) if picture.keys() == GRIDS else picture["pixel_values"].numel() // 588
 
 
 def _hash(pixels: Tensor) -> str:

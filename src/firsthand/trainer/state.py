@@ -59,6 +59,7 @@ class State:
             weight_decay=recipe.optimizer.weight_decay,
             fused=True,  # one pass over memory instead of twelve: 3 ms for 19 on two CPU cores
         )
+        policy.tower.keeps = True  # from the rollout to the update
         controller = recipe.objective.kl
         reference: Policy | AdapterOff | None = None
         if not controller.is_off:

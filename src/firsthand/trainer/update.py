@@ -163,7 +163,9 @@ def _learn(
         parts = [part for group in trained for part in divided(group, state.limits.tokens, size)]
         forwards = list(split(parts, budget, size))
         try:
-            return [_accumulate(state, forward, totals, recipe, step, is_on_policy) for forward in forwards]
+            # A patch keeps less than a token: the tower's part is no larger than a forward.
+            with state.policy.tower.once([[group.prompt for group in forward] for forward in forwards], budget):
+                return [_accumulate(state, forward, totals, recipe, step, is_on_policy) for forward in forwards]
         except (RuntimeError, MemoryError) as error:
             _lower(state.limits, forwards, size, step, error)
         state.optimizer.zero_grad()
@@ -269,6 +271,7 @@ def _descend(state: "State", recipe: Recipe, step: int) -> dict[str, Metric]:
         group["lr"] = lr
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
+    state.policy.tower.forget()
     return {"optim/grad_norm": Metric(norm.detach().cpu(), "mean")}
 
 
