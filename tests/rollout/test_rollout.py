@@ -376,7 +376,7 @@ limits = Limits(rows=256)
 assert write(limits) == expected
 print(limits.rows, limits.retries)
 """
-"""Keys and values of 64 replies of 2,000 tokens are 524 MB; 150 MB hold those of 16."""
+"""Keys and values of 64 replies of 2,000 tokens are 524 MB, of 32 still 262 MB; 150 MB hold those of 16, barely."""
 
 
 def test_a_process_that_really_runs_out_of_memory_writes_the_same_replies(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_a_process_that_really_runs_out_of_memory_writes_the_same_replies(tmp_pa
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows, retries = map(int, done.stdout.split())
-    assert (rows, retries) == (16, 2), done.stderr
+    assert retries >= 2 and rows == 64 // 2**retries, done.stderr  # at 16 it depends on what else the process holds
     assert "Out of memory with 64 replies at once: from here on 32." in done.stderr
 
 
