@@ -151,8 +151,15 @@ def _triangle(tokens: int) -> int:
 
 
 def _weights(modules: Iterable[Any]) -> Weights:
-    found = [module.weight for module in modules]
-    return Weights(sum(w.numel() for w in found), sum(w.numel() for w in found if w.requires_grad))
+    found = [(_numbers(module), module.weight.requires_grad) for module in modules]
+    return Weights(sum(n for n, _ in found), sum(n for n, is_trained in found if is_trained))
+
+
+def _numbers(module: Any) -> int:
+    """Of a layer's weight, also where it is quantised, and holds several in one."""
+    if isinstance(module, nn.Linear):
+        return module.in_features * module.out_features
+    return int(module.weight.numel())
 
 
 def _first(config: Any, names: Sequence[str], otherwise: Any) -> Any:

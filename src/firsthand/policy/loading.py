@@ -15,31 +15,22 @@ from firsthand.policy.weights import read_weights
 from firsthand.processor import family_of
 
 
-def read_model(folder: str | Path, config: Any, dtype: torch.dtype) -> Any:
-    """The model, with PyTorch's attention.
+def read_model(
+    folder: str | Path, config: Any, dtype: torch.dtype | None, *, quantize_on: torch.device | str | None = None
+) -> Any:
+    """The model, with PyTorch's attention; None as its precision is that of its files.
 
     Raises DataError when a weight is missing, too many or not finite, when the model has dropout, or is of an untested
     type and not built like the ones that are tested.
     """
-    model = read_weights(model_class(config), folder, dtype=dtype, attn_implementation="sdpa")
-    _align(model)
+    model = read_weights(
+        model_class(config), folder, config, dtype=dtype, quantize_on=quantize_on, attn_implementation="sdpa"
+    )
     _check_dropout(folder, model)
     family = family_of(config)
     if not family.is_tested:
         _check_unknown(folder, model, reads_pictures=family.reads != "text")
     return model
-
-
-def _align(model: Any) -> None:
-    """Give weights that lie where they lie in their file a place of their own, aligned as PyTorch aligns its tensors.
-
-    Matrix products on a CPU round by the place of their factors within 64 bytes. A checkpoint's header has another
-    length than the model's, so that a run that goes on from one would differ in the last digits from one that never
-    stopped.
-    """
-    for parameter in model.parameters():
-        if parameter.device.type == "cpu" and parameter.data_ptr() % 64:
-            parameter.data = parameter.data.clone()
 
 
 def model_class(config: Any) -> Any:

@@ -4,16 +4,20 @@ peft puts its layers in place of the linear ones of the model that is there; not
 attention, the decoder and the output layer work on. The reference policy is the same model with its adapters off.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.core_model_loading import revert_weight_conversion
 
-from firsthand.errors import RecipeError
+from firsthand.errors import DataError, RecipeError
+from firsthand.policy.quantising import language_linears
+from firsthand.policy.stored import Stored
 from firsthand.policy.weights import refuse
 from firsthand.records import Record
 
@@ -35,9 +39,11 @@ class Lora(Record):
     targets: tuple[str, ...] = ()
     """Names of the linear layers that get one, such as `q_proj`; empty: all of the language layers (QLoRA,
     arXiv:2305.14314, §4). Never the vision tower or the output layer."""
+    quantize: Literal["nf4"] | None = None
+    """Hold the language layers in four bits; the adapters are in the precision of the rest."""
 
 
-def attach(model: nn.Module, settings: Lora) -> None:
+def attach(model: Any, settings: Lora) -> None:
     """Give the language layers their adapters, and train nothing else. B starts at 0, so nothing changes yet.
 
     Raises RecipeError when peft is not installed, or no layer has a wanted name.
@@ -46,9 +52,7 @@ def attach(model: nn.Module, settings: Lora) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise RecipeError("adapter: needs peft, which is not installed: pip install 'firsthand[peft]'") from error
-    language: Any = model
-    inside = {id(module) for module in language.get_decoder().modules()}
-    names = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and id(m) in inside]
+    names = language_linears(model)
     known = sorted({name.rpartition(".")[2] for name in names})
     unknown = sorted(set(settings.targets) - set(known))
     if unknown:
@@ -56,8 +60,11 @@ def attach(model: nn.Module, settings: Lora) -> None:
     chosen = [name for name in names if not settings.targets or name.rpartition(".")[2] in settings.targets]
     config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=chosen)  # type: ignore[arg-type]
     inject_adapter_in_model(config, model)
+    dtype = model.get_input_embeddings().weight.dtype  # of a quantised layer peft would not know it
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
+        if "lora_" in name:
+            parameter.data = parameter.data.to(dtype)
 
 
 class AdapterOff:
@@ -80,15 +87,36 @@ class AdapterOff:
                     parameter.requires_grad_("lora_" in name)
 
 
-def merged(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of the plain model that computes the same: each adapter added to its layer, names as before."""
-    deltas = {f"{name}.weight": layer.get_delta_weight("default") for name, layer in _adapted(model)}
-    found = {}
-    for name, value in model.state_dict().items():
-        if "lora_" not in name:
-            plain = name.replace(".base_layer.", ".")
-            found[plain] = value + deltas[plain].to(value.dtype) if plain in deltas else value
-    return found
+def deltas(model: Any, stored: Mapping[str, Stored]) -> dict[str, Callable[[], Tensor]]:
+    """What makes each adapter's product, under the name that its layer's weight has among the stored tensors.
+
+    Raises DataError when there is no such weight: where several layers share one, or one is in several parts.
+    """
+    made = {}
+    for name, layer in _adapted(model):
+        weight = _stored_name(model, f"{name}.weight", stored)
+        if weight is None:
+            raise DataError(
+                f"adapter: expected a weight of {name} among the model's files, got none that is its alone; "
+                "leave that layer out of adapter.targets"
+            )
+        made[weight] = partial(_delta, layer)
+    return made
+
+
+def _stored_name(model: Any, name: str, stored: Mapping[str, Stored]) -> str | None:
+    """Of a weight of the model. Files may lack the base model's prefix, and have names of an earlier transformers."""
+    renamed = list(revert_weight_conversion(model, {name: torch.empty(0, device="meta")}))
+    bare = [one.removeprefix(f"{model.base_model_prefix}.") for one in (*renamed, name)]
+    return next((one for one in (*renamed, name, *bare) if one in stored), None)
+
+
+@torch.no_grad()
+def _delta(layer: Any) -> Tensor:
+    """B A times alpha / rank, in float32."""
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    product: Tensor = up.float() @ down.float() * layer.scaling["default"]
+    return product.cpu()
 
 
 def save_adapter(model: nn.Module, folder: Path, base: str) -> None:

@@ -13,7 +13,7 @@ from firsthand.policy.weights import refuse
 
 
 def write_merged(adapter: Path, folder: Path) -> None:
-    """Write the adapter, added to its base model, as a folder.
+    """Write the adapter, added to its base model, as a folder in the precision of that model's files.
 
     Raises DataError when the base that the adapter names is no local folder, or when a weight of one of the two is
     missing, too many or not finite; RecipeError without peft.
@@ -30,7 +30,7 @@ def write_merged(adapter: Path, folder: Path) -> None:
         from peft import PeftModel
     except ImportError as error:
         raise RecipeError("an adapter needs peft, which is not installed: pip install 'firsthand[peft]'") from error
-    policy = Policy.load(base)
+    policy = Policy.load(base, dtype=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a name that is on its way out
         warnings.filterwarnings("ignore", "Found missing adapter keys")  # our error says so

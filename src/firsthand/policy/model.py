@@ -3,6 +3,7 @@
 This package is the only place that knows transformers' models. Shape letters: see `packing`.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from firsthand.policy.attention import additive, blocks
 from firsthand.policy.flops import Flops
 from firsthand.policy.head import Entropy, Head
 from firsthand.policy.loading import read_model, set_up_training
-from firsthand.policy.lora import Lora, load_adapter, merged, save_adapter
+from firsthand.policy.lora import Lora, deltas, load_adapter, save_adapter
 from firsthand.policy.packing import PackedRows, PrefixGroup, alone, pack, prompt_positions
+from firsthand.policy.quantising import is_quantized
 from firsthand.policy.sharing import sharing
+from firsthand.policy.stored import stored_dtype, stored_tensors, write_changed
 from firsthand.policy.vision import Tower
 from firsthand.policy.weights import not_finite
 from firsthand.processor import family_of, model_config, vision_ids
@@ -32,6 +35,7 @@ COMPANIONS = (
     "chat_template.*",
     "*preprocessor_config.json",
     "processor_config.json",
+    "generation_config.json",
 )
 """Files of a model folder that hold no weights; a saved policy carries them along, byte for byte."""
 
@@ -78,7 +82,7 @@ class Policy:
         folder: str | Path,
         *,
         trainable: Literal["all", "language"] = "all",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = torch.float32,
         device: torch.device | str = "cpu",
         gradient_checkpointing: bool = False,
         adapter: Lora | None = None,
@@ -88,7 +92,7 @@ class Policy:
 
         Args:
             trainable: "language" freezes the vision tower, merger included.
-            dtype: of the weights; log-probs are float32 in any case.
+            dtype: of the weights; None: that of the folder's files. Log-probs are float32 in any case.
             gradient_checkpointing: recompute each layer in backward, to save memory.
             adapter: train low-rank adapters of the language layers, and nothing else (whatever `trainable` says).
             adapter_weights: a folder that `save_adapter` wrote, whose weights the adapters begin with.
@@ -97,8 +101,11 @@ class Policy:
         the adapters' are not whole.
         """
         config = model_config(folder)
-        model = read_model(folder, config, dtype)
+        quantize_on = device if adapter is not None and adapter.quantize else None
+        model = read_model(folder, config, dtype, quantize_on=quantize_on)
         frozen = set_up_training(model, trainable, adapter, gradient_checkpointing=gradient_checkpointing)
+        if adapter is not None:
+            deltas(model, stored_tensors(folder))  # what cannot be saved is not trained
         if adapter_weights is not None:
             load_adapter(model, Path(adapter_weights))
         return cls(model.to(device).train(), folder, vision_ids(config), frozen_tower=frozen)
@@ -106,12 +113,14 @@ class Policy:
     def save(self, folder: str | Path) -> None:
         """Write a plain Hugging Face folder: weights, config, and the tokenizer and processor files it came with.
 
-        Adapters are added to the weights, so that anything reads the folder; on their own they are in `adapter/`.
+        Adapters are added to the weights, so that anything reads the folder; on their own they are in `adapter/`. The
+        weights are read again from the folder that the policy came from, so that those of a quantised model are the
+        ones from before, in the precision of that folder.
         Raises RecipeError, and writes nothing, when a weight is not finite.
         """
         self._refuse_diverged()
         if self.has_adapter:
-            self.model.save_pretrained(str(folder), state_dict=merged(self.model))
+            self._save_merged(Path(folder))
             save_adapter(self.model, Path(folder) / "adapter", base=str(self.folder))
         else:
             self.model.save_pretrained(str(folder))
@@ -119,6 +128,19 @@ class Policy:
             (Path(folder) / name).write_bytes(content)
         for weights in Path(folder).glob("*.safetensors"):  # written so that their owner alone can read them
             weights.chmod((Path(folder) / "config.json").stat().st_mode)
+
+    def _save_merged(self, folder: Path) -> None:
+        tensors = stored_tensors(self.folder)
+        is_whole = not any(map(is_quantized, self.model.modules()))
+        dtype = self.model.get_input_embeddings().weight.dtype if is_whole else stored_dtype(tensors)
+        config = copy.deepcopy(self.model.config)
+        config.architectures = [type(self.model).__name__]
+        for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+            if part is not None:
+                part.dtype = dtype
+        folder.mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(folder)
+        write_changed(tensors, deltas(self.model, tensors), folder, dtype)
 
     def save_checkpoint(self, folder: str | Path) -> None:
         """Write what training goes on from, bit for bit: the adapters alone where there are some. Raises as `save`."""

@@ -7,42 +7,81 @@ answers, and its numbers mean nothing.
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from firsthand.errors import DataError
+from firsthand.policy import quantising
+from firsthand.policy.stored import Stored, stored_dtype, stored_tensors
 
 _NAMED = 3
 """Tensors of one kind that an error names; it always gives the total."""
 _LOADING = logging.getLogger("transformers.modeling_utils")
 
 
-def read_weights(model_class: Any, folder: str | Path, **settings: Any) -> Any:
-    """A model of that class of transformers, from the safetensors of a local folder; no code of the folder is run.
+def read_weights(
+    auto_class: Any,
+    folder: str | Path,
+    config: Any,
+    *,
+    dtype: torch.dtype | None = None,
+    quantize_on: torch.device | str | None = None,
+    **settings: Any,
+) -> Any:
+    """A model of a class of transformers, from the safetensors of a local folder; no code of the folder is run.
+
+    Tensors are read one by one, so that one copy of the weights is in memory, in the precision that is asked for.
+
+    Args:
+        auto_class: as `AutoModelForCausalLM`.
+        dtype: of the weights; None: that of the files.
+        quantize_on: the device on which language layers are quantised; None leaves them as they are.
+        settings: of `from_config`, such as `attn_implementation`.
 
     Raises DataError naming the tensors that are missing, unexpected, of another shape, or not finite. What transformers
     knows to be tied or left out is none of them.
     """
+    tensors = stored_tensors(folder)
+    dtype = dtype or stored_dtype(tensors)
+    tensors = {name: replace(tensor, wanted=dtype) for name, tensor in tensors.items()}
+    with torch.device("meta"):
+        blank = auto_class.from_config(config, dtype=dtype, **settings)
+    if quantize_on is not None:
+        settings |= quantising.settings(blank, dtype, quantize_on)
+    bad: list[str] = []
     with _silent():  # of what is missing and unexpected, our error says all
-        try:
-            model, found = model_class.from_pretrained(
-                str(folder),
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are told below, with the others
-                **settings,
-            )
-        except SafetensorError as error:
-            raise DataError(f"{folder}: expected readable safetensors, got: {error}; copy the file again") from error
+        model, found = type(blank).from_pretrained(
+            None,
+            config=blank.config,
+            # Four bits show no nan: what is quantised is looked at before.
+            state_dict=tensors if quantize_on is None else {n: _Watched(t, bad) for n, t in tensors.items()},
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, with the others
+            **settings,
+        )
+    if quantize_on is not None:
+        quantising.settle(model)
     shapes = [f"{name} ({_shape(had)} for {_shape(wanted)})" for name, had, wanted in sorted(found["mismatched_keys"])]
-    refuse(folder, model, found["missing_keys"], found["unexpected_keys"], shapes)
+    refuse(folder, model, found["missing_keys"], found["unexpected_keys"], shapes, bad)
     return model
+
+
+class _Watched:
+    """A stored tensor that notes, when it is read, whether a number is not finite."""
+
+    def __init__(self, stored: Stored, bad: list[str]) -> None:
+        self._stored = stored
+        self._bad = bad
+
+    def __getitem__(self, key: Any) -> Tensor:
+        tensor = self._stored[key]
+        self._bad += not_finite({self._stored.name: tensor})
+        return tensor
 
 
 def refuse(
@@ -51,13 +90,15 @@ def refuse(
     missing: Iterable[str] = (),
     unexpected: Iterable[str] = (),
     misshapen: Iterable[str] = (),
+    bad: Iterable[str] = (),
 ) -> None:
-    """Raise DataError when there are such tensors, or weights of the model that are not finite."""
+    """Raise DataError when there are such tensors, or weights of the model (or `bad` ones) that are not finite."""
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
     kinds = {
         "missing": sorted(missing),
         "that the model does not have": sorted(unexpected),
         "of another shape": sorted(misshapen),
-        "with values that are not finite": not_finite(dict(model.named_parameters()) | dict(model.named_buffers())),
+        "with values that are not finite": list(bad) or not_finite(own),
     }
     told = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]
     if not told:

@@ -28,7 +28,7 @@ class RewardModel:
                 "a classifier is no reward model"
             )
         # A language model's folder has no weights of that output: they are missed, and not drawn at random.
-        self._model: Any = read_weights(AutoModelForSequenceClassification, folder).to(device).eval()
+        self._model: Any = read_weights(AutoModelForSequenceClassification, folder, config).to(device).eval()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         self.identity = f"model: {folder.name}"
 
