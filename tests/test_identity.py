@@ -118,7 +118,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
     },
     Optimizer: {"lr": 1e-5, "warmup": 0.1, "floor": 0.1, "weight_decay": 0.1, "max_grad_norm": 2.0},
     Sampling: {"max_new_tokens": 7, "temperature": 0.5},
-    Lora: {"rank": 4, "alpha": 8.0, "targets": ["q_proj"]},
+    Lora: {"rank": 4, "alpha": 8.0, "targets": ["q_proj"], "quantize": "nf4"},
 }
 OF_WORLDS = {"worlds": ["digits"], "split": "test", "seed": 1, "level": "easy", "shifted": True, "number": 3}
 

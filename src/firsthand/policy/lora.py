@@ -92,7 +92,7 @@ def deltas(model: Any, stored: Mapping[str, Stored]) -> dict[str, Callable[[], T
 
     Raises DataError when there is no such weight: where several layers share one, or one is in several parts.
     """
-    made = {}
+    made: dict[str, Callable[[], Tensor]] = {}
     for name, layer in _adapted(model):
         weight = _stored_name(model, f"{name}.weight", stored)
         if weight is None:

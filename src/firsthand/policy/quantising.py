@@ -16,7 +16,8 @@ from firsthand.errors import RecipeError
 
 BYTES_PER_WEIGHT = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Four bits, a byte for each block of 64, and a float32 for each 256 blocks."""
-_KERNELS = logging.getLogger("bitsandbytes.backends.cpu.ops")
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+# peft imports it wherever it is installed; on a CPU it would warn that a kernel which is not for training is not there.
 
 
 def check_installed() -> None:
@@ -33,7 +34,6 @@ def settings(blank: Any, dtype: torch.dtype, device: torch.device | str) -> dict
     from transformers import BitsAndBytesConfig
 
     check_installed()
-    _KERNELS.setLevel(logging.ERROR)  # it would warn of a kernel that is not for training
     chosen = set(language_linears(blank))
     others = [name for name, module in blank.named_modules() if isinstance(module, nn.Linear) and name not in chosen]
     config = BitsAndBytesConfig(

@@ -59,7 +59,7 @@ class Stored:
 
 
 def stored_tensors(folder: str | Path) -> dict[str, Stored]:
-    """The tensors of all safetensors of a folder, by their names there. Raises DataError where a file cannot be read."""
+    """Of all safetensors of a folder, by their names there. Raises DataError where a file cannot be read."""
     return {name: tensor for file in _files(Path(folder)) for name, tensor in _tensors(folder, file).items()}
 
 

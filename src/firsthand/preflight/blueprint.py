@@ -25,6 +25,7 @@ from firsthand.policy.flops import Flops, Grid
 from firsthand.policy.head import Entropy
 from firsthand.policy.loading import model_class, set_up_training
 from firsthand.policy.packing import PackedRows, alone
+from firsthand.policy.quantising import language_linears
 from firsthand.preflight.kernels import Kernel, KernelCounter
 from firsthand.preflight.workload import RowLengths
 from firsthand.processor import Prompt, model_config, vision_ids
@@ -96,6 +97,11 @@ class Blueprint:
             _place(model, device)
         banned = vision_ids(config)
         self._model = model.train()
+        is_quantized = recipe.adapter is not None and recipe.adapter.quantize is not None
+        layers = dict(model.named_modules())
+        frozen = [layers[name].weight for name in language_linears(model) if "lora_" not in name]
+        self.quantized = [weight.numel() for weight in frozen] if is_quantized else []
+        """Numbers of each layer that training holds in four bits, and this model does not: it computes the same."""
         self._policy = Policy(model, folder, banned, frozen_tower=self._is_frozen)
         self._token = next(token for token in range(1, len(banned) + 2) if token not in banned)
         """Stands for every token: what is counted does not depend on which."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+from firsthand.policy.quantising import BYTES_PER_WEIGHT
 from firsthand.policy.vision import FEATURE_CACHE_BYTES
 from firsthand.preflight.blueprint import Blueprint, PictureCost, RolloutCost, UpdateCost
 from firsthand.preflight.kernels import Kernel
@@ -87,10 +88,13 @@ class Estimator:
         """Bytes at the longest lengths that the recipe allows."""
         sizes = self.blueprint(recipe).sizes().values()
         trained = FLOAT * sum(size.trained for size in sizes)
+        quantized = self.blueprint(recipe).quantized
         weights = FLOAT * sum(size.trained + size.frozen for size in sizes)
+        weights -= int((FLOAT - BYTES_PER_WEIGHT) * sum(quantized))
         rows = [longest_row(recipe, self.workload)] * math.ceil(recipe.prompts / recipe.minibatches)
         forward = next(split(rows, self.budget(recipe), sum))
         update = self._update(recipe, forward)
+        whole = FLOAT * max(quantized, default=0)  # of the layer that is made of its four bits just now
         picture = self._picture(recipe)  # after the update: a trained tower's gradients are there to be added to
         # A trained tower keeps activations; a frozen one's features are cached, and at some time all of them.
         tower = picture.kept * len(forward) * self.workload.most_pictures if picture.backward else 0
@@ -111,13 +115,13 @@ class Estimator:
                 "gradients": trained,
                 "activations": update.activations + tower,
                 "output layer": update.head,
-                "workspace": update.workspace,
+                "workspace": update.workspace + whole,
             },
             # torch's AdamW treats all parameters at once on a GPU, and one after the other on a CPU.
             "optimizer": {"gradients": trained, "workspace": trained * on_gpu},
         }
         if recipe.objective.samples:
-            phases["rollout"] = self._rollout_memory(recipe, picture)
+            phases["rollout"] = self._rollout_memory(recipe, picture, whole)
         for parts in phases.values():  # gradients stay where they are from step to step
             parts["reserve"] = int(_RESERVE * (sum(parts.values()) - parts.get("gradients", 0)))
         return Memory(held, phases)
@@ -166,7 +170,7 @@ class Estimator:
         found = _cost([*picture.forward, *again, *picture.backward], rates, pictures)
         return Cost(found.flops, found.seconds + cutting)
 
-    def _rollout_memory(self, recipe: Recipe, picture: PictureCost) -> dict[str, int]:
+    def _rollout_memory(self, recipe: Recipe, picture: PictureCost, whole: int) -> dict[str, int]:
         n, chunk, prompt = recipe.objective.samples, _prompts_at_once(recipe), self.workload.longest_prompt
         found = self._rollout(recipe, prompt)
         replies = chunk * n * recipe.sampling.max_new_tokens * found.bytes_per_token
@@ -175,7 +179,7 @@ class Estimator:
         return {
             "KV cache of prompts": chunk * prompt * found.bytes_per_token * (1 if found.shares else n),
             "KV cache of replies": replies,
-            "workspace": max(found.workspace, copied, tower),
+            "workspace": max(found.workspace + whole, copied, tower),
         }
 
     def _update(self, recipe: Recipe, rows: Sequence[RowLengths]) -> UpdateCost:
