@@ -29,7 +29,7 @@ def check_installed() -> None:
             )
 
 
-def settings(blank: Any, dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
+def loading_settings(blank: Any, dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
     """What `from_pretrained` is told in order to quantise the language layers, and no others, of a model like this."""
     from transformers import BitsAndBytesConfig
 

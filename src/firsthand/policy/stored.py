@@ -19,7 +19,7 @@ from torch import Tensor
 
 from firsthand.errors import DataError
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 """Names of a folder's weights in one file, and of what lists the files where there are several."""
 SHARD_BYTES = 2**30
 """Of a file that is written: so much is held in memory at once (ours)."""
@@ -84,7 +84,7 @@ def write_changed(
         dict(tensors),
         get_storage_size=lambda tensor: prod(tensor.shape) * size,
         get_storage_id=lambda tensor: None,
-        filename_pattern=WEIGHTS.replace(".", "{suffix}.", 1),
+        filename_pattern=_WEIGHTS.replace(".", "{suffix}.", 1),
         max_shard_size=SHARD_BYTES,
     )
     for file, names in plan.filename_to_tensors.items():
@@ -93,7 +93,7 @@ def write_changed(
         del shard  # before the next one is made
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
-        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+        (folder / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def _changed(stored: Stored, delta: Callable[[], Tensor] | None, dtype: torch.dtype) -> Tensor:
@@ -104,8 +104,8 @@ def _changed(stored: Stored, delta: Callable[[], Tensor] | None, dtype: torch.dt
 
 
 def _files(folder: Path) -> list[Path]:
-    index = folder / INDEX
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else [WEIGHTS]
+    index = folder / _INDEX
+    names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else [_WEIGHTS]
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise DataError(f"{folder}: expected weights in {missing[0]}, got no such file; download the folder again")
     return [folder / name for name in names]

@@ -51,7 +51,7 @@ def read_weights(
     with torch.device("meta"):
         blank = auto_class.from_config(config, dtype=dtype, **settings)
     if quantize_on is not None:
-        settings |= quantising.settings(blank, dtype, quantize_on)
+        settings |= quantising.loading_settings(blank, dtype, quantize_on)
     bad: list[str] = []
     with _silent():  # of what is missing and unexpected, our error says all
         model, found = type(blank).from_pretrained(
