@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from short_of_memory import fail_in_backward_when, fail_when
 from tiny import FAMILIES, picture, tiny_folder
+from tiny_families import family_folder
 from torch import Tensor
 
 from firsthand.errors import ParityError, RecipeError
@@ -393,6 +394,19 @@ def watched(state: State) -> list[tuple[bool, int]]:
     return calls
 
 
+def counted_calls(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Grows by each call of a method: whether with gradient."""
+    calls: list[bool] = []
+    method = getattr(owner, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(torch.is_grad_enabled())
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
+
+
 SHOWN = [[1], [2, 1], [3], [1, 4], [], [2]]
 """Pictures 1 and 2 are in several groups, 3 and 4 in one."""
 
@@ -417,6 +431,24 @@ def test_a_trained_tower_sees_each_picture_of_a_step_once_with_the_same_gradient
     expected = gradients(plain, batch, wanted, step=1)
     assert sum(pictures for _, pictures in calls) == 7
     assert difference(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["smolvlm", "gemma3"])
+def test_towers_that_take_all_pictures_of_a_prompt_see_them_once_too(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, wanted = family_folder(tmp_path / family, family), recipe(GRPO(), tokens_per_forward=1)
+    found, with_gradient = [], []
+    for is_plain in (False, True):
+        state = with_tower(folder)
+        batch = showing(state, [[1], [1], [2]])
+        calls = counted_calls(state.policy.model.base_model, "get_image_features", monkeypatch)
+        if is_plain:
+            monkeypatch.setattr(state.policy.tower, "once", lambda *_: nullcontext())
+        found.append(gradients(state, batch, wanted, step=1))
+        with_gradient.append(calls)
+    assert with_gradient == [[True] * 2, [True] * 3]
+    assert difference(found[0], found[1]) < 1e-5
 
 
 def test_features_are_made_anew_once_the_weights_have_changed(trained_tower: Path) -> None:
