@@ -1,5 +1,6 @@
-"""What the GPU is given: a model of random weights in the shape of Qwen2.5-VL-3B, pictures of noise, random words."""
+"""What the GPU is given: models of random weights in the shapes of Qwen2.5-VL, pictures of noise, random words."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 
-from firsthand.policy import Policy, PrefixGroup
+from firsthand.policy import Lora, Policy, PrefixGroup
 from firsthand.policy.loading import set_up_training
 from firsthand.processor import Prompt, vision_ids
 
@@ -36,9 +37,28 @@ class Size:
     rounds: int
     matrix: int
     """Side of the square matrices whose product is timed."""
+    stepped: int
+    """Prompts of a full step."""
+    long: int
+    """Tokens of the longest replies that an update is tried with."""
+    is_tied: bool = True
+    """Whether the output layer's weights are those of the embeddings."""
+    name: str = "3B"
+    larger: "Size | None" = None
+    """A larger model, for which the rest is the same."""
 
 
-FULL = Size(
+LARGER = {
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+}
+"""Qwen2.5-VL-7B, where it differs (its config.json); its output layer has weights of its own."""
+
+_3B = Size(
     text={
         "vocab_size": 151936,
         "hidden_size": 2048,
@@ -60,8 +80,21 @@ FULL = Size(
     prompts=(1, 8, 32),
     rounds=9,
     matrix=8192,
+    stepped=4,
+    long=1024,
 )
 """Qwen2.5-VL-3B (arXiv:2502.13923, and its config.json), P = 1,000 with 800 tokens of a picture."""
+
+FULL = dataclasses.replace(
+    _3B,
+    larger=dataclasses.replace(
+        _3B,
+        text=_3B.text | LARGER,
+        vision=_3B.vision | {"out_hidden_size": LARGER["hidden_size"]},
+        is_tied=False,
+        name="7B",
+    ),
+)
 
 TINY = Size(
     text={
@@ -85,24 +118,39 @@ TINY = Size(
     prompts=(1, 2),
     rounds=2,
     matrix=64,
+    stepped=2,
+    long=9,
+    name="tiny",
 )
 
 
-def random_policy(size: Size, device: str) -> Policy:
-    """Random weights in bfloat16. Their vision tower is frozen, as a recipe has it by default."""
-    first, text, vision = size.first_special, size.text, size.vision
-    config = Qwen2_5_VLConfig(
-        text_config={**text, "initializer_range": 0.9 / math.sqrt(text["hidden_size"]), "tie_word_embeddings": True},
+def config_of(size: Size, special: tuple[int, int, int, int] | None = None) -> Any:
+    """The config; `special` are its tokens around pictures: where one begins and ends, of a picture, of a video."""
+    first = size.first_special
+    start, end, image, video = special or (first, first + 1, first + 3, first + 4)
+    text, vision = size.text, size.vision
+    return Qwen2_5_VLConfig(
+        text_config={
+            **text,
+            "initializer_range": 0.9 / math.sqrt(text["hidden_size"]),
+            "tie_word_embeddings": size.is_tied,
+        },
         vision_config={**vision, "initializer_range": 0.9 / math.sqrt(vision["hidden_size"])},
-        vision_start_token_id=first,
-        vision_end_token_id=first + 1,
-        image_token_id=first + 3,
-        video_token_id=first + 4,
-        tie_word_embeddings=True,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+        image_token_id=image,
+        video_token_id=video,
+        tie_word_embeddings=size.is_tied,
     )
+
+
+def random_model(size: Size, device: str, special: tuple[int, int, int, int] | None = None) -> Any:
+    """Random weights in bfloat16."""
     torch.manual_seed(0)
     with torch.device(device):
-        model: Any = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
+        model: Any = AutoModelForImageTextToText.from_config(
+            config_of(size, special), dtype=torch.bfloat16, attn_implementation="sdpa"
+        )
     # As they are drawn, every query attends to all keys alike, and all tokens are as likely: no error would show. Much
     # more than this, and 36 layers blow rounding up to the size of errors.
     scales = {"q_proj.weight": 1.5, "k_proj.weight": 1.5, "o_proj.weight": 2.0, "down_proj.weight": 0.5}
@@ -110,12 +158,19 @@ def random_policy(size: Size, device: str) -> Policy:
         for name, parameter in model.get_decoder().named_parameters():
             parameter.mul_(scales.get(".".join(name.split(".")[-2:]), 1.0))
         model.get_input_embeddings().weight.mul_(5)
-    return policy_of(model)
+    return model
 
 
-def policy_of(model: Any) -> Policy:
-    """The policy of a model that comes from no folder; its vision tower is frozen."""
-    frozen = set_up_training(model, "language", None, gradient_checkpointing=False)
+def random_policy(size: Size, device: str) -> Policy:
+    """Random weights in bfloat16. Their vision tower is frozen, as a recipe has it by default."""
+    return policy_of(random_model(size, device))
+
+
+def policy_of(
+    model: Any, trainable: str = "language", adapter: Lora | None = None, *, gradient_checkpointing: bool = False
+) -> Policy:
+    """The policy of a model that comes from no folder."""
+    frozen = set_up_training(model, trainable, adapter, gradient_checkpointing=gradient_checkpointing)
     return Policy(model.train(), Path("random-weights"), vision_ids(model.config), frozen_tower=frozen)
 
 

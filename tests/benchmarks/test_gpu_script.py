@@ -1,10 +1,13 @@
 """The measurements of a GPU: a miniature of all of them runs on the CPU, and tells a wrong form from a right one."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import gpu
+import gpu_bench
+import gpu_forms
 import pytest
 
 from firsthand.policy import attention, packing
@@ -27,12 +30,19 @@ def test_every_measurement_of_the_miniature_succeeds(results: dict[str, Any]) ->
         if "error" in found
     ]
     assert not failed, "\n".join(failed)
+    skipped = {
+        name.rpartition(", ")[2]
+        for title in gpu.SECTIONS
+        for name, found in results[title].items()
+        if "skipped" in found
+    }
+    assert skipped == set(gpu_forms.CANDIDATES), "on a CPU nothing else is left out"
 
 
 @pytest.mark.slow
 def test_right_forms_agree_in_float32_and_the_wrong_one_does_not(results: dict[str, Any]) -> None:
-    forms = {form: results["small model"][f"float32, {form}"]["result"] for form in (*gpu.FORMS, gpu.LEAKY)}
-    wrong = forms.pop(gpu.LEAKY)
+    forms = {form: results["small model"][f"float32, {form}"]["result"] for form in (*gpu_forms.FORMS, gpu_forms.LEAKY)}
+    wrong = forms.pop(gpu_forms.LEAKY)
     assert all(found["logp"]["max"] < 1e-5 and found["gradient"]["all"] < 1e-5 for found in forms.values())
     assert wrong["logp"]["max"] > 1e-2 and wrong["gradient"]["all"] > 1e-2
 
@@ -45,14 +55,15 @@ def test_training_goes_on_after_the_step_in_which_it_was_stopped(results: dict[s
 
 
 def test_a_measurement_that_fails_is_kept_as_its_error_and_the_others_go_on() -> None:
-    def broken(bench: gpu.Bench) -> Iterator[tuple[str, gpu.Measurement]]:
+    def broken(bench: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
         yield "first", lambda: 1 // 0
         yield "second", lambda: 2
         raise RuntimeError("no third")
 
     kept: list[tuple[str, str, Any]] = []
-    bench = gpu.Bench(gpu.TINY, "cpu", ends=float("inf"))
-    gpu.carry_out(bench, {"one": broken, "two": broken}, lambda *result: kept.append(result))
+    section = gpu_bench.Section(broken, 60)
+    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
+    gpu_bench.carry_out(bench, {"one": section, "two": section}, lambda *result: kept.append(result))
     assert [(title, name) for title, name, _ in kept] == [
         (title, name) for title in ("one", "two") for name in ("first", "second", "preparation")
     ]
@@ -61,15 +72,44 @@ def test_a_measurement_that_fails_is_kept_as_its_error_and_the_others_go_on() ->
     assert "no third" in kept[2][2]["error"]
 
 
+def test_what_is_not_here_is_kept_as_what_it_is_not_as_an_error() -> None:
+    def lacking(bench: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
+        def measure() -> None:
+            raise gpu_bench.Skipped("peer was not brought")
+
+        yield "one", measure
+
+    kept: list[Any] = []
+    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
+    gpu_bench.carry_out(bench, {"peer": gpu_bench.Section(lacking, 60)}, lambda *result: kept.append(result))
+    assert kept[0][2]["skipped"] == "peer was not brought" and "error" not in kept[0][2]
+
+
+def test_a_section_ends_with_its_own_time_and_the_next_begins() -> None:
+    def two(bench: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
+        yield "first", lambda: time.sleep(0.05)
+        yield "second", lambda: None
+
+    kept: list[Any] = []
+    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
+    sections = {"short": gpu_bench.Section(two, 0.04), "long": gpu_bench.Section(two, 60)}
+    gpu_bench.carry_out(bench, sections, lambda *result: kept.append(result[:2]))
+    assert kept == [("short", "first"), ("long", "first"), ("long", "second")]
+
+
+def test_the_sections_have_the_whole_time_between_them() -> None:
+    assert sum(section.seconds for section in gpu.SECTIONS.values()) <= gpu_bench.SECONDS
+
+
 def test_nothing_begins_after_its_time() -> None:
     kept: list[Any] = []
-    bench = gpu.Bench(gpu.TINY, "cpu", ends=0.0)
-    gpu.carry_out(bench, {"machine": gpu.machine}, lambda *result: kept.append(result))
+    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=0.0)
+    gpu_bench.carry_out(bench, {"machine": gpu.SECTIONS["machine"]}, lambda *result: kept.append(result))
     assert not kept
 
 
 def test_a_form_is_left_as_it_was_found() -> None:
     before = attention.WORTHWHILE, packing.block_mask
-    with gpu.attention_form(gpu.LEAKY):
+    with gpu_forms.attention_form(gpu_forms.LEAKY):
         assert packing.block_mask is not before[1]
     assert (attention.WORTHWHILE, packing.block_mask) == before

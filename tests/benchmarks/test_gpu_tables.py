@@ -1,0 +1,40 @@
+"""docs/performance.md has the tables that its files make, and no others."""
+
+import json
+import re
+from pathlib import Path
+
+import gpu_tables
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/performance.md").read_text()
+
+
+def test_the_page_has_the_tables_of_its_files_and_no_others() -> None:
+    files = sorted(set(re.findall(r"benchmarks/results/gpu-[\w.-]+\.json", PAGE)))
+    assert files
+    made = [table for name in files for table in gpu_tables.tables(json.loads((ROOT / name).read_text())).values()]
+    assert sorted(re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE)) == sorted(f"{table}\n" for table in made)
+
+
+def test_the_page_names_the_card_and_the_day_of_its_files() -> None:
+    for name in set(re.findall(r"benchmarks/results/gpu-[\w.-]+\.json", PAGE)):
+        found = json.loads((ROOT / name).read_text())["environment"]
+        assert found["card"] in PAGE and found["date"][:10] in PAGE
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(15.77, "16"), (2.137, "2.1"), (0.251, "0.25"), (0.0368, "0.037"), (2.86e-6, "2.9e-6"), (1234.5, "1.2e3")],
+)
+def test_two_digits_count(number: float, text: str) -> None:
+    assert gpu_tables.short(number) == text
+
+
+def test_what_was_not_measured_has_no_row_column_or_table() -> None:
+    results = {"update": {"time": {"error": "..."}}, "rollout": {"1 prompts": {"skipped": "..."}}}
+    assert gpu_tables.tables(results) == {}
+    gaps = {"result": {"logp": {"max": 1.0}, "gradient": {"all": 1.0}}}
+    forms = gpu_tables.forms({"equivalence": {"bfloat16, varlen": gaps, "bfloat16, flex": {"skipped": "..."}}})
+    assert forms == "| form | bfloat16 |\n|---|---|\n| varlen | 1.0, 1.0 |"
