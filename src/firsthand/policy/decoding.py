@@ -93,7 +93,8 @@ class Decoder:
         query_BHRE = (query * scaling).view(B, key.shape[1], -1, E)
         to_prompt_MHXP = self._grid(query_BHRE) @ keys_MHPE.transpose(2, 3) + self._bias_M11P
         to_reply_BHRT = query_BHRE @ key.transpose(2, 3)
-        weights = torch.cat([self._rows(to_prompt_MHXP), to_reply_BHRT], dim=-1).softmax(-1)
+        scores_BHRX = torch.cat([self._rows(to_prompt_MHXP), to_reply_BHRT], dim=-1)
+        weights = scores_BHRX.softmax(-1, dtype=torch.float32).to(value.dtype)
         from_prompt, from_reply = weights.split([keys_MHPE.shape[2], key.shape[2]], dim=-1)
         out_BHRE: Tensor = self._rows(self._grid(from_prompt) @ values_MHPE) + from_reply @ value
         return out_BHRE.reshape(B, 1, heads, E)
