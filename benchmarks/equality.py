@@ -95,12 +95,12 @@ def check_inputs(groups: list[Group], inputs: dict[str, Any]) -> None:
 
 def compare(ours: Ours, theirs: Trl, frozen: Frozen) -> Agreement:
     """One plain SGD step on each side. The optimizers are put back; the parameters stay where the step took them."""
-    kept = ours.recipe, ours.state.optimizer, theirs.optimizer
+    kept, mine = (ours.recipe, theirs.optimizer), ours.state.optimizer.optimizers
     ours.recipe = kept[0].model_copy(update={"optimizer": kept[0].optimizer.model_copy(update={"lr": LR})})
-    ours.state.optimizer = our_sgd = Recorder(ours.policy.parameters, lr=LR)
+    ours.state.optimizer.optimizers = [our_sgd := Recorder(ours.policy.parameters, lr=LR)]
     theirs.optimizer = their_sgd = Recorder(theirs.parameters, lr=LR)
     our_norm, their_norm = ours.update(frozen.ours), theirs.update(frozen.trl)
-    ours.recipe, ours.state.optimizer, theirs.optimizer = kept
+    (ours.recipe, theirs.optimizer), ours.state.optimizer.optimizers = kept, mine
     a, b = our_sgd.gradient.double(), their_sgd.gradient.double()
     return Agreement(
         gradient_cosine=float(a @ b / (a.norm() * b.norm())),

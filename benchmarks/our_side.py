@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import torch
 from workload import examples_of, group_of, reward
 
 from firsthand.policy import Policy
@@ -17,6 +16,7 @@ from firsthand.records import Answer, Example, Status, Verdict
 from firsthand.reward import Router
 from firsthand.rollout import LocalSampler
 from firsthand.trainer.batch import Group
+from firsthand.trainer.optimizer import Updater
 from firsthand.trainer.sample import sample
 from firsthand.trainer.score import score
 from firsthand.trainer.state import State
@@ -49,9 +49,7 @@ class Ours:
         self.recipe = recipe
         self.policy = Policy.load(recipe.model_folder(), trainable=recipe.trainable)
         self.encoder = Encoder.load(recipe.model_folder())
-        optimizer = torch.optim.AdamW(
-            self.policy.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=True
-        )
+        optimizer = Updater(self.policy.parameters, recipe.optimizer)
         self.state = State(self.policy, self.encoder, optimizer, reference=None, step=0, kl_weight=0.0)
         self._examples = examples
         self._sampler = LocalSampler(self.policy, self.encoder)

@@ -96,7 +96,7 @@ def default_of(field: FieldInfo) -> Any:
         made = field.get_default(call_default_factory=True)
         if isinstance(made, dict):
             return made
-        return {"kind": made.kind} if hasattr(made, "kind") else made.model_dump(exclude_defaults=True)
+        return {"kind": made.kind} if getattr(made, "kind", None) else made.model_dump(exclude_defaults=True)
     return list(field.default) if isinstance(field.default, tuple) else field.default
 
 

@@ -19,6 +19,7 @@ from firsthand.evaluation.generator import identity as model_identity
 from firsthand.identity import code_files, code_id, data_id, folder_id
 from firsthand.objective import GRPO, PRESETS, presets, register
 from firsthand.policy import Lora
+from firsthand.policy.precision import Accelerator
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import (
     Answer,
@@ -71,6 +72,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "optimizer": {"lr": 1e-5},
         "trainable": "all",
         "adapter": None,
+        "precision": "bfloat16",
         "gradient_checkpointing": True,
         "patience": NO_CHANGE,  # a run that goes on after it was stopped is the same run
         "tokens_per_forward": 1000,
@@ -116,7 +118,15 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "function": "mine:score",
         "truncated": "mask",
     },
-    Optimizer: {"lr": 1e-5, "warmup": 0.1, "floor": 0.1, "weight_decay": 0.1, "max_grad_norm": 2.0},
+    Optimizer: {
+        "kind": "adamw-8bit",
+        "offload": True,
+        "lr": 1e-5,
+        "warmup": 0.1,
+        "floor": 0.1,
+        "weight_decay": 0.1,
+        "max_grad_norm": 2.0,
+    },
     Sampling: {"max_new_tokens": 7, "temperature": 0.5},
     Lora: {"rank": 4, "alpha": 8.0, "targets": ["q_proj"], "quantize": "nf4"},
 }
@@ -186,6 +196,29 @@ def test_every_key_of_a_recipe_is_in_its_id(model: type[BaseModel]) -> None:
         there = RECIPE if model is Recipe else RECIPE[AT[model]]
         changed = {**there, field: value}
         assert recipe_id(changed if model is Recipe else {**RECIPE, AT[model]: changed}) != before, field
+
+
+def test_the_precision_and_the_optimizer_that_every_run_once_had_are_not_in_the_id() -> None:
+    said = {"precision": "float32", "optimizer": {"kind": "adamw", "offload": False}}
+    content = Recipe.model_validate({**RECIPE, **said}).identity([])
+    assert "precision" not in content and content["optimizer"].keys() == {
+        "lr",
+        "warmup",
+        "floor",
+        "weight_decay",
+        "max_grad_norm",
+    }
+    assert content_id(content) == recipe_id(RECIPE)  # `auto`, on a CPU
+    pure = {**RECIPE, "precision": "bfloat16-pure"}
+    assert recipe_id(pure) == recipe_id({**pure, "optimizer": {"kind": "adamw-kahan"}})
+
+
+def test_auto_is_in_the_id_as_what_it_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Accelerator(memory=24 * 2**30, has_bfloat16=True)
+    monkeypatch.setattr(Accelerator, "here", classmethod(lambda cls: here))
+    assert Recipe.model_validate(RECIPE).identity([])["precision"] == "bfloat16"
+    monkeypatch.setattr(Accelerator, "here", classmethod(lambda cls: here._replace(has_bfloat16=False)))
+    assert "precision" not in Recipe.model_validate(RECIPE).identity([])
 
 
 def test_worlds() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from firsthand.answers.asking import prompts_id
@@ -26,6 +27,16 @@ from firsthand.files import did_you_mean
 from firsthand.identity import data_id, folder_id
 from firsthand.objective import Objective, method_id, parse, preset_of
 from firsthand.policy import Lora
+from firsthand.policy.precision import (
+    DTYPE,
+    Accelerator,
+    OptimizerKind,
+    ParameterCount,
+    Precision,
+    PrecisionSetting,
+    auto,
+    kind_of,
+)
 from firsthand.records import Example, GrownRecord, Kind, Record
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
@@ -122,8 +133,15 @@ class Data(GrownRecord):
         return [example for row in zip(*drawn, strict=True) for example in row][:number]
 
 
-class Optimizer(Record):
+class Optimizer(GrownRecord):
     """AdamW with warm-up and a cosine."""
+
+    _later = frozenset(("kind", "offload"))
+    kind: OptimizerKind | None = None
+    """How its moments are kept: `adamw` in float32, `adamw-8bit` in a byte each, `adamw-kahan` in bfloat16, with what
+    rounding took from the weights. None: `adamw-kahan` under `bfloat16-pure`, and `adamw` otherwise."""
+    offload: bool = False
+    """Keep float32 weights and moments on the CPU, and step there."""
 
     lr: float = Field(default=1e-6, gt=0)
     """Peak learning rate (1e-6 is R1-V's and SRFT's)."""
@@ -161,6 +179,9 @@ class Recipe(Record):
     """`language` freezes the vision tower (VLAA-Thinking §4)."""
     adapter: Lora | None = None
     """Train low-rank adapters of the language layers instead of weights; `{}` takes their defaults."""
+    precision: PrecisionSetting = "auto"
+    """Of weights and of what trains them, see `policy.precision`. `auto`: float32 on a CPU; on a GPU `bfloat16`, and
+    `bfloat16-pure` where that does not fit."""
     gradient_checkpointing: bool = False
     tokens_per_forward: int | None = Field(default=None, gt=0)
     """Rows of one forward times their longest length; splits a step without changing its gradient. None: 2,048 on a
@@ -191,6 +212,8 @@ class Recipe(Record):
     def _fits_together(self) -> "Recipe":
         if self.objective.samples and self.sampling.temperature == 0:
             raise ValueError("sampling.temperature is 0, so all replies of a group agree and teach nothing; use 1.0")
+        if self.precision != "auto":
+            self._kind(self.precision)
         if self.minibatches > self.prompts:
             raise ValueError(f"minibatches must not exceed prompts: got {self.minibatches} and {self.prompts}")
         if re.search(r"[^\w.+-]", self.name):
@@ -203,14 +226,49 @@ class Recipe(Record):
             return SMALL if self.model == "small" else Path(self.model)
         return self._started() / "model"
 
+    def settled(self, card: Accelerator | None) -> "Recipe":
+        """With the precision and the kind of optimizer that it has on this card; None is a CPU.
+
+        Raises RecipeError when they do not go together, DataError when `auto` finds no model to count.
+        """
+        precision = self.precision
+        if precision == "auto":
+            precision = auto(
+                card,
+                self.optimizer.kind,
+                offload=self.optimizer.offload,
+                weight_decay=self.optimizer.weight_decay,
+                is_adapter=self.adapter is not None,
+                weights=lambda: ParameterCount.of(self.model_folder(), self.trainable),
+                copies=int(not self.objective.kl.is_off),
+            )
+        optimizer = self.optimizer.model_copy(update={"kind": self._kind(precision)})
+        return self.model_copy(update={"precision": precision, "optimizer": optimizer})
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights that a settled recipe samples and trains with."""
+        assert self.precision != "auto", "the recipe is settled"
+        return DTYPE[self.precision]
+
+    def _kind(self, precision: Precision) -> OptimizerKind:
+        optimizer = self.optimizer
+        return kind_of(precision, optimizer.kind, offload=optimizer.offload, weight_decay=optimizer.weight_decay)
+
     def identity(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The recipe as JSON, and all that it reads: examples, a user's own code, and what it begins with.
 
         That is the id of the run in `start`, or the content of the model's folder. Moving a run changes no id; other
         weights under the same path do. Keys without a value are left out, so that a key which a later version adds
-        does not disown the runs that are there; so is `patience`, which changes nothing of a run that ends.
+        does not disown the runs that are there; so are `patience`, which changes nothing of a run that ends, and the
+        precision and optimizer that every run once had. `auto` is what it stands for on this machine.
         """
-        content = self.model_dump(mode="json", exclude_none=True, exclude={"patience"})
+        settled = self.settled(Accelerator.here())
+        content = settled.model_dump(mode="json", exclude_none=True, exclude={"patience"})
+        if settled.precision == "float32":
+            del content["precision"]
+        if settled.optimizer.kind == "adamw":
+            del content["optimizer"]["kind"]
         if self.start is not None:
             content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
         else:

@@ -31,7 +31,7 @@ def says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.chdir(tmp_path)
 
     def follow(*replies: str) -> None:
-        def sampler(policy: object, encoder: Any) -> ScriptedSampler:
+        def sampler(policy: object, encoder: Any, limits: object) -> ScriptedSampler:
             return ScriptedSampler(encoder, lambda prompt, i: replies[i % len(replies)])
 
         monkeypatch.setattr(training, "LocalSampler", sampler)

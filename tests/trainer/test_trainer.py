@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -69,9 +70,21 @@ def journalled(out: Path, steps: int) -> bool:
     return any(path.read_text().count("\n") >= steps for path in out.glob("*/metrics.jsonl"))
 
 
+IN_HALVES = {"precision": "bfloat16"}
+KAHAN = {"precision": "bfloat16-pure", "optimizer": {"lr": 1e-3, "kind": "adamw-kahan"}}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "threads"), [(SFT | FAST, 1), (GRPO | FAST, 1), (GRPO | FAST, 2)], ids=["sft", "grpo", "grpo-2-threads"]
+    ("content", "threads"),
+    [
+        (SFT | FAST, 1),
+        (GRPO | FAST, 1),
+        (GRPO | FAST, 2),
+        (GRPO | FAST | IN_HALVES, 1),
+        (SFT | KAHAN, 1),
+    ],
+    ids=["sft", "grpo", "grpo-2-threads", "grpo-bfloat16", "sft-bfloat16-pure"],
 )
 def test_a_killed_run_goes_on_bit_for_bit(content, threads, tmp_path):
     recipe = tmp_path / "recipe.yaml"
@@ -119,6 +132,43 @@ def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_there_bit_for_bit(s
     assert (b / "metrics.jsonl").read_bytes().startswith(journal), "no step was done again"
     assert measurements(a) == measurements(b)
     assert (a / "model/model.safetensors").read_bytes() == (b / "model/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        FAST,
+        {"optimizer": {"lr": 1e-3, "kind": "adamw-8bit"}},
+        FAST | IN_HALVES,
+        FAST | IN_HALVES | {"adapter": {"rank": 4}},
+        IN_HALVES | {"optimizer": {"lr": 1e-3, "kind": "adamw-8bit"}},
+        IN_HALVES | {"optimizer": {"lr": 1e-3, "offload": True}},
+        KAHAN,
+    ],
+    ids=["float32", "8bit", "bfloat16", "adapter", "bfloat16-8bit", "offload", "pure"],
+)
+def test_every_precision_and_optimizer_goes_on_from_a_checkpoint_bit_for_bit(fields, tmp_path):
+    recipe = Recipe.model_validate(SFT | fields | {"steps": 4})
+    whole = train(recipe, tmp_path / "whole")
+
+    def stop(step: Step) -> None:
+        if step.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "broken", stop)
+    broken = train(recipe, tmp_path / "broken")
+    assert measurements(whole) == measurements(broken)
+    assert (whole / "model/model.safetensors").read_bytes() == (broken / "model/model.safetensors").read_bytes()
+    kept = load_file(whole / "model/model.safetensors")
+    dtype = torch.float32 if "precision" not in fields else torch.bfloat16
+    assert {tensor.dtype for tensor in kept.values()} == {dtype}
+
+
+def test_a_reference_in_bfloat16_is_where_the_policy_begins(tmp_path):
+    kl = {"objective": {"kind": "sft", "style": "plain", "kl": 0.5}}
+    first, second = measurements(train(Recipe.model_validate(SFT | FAST | IN_HALVES | kl | {"steps": 2}), tmp_path))
+    assert first["policy/kl"] == 0.0 and second["policy/kl"] > 0
 
 
 @pytest.mark.parametrize(("minutes", "saved"), [(0.0, [1, 2, 3]), (9.0, [])])

@@ -27,6 +27,7 @@ from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Digit, Example, Judged, Reply, Status, StopReason, Verdict
 from firsthand.run import Run
 from firsthand.trainer.batch import Group
+from firsthand.trainer.optimizer import Updater
 from firsthand.trainer.state import State
 from firsthand.trainer.update import (
     _forward,
@@ -51,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def state_of(folder: Path, kl: float = 0.0) -> State:
     policy = Policy.load(folder, trainable="language")
-    optimizer = torch.optim.AdamW(policy.parameters, lr=1.0, weight_decay=0.0)
+    optimizer = Updater(policy.parameters, Optimizer())
     return State(policy, Encoder.load(folder), optimizer, Policy.load(folder) if kl else None, 0, kl)
 
 
@@ -71,7 +72,7 @@ def gradients(
             if parameter.grad is not None:
                 kept.copy_(parameter.grad)
 
-    handle = state.optimizer.register_step_pre_hook(keep)
+    handle = state.optimizer.optimizers[0].register_step_pre_hook(keep)
     measured = update(state, batch, wanted, step)
     handle.remove()
     if metrics is not None:
@@ -309,10 +310,10 @@ def test_what_fits_is_kept_in_checkpoints(folder: Path, tmp_path: Path) -> None:
     state.limits = Limits(rows=64, tokens=500)
     with Run.open(tmp_path, "a", 0, {"name": "a"}) as run:
         state.save(run, 3)
-        assert State.load(wanted, run).limits == Limits(rows=64, tokens=500)
+        assert State.load(wanted.settled(None), run).limits == Limits(rows=64, tokens=500)
         (kept,) = run.folder.glob("checkpoints/*/state.json")
         kept.write_text('{"step": 3, "kl_weight": 0.0}')  # of an earlier version
-        assert State.load(wanted, run).limits == Limits(rows=256)
+        assert State.load(wanted.settled(None), run).limits == Limits(rows=256)
 
 
 SHORT = """
@@ -367,7 +368,7 @@ def trained_tower(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 def with_tower(folder: Path) -> State:
     policy = Policy.load(folder, trainable="all")
     policy.tower.keeps = True
-    optimizer = torch.optim.AdamW(policy.parameters, lr=1e-2, weight_decay=0.0, fused=True)
+    optimizer = Updater(policy.parameters, Optimizer(lr=1e-2))
     return State(policy, Encoder.load(folder), optimizer, None, 0, 0.0)
 
 
@@ -496,7 +497,7 @@ def test_a_zero_variance_group_is_not_run_and_its_replies_count_all_the_same(fol
     assert totals.sampled == Count(14, sum(len(j.reply.token_ids) for m in batch for j in m.replies))
     plain, everything, without = state_of(folder), state_of(folder), state_of(folder)
     left_out = gradients(plain, batch, wanted)
-    terms, _ = _forward(everything, batch, totals, wanted, True)
+    terms, *_ = _forward(everything, batch, totals, wanted, True)
     terms["policy"].backward()
     kept = [torch.zeros_like(p) if p.grad is None else p.grad for p in everything.policy.parameters]
     assert difference(left_out, kept) < 1e-5
@@ -520,7 +521,7 @@ def test_a_step_in_which_nothing_is_trained_moves_no_parameter(folder: Path) -> 
     memory = {"memory/tokens_per_forward": 2048, "memory/retries": 0}
     assert metrics == {"optim/lr": 1e-3, "tokens/trained": 0, "flops/update": 0} | memory  # there is no loss
     assert all(torch.equal(p, q) for p, q in zip(state.policy.parameters, before, strict=True))
-    assert not state.optimizer.state
+    assert not state.optimizer.tensors()
 
 
 @pytest.mark.parametrize("kl", [0.0, 0.5])
@@ -596,18 +597,18 @@ def test_each_minibatch_is_a_step_of_its_own_and_only_the_first_is_on_policy(fol
     batch, wanted = scored(folder)[:2], recipe(GRPO(), prompts=2, minibatches=2)
     state, by_hand = state_of(folder), state_of(folder)
     steps = []
-    state.optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    state.optimizer.optimizers[0].register_step_post_hook(lambda *_: steps.append(1))
     metrics = update(state, batch, wanted, 0)
     assert len(steps) == 2
     assert metrics["parity/max_abs"] < 1e-4  # measured before the first update alone
     update(by_hand, batch[:1], recipe(GRPO()), 0)
     totals = totals_of(batch[1:], wanted, 0, 0.0)
-    off, _ = _forward(by_hand, batch[1:], totals, wanted, False)
-    on, _ = _forward(by_hand, batch[1:], totals, wanted, True)
+    off, *_ = _forward(by_hand, batch[1:], totals, wanted, False)
+    on, *_ = _forward(by_hand, batch[1:], totals, wanted, True)
     assert float(on["policy"].detach()) == pytest.approx(0.0, abs=1e-3)  # ratios of 1, and advantages that cancel
     assert float(off["policy"].detach()) != pytest.approx(float(on["policy"].detach()), abs=1e-3)
     off["policy"].backward()
-    by_hand.optimizer.step()
+    by_hand.optimizer.step(learning_rate(0, wanted.steps, wanted.optimizer))
     for p, q in zip(state.policy.parameters, by_hand.policy.parameters, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
@@ -700,7 +701,7 @@ def test_without_warm_up_the_first_step_has_the_whole_rate() -> None:
 def test_the_optimizer_uses_the_rate_that_is_reported(folder: Path) -> None:
     state, settings = state_of(folder), Optimizer(lr=1e-3, warmup=0.5, floor=0.1)
     metrics = update(state, scored(folder)[:1], recipe(GRPO(), optimizer=settings, steps=8), 1)
-    assert metrics["optim/lr"] == state.optimizer.param_groups[0]["lr"] == pytest.approx(0.5e-3)
+    assert metrics["optim/lr"] == state.optimizer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5e-3)
 
 
 # ---- parity of rollout and training

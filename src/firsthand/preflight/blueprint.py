@@ -88,7 +88,8 @@ class Blueprint:
     def __init__(self, recipe: Recipe, folder: Path, device: str) -> None:
         config = model_config(folder)
         with torch.device("meta"):
-            model = model_class(config).from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+            dtype = recipe.settled(None).dtype
+            model = model_class(config).from_config(config, dtype=dtype, attn_implementation="sdpa")
             self._is_frozen = set_up_training(
                 model, recipe.trainable, recipe.adapter, gradient_checkpointing=recipe.gradient_checkpointing
             )

@@ -5,6 +5,7 @@
     score.py    replies -> verdicts, rewards, advantages: a batch of groups
     select.py   the groups that are trained on
     update.py   a batch -> one optimizer step, or several
+    optimizer.py  gradients -> new weights, in every precision
     journal.py  what a run directory tells of each step
     batch.py    the records of a step
     metrics.py  what a step measures

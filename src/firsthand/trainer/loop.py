@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from firsthand.errors import NothingEarned
+from firsthand.policy.precision import Accelerator
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Step
@@ -38,6 +39,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     Ctrl-C and SIGTERM end the step, save, and raise KeyboardInterrupt.
     Raises DataError, RecipeError, ParityError or NothingEarned; each says what to do.
     """
+    recipe = recipe.settled(Accelerator.here())
     encoder = Encoder.load(recipe.model_folder())  # a wrong one is told before the data are read, which takes minutes
     loaded = recipe.data.read()
     with router_of(recipe.reward, folder=root) as router:

@@ -1,0 +1,255 @@
+"""From the gradients of a step to new weights, in every precision: the only file that knows optimizers.
+
+Under `bfloat16` a weight is a float32 number cut in two. Its upper half, rounded, is the bfloat16 number that the model
+computes with; the rest, 16 bits, lies here. Joined they are the float32 number again, to the bit, so that AdamW's steps
+are those of float32 weights. They are joined for one parameter at a time. With `offload`, whole float32 weights and the
+moments lie on the CPU instead, and are stepped there.
+
+Gradients are added up over the forwards of a step in float32 (under `bfloat16-pure` in bfloat16).
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from firsthand.errors import RecipeError
+from firsthand.policy.precision import OptimizerKind
+from firsthand.recipe import Optimizer
+
+_SHARED = "group"
+"""Stands for a parameter's index in the names of what all parameters share."""
+_MOMENTS: dict[OptimizerKind, int] = {"adamw": 8, "adamw-8bit": 2, "adamw-kahan": 6}
+"""Bytes per weight of moments, and of what rounding took."""
+_BETAS = (0.9, 0.999)
+_BETAS_PURE = (0.9, 0.99)
+"""torch-optimi's own. A bfloat16 number that loses a thousandth is rounded back to what it was (half a unit in its last
+place is a 512th at most), so that under 0.999 the second moment would never fall."""
+
+
+@final
+class Updater:
+    """Steps the trained parameters of a policy, and holds all that has to outlive a step."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], settings: Optimizer) -> None:
+        """The settings are of a settled recipe. Raises RecipeError when a library that they need is not installed."""
+        self._parameters = list(parameters)
+        self._bytes = _MOMENTS[settings.kind or "adamw"]
+        self._is_offloaded = settings.offload
+        self._masters: list[Master] = []
+        is_whole = settings.kind == "adamw-kahan" or all(p.dtype is torch.float32 for p in parameters)
+        if settings.offload or not is_whole:
+            master = Offloaded if settings.offload else Halves
+            self._masters = [master(parameter) for parameter in parameters]
+        self._values = [master.value for master in self._masters] or self._parameters
+        together = [[value] for value in self._values] if self._masters else [self._values]
+        self.optimizers = [_optimizer(values, settings) for values in together]
+        """One for each parameter where these are stepped one by one, otherwise one for all."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of `tensors` after a step of all parameters, nearly."""
+        beside = (4 if self._is_offloaded else 2) if self._masters else 0
+        return sum(p.numel() for p in self._parameters) * (self._bytes + beside)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients that were added up."""
+        for parameter in (*self._parameters, *self._values):
+            parameter.grad = None
+
+    def clip(self, max_norm: float) -> Tensor | None:
+        """Bring the gradient's norm down to `max_norm`; what it was, float32. None where there is no gradient."""
+        moved = [value for value in self._values if value.grad is not None]
+        if not moved:
+            return None
+        norm = _norm([value.grad for value in moved if value.grad is not None])
+        clip_grads_with_norm_(moved, max_norm, norm)
+        return norm
+
+    def step(self, lr: float) -> None:
+        """Step every parameter that has a gradient, and forget the gradients."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+        if self._masters:
+            for master, optimizer in zip(self._masters, self.optimizers, strict=True):
+                if master.value.grad is not None:
+                    master.step(optimizer)
+        else:
+            self.optimizers[0].step()
+        self.zero_grad()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps beside the weights, on the CPU: `<parameter index>.<name>`.
+
+        A parameter without gradient so far has no moments.
+        """
+        found: dict[str, Tensor] = {}
+        for i, value in enumerate(self._values):
+            found |= {f"{i}.{name}": _apart(name, kept) for name, kept in self._state(i).get(value, {}).items()}
+        for i, master in enumerate(self._masters):
+            found |= {f"{i}.{name}": kept for name, kept in master.tensors().items()}
+        if "step" in (group := self.optimizers[0].param_groups[0]):
+            found[f"{_SHARED}.step"] = group["step"]
+        return {name: kept.detach().cpu().contiguous() for name, kept in found.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `tensors` gave, bit for bit. The parameters hold their values of that time already."""
+        by_index: dict[str, dict[str, Tensor]] = {}
+        for key, kept in tensors.items():
+            index, _, name = key.partition(".")
+            by_index.setdefault(index, {})[name] = kept
+        for i, master in enumerate(self._masters):
+            master.take(by_index.get(str(i), {}))
+        for i, value in enumerate(self._values):
+            if moments := by_index.get(str(i)):
+                self._state(i)[value] = {name: _as_it_was(kept, value.device) for name, kept in moments.items()}
+        if shared := by_index.get(_SHARED):  # torch-optimi counts steps once for all parameters
+            self.optimizers[0].param_groups[0].update(shared, setup=True)
+
+    def _state(self, index: int) -> dict[Any, Any]:
+        return self.optimizers[index if self._masters else 0].state
+
+
+class Master(Protocol):
+    """The float32 value of one parameter. Gradients of the parameter are added up in that of `value`."""
+
+    value: nn.Parameter
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the optimizer of `value` step it, and give the parameter its new value."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is of the value beyond the parameter."""
+        ...
+
+    def take(self, tensors: dict[str, Tensor]) -> None:
+        """Take up, and take out, what `tensors` gave. The parameter holds its value of that time already."""
+        ...
+
+
+@final
+class Halves:
+    """A float32 value in two halves: the parameter, and 16 bits here."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self._parameter = parameter
+        self._low = torch.zeros_like(parameter, dtype=torch.int16, requires_grad=False)
+        self._nothing = torch.zeros((), device=parameter.device).expand(parameter.shape)
+        self.value = nn.Parameter(self._nothing)  # has its numbers only in `step`
+        parameter.register_post_accumulate_grad_hook(_adding_up(self.value))
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """See `Master`."""
+        self.value.data = join(self._parameter.detach(), self._low)
+        optimizer.step()
+        cut(self.value.data, self._parameter.detach(), self._low)
+        self.value.data = self._nothing
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Master`."""
+        return {"low": self._low}
+
+    def take(self, tensors: dict[str, Tensor]) -> None:
+        """See `Master`."""
+        self._low.copy_(tensors.pop("low"))
+
+
+@final
+class Offloaded:
+    """A float32 value on the CPU."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self._parameter = parameter
+        self.value = nn.Parameter(parameter.detach().to("cpu", torch.float32, copy=True))
+        parameter.register_post_accumulate_grad_hook(_adding_up(self.value))
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """See `Master`."""
+        optimizer.step()
+        self._parameter.detach().copy_(self.value.detach())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Master`."""
+        return {"master": self.value}
+
+    def take(self, tensors: dict[str, Tensor]) -> None:
+        """See `Master`."""
+        self.value.detach().copy_(tensors.pop("master"))
+
+
+def join(high: Tensor, low: Tensor) -> Tensor:
+    """The float32 numbers of these halves, bfloat16 and int16."""
+    bits = high.view(torch.int16).to(torch.int32)
+    return bits.bitwise_left_shift_(16).add_(low).view(torch.float32)
+
+
+def cut(whole: Tensor, high: Tensor, low: Tensor) -> None:
+    """Write the halves of float32 numbers, which are lost by it: `high` is each, rounded, and `low` is the rest.
+
+    Halfway is rounded away from zero, and not to even as elsewhere, so that the rest fits 16 bits: -2^15 to 2^15 - 1.
+    """
+    bits = whole.view(torch.int32)
+    low.copy_(bits)  # its lower 16 bits
+    high.view(torch.int16).copy_(bits.add_(1 << 15).bitwise_right_shift_(16))
+
+
+def _adding_up(value: nn.Parameter) -> Callable[[Tensor], None]:
+    """A hook that moves a parameter's gradient into the float32 one of `value` as soon as a backward has made it."""
+
+    def move(parameter: Tensor) -> None:
+        grad, parameter.grad = parameter.grad, None
+        assert grad is not None
+        if value.grad is None:
+            value.grad = grad.to(value.device, torch.float32)
+        else:
+            value.grad.add_(grad.to(value.device))
+
+    return move
+
+
+def _optimizer(values: list[nn.Parameter], settings: Optimizer) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "betas": _BETAS}
+    if settings.kind == "adamw-8bit":
+        eight_bit: torch.optim.Optimizer = _library("bitsandbytes", settings.kind).optim.AdamW8bit(values, **common)
+        return eight_bit
+    if settings.kind == "adamw-kahan":
+        plain = {"kahan_sum": True, "foreach": False, "triton": False}  # the same on every device
+        kahan: torch.optim.Optimizer = _library("optimi", settings.kind).AdamW(
+            values, **common | {"betas": _BETAS_PURE, "eps": 1e-8}, **plain
+        )
+        return kahan
+    # Fused: one pass over memory instead of twelve, 3 ms for 19 on two CPU cores.
+    return torch.optim.AdamW(values, **common, fused=True)
+
+
+def _library(name: str, kind: OptimizerKind) -> Any:
+    """A library of optimizers, imported when one is wanted: bitsandbytes takes some seconds."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise RecipeError(
+            f"optimizer.kind: {kind} needs {name}, which is not installed: pip install 'firsthand[optimizers]'"
+        ) from error
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """Their norm, float32 whatever they are."""
+    if gradients[0].dtype is torch.float32:
+        return get_total_norm(gradients)
+    return get_total_norm([torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients])
+
+
+def _apart(name: str, kept: Tensor | int) -> Tensor:
+    """A tensor that shares no memory with another, which safetensors refuses."""
+    # The 256 values that 8 bits stand for are one tensor for all parameters.
+    return torch.as_tensor(kept).clone() if name.startswith("qmap") else torch.as_tensor(kept)
+
+
+def _as_it_was(kept: Tensor, device: torch.device) -> Tensor | int:
+    """A tensor aligned as weights are, or a count of steps, which bitsandbytes keeps as a number."""
+    return int(kept) if kept.dtype is torch.int64 else kept.to(device, copy=True)
