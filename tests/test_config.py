@@ -249,3 +249,8 @@ def test_a_study_in_old_names_is_read_with_one_warning(tmp_path: Path, caplog: p
     assert [(r.minibatches, r.objective.model_dump()["style"]) for r in recipes] == [(4, "plain"), (1, "expert")]
     (warning,) = caplog.messages
     assert warning.count("objective.trace is now objective.style") == 1
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"expected a YAML file, got a folder; name the file in it"):
+        read_yaml(tmp_path)

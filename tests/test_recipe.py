@@ -1,6 +1,7 @@
 """What a training run is asked to do: data on a command line, and requests that make no sense."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from firsthand.config import ELSEWHERE, build
 from firsthand.errors import DataError, RecipeError
 from firsthand.objective import GRPO, PRESETS, SFT
+from firsthand.policy import Lora
 from firsthand.recipe import Data, Recipe
 from firsthand.records import content_id
 from firsthand.worlds import SMALL
@@ -186,3 +189,20 @@ IDS = {
 def test_the_words_of_a_recipe_have_the_id_that_they_had(kind: str) -> None:
     content = recipe(data=Data(worlds=("count",)), objective=kind).identity([])
     assert content_id({k: v for k, v in content.items() if k not in ("model_id", "data_id")}) == IDS[kind]
+
+
+def test_the_names_that_other_trainers_have_for_a_key_lead_to_it() -> None:
+    with pytest.raises(RecipeError, match=r"optimizer\.learning_rate: unknown key; here it is optimizer\.lr"):
+        build(Recipe, {"name": "x", "data": {"path": "x"}, "optimizer": {"learning_rate": 1e-5}}, "recipe.yaml")
+    with pytest.raises(RecipeError, match=r"num_generations: unknown key; here it is objective\.group_size"):
+        build(Recipe, {"name": "x", "data": {"path": "x"}, "num_generations": 8}, "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    "key", sorted({re.split(r",? ", said)[0] for said in ELSEWHERE.values()} - {"chosen", "--out"})
+)
+def test_a_key_that_another_name_leads_to_is_one(key: str) -> None:
+    section: Any = recipe(adapter=Lora())
+    for part in key.split("."):
+        assert part in type(section).model_fields
+        section = getattr(section, part)

@@ -54,6 +54,31 @@ RENAMED = (
 """Every renamed key of a recipe: read here, and nowhere else."""
 
 
+ELSEWHERE = {
+    "attn_implementation": "chosen by the package",
+    "beta": "objective.kl",
+    "bf16": "precision",
+    "dataset_name": "data.path",
+    "epsilon": "objective.clip_low and objective.clip_high",
+    "fp16": "precision",
+    "gradient_accumulation_steps": "tokens_per_forward, which splits a step",
+    "learning_rate": "optimizer.lr",
+    "lora_alpha": "adapter.alpha",
+    "lora_r": "adapter.rank",
+    "max_completion_length": "sampling.max_new_tokens",
+    "max_steps": "steps",
+    "model_name_or_path": "model",
+    "num_generations": "objective.group_size",
+    "num_iterations": "minibatches",
+    "output_dir": "--out",
+    "per_device_train_batch_size": "prompts",
+    "reward_funcs": "reward.function",
+    "save_steps": "checkpoint_every",
+    "warmup_ratio": "optimizer.warmup",
+}
+"""What TRL, transformers and peft call a setting -> its name here."""
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a mapping. Raises RecipeError when it is missing, malformed or not a mapping."""
     try:
@@ -62,6 +87,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: no such file") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not readable as YAML: {error}") from error
+    except IsADirectoryError as error:
+        raise RecipeError(f"{path}: expected a YAML file, got a folder; name the file in it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not readable: {error}") from error
     if not isinstance(content, dict):
@@ -190,6 +217,8 @@ def _problem(model: type[BaseModel], content: Mapping[str, Any], error: dict[str
     path = [str(p) for p in error["loc"]]
     name = ".".join(path)
     if error["type"] == "extra_forbidden":
+        if path[-1] in ELSEWHERE:
+            return f"{name}: unknown key; here it is {ELSEWHERE[path[-1]]}"
         known = _keys_beside(model, [p for p in error["loc"] if isinstance(p, str)])
         return f"{name}: unknown key; {nearest(path[-1], known)}"
     if error["type"] == "missing":
