@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,38 @@ def test_the_pixel_cache_forgets_the_least_recently_used(folders: dict[str, Path
         cache.of(shown_now, "here")
     assert list(cache._kept) == [first.sha256, third.sha256]
     assert cache._bytes == 2 * one
+
+
+def test_pictures_are_processed_ahead_of_time_and_once_in_another_thread(folders: dict[str, Path]) -> None:
+    encoder, plain = (Encoder.load(folders["qwen2_5_vl"]) for _ in range(2))
+    threads: list[str] = []
+    process = encoder._reader.pixels._process
+
+    def noted(image: Picture, where: str) -> tuple[torch.Tensor, torch.Tensor]:
+        threads.append(threading.current_thread().name)
+        return process(image, where)
+
+    encoder._reader.pixels._process = noted  # type: ignore[method-assign]
+    asked = [example(picture(seed=1), picture(seed=2)), example(picture(seed=2), question="And now?")]
+    encoder.prefetch(asked)
+    encoder.prefetch(asked)
+    for one in asked:
+        torch.testing.assert_close(encoder.prompt(one).pixels, plain.prompt(one).pixels, atol=0, rtol=0)
+    assert len(threads) == 2
+    assert all(name.startswith("pixels") for name in threads)
+    assert not encoder._reader.pixels._coming, "what was asked for is kept as every other picture"
+
+
+def test_a_picture_that_was_processed_ahead_of_time_tells_its_fault_when_it_is_asked_for(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    encoder, path = Encoder.load(folders["qwen2_5_vl"]), tmp_path / "gone.png"
+    asked = example(Picture(sha256="0" * 64, width=56, height=56, path=str(path)))
+    encoder.prefetch([asked])
+    with pytest.raises(DataError, match=rf"example {asked.id}, image 0 .*gone\.png"):
+        encoder.prompt(asked)
+    picture(56, 56).open().save(path)
+    assert encoder.prompt(asked).pixels is not None
 
 
 def test_replies_end_the_turn_and_survive_the_round_trip(encoder: Encoder) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ import yaml
 from safetensors.torch import load_file
 
 from firsthand.errors import DataError, ParityError, RecipeError
+from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
-from firsthand.records import Rollout, Step, content_id
+from firsthand.records import Example, Rollout, Step, content_id
 from firsthand.trainer import open_run, train
 from firsthand.trainer.sample import draw_indices
 from firsthand.trainer.saving import RATE, Saving
@@ -324,3 +326,23 @@ def test_a_run_that_diverges_stops_and_says_so(tmp_path):
     with pytest.raises(RecipeError, match=r"training has diverged; lower optimizer\.lr"):
         train(recipe, tmp_path)
     assert not list(tmp_path.glob("*/DONE"))
+
+
+def test_a_steps_pictures_are_processed_while_the_step_before_is_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead: list[list[str]] = []
+    prefetch = Encoder.prefetch
+
+    def noted(self: Encoder, examples: Iterable[Example]) -> None:
+        ahead.append([example.id for example in examples])
+        prefetch(self, examples)
+
+    monkeypatch.setattr(Encoder, "prefetch", noted)
+    run = train(Recipe.model_validate(SFT | {"steps": 3}), tmp_path)
+    lines = (run / "rollouts.jsonl").read_text().splitlines()
+    trained: dict[int, list[str]] = {}
+    for line in lines:
+        rollout = Rollout.model_validate_json(line)
+        trained.setdefault(rollout.step, []).append(rollout.example_id)
+    assert [sorted(ids) for ids in ahead] == [sorted(set(trained[step])) for step in (1, 2)]

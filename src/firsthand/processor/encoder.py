@@ -1,6 +1,6 @@
 """Example -> prompt, text -> reply, and back, as one model folder wants them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,15 @@ from transformers import AutoImageProcessor, AutoTokenizer
 from firsthand.answers.asking import BY_KIND, default_prompt, system_of
 from firsthand.errors import BadRow, DataError, RecipeError, shown
 from firsthand.processor.families import family_of, model_config, vision_ids
-from firsthand.processor.readers import GridReader, ProcessorReader, Prompt, Reader, TextReader, family_processor
+from firsthand.processor.readers import (
+    GridReader,
+    ProcessorReader,
+    Prompt,
+    Reader,
+    TextReader,
+    family_processor,
+    with_places,
+)
 from firsthand.processor.template import Conversation
 from firsthand.records import IMAGE_MARK, Choice, Example, Trace
 
@@ -86,6 +94,14 @@ class Encoder:
         if (bad := self._too_long(prompt, len(example.images))) is not None:
             raise DataError(f"example {example.id}: {bad}")
         return prompt
+
+    def prefetch(self, examples: Iterable[Example]) -> None:
+        """Begin to process the pictures of examples that `prompt` will be asked for, in the background.
+
+        Of families without grids, whose pictures are processed with their text, it does nothing.
+        """
+        if isinstance(self._reader, GridReader):
+            self._reader.pixels.prefetch(picture for example in examples for picture in with_places(example))
 
     def complaint(self, example: Example, system: str | None = None) -> BadRow | None:
         """Why a row makes no prompt, as far as that shows before its pictures are decoded; None: nothing is wrong."""

@@ -1,6 +1,9 @@
 """Pictures -> pixels, each picture once."""
 
+import os
 from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from PIL.Image import Image
@@ -10,6 +13,9 @@ from firsthand.errors import DataError
 from firsthand.records import Picture
 
 PIXEL_CACHE_BYTES = 2**30
+THREADS = 4
+"""That process pictures ahead of time, where there are cores for them: Pillow and NumPy let others run meanwhile
+(ours)."""
 
 
 class PixelCache:
@@ -19,12 +25,22 @@ class PixelCache:
         self._image_processor = image_processor
         self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
         self._bytes = 0
+        self._coming: dict[str, Future[tuple[Tensor, Tensor]]] = {}
+        self._threads = ThreadPoolExecutor(max(1, min(THREADS, (os.cpu_count() or 1) - 1)), "pixels")
+
+    def prefetch(self, pictures: Iterable[tuple[Picture, str]]) -> None:
+        """Begin to process pictures, each with its `where`, that `of` will be asked for; it tells what goes wrong."""
+        for picture, where in pictures:
+            name = picture.sha256
+            if name not in self._kept and name not in self._coming:
+                self._coming[name] = self._threads.submit(self._process, picture, where)
 
     def of(self, picture: Picture, where: str) -> tuple[Tensor, Tensor]:
         """Pixels float32 [patches, features] and grid int64 [3] of a picture; DataError says `where` it failed."""
         name = picture.sha256
         if name not in self._kept:
-            self._kept[name] = self._process(picture, where)
+            coming = self._coming.pop(name, None)
+            self._kept[name] = coming.result() if coming else self._process(picture, where)
             self._bytes += self._kept[name][0].nbytes
             while self._bytes > PIXEL_CACHE_BYTES and len(self._kept) > 1:
                 _, (pixels, _) = self._kept.popitem(last=False)

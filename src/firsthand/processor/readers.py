@@ -33,6 +33,11 @@ class Prompt:
     """Of families without grids: what the vision tower takes instead, by name, for all images of the prompt."""
 
 
+def with_places(example: Example) -> list[tuple[Picture, str]]:
+    """An example's pictures, each with where it stands, as errors say it."""
+    return [(picture, f"example {example.id}, image {i}") for i, picture in enumerate(example.images)]
+
+
 class TextReader:
     """For models that read no pictures."""
 
@@ -77,7 +82,7 @@ class GridReader:
         return int(patches) // int(self._merge_size) ** 2
 
     def read(self, example: Example, text: str) -> Prompt:
-        images = [self.pixels.of(p, f"example {example.id}, image {i}") for i, p in enumerate(example.images)]
+        images = [self.pixels.of(*picture) for picture in with_places(example)]
         counts = [int(grid.prod()) // self._merge_size**2 for _, grid in images]
         return Prompt(
             example_id=example.id,
@@ -114,7 +119,7 @@ class ProcessorReader:
 
     def read(self, example: Example, text: str) -> Prompt:
         where = f"example {example.id}"
-        images = [opened(picture, f"{where}, image {i}") for i, picture in enumerate(example.images)]
+        images = [opened(*picture) for picture in with_places(example)]
         if not images:
             return Prompt(example.id, tuple(self._conversation.ids(text)), None, None)
         _check_places(text.count(self._processor.image_token), len(images), example.id)

@@ -68,6 +68,8 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
             batch = Batch()
             for drawn in draws(examples, recipe, step):
                 samples = sample(drawn, recipe, state.encoder, sampler, step)
+                if step + 1 < recipe.steps:
+                    state.encoder.prefetch(next(draws(examples, recipe, step + 1)))
                 batch = select(batch, score(samples, recipe, router), recipe)
                 if len(batch.groups) == recipe.prompts:
                     break
