@@ -86,8 +86,8 @@ def check_inputs(groups: list[Group], inputs: dict[str, Any]) -> None:
         "prompts": [tuple(ids[mask].tolist()) for ids, mask in masked]
         == [g.prompt.token_ids for g in groups for _ in range(group)],
         "reply lengths": bool(inputs["completion_mask"].all()),
-        "pixels": torch.equal(pixels, inputs["pixel_values"]),
-        "advantages": torch.allclose(advantages, inputs["advantages"], atol=1e-6),
+        "pixels": torch.equal(pixels, inputs["pixel_values"].cpu()),
+        "advantages": torch.allclose(advantages, inputs["advantages"].cpu(), atol=1e-6),
     }
     if not all(same.values()):
         raise ParityError(f"expected the same inputs on both sides, got other {[k for k, v in same.items() if not v]}")

@@ -28,7 +28,10 @@ import torch
 import transformers
 from gpu_bench import PRECISIONS, SECONDS, Bench, Measurement, Section, carry_out, median, precision
 from gpu_forms import CANDIDATES, FORMS, LEAKY, SINGLE, learn, parity, words_only
+from gpu_memory import brought, memory, preflight
+from gpu_optimizers import optimizers
 from gpu_speed import rollout, update
+from gpu_step import step
 from gpu_workload import FULL, TINY, policy_of, random_group, random_prompt
 
 from firsthand.policy import Policy, PrefixGroup
@@ -82,7 +85,7 @@ def small_model(bench: Bench) -> Iterator[tuple[str, Measurement]]:
 
 
 def training(bench: Bench) -> Iterator[tuple[str, Measurement]]:
-    """Real runs of the trainer on the small model, in float32, each as its steps' metrics."""
+    """Real runs of the trainer on the small model, each as its steps' metrics; in float32 but for two."""
     from firsthand.objective import GRPO
     from firsthand.policy import Lora
     from firsthand.recipe import Data, Recipe
@@ -94,7 +97,7 @@ def training(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     def run(stop: int | None = None, **changes: Any) -> list[dict[str, Any]]:
         prompts, group, tokens = bench.size.small
         common = {"name": "gpu", "data": Data(worlds=("count", "chart"), number=2 * prompts), "steps": 2}
-        common |= {"prompts": prompts, "sampling": Sampling(max_new_tokens=tokens)}
+        common |= {"prompts": prompts, "sampling": Sampling(max_new_tokens=tokens), "precision": "float32"}
         recipe = Recipe(**{**common, "objective": GRPO(group_size=group), **changes})
         steps: list[Any] = []
 
@@ -115,6 +118,8 @@ def training(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     yield "adapter", lambda: run(adapter=Lora(rank=4))
     yield "gradient checkpointing", lambda: run(gradient_checkpointing=True)
     kl = GRPO(group_size=bench.size.small[1], kl=0.01)
+    for name in ("bfloat16", "bfloat16-pure"):
+        yield name, partial(brought, partial(run, precision=name))
     yield "whole model, KL, two updates", lambda: run(trainable="all", minibatches=2, objective=kl)
 
 
@@ -147,11 +152,15 @@ def equivalence(bench: Bench) -> Iterator[tuple[str, Measurement]]:
 
 SECTIONS = {
     "machine": Section(machine, 10),
-    "equivalence": Section(equivalence, 70),
-    "update": Section(update, 40),
-    "rollout": Section(rollout, 50),
-    "small model": Section(small_model, 30),
-    "training": Section(training, 20),
+    "step": Section(step, 130),
+    "memory": Section(memory, 100),
+    "equivalence": Section(equivalence, 60),
+    "optimizers": Section(optimizers, 10),
+    "update": Section(update, 35),
+    "rollout": Section(rollout, 40),
+    "small model": Section(small_model, 25),
+    "training": Section(training, 15),
+    "preflight": Section(preflight, 45),
 }
 
 

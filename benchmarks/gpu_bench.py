@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -36,6 +36,9 @@ class Bench:
     """The same for the section that is measured."""
     peaks: dict[str, float] = field(default_factory=dict)
     """Operations per second of a matrix product by precision, and bytes per second of a copy (`bytes`)."""
+
+    measured: dict[str, float] = field(default_factory=dict)
+    """GiB that an update step took, by the name of its measurement."""
 
     @property
     def is_over(self) -> bool:
@@ -92,17 +95,22 @@ def carry_out(
     for title, section in sections.items():
         bench.section_ends = time.monotonic() + share * section.seconds
         try:
-            for name, measurement in section.measurements(bench):
-                if bench.is_over:
-                    break
-                began = time.perf_counter()
-                result = _result(measurement)
-                keep(title, name, {**result, "took_s": round(time.perf_counter() - began, 2)})
-                free(bench)
+            _measure(bench, section, partial(keep, title))
         except Skipped as reason:
             keep(title, "preparation", {"skipped": str(reason)})
         except Exception:
             keep(title, "preparation", {"error": traceback.format_exc()[-2000:]})
+        free(bench)
+
+
+def _measure(bench: Bench, section: Section, keep: Callable[[str, Any], None]) -> None:
+    for name, measurement in section.measurements(bench):
+        if bench.is_over:
+            return
+        began = time.perf_counter()
+        result = _result(measurement)
+        del measurement  # with the model that it holds, before the next one is made
+        keep(name, {**result, "took_s": round(time.perf_counter() - began, 2)})
         free(bench)
 
 
@@ -152,7 +160,8 @@ def peak(bench: Bench, action: Callable[[], object]) -> dict[str, float]:
     before = torch.cuda.memory_allocated()
     action()
     torch.cuda.synchronize()
-    return {"GiB before": before / GIB, "GiB at most": torch.cuda.max_memory_allocated() / GIB}
+    found = {"GiB at most": torch.cuda.max_memory_allocated(), "GiB reserved at most": torch.cuda.max_memory_reserved()}
+    return {name: bytes_ / GIB for name, bytes_ in {"GiB before": before, **found}.items()}
 
 
 def kernels(bench: Bench, action: Callable[[], object], most: int = 12) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from gpu_bench import Skipped
@@ -61,6 +62,7 @@ class Varlen:
     """
 
     kernel: Callable[..., Tensor]
+    """Queries, keys and values, then the four fields at the end, and `scale`."""
     query_Q: Tensor
     """int64: the token of [M * N] of each query, sequence by sequence."""
     key_K: Tensor
@@ -76,8 +78,7 @@ class Varlen:
         query_QHE = query.transpose(1, 2).flatten(0, 1).index_select(0, self.query_Q)
         keys, values = (part.transpose(1, 2).flatten(0, 1).index_select(0, self.key_K) for part in (key, value))
         lengths = (self.edges_q, self.edges_k, self.longest_q, self.longest_k)
-        causal = {"window_size": (-1, 0), "enable_gqa": heads > key.shape[1]}
-        out = self.kernel(query_QHE, keys, values, *lengths, scale=scaling, **causal)
+        out = self.kernel(query_QHE, keys, values, *lengths, scale=scaling)
         return out.new_zeros(M * N, heads, E).index_copy(0, self.query_Q, out).view(M, N, heads, E)
 
 
@@ -86,9 +87,22 @@ def _varlen(groups: Sequence[PrefixGroup], queries_per_key: int, device: torch.d
         from torch.nn.attention.varlen import varlen_attn
     except ImportError as error:
         raise Skipped(f"varlen: {error}") from error
-    if "enable_gqa" not in inspect.signature(varlen_attn).parameters:
-        raise Skipped(f"varlen: torch {torch.__version__} has it without groups of heads")
-    return sequences(groups, varlen_attn, device)
+    return sequences(groups, _causal_kernel(varlen_attn), device)
+
+
+def _causal_kernel(varlen_attn: Any) -> Callable[..., Tensor]:
+    """PyTorch's function as `Varlen` wants it, by the arguments that this version has."""
+    known = inspect.signature(varlen_attn).parameters
+    causal: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
+    if "enable_gqa" in known:
+        return partial(varlen_attn, enable_gqa=True, **causal)
+
+    def with_copies(query_QHE: Tensor, key: Tensor, value: Tensor, *lengths: Any, scale: float) -> Tensor:
+        times = query_QHE.shape[1] // key.shape[1]
+        keys, values = (part.repeat_interleave(times, dim=1) for part in (key, value))
+        return cast(Tensor, varlen_attn(query_QHE, keys, values, *lengths, scale=scale, **causal))
+
+    return with_copies
 
 
 def sequences(groups: Sequence[PrefixGroup], kernel: Callable[..., Tensor], device: torch.device | str) -> Varlen:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from gpu_bench import Bench, Measurement, kernels, median, peak
-from gpu_forms import CANDIDATES, FORMS, learn, words_only
+from gpu_forms import FLEX, FORMS, VARLEN, learn, words_only
 from gpu_workload import random_group, random_prompt
 
 from firsthand.policy import Limits, Policy, PrefixGroup
@@ -40,12 +40,12 @@ def update(bench: Bench) -> Iterator[tuple[str, Measurement]]:
         works.append(form)
         return found
 
-    def timed() -> dict[str, Any]:
-        seconds: dict[str, list[float]] = {form: [] for form in works}
+    def timed(forms: Sequence[str]) -> dict[str, Any]:
+        seconds: dict[str, list[float]] = {form: [] for form in forms}
         for number in range(bench.size.rounds):
             if bench.is_over and number:
                 break
-            for form in works if number % 2 == 0 else reversed(works):
+            for form in forms if number % 2 == 0 else reversed(forms):
                 seconds[form].append(bench.seconds(lambda form=form: once(form)))
         return {form: speed(form, each) for form, each in seconds.items()}
 
@@ -70,11 +70,14 @@ def update(bench: Bench) -> Iterator[tuple[str, Measurement]]:
         adam = torch.optim.AdamW(policy.parameters, lr=0.0, fused=True)
         return {"seconds": median(bench, adam.step), **peak(bench, adam.step)}
 
-    yield from ((f"memory, {form}", partial(memory, form)) for form in (*FORMS, *CANDIDATES))
-    yield "time", timed
+    yield from ((f"memory, {form}", partial(memory, form)) for form in (*FORMS, VARLEN))
+    yield "time", partial(timed, tuple(works))
     yield "vision tower, one picture", tower
     yield from ((f"kernels, {form}", partial(kernels, bench, partial(once, form))) for form in FORMS)
     yield "AdamW step, moments in bfloat16", optimizer
+    yield f"memory, {FLEX}", partial(memory, FLEX)  # last, for it is compiled
+    if FLEX in works:
+        yield f"time, {FLEX}", partial(timed, (FLEX,))
 
 
 def operations(policy: Policy, group: PrefixGroup, form: str) -> int:

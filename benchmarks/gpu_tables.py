@@ -28,7 +28,8 @@ _COMPARED = {
 
 def tables(results: Results) -> dict[str, str]:
     """All tables that these results make, as Markdown, by their names here."""
-    made = {"forms": forms(results), "update": update(results), "rollout": rollout(results)}
+    makers = (forms, optimizers, memory, step, update, rollout)
+    made = {make.__name__: make(results) for make in makers}
     return {name: table for name, table in made.items() if table}
 
 
@@ -41,10 +42,59 @@ def forms(results: Results) -> str:
     return table(["form", *map(str.strip, _COMPARED)], [[form, *cells] for form, cells in found.items() if any(cells)])
 
 
+def optimizers(results: Results) -> str:
+    """How far each is from AdamW on float32 weights after the same gradients."""
+    rows = []
+    for name in results.get("optimizers", {}):
+        if found := result_of(results, "optimizers", name):
+            rows.append([name, short(found["of the weights"]), short(found["of the steps"])])
+    return table(["precision and optimizer", "error of the weights", "error of what the steps did to them"], rows)
+
+
+def memory(results: Results) -> str:
+    """What fits a card of each size, and what preflight says that it needs."""
+    cards = ("80 GB", "48 GB", "24 GB", "16 GB")
+    rows = []
+    for name in results.get("memory", {}):
+        found = result_of(results, "memory", name)
+        if not isinstance(found, dict):  # a model was made
+            continue
+        largest, expected = found[cards[0]], result_of(results, "preflight", name) or {}
+        rows.append(
+            [
+                name,
+                f"{largest['GiB at most']:.1f}" if "GiB at most" in largest else "",
+                f"{largest['seconds']:.2f}" if "seconds" in largest else "",
+                *(_fits(found.get(card)) for card in cards),
+                f"{expected['GiB of an update step']:.1f}" if expected else "",
+                f"{expected['to what was measured']:.2f}" if "to what was measured" in expected else "",
+            ]
+        )
+    return table(["training", "GiB at most", "seconds", *cards, "preflight's GiB", "to what was measured"], rows)
+
+
+def step(results: Results) -> str:
+    """Seconds of an update and of a full step, and how many times as long TRL takes."""
+    alone, full = (result_of(results, "step", name) or {} for name in ("update", "full step"))
+    sides = {"slots": "firsthand, slots", "growing": "firsthand, growing", "TRL": "TRL"}
+    rows = [
+        [
+            said,
+            *_paired(alone.get(side)),
+            percent((alone.get(side) or {}).get("useful share of the peak")),
+            *_paired(full.get(side)),
+        ]
+        for side, said in sides.items()
+    ]
+    titles = ["", "update, seconds", "TRL's to it", "share of the peak", "full step, seconds", "TRL's to that"]
+    return table(titles, [row for row in rows if any(row[1:])])
+
+
 def update(results: Results) -> str:
     """Seconds, memory and share of the peak of an update in each form."""
     rows = []
-    for form, found in (result_of(results, "update", "time") or {}).items():
+    times = {**(result_of(results, "update", "time") or {}), **(result_of(results, "update", "time, flex") or {})}
+    for form, found in times.items():
         low, high = found["range"]
         memory = result_of(results, "update", f"memory, {form}") or {}
         rows.append(
@@ -83,7 +133,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return ""
     kept = [i for i, title in enumerate(titles) if any(row[i] for row in rows)]
     lines = [[titles[i] for i in kept], *([row[i] for i in kept] for row in rows)]
-    head, *body = [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines]
+    head, *body = [re.sub(r"\|  (?=\|)", "| ", f"| {' | '.join(line)} |") for line in lines]
     return "\n".join([head, "|---" * len(kept) + "|", *body])
 
 
@@ -94,6 +144,8 @@ def percent(share: float | None) -> str:
 
 def short(number: float) -> str:
     """Two digits that count: 16, 2.1, 0.037, 2.9e-6."""
+    if number == 0:
+        return "0"
     if 0.01 <= abs(number) < 100:
         digits = 0 if abs(number) >= 10 else 1 if abs(number) >= 1 else 2 if abs(number) >= 0.1 else 3
         return f"{number:.{digits}f}"
@@ -102,6 +154,25 @@ def short(number: float) -> str:
 
 def _gaps(found: Any) -> str:
     return f"{short(found['logp']['max'])}, {short(found['gradient']['all'])}" if found else ""
+
+
+def _fits(found: Any) -> str:
+    """Whether an update step does, and whether only after it was cut."""
+    if not found:
+        return ""
+    if not found["fits"]:
+        return "no"
+    return f"in parts ({found['retries']:.0f})" if found["retries"] else "yes"
+
+
+def _paired(found: Any) -> list[str]:
+    """Seconds, and TRL's by these with their range."""
+    if not found:
+        return ["", ""]
+    if "range" not in found:
+        return [f"{found['seconds']:.2f}", ""]
+    low, high = found["range"]
+    return [f"{found['seconds']:.2f}", f"{found['TRL takes times as long']:.2f} ({low:.2f} to {high:.2f})"]
 
 
 def main() -> None:

@@ -41,12 +41,12 @@ def processor(folder: Path) -> ImageTextProcessor:
     return ImageTextProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)
 
 
-def config(recipe: Recipe, folder: str, forwards: int) -> GRPOConfig:
+def config(recipe: Recipe, folder: str, forwards: int, device: str = "cpu") -> GRPOConfig:
     """The recipe in TRL's words; an update runs as so many forwards of equal size."""
     length = recipe.sampling.max_new_tokens
     return GRPOConfig(
         output_dir=folder,
-        use_cpu=True,
+        use_cpu=device == "cpu",
         bf16=False,
         fp16=False,
         gradient_checkpointing=False,
@@ -90,20 +90,29 @@ def replies_only_head() -> Iterator[None]:
 class Trl:
     """TRL's trainer, step by step."""
 
-    def __init__(self, recipe: Recipe, examples: list[Example], folder: str, forwards: int = 1) -> None:
-        """Load the recipe's model; new AdamW moments. TRL may write into the folder.
+    def __init__(
+        self,
+        recipe: Recipe,
+        examples: list[Example],
+        folder: str,
+        forwards: int = 1,
+        *,
+        model: Any = None,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        """Load the recipe's model, unless there is one; new AdamW moments, unless there is an optimizer.
 
-        `forwards` per update must divide the replies of a step.
+        TRL may write into the folder. `forwards` per update must divide the replies of a step.
         """
         self.forwards = forwards
         self._recipe = recipe
         self._examples = examples
-        self.model: Any = AutoModelForImageTextToText.from_pretrained(
+        self.model: Any = model or AutoModelForImageTextToText.from_pretrained(
             str(recipe.model_folder()), dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
         )
         self.model.model.visual.requires_grad_(recipe.trainable == "all")
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+        self.optimizer: torch.optim.Optimizer = optimizer or torch.optim.AdamW(
             self.parameters, lr=recipe.optimizer.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=True
         )
         self.processor = processor(recipe.model_folder())
@@ -111,7 +120,7 @@ class Trl:
         self.trainer: Any = GRPOTrainer(
             model=self.model,
             reward_funcs=self._rewards,
-            args=config(recipe, folder, forwards),
+            args=config(recipe, folder, forwards, self.model.device.type),
             train_dataset=dataset(examples[: recipe.prompts]),
             processing_class=self.processor,
         )

@@ -1,5 +1,6 @@
 """Candidates for attention on a GPU: on a CPU, where their kernels do not run backward, they give the right numbers."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import gpu_forms
@@ -26,10 +27,21 @@ def groups() -> list[PrefixGroup]:
 
 
 def plain(
-    query: Tensor, key: Tensor, value: Tensor, edges_q: Tensor, edges_k: Tensor, *_: int, scale: float, **how: object
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    edges_q: Tensor,
+    edges_k: Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int] = (-1, -1),
+    enable_gqa: bool = False,
 ) -> Tensor:
     """What PyTorch's `varlen_attn` says that it computes, one sequence after the other."""
-    assert how["window_size"] == (-1, 0)
+    assert window_size == (-1, 0) and enable_gqa
+    assert (max_q, max_k) == (int(edges_q.diff().max()), int(edges_k.diff().max()))
     found = []
     for i in range(len(edges_q) - 1):
         q, k, v = (
@@ -43,11 +55,30 @@ def plain(
     return torch.cat(found)
 
 
+def older(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    edges_q: Tensor,
+    edges_k: Tensor,
+    max_q: int,
+    max_k: int,
+    is_causal: bool = False,
+    *,
+    scale: float,
+) -> Tensor:
+    """The same with as many key heads as query heads."""
+    assert is_causal and key.shape[1] == query.shape[1]
+    lengths = (edges_q, edges_k, max_q, max_k)
+    return plain(query, key, value, *lengths, scale=scale, window_size=(-1, 0), enable_gqa=True)
+
+
+@pytest.mark.parametrize("kernel", [plain, older])
 def test_varlen_sequences_compute_what_the_square_does(
-    policy: Policy, groups: list[PrefixGroup], monkeypatch: pytest.MonkeyPatch
+    policy: Policy, groups: list[PrefixGroup], monkeypatch: pytest.MonkeyPatch, kernel: Callable[..., Tensor]
 ) -> None:
     expected = gpu_forms.learn(policy, groups, "square")
-    monkeypatch.setattr(gpu_forms, "_varlen", lambda groups, *_: gpu_forms.sequences(groups, plain, "cpu"))
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
     found = gpu_forms.learn(policy, groups, gpu_forms.VARLEN).beside(expected)
     assert found["logp"]["max"] < 1e-5 and found["gradient"]["all"] < 1e-5
 

@@ -1,7 +1,9 @@
 """The measurements of a GPU: a miniature of all of them runs on the CPU, and tells a wrong form from a right one."""
 
+import gc
 import json
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +47,16 @@ def test_right_forms_agree_in_float32_and_the_wrong_one_does_not(results: dict[s
     wrong = forms.pop(gpu_forms.LEAKY)
     assert all(found["logp"]["max"] < 1e-5 and found["gradient"]["all"] < 1e-5 for found in forms.values())
     assert wrong["logp"]["max"] > 1e-2 and wrong["gradient"]["all"] > 1e-2
+
+
+@pytest.mark.slow
+def test_both_sides_make_one_gradient_of_a_step_and_take_their_times(results: dict[str, Any]) -> None:
+    update, full = (results["step"][name]["result"] for name in ("update", "full step"))
+    norms = [update[side]["norm of the gradient"] for side in ("slots", "TRL")]
+    assert norms[0] == pytest.approx(norms[1], rel=0.01)  # weights are bfloat16
+    assert {"slots", "growing", "TRL"} <= full.keys()
+    ratios = [theirs / ours for ours, theirs in zip(full["slots"]["all"], full["TRL"]["all"], strict=True)]
+    assert full["slots"]["range"] == [min(ratios), max(ratios)]
 
 
 @pytest.mark.slow
@@ -95,6 +107,25 @@ def test_a_section_ends_with_its_own_time_and_the_next_begins() -> None:
     sections = {"short": gpu_bench.Section(two, 0.04), "long": gpu_bench.Section(two, 60)}
     gpu_bench.carry_out(bench, sections, lambda *result: kept.append(result[:2]))
     assert kept == [("short", "first"), ("long", "first"), ("long", "second")]
+
+
+def test_a_measurement_is_gone_with_its_model_before_the_next_is_prepared() -> None:
+    class Model:
+        """Something that memory is needed for."""
+
+    alive: list[bool] = []
+
+    def section(bench: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
+        model = Model()
+        known = weakref.ref(model)
+        yield "first", lambda model=model: None
+        del model
+        gc.collect()
+        alive.append(known() is not None)
+
+    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
+    gpu_bench.carry_out(bench, {"one": gpu_bench.Section(section, 60)}, lambda *result: None)
+    assert alive == [False]
 
 
 def test_the_sections_have_the_whole_time_between_them() -> None:

@@ -38,3 +38,27 @@ def test_what_was_not_measured_has_no_row_column_or_table() -> None:
     gaps = {"result": {"logp": {"max": 1.0}, "gradient": {"all": 1.0}}}
     forms = gpu_tables.forms({"equivalence": {"bfloat16, varlen": gaps, "bfloat16, flex": {"skipped": "..."}}})
     assert forms == "| form | bfloat16 |\n|---|---|\n| varlen | 1.0, 1.0 |"
+
+
+def test_a_step_that_fits_in_parts_or_not_at_all_is_told_from_one_that_fits() -> None:
+    cards = {
+        "80 GB": {"fits": True, "retries": 0.0, "GiB at most": 20.0, "seconds": 0.5},
+        "48 GB": {"fits": True, "retries": 2.0},
+        "24 GB": {"fits": False},
+    }
+    results = {
+        "memory": {"3B": {"result": cards}, "7B": {"skipped": "not brought"}},
+        "preflight": {"3B": {"result": {"GiB of an update step": 22.0, "to what was measured": 1.1}}},
+    }
+    assert gpu_tables.memory(results).splitlines()[2:] == [
+        "| 3B | 20.0 | 0.50 | yes | in parts (2) | no | 22.0 | 1.10 |"
+    ]
+
+
+def test_ratios_stand_beside_seconds_and_the_peer_has_none() -> None:
+    ours = {"seconds": 1.0, "TRL takes times as long": 3.0, "range": [2.5, 3.5]}
+    results = {"step": {"full step": {"result": {"slots": ours, "TRL": {"seconds": 3.0}}}}}
+    assert gpu_tables.step(results).splitlines()[2:] == [
+        "| firsthand, slots | 1.00 | 3.00 (2.50 to 3.50) |",
+        "| TRL | 3.00 | |",
+    ]
