@@ -46,9 +46,9 @@ from firsthand.trainer.state import State
 from firsthand.trainer.update import update
 from firsthand.worlds import generate
 
-TRL = "TRL"
+FIRSTHAND, TRL = "firsthand", "TRL"
 ROUNDS = 2
-"""That are timed at most: a full step of TRL's takes a quarter of a minute."""
+"""At most: a full step of TRL's takes a quarter of a minute."""
 PATCH = 14
 """Pixels on the side of one."""
 
@@ -69,12 +69,15 @@ def step(bench: Bench) -> Iterator[tuple[str, Measurement]]:
         folder = scaling(bench.size.grid[1] * bench.size.grid[2] // 4, Path(root) / "model")
         recipe, examples = asked(bench.size, folder)
         ours = Ours(bench, recipe, examples)
-        sides = {name: ours.side(sampler) for name, sampler in ours.samplers.items()}
-        yield TRL, partial(_prepare, sides, ours, root)
-        # All samplers of ours have one update.
-        updates = {name: side.update for name, side in sides.items() if name in (SLOTS, TRL)}
-        yield "update", partial(_updates, bench, ours, updates)
-        yield "full step", partial(_full_steps, bench, {name: side.full_step for name, side in sides.items()})
+        sides: dict[str, Side] = {}
+        makers = {name: partial(ours.side, sampler) for name, sampler in ours.samplers.items()}
+        for name, make in (makers | {TRL: partial(theirs, ours, root)}).items():
+            yield f"{name}, first step", partial(_first_step, bench, sides, name, make)
+        if sides:
+            updates = {FIRSTHAND if name != TRL else TRL: side.update for name, side in sides.items()}
+            yield "update", partial(_updates, bench, ours, updates)
+            full_steps = {name: side.full_step for name, side in sides.items()}
+            yield "full step", partial(in_turns, bench, full_steps, ROUNDS)
 
 
 class Ours:
@@ -101,21 +104,23 @@ class Ours:
         }
         for sampler in self.samplers.values():
             sampler.stop_ids = ()  # every reply is as long as it may be
-        self.groups = self._sampled(self.samplers[SLOTS], 0)
+        self.groups: Sequence[Group] = ()
         """What `update` learns from."""
 
     def side(self, sampler: LocalSampler) -> Side:
         """Ours, with one of its samplers."""
 
         def full_step(number: int) -> None:
-            update(self._state, self._sampled(sampler, number), self.recipe, step=1)
+            groups = self._sampled(sampler, number)
+            self._learn(groups)
+            self.groups = self.groups or groups
 
         return Side(full_step, self.update)
 
     def update(self) -> float:
-        """On given replies; the gradient's norm. What the tower made of their pictures is forgotten."""
+        """On the first replies; the gradient's norm. What the tower made of their pictures is forgotten."""
         self.policy.tower = Tower(self.policy.model.base_model, frozen=True)
-        return update(self._state, self.groups, self.recipe, step=1)["optim/grad_norm"]
+        return self._learn(self.groups)
 
     def operations(self) -> int:
         """Of an update, each token and each picture counted once."""
@@ -125,6 +130,10 @@ class Ours:
             + flops.of_prompt(group.prompt)
             for group in self.groups
         )
+
+    def _learn(self, groups: Sequence[Group]) -> float:
+        self.optimizer.zero_grad()  # of a side that failed on the same weights
+        return update(self._state, groups, self.recipe, step=1)["optim/grad_norm"]
 
     def _sampled(self, sampler: LocalSampler, number: int) -> Sequence[Group]:
         chosen = examples_of(number, list(self.examples), self.recipe)
@@ -182,10 +191,12 @@ def picture(size: Size, seed: int) -> Picture:
     return Picture(sha256=hashlib.sha256(data).hexdigest(), width=image.width, height=image.height, data=data)
 
 
-def _prepare(sides: dict[str, Side], ours: Ours, root: str) -> str:
-    """Where that fails, the others are measured all the same."""
-    sides[TRL] = theirs(ours, root)
-    return "ready"
+def _first_step(bench: Bench, sides: dict[str, Side], name: str, make: Callable[[], Side]) -> dict[str, float]:
+    """A side is compared with the others after a step, which pays for allocations; where that fails, they are alone."""
+    side = make()
+    seconds = bench.seconds(partial(side.full_step, 0))
+    sides[name] = side
+    return {"seconds": seconds}
 
 
 def _updates(bench: Bench, ours: Ours, actions: Mapping[str, Callable[[], float]]) -> dict[str, Any]:
@@ -194,32 +205,30 @@ def _updates(bench: Bench, ours: Ours, actions: Mapping[str, Callable[[], float]
     found = in_turns(bench, {name: (lambda _, a=action: a()) for name, action in actions.items()}, ROUNDS)
     for name, norm in norms.items():
         found[name]["norm of the gradient"] = norm
-    work = ours.operations()
-    found[SLOTS]["TFLOP"] = work / 1e12
-    if rate := bench.peaks.get("bfloat16"):
-        found[SLOTS]["useful share of the peak"] = work / found[SLOTS]["seconds"] / rate
-    lengths = {"prompts": len(ours.groups), "tokens of a prompt": len(ours.groups[0].prompt.token_ids)}
+    if mine := found.get(FIRSTHAND):
+        mine["TFLOP"] = ours.operations() / 1e12
+        if rate := bench.peaks.get("bfloat16"):
+            mine["useful share of the peak"] = ours.operations() / mine["seconds"] / rate
     replies = ours.groups[0].replies
-    return found | lengths | {"replies": len(replies), "tokens of a reply": len(replies[0].reply.token_ids)}
-
-
-def _full_steps(bench: Bench, actions: Mapping[str, Callable[[int], object]]) -> dict[str, Any]:
-    return in_turns(bench, actions, ROUNDS)
+    return found | {
+        "prompts": len(ours.groups),
+        "tokens of a prompt": len(ours.groups[0].prompt.token_ids),
+        "replies": len(replies),
+        "tokens of a reply": len(replies[0].reply.token_ids),
+    }
 
 
 def in_turns(bench: Bench, actions: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, Any]:
-    """Seconds of each action: forwards, backwards, and so on, after one round that is not timed.
+    """Seconds of each action, forwards, backwards, and so on; each is told the number of the round, from 1.
 
-    Each is told the number of the round. `ratios` are TRL's seconds to those of the others, by round.
+    "TRL takes times as long" is the median over the rounds of TRL's seconds to those of another.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for number in range(rounds + 1):
+    for number in range(1, rounds + 1):
         if bench.is_over and number > 1:
             break
         for name in actions if number % 2 else reversed(actions):
-            taken = bench.seconds(partial(actions[name], number))
-            if number:
-                seconds[name].append(taken)
+            seconds[name].append(bench.seconds(partial(actions[name], number)))
     found: dict[str, Any] = {name: {"seconds": statistics.median(each), "all": each} for name, each in seconds.items()}
     if TRL in seconds:
         for name in seconds.keys() - {TRL}:

@@ -76,16 +76,13 @@ def memory(results: Results) -> str:
 def step(results: Results) -> str:
     """Seconds of an update and of a full step, and how many times as long TRL takes."""
     alone, full = (result_of(results, "step", name) or {} for name in ("update", "full step"))
-    sides = {"slots": "firsthand, slots", "growing": "firsthand, growing", "TRL": "TRL"}
-    rows = [
-        [
-            said,
-            *_paired(alone.get(side)),
-            percent((alone.get(side) or {}).get("useful share of the peak")),
-            *_paired(full.get(side)),
-        ]
-        for side, said in sides.items()
-    ]
+    # Of ours there is one update, whichever way replies are written.
+    sides = {"firsthand, slots": ("firsthand", "slots"), "firsthand, growing": ("", "growing"), "TRL": ("TRL", "TRL")}
+    rows = []
+    for said, (learning, whole) in sides.items():
+        learnt = alone.get(learning, {})
+        share = percent(learnt.get("useful share of the peak"))
+        rows.append([said, *_paired(learnt), share, *_paired(full.get(whole))])
     titles = ["", "update, seconds", "TRL's to it", "share of the peak", "full step, seconds", "TRL's to that"]
     return table(titles, [row for row in rows if any(row[1:])])
 

@@ -57,8 +57,11 @@ def test_a_step_that_fits_in_parts_or_not_at_all_is_told_from_one_that_fits() ->
 
 def test_ratios_stand_beside_seconds_and_the_peer_has_none() -> None:
     ours = {"seconds": 1.0, "TRL takes times as long": 3.0, "range": [2.5, 3.5]}
-    results = {"step": {"full step": {"result": {"slots": ours, "TRL": {"seconds": 3.0}}}}}
+    update = {"firsthand": {"seconds": 0.5, "useful share of the peak": 0.4}}
+    results = {
+        "step": {"update": {"result": update}, "full step": {"result": {"slots": ours, "TRL": {"seconds": 3.0}}}}
+    }
     assert gpu_tables.step(results).splitlines()[2:] == [
-        "| firsthand, slots | 1.00 | 3.00 (2.50 to 3.50) |",
-        "| TRL | 3.00 | |",
+        "| firsthand, slots | 0.50 | 40 % | 1.00 | 3.00 (2.50 to 3.50) |",
+        "| TRL | | | 3.00 | |",
     ]
