@@ -78,11 +78,11 @@ class Section(NamedTuple):
 
     measurements: Callable[[Bench], Iterator[tuple[str, Measurement]]]
     seconds: float
-    """After which none of them begins, of the `SECONDS` that all sections have."""
+    """After which none of them begins, of the `SECONDS` that all sections have, and what those before it have left."""
 
 
 SECONDS = 480.0
-"""Of the whole script, unless it is told otherwise. What a section leaves of its own, the others do not need."""
+"""Of the whole script, unless it is told otherwise."""
 
 
 def carry_out(
@@ -92,8 +92,10 @@ def carry_out(
 
     Each section has `share` of its seconds.
     """
+    due = time.monotonic()
     for title, section in sections.items():
-        bench.section_ends = time.monotonic() + share * section.seconds
+        due += share * section.seconds
+        bench.section_ends = max(due, time.monotonic() + share * section.seconds)
         try:
             _measure(bench, section, partial(keep, title))
         except Skipped as reason:

@@ -109,6 +109,18 @@ def test_a_section_ends_with_its_own_time_and_the_next_begins() -> None:
     assert kept == [("short", "first"), ("long", "first"), ("long", "second")]
 
 
+def test_a_section_has_what_those_before_it_have_left() -> None:
+    def two(bench: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
+        yield "first", lambda: time.sleep(0.05)
+        yield "second", lambda: None
+
+    kept: list[Any] = []
+    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
+    sections = {"quick": gpu_bench.Section(lambda _: iter(()), 60), "short": gpu_bench.Section(two, 0.04)}
+    gpu_bench.carry_out(bench, sections, lambda *result: kept.append(result[:2]))
+    assert kept == [("short", "first"), ("short", "second")]
+
+
 def test_a_measurement_is_gone_with_its_model_before_the_next_is_prepared() -> None:
     class Model:
         """Something that memory is needed for."""
