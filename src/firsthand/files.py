@@ -1,11 +1,13 @@
 """Files and folders that appear whole: written beside their place, and renamed when they are complete."""
 
 import difflib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -44,6 +46,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a kill at any moment leaves either the old content or the new."""
     with replacing(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def object_in(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; nothing where there is no such file, or none that can be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def did_you_mean(missing: Path) -> str | None:

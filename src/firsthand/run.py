@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from firsthand.errors import RecipeError
-from firsthand.files import write_atomically
+from firsthand.files import object_in, write_atomically
 from firsthand.records import Picture, Record, Rollout, Step, content_id, png
 
 REFUSED = "refused.jsonl"
@@ -183,11 +183,7 @@ def run_of_model(model: Path) -> str | None:
 
 def recipe_of(run: Path) -> dict[str, Any]:
     """A run's recipe.json; nothing where there is none, or none that can be read."""
-    try:
-        content = json.loads((run / "recipe.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return object_in(run / "recipe.json")
 
 
 def evaluations_inside(run: Path) -> list[Path]:

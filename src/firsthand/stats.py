@@ -72,15 +72,11 @@ class Estimate(NamedTuple):
         return Finding.BETTER if self.low > 0 else Finding.WORSE if self.high < 0 else Finding.OPEN
 
 
-def wilson(mean: float, n: int) -> Estimate:
+def _wilson(mean: float, n: float, z: float = Z95) -> tuple[float, float]:
     """The score interval of a proportion (Wilson 1927), `n` > 0 questions.
 
     For fractional scores it is too wide rather than too narrow: nothing in [0, 1] varies more than a coin.
     """
-    return Estimate(mean, *_wilson_ends(mean, n), n)
-
-
-def _wilson_ends(mean: float, n: float, z: float = Z95) -> tuple[float, float]:
     z2_n = z**2 / n
     centre = (mean + z2_n / 2) / (1 + z2_n)
     reach = z * (mean * (1 - mean) / n + z2_n / (4 * n)) ** 0.5 / (1 + z2_n)
@@ -131,13 +127,13 @@ def _clustered(sums_C: Vector, rows_C: Vector, luck: Sequence[_Luck] = ()) -> tu
     squares = (kish / rows) ** 2 * float(((sums_C - mean * rows_C) ** 2).sum())
     spare = COIN * count / rows
     if count == 1 or ((sums_C == 0) | (sums_C == rows_C)).all():
-        return mean, *_wilson_ends(mean, kish)
+        return mean, *_wilson(mean, kish)
     unbiased = count / (count - 1)  # squares are divided by `count`
     variances = [_Luck(unbiased * squares / kish**2, count - 1), *luck]
     total = sum(part.variance for part in variances)
     degrees = total**2 / sum(part.variance**2 / part.degrees for part in variances) if total else count - 1
     design = (kish**2 * total / unbiased + spare) / (kish * mean * (1 - mean) + spare)
-    return mean, *_wilson_ends(mean, kish / design, sqrt(unbiased) * student95(round(degrees, 6)))
+    return mean, *_wilson(mean, kish / design, sqrt(unbiased) * student95(round(degrees, 6)))
 
 
 def student95(degrees: float) -> float:

@@ -23,7 +23,7 @@ from firsthand.processor import Encoder
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Judged, Reply, Score, Status, StopReason, Verdict
 from firsthand.reward import Reward, Router
-from firsthand.stats import clustered_mean, wilson
+from firsthand.stats import clustered_mean
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_an_unmeasured_reply_is_counted_and_never_wrong() -> None:
     right, timed_out = scored(judged(1.0), 1.0, 1.0), scored(judged(None), 1.0, None)
     table = tabulate([right, timed_out], 2)
     assert (table["accuracy"], table["n"], table["unmeasured"]) == (1.0, 1, 1)
-    assert table["ci95"] == list(wilson(1.0, 1)[1:3])
+    assert table["ci95"] == list(clustered_mean([1.0], ["a"])[1:3])
     assert table["sampled_accuracy"] == 1.0
     # pass@k of an example with fewer measured draws would be another quantity: it is left out.
     assert table["pass_at"] == {"1": 1.0, "2": 1.0}

@@ -28,6 +28,9 @@ WRAPPERS = (
 _FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # ASCII's digits, letters and signs
 _SIGNS = _FULL_WIDTH | str.maketrans("\u3000。、【】〔〕「」『』“”‘’￥￡", ' .,[][]""""""\'\'¥£')
 """How Chinese text writes digits, letters and punctuation. Look-alikes of other scripts stay what they are."""
+RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "₀₁₂₃₄₅₆₇₈₉₊₋ₙ"
+ON_THE_LINE = str.maketrans(RAISED + LOWERED, "0123456789+-n" * 2)
+"""A raised or lowered sign -> the sign itself."""
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\ufe0e\ufe0f"
 _BETWEEN_SIGNS = re.compile(rf"(?<=\w)[{_INVISIBLE}]+(?=\w)")
 _NOWHERE_ELSE = re.compile(f"[{_INVISIBLE}]+")
@@ -98,6 +101,12 @@ def braces_match(text: str) -> bool:
     return depths[-1] == 0 and min(depths) == 0
 
 
+def closing_brace(text: str, start: int = 0) -> int | None:
+    """Where the brace closes that was opened just before `start`; None where it does not."""
+    depths = accumulate((sign == "{") - (sign == "}") for sign in text[start:])
+    return next((place for place, depth in enumerate(depths, start) if depth < 0), None)
+
+
 def folded(text: str) -> str:
     """A text by which two are the same: case, spacing, mark-up and a final full stop do not count."""
     return " ".join(without_markup(text).casefold().split()).removesuffix(".").strip()
@@ -108,9 +117,8 @@ def _closed(text: str, right: str) -> tuple[str, str]:
     if right != "}":
         inner, _, rest = text.partition(right)
         return inner, rest
-    depths = accumulate((sign == "{") - (sign == "}") for sign in text)
-    end = next((place for place, depth in enumerate(depths) if depth < 0), len(text))
-    return text[:end], text[end + 1 :]
+    end = closing_brace(text)
+    return (text, "") if end is None else (text[:end], text[end + 1 :])
 
 
 def _without_ornaments(text: str) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from firsthand.answers.markup import folded, without_bold, without_markup
+from firsthand.answers.markup import LOWERED, ON_THE_LINE, RAISED, folded, without_bold, without_markup
 from firsthand.answers.numbers import NUMBER_WORDS, read_number
 
 _COMMANDS = {
@@ -37,9 +37,7 @@ _SIGNS = str.maketrans(
         **{"½": " 1/2 ", "⅓": " 1/3 ", "⅔": " 2/3 ", "¼": " 1/4 ", "¾": " 3/4 "},
     }
 )
-_RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "₀₁₂₃₄₅₆₇₈₉₊₋ₙ"
-_ON_THE_LINE = str.maketrans(_RAISED + _LOWERED, "0123456789+-n" * 2)
-_SCRIPT = re.compile(f"[{_RAISED}]+|[{_LOWERED}]+")
+_SCRIPT = re.compile(f"[{RAISED}]+|[{LOWERED}]+")
 _DOLLAR = "\ue000"
 """A dollar that is meant as one, while those around formulas come off."""
 _FORMULA = re.compile(r"\$\$?([^$]+)\$\$?")
@@ -117,7 +115,7 @@ def _plain(text: str) -> str:
 
 
 def _on_the_line(found: re.Match[str]) -> str:
-    return ("^" if found[0][0] in _RAISED else "_") + "{" + found[0].translate(_ON_THE_LINE) + "}"
+    return ("^" if found[0][0] in RAISED else "_") + "{" + found[0].translate(ON_THE_LINE) + "}"
 
 
 def _divided(found: re.Match[str]) -> str:

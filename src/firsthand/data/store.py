@@ -49,13 +49,13 @@ def write_examples(examples: Iterable[Example], path: Path | str) -> None:
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def read_examples(path: Path | str, limits: PictureLimits | None = None) -> list[Example]:
+def read_examples(path: Path | str) -> list[Example]:
     """The examples that `write_examples` wrote, pictures by value and checked again. Raises DataError."""
     path = Path(path)
     if set(parquet.columns(path)) != _COLUMNS:
         remedy = "read other files with load_examples"
         raise DataError(f"{path}: expected a file of write_examples, got columns {parquet.columns(path)}; {remedy}")
-    loader = PictureLoader(limits or PictureLimits())
+    loader = PictureLoader(PictureLimits())
     return collect(parquet.rows(path), str(path), lambda row: stored_example(row, loader))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from firsthand.errors import DataError
+from firsthand.files import object_in
 from firsthand.records import content_id
 from firsthand.run import evaluations_beside, evaluations_inside, recipe_of
 
@@ -101,13 +102,13 @@ def _training_of(folder: Path, by_id: Mapping[str | None, Path]) -> Path | None:
 
 def draw_of(evaluation: Path) -> int:
     """The seed of the samples that an evaluation's number is the mean of; 0 where it is of greedy replies."""
-    protocol = _table(evaluation).get("protocol") or {}
+    protocol = object_in(evaluation / "evaluation.json").get("protocol") or {}
     return 0 if protocol.get("greedy", True) else int(protocol.get("seed", 0))
 
 
 def settings_of(evaluation: Path) -> dict[str, Any]:
     """What an evaluation's numbers depend on, beside the model, the questions and the seed of samples."""
-    recipe, table = recipe_of(evaluation), _table(evaluation)
+    recipe, table = recipe_of(evaluation), object_in(evaluation / "evaluation.json")
     own = recipe if "protocol" in recipe else {}  # of an evaluation inside a training, the recipe is the training's
     found = {key: value for key, value in {**table, **own}.items() if key in ("protocol", "reward", "benchmark")}
     found |= {key: value for key, value in own.items() if key not in _IDENTITY}
@@ -123,7 +124,7 @@ def settings_of(evaluation: Path) -> dict[str, Any]:
 
 def data_title(evaluation: Path) -> str:
     """What a reader knows the questions by."""
-    table = _table(evaluation)
+    table = object_in(evaluation / "evaluation.json")
     benchmark, data = (table.get(key) or recipe_of(evaluation).get(key) or {} for key in ("benchmark", "data"))
     if isinstance(benchmark, dict) and benchmark.get("name"):
         return str(benchmark["name"])
@@ -134,15 +135,6 @@ def data_title(evaluation: Path) -> str:
     worlds = data.get("worlds") or []
     names = f" {', '.join(worlds)}" if len(worlds) <= _NAMED else ""
     return f"worlds{names} {data.get('split', '')}".strip() if worlds else "data"
-
-
-def _table(evaluation: Path) -> dict[str, Any]:
-    """evaluation.json; nothing where there is none, or none that can be read."""
-    try:
-        content = json.loads((evaluation / "evaluation.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 class Trained(NamedTuple):

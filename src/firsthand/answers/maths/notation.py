@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import accumulate
 
-from firsthand.answers.markup import braces_match
+from firsthand.answers.markup import ON_THE_LINE, braces_match
 from firsthand.answers.maths.expressions import DEEPEST
 
 MOST_PARTS = 60
@@ -48,11 +48,6 @@ _SIGNS = str.maketrans(
 )
 _RAISED = re.compile("[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
 _LOWERED = re.compile("[\u2080-\u2089]+")
-_DIGITS = str.maketrans(
-    "\u207a\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
-    "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089",
-    "+-01234567890123456789",
-)
 _SAME_COMMAND = {
     **dict.fromkeys(("dfrac", "tfrac", "cfrac"), "\\frac"),
     **dict.fromkeys(("dbinom", "tbinom"), "\\binom"),
@@ -96,8 +91,8 @@ PLAIN_WORDS = re.compile(r"[^\W\d_]+(?:[ '\u2019][^\W\d_]+|(?<=[^\W\d_]{3})-[^\W
 
 def with_plain_signs(text: str) -> str:
     """Typographic signs as LaTeX: `×` as a command, `10²³` as `10^{23}`."""
-    text = _RAISED.sub(lambda found: f"^{{{found[0].translate(_DIGITS)}}}", text)
-    return _LOWERED.sub(lambda found: f"_{{{found[0].translate(_DIGITS)}}}", text).translate(_SIGNS)
+    text = _RAISED.sub(lambda found: f"^{{{found[0].translate(ON_THE_LINE)}}}", text)
+    return _LOWERED.sub(lambda found: f"_{{{found[0].translate(ON_THE_LINE)}}}", text).translate(_SIGNS)
 
 
 def in_few_spellings(text: str) -> str:

@@ -7,8 +7,9 @@ either $4$ or $5$; 7 is wrong                        nothing
 """
 
 import re
+from itertools import islice
 
-from firsthand.answers.markup import without_markup
+from firsthand.answers.markup import closing_brace, without_markup
 from firsthand.answers.maths.notation import COMMAND, PLAIN_WORDS, TEXT_COMMAND, in_few_spellings, with_plain_signs
 from firsthand.answers.maths.tokens import Unread
 
@@ -57,17 +58,11 @@ def stated_in(text: str) -> str:
 def _boxed(text: str) -> list[str]:
     """What is in the first two boxes."""
     found = []
-    for start in _BOX.finditer(text):
-        depth = 1
-        for at in range(start.end(), len(text)):
-            depth += (text[at] == "{") - (text[at] == "}")
-            if depth == 0:
-                found.append(text[start.end() : at].strip())
-                break
-        else:
+    for start in islice(_BOX.finditer(text), 2):
+        end = closing_brace(text, start.end())
+        if end is None:
             raise Unread("a box that is not closed")
-        if len(found) > 1:
-            break
+        found.append(text[start.end() : end].strip())
     return found
 
 
