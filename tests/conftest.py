@@ -11,11 +11,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import random
 import socket
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from firsthand.reward import Router
+from firsthand.teacher import AnswerLog
 
 SEED = 20_251_104
 THIS_MACHINE = {None, "localhost", "127.0.0.1", "::1"}
@@ -35,6 +40,35 @@ def seed() -> int:
 
         torch.manual_seed(SEED)
     return SEED
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny model's folder for each family, which tests only read."""
+    from tiny import FAMILIES, tiny_folder
+
+    root = tmp_path_factory.mktemp("models")
+    return {family: tiny_folder(root / family, family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def router() -> Iterator[Router]:
+    """Verifiers with one worker, which a busy machine may keep waiting."""
+    with Router(workers=1, deadline_s=60.0) as router:
+        yield router
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[AnswerLog]:
+    """An empty log of what teachers and judges say."""
+    with AnswerLog(tmp_path / "answers.db") as log:
+        yield log
+
+
+@pytest.fixture
+def short_naps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client hardly waits between its attempts."""
+    monkeypatch.setattr("firsthand.teacher.client.FIRST_NAP_S", 0.005)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
-from userdata import BAD_ROWS, BAD_TRL_ROWS, SYSTEM, USER, encoded, fill, noise, row, write_lines, write_parquet
+from userdata import BAD_ROWS, BAD_TRL_ROWS, SYSTEM, USER, encoded, noise, row, write_lines, write_parquet
 
 from firsthand.data import PictureLimits, load_examples, read_examples, write_examples
 from firsthand.data.plain_columns import placed, with_options
@@ -39,13 +39,6 @@ from firsthand.records import (
     Trace,
     content_id,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A user's folder with pictures, good and bad."""
-    fill(tmp_path)
-    return tmp_path
 
 
 def complaint(spec: str, **options: Any) -> str:

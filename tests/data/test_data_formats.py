@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from userdata import encoded, fill, noise, row, turned, write_lines, write_parquet
+from userdata import encoded, noise, row, turned, write_lines, write_parquet
 
 from firsthand.config import build
 from firsthand.data import (
@@ -34,12 +34,6 @@ from firsthand.errors import DataError, RecipeError
 from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Text, Trace
 
 BLOCK = "<think>\nHm.\n</think>\n\n<answer>\n{}\n</answer>"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    fill(tmp_path)
-    return tmp_path
 
 
 def streamed(path: Path | str, **options: Any) -> list[Example | Refused]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from userdata import encoded, fill, noise, write_lines, write_parquet
+from userdata import encoded, noise, write_lines, write_parquet
 
 from firsthand.config import build
 from firsthand.data import Refused, Source, load_examples, stream_rows
@@ -23,12 +23,6 @@ from firsthand.recipe import Data
 from firsthand.records import Box, Choice, Digit, Example, Expression, Text
 
 ASKED = "How many discs are there?"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    fill(tmp_path)
-    return tmp_path
 
 
 def one(folder: Path, cells: dict[str, Any], **said: Any) -> Example:

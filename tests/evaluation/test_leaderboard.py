@@ -10,16 +10,16 @@ import csv
 import io
 import json
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
+from json_server import serving
 from PIL import Image
 
 from firsthand.evaluation.benchmarks.aggregate import ReplyMark, aggregate
@@ -350,103 +350,56 @@ def test_wemaths_score_of_525_questions_is_the_formulas() -> None:
 # ---- a judge
 
 
-class Judged(ThreadingHTTPServer):
-    """A chat server that says what `says` makes of a request's body, and remembers every body."""
+@contextmanager
+def judging(says: Callable[[dict[str, Any]], object]) -> Iterator[tuple[LeaderboardJudge, list[dict[str, Any]]]]:
+    """A judge that says what `says` makes of a request's body, and the bodies; a number is a status of trouble."""
 
-    daemon_threads = True
-
-    def __init__(self, says: Callable[[dict[str, Any]], str | dict[str, Any]]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.says, self.bodies = says, list[dict[str, Any]]()
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def judge(self) -> LeaderboardJudge:
-        """How it is asked."""
-        url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-        return LeaderboardJudge(
-            endpoint=Endpoint(base_url=url, model="m", attempts=1, in_flight=InFlight(start=1, max=1))
-        )
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Judged
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        """Answer one completion; a text that is a number is a status of trouble."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.bodies.append(body)
-        said = self.server.says(body)
+    def answer(body: dict[str, Any]) -> object:
+        said = says(body)
         choice = {"message": {"content": said}, "finish_reason": "stop"} if isinstance(said, str) else said
-        data = json.dumps({"choices": [choice], "model": "m"}).encode()
-        self.send_response(int(said) if said == "500" else 200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        return said if isinstance(said, int) else {"choices": [choice], "model": "m"}
 
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+    with serving(answer) as (url, bodies):
+        endpoint = Endpoint(base_url=url, model="m", attempts=1, in_flight=InFlight(start=1, max=1))
+        yield LeaderboardJudge(endpoint=endpoint), bodies
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[dict[str, Any]], str | dict[str, Any]]], Judged]]:
-    """Start servers."""
-    started: list[Judged] = []
-
-    def start(says: Callable[[dict[str, Any]], str | dict[str, Any]]) -> Judged:
-        started.append(Judged(says))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[AnswerLog]:
-    with AnswerLog(tmp_path / "judge.sqlite") as opened:
-        yield opened
-
-
-Serve = Callable[[Callable[[dict[str, Any]], str | dict[str, Any]]], Judged]
 CELLS = {"question_type": "free_form", "answer_type": "integer", "answer": "14", "question": "Question: how many?"}
 VISTA: TextCells = CELLS
 
 
-def number(body: dict[str, Any]) -> str | dict[str, Any]:
+def number(body: dict[str, Any]) -> object:
     """What a reply `say X` wants the judge to say: X, or one of the troubles."""
     what: str = body["messages"][-1]["content"].rpartition("say ")[2].split()[0]
-    troubles: dict[str, str | dict[str, Any]] = {
+    troubles: dict[str, object] = {
         "cut": {"message": {"content": "14"}, "finish_reason": "length"},
         "cut-to-nothing": {"message": {"content": ""}, "finish_reason": "length"},
         "empty": {"message": {"content": ""}, "finish_reason": "stop"},
         "refused": {"message": {"content": None, "refusal": "I will not"}, "finish_reason": "stop"},
         "filtered": {"message": {"content": ""}, "finish_reason": "content_filter"},
+        "500": 500,
     }
     return troubles.get(what, what)
 
 
-def test_what_a_judge_has_said_is_kept_and_not_asked_again(serve: Serve, log: AnswerLog) -> None:
-    server = serve(number)
+def test_what_a_judge_has_said_is_kept_and_not_asked_again(log: AnswerLog) -> None:
     pairs = [Pair(VISTA, f"I would say {said} here") for said in ("14", "15", "14")] + [Pair(VISTA, "14")]
-    first = score_replies("mathvista", pairs, server.judge, log)
+    with judging(number) as (judge, asked):
+        first, again = (score_replies("mathvista", pairs, judge, log) for _ in range(2))
     assert [(m.right, m.by, m.extracted) for m in first if isinstance(m, ReplyScore)] == [
         (True, "judge", "14"),
         (False, "judge", "15"),
         (True, "judge", "14"),
         (True, "rules", "14"),
     ]
-    assert len(server.bodies) == 2  # one question for the two replies that are the same, and none for the bare number
-    assert score_replies("mathvista", pairs, server.judge, log) == first
-    assert len(server.bodies) == 2
+    assert again == first
+    assert len(asked) == 2  # one question for the two replies that are the same, and none for the bare number
 
 
-def test_a_cut_answer_counts_and_one_that_was_not_given_leaves_no_mark(serve: Serve, log: AnswerLog) -> None:
-    server = serve(number)
+def test_a_cut_answer_counts_and_one_that_was_not_given_leaves_no_mark(log: AnswerLog) -> None:
     troubles = ("cut", "cut-to-nothing", "empty", "refused", "filtered", "500")
-    found = score_replies("mathvista", [Pair(VISTA, f"I say {what} now") for what in troubles], server.judge, log)
+    with judging(number) as (judge, _):
+        found = score_replies("mathvista", [Pair(VISTA, f"I say {what} now") for what in troubles], judge, log)
     assert found[0] == ReplyScore(right=True, extracted="14", by="judge")
     whys = [mark.why for mark in found[1:] if isinstance(mark, NotScored)]
     assert [why.partition(",")[0] for why in whys] == [
@@ -463,18 +416,18 @@ def test_without_a_judge_what_rules_decide_is_marked_and_the_rest_is_not(log: An
 LOGIC: TextCells = {"question": "Which two?", "answer": "A, C"}
 
 
-def test_questions_that_are_repeated_grow_hotter_and_are_each_asked_anew(serve: Serve, log: AnswerLog) -> None:
+def test_questions_that_are_repeated_grow_hotter_and_are_each_asked_anew(log: AnswerLog) -> None:
     said = iter(("A and C", "a, c", "I cannot tell", "(AC)", "CA"))
-    server = serve(lambda body: next(said))
-    (mark,) = score_replies("logicvista", [Pair(LOGIC, "C as well as A")], server.judge, log)
+    with judging(lambda body: next(said)) as (judge, asked):
+        (mark,) = score_replies("logicvista", [Pair(LOGIC, "C as well as A")], judge, log)
     assert mark == ReplyScore(right=True, extracted="CA", by="judge")
-    assert [body["temperature"] for body in server.bodies] == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert len({body["messages"][0]["content"] for body in server.bodies}) == 1
-    assert [body.get("seed") for body in server.bodies] == [None, 1, 2, 3, 4]
+    assert [body["temperature"] for body in asked] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert len({body["messages"][0]["content"] for body in asked}) == 1
+    assert [body.get("seed") for body in asked] == [None, 1, 2, 3, 4]
 
 
-def test_another_attempt_has_another_key_even_at_the_same_temperature(serve: Serve) -> None:
-    judge = serve(lambda body: "").judge
+def test_another_attempt_has_another_key_even_at_the_same_temperature() -> None:
+    judge = LeaderboardJudge(endpoint=Endpoint(base_url="http://a/v1", model="m"))
     keys = [judge.request(JudgeQuestion("Which?", attempt)).key for attempt in range(3)]
     assert len(set(keys)) == 3
 
@@ -487,13 +440,14 @@ def test_a_judges_identity_depends_on_who_is_asked_and_not_on_where() -> None:
     assert len({LeaderboardJudge(endpoint=e).identity for e in (ask, *others)}) == 3
 
 
-def test_rounds_keep_marks_in_their_order_whoever_needs_more_of_them(serve: Serve, log: AnswerLog) -> None:
+def test_rounds_keep_marks_in_their_order_whoever_needs_more_of_them(log: AnswerLog) -> None:
     def says(body: dict[str, Any]) -> str:
         text = body["messages"][-1]["content"]
         return "B" if "late" in text and body.get("seed") == 2 else "A" if "late" not in text else "no letter"
 
     pairs = [Pair({"question": "?", "answer": "A"}, reply) for reply in ("late", "early", "late, too")]
-    found = score_replies("logicvista", pairs, serve(says).judge, log)
+    with judging(says) as (judge, _):
+        found = score_replies("logicvista", pairs, judge, log)
     assert [mark.extracted for mark in found if isinstance(mark, ReplyScore)] == ["B", "A", "B"]
 
 

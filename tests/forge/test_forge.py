@@ -281,12 +281,6 @@ def test_a_thinking_that_changed_by_more_than_fifteen_words_is_dropped(words: in
 # ---- verify
 
 
-@pytest.fixture(scope="module")
-def router() -> Iterable[Router]:
-    with Router() as router:
-        yield router
-
-
 def test_rules_decide_what_they_can_and_only_the_rest_is_asked(router: Router) -> None:
     step = Verify(SAMPLING, None, VerifyConfig(), router)
     rows = [

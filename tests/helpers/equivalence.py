@@ -81,6 +81,12 @@ def gradients(model: Any, logps: Sequence[Tensor]) -> dict[str, Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
+def leaky_mask(segments_MN: Tensor) -> Tensor:
+    """A wrong `block_mask`: replies of a row see those before them."""
+    M, N = segments_MN.shape
+    return torch.ones(N, N, dtype=torch.bool).tril().expand(M, 1, N, N)
+
+
 def assert_equivalent(
     policy: Policy, groups: Sequence[PrefixGroup], temperature: float = 1.0, *, plain: Any = None
 ) -> None:

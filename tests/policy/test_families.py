@@ -8,10 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import equivalence
 import pytest
 import torch
-from equivalence import assert_equivalent, plain_inputs
+from equivalence import assert_equivalent, leaky_mask, plain_inputs, ragged_groups
 from tiny import picture
 from tiny_families import PICTURES, TEXT, UNSHARED, family_folder, shown
 from torch import Tensor
@@ -57,7 +56,7 @@ def examples(family: str) -> list[Example]:
 
 
 def groups_of(folder: Path, family: str) -> list[PrefixGroup]:
-    return equivalence.ragged_groups(Encoder.load(folder), examples(family))
+    return ragged_groups(Encoder.load(folder), examples(family))
 
 
 def plain(folder: Path, family: str) -> Any:
@@ -109,11 +108,7 @@ def test_positions_that_run_on_across_replies_fail_the_check(
 def test_replies_that_see_each_other_fail_the_check(
     folders: dict[str, Path], family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def causal(segments_MN: Tensor) -> Tensor:
-        M, N = segments_MN.shape
-        return torch.ones(N, N, dtype=torch.bool).tril().expand(M, 1, N, N)
-
-    monkeypatch.setattr(packing, "block_mask", causal)
+    monkeypatch.setattr(packing, "block_mask", leaky_mask)
     monkeypatch.setattr(attention, "WORTHWHILE", torch.inf)
     with pytest.raises(AssertionError):
         assert_equivalent(Policy.load(folders[family]), groups_of(folders[family], family))

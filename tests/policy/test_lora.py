@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from equivalence import picture_groups, plain_logprobs
-from tiny import FAMILIES, tiny_folder
+from tiny import FAMILIES
 from transformers import AutoModelForImageTextToText
 
 from firsthand.errors import DataError, RecipeError
@@ -21,12 +21,6 @@ from firsthand.trainer import train
 from firsthand.worlds import SMALL, generate
 
 LORA = Lora(rank=4, alpha=8)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("models")
-    return {family: tiny_folder(root / family, family) for family in FAMILIES}
 
 
 def moved(policy: Policy) -> Policy:
@@ -136,7 +130,13 @@ def recipe(**fields: object) -> Recipe:
     return Recipe.model_validate({**content, **fields})
 
 
-def test_a_run_with_an_adapter_is_resumed_bit_for_bit_from_checkpoints_without_the_base(tmp_path: Path) -> None:
+NF4 = {"adapter": {"rank": 4, "quantize": "nf4"}, "gradient_checkpointing": True}
+
+
+@pytest.mark.parametrize("fields", [{}, NF4], ids=["whole base", "four bits"])
+def test_a_run_with_an_adapter_is_resumed_bit_for_bit_from_checkpoints_without_the_base(
+    tmp_path: Path, fields: dict[str, object]
+) -> None:
     torch.set_num_threads(1)
     files: list[set[str]] = []
 
@@ -147,9 +147,9 @@ def test_a_run_with_an_adapter_is_resumed_bit_for_bit_from_checkpoints_without_t
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(recipe(), tmp_path / "cut", stop)
+        train(recipe(**fields), tmp_path / "cut", stop)
     assert files and {WEIGHTS, CONFIG} <= files[0] and "model.safetensors" not in files[0]
-    cut, whole = (train(recipe(), tmp_path / name) for name in ("cut", "whole"))
+    cut, whole = (train(recipe(**fields), tmp_path / name) for name in ("cut", "whole"))
     metrics = [[json.loads(x)["metrics"] for x in (f / "metrics.jsonl").read_text().splitlines()] for f in (cut, whole)]
     assert metrics[0] == metrics[1]
     assert metrics[1][-1]["policy/kl"] > 0  # the reference is the base, not the adapted model

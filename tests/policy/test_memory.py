@@ -8,7 +8,7 @@ import torch
 from tiny import tiny_folder
 from torch import Tensor, nn
 
-from firsthand.policy import Lora, Policy, PrefixGroup, attention
+from firsthand.policy import Lora, Policy, PrefixGroup
 from firsthand.policy.head import LOGITS_PER_CHUNK, Head
 from firsthand.policy.memory import is_out_of_memory
 from firsthand.preflight.kernels import KernelCounter
@@ -18,12 +18,6 @@ from firsthand.processor import Prompt
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("models") / "m", "qwen2_5_vl", hidden=128, layers=6)
-
-
-@pytest.fixture(params=["square", "blocks"])
-def attention_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(attention, "WORTHWHILE", {"square": torch.inf, "blocks": 0.0}[request.param])
-    return str(request.param)
 
 
 def group(prompt: int = 400, replies: int = 4, tokens: int = 100) -> PrefixGroup:

@@ -10,7 +10,7 @@ import equivalence
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import picture, tiny_folder
+from tiny import picture
 from torch import nn
 
 from firsthand.errors import DataError
@@ -20,9 +20,9 @@ from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("models") / "qwen2_5_vl", "qwen2_5_vl")
+@pytest.fixture
+def folder(folders: dict[str, Path]) -> Path:
+    return folders["qwen2_5_vl"]
 
 
 def group(folder: Path, *replies: tuple[int, ...]) -> PrefixGroup:

@@ -9,25 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from equivalence import assert_equivalent, picture_groups
-from tiny import FAMILIES, tiny_folder
+from equivalence import assert_equivalent, leaky_mask, picture_groups
+from tiny import FAMILIES
 from torch import Tensor
 
 from firsthand.policy import Policy, attention, head, packing
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One model folder per family."""
-    root = tmp_path_factory.mktemp("models")
-    return {family: tiny_folder(root / family, family) for family in FAMILIES}
-
-
-@pytest.fixture(params=["square", "blocks"])
-def attention_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Compute attention in one masked square per row, or only its blocks that are not empty."""
-    monkeypatch.setattr(attention, "WORTHWHILE", {"square": torch.inf, "blocks": 0.0}[request.param])
-    return str(request.param)
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
@@ -70,11 +56,7 @@ def test_positions_that_run_on_across_replies_fail_the_check(
 def test_replies_that_see_each_other_fail_the_check(
     folders: dict[str, Path], family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def causal(segments_MN: Tensor) -> Tensor:
-        M, N = segments_MN.shape
-        return torch.ones(N, N, dtype=torch.bool).tril().expand(M, 1, N, N)
-
-    monkeypatch.setattr(packing, "block_mask", causal)
+    monkeypatch.setattr(packing, "block_mask", leaky_mask)
     monkeypatch.setattr(attention, "WORTHWHILE", torch.inf)
     with pytest.raises(AssertionError):
         assert_equivalent(Policy.load(folders[family]), picture_groups(folders[family]))

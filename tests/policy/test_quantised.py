@@ -10,7 +10,6 @@ import pytest
 import torch
 from equivalence import picture_groups, plain_logprobs
 from safetensors.torch import load_file, save_file
-from tiny import tiny_folder
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
@@ -22,7 +21,6 @@ from firsthand.preflight import preflight
 from firsthand.processor import Encoder, model_config
 from firsthand.recipe import Recipe
 from firsthand.rollout import LocalSampler, Sampling, grouped
-from firsthand.trainer import train
 from firsthand.worlds import SMALL, generate
 
 NF4 = Lora(rank=4, alpha=8, quantize="nf4")
@@ -30,9 +28,9 @@ PLAIN = NF4.model_copy(update={"quantize": None})
 DTYPES = [torch.float32, torch.bfloat16]
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("models") / "qwen2_5_vl", "qwen2_5_vl")
+@pytest.fixture
+def tiny(folders: dict[str, Path]) -> Path:
+    return folders["qwen2_5_vl"]
 
 
 def moved(policy: Policy, by: float = 0.05) -> Policy:
@@ -171,39 +169,6 @@ def test_many_files_are_written_one_after_the_other(
         Policy.load(tmp_path / "many")
 
 
-def recipe(**fields: object) -> Recipe:
-    content = {
-        "name": "nf4",
-        "data": {"worlds": ["count"], "number": 8},
-        "objective": {"kind": "grpo", "group_size": 4, "kl": 0.01},
-        "adapter": {"rank": 4, "quantize": "nf4"},
-        "gradient_checkpointing": True,
-        "steps": 3,
-        "prompts": 2,
-        "sampling": {"max_new_tokens": 24},
-        "optimizer": {"lr": 1e-2},
-        "checkpoint_every": 1,
-    }
-    return Recipe.model_validate({**content, **fields})
-
-
-def test_a_run_is_resumed_bit_for_bit(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
-
-    def stop(step: object) -> None:
-        if getattr(step, "step", 0) == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe(), tmp_path / "cut", stop)
-    cut, whole = (train(recipe(), tmp_path / name) for name in ("cut", "whole"))
-    metrics = [[json.loads(x)["metrics"] for x in (f / "metrics.jsonl").read_text().splitlines()] for f in (cut, whole)]
-    assert metrics[0] == metrics[1]
-    assert metrics[1][-1]["policy/kl"] > 0  # the reference is the base, not the adapted model
-    for name in ("model.safetensors", f"adapter/{WEIGHTS}"):
-        assert (cut / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
-
-
 def test_the_adapter_learns_and_its_merged_model_computes_what_it_does_on_the_whole_base(tmp_path: Path) -> None:
     policy, groups = Policy.load(SMALL, adapter=NF4), asked(8)
     optimizer = torch.optim.AdamW(policy.parameters, lr=3e-3)
@@ -231,7 +196,11 @@ def test_the_adapter_learns_and_its_merged_model_computes_what_it_does_on_the_wh
 
 @pytest.mark.slow
 def test_preflight_counts_four_bits() -> None:
-    of = {kind: preflight(recipe(adapter={"rank": 4, "quantize": kind})) for kind in (None, "nf4")}
+    recipe = {"name": "nf4", "data": {"worlds": ["count"], "number": 8}, "objective": {"kind": "grpo"}, "steps": 3}
+    of = {
+        kind: preflight(Recipe.model_validate({**recipe, "adapter": {"rank": 4, "quantize": kind}}))
+        for kind in (None, "nf4")
+    }
     layers = of["nf4"].sizes["language layers"]
     saved = of[None].memory.held["weights"] - of["nf4"].memory.held["weights"]
     assert 0.85 * 4 * layers.frozen < saved < 4 * layers.frozen

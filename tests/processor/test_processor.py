@@ -8,19 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import FAMILIES, picture, tiny_folder
+from tiny import FAMILIES, picture
 
 from firsthand.errors import DataError
 from firsthand.policy import Policy
 from firsthand.processor import Encoder, PixelCache, pixels
 from firsthand.records import Digit, Example, Picture, png
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One model folder per family."""
-    root = tmp_path_factory.mktemp("models")
-    return {family: tiny_folder(root / family, family) for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")

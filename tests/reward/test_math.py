@@ -1,7 +1,6 @@
 """Maths: which objects can be equal and how, in what tolerance, and what never is."""
 
 import random
-from collections.abc import Iterator
 from fractions import Fraction
 
 import pytest
@@ -25,12 +24,6 @@ def maths(latex: str) -> Expression:
 
 def no_worker(_: object) -> dict[str, object]:
     raise AssertionError("asked a worker")
-
-
-@pytest.fixture(scope="module")
-def router() -> Iterator[Router]:
-    with Router(workers=1, deadline_s=60.0) as router:
-        yield router
 
 
 def judged(router: Router, gold: str, said: str, tolerance: float = TOLERANCE) -> Verdict:

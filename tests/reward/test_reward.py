@@ -2,7 +2,6 @@
 
 import random
 import time
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,12 +27,6 @@ def maths(latex: str) -> Expression:
 
 def reply(content: str) -> str:
     return f"<think>\nlet me see\n</think>\n<answer>{content}</answer>"
-
-
-@pytest.fixture(scope="module")
-def router() -> Iterator[Router]:
-    with Router(workers=1, deadline_s=60.0) as router:
-        yield router
 
 
 # ---- what the verifiers read

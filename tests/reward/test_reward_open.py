@@ -8,15 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from benchmark_server import ChatServer
+from json_server import headers, serving
 
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation.grading import grade
@@ -37,54 +35,13 @@ from firsthand.teacher import Outage
 from firsthand.teacher.budget import IN_A_ROW
 from firsthand.workers.pool import DeadlineExceeded
 
-headers: list[dict[str, str | None]] = []
-"""Of every request that a server of `serving` got."""
+pytestmark = pytest.mark.usefixtures("short_naps")
 SCENE = "a red cube and a blue ball"
 CUBE = Example(question="What is there?", images=(), answer=OpenEnded(reference="a red cube"), scene=SCENE)
 
 
-@pytest.fixture(autouse=True)
-def short_naps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firsthand.teacher.client.FIRST_NAP_S", 0.005)
-
-
 def block(text: str) -> str:
     return f"<think>hm</think><answer>{text}</answer>"
-
-
-@contextmanager
-def serving(
-    answer: Callable[[dict[str, Any]], object], status: int = 200
-) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server on this machine that answers POSTs; its URL, and the bodies that it got."""
-    got: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            headers.append(dict.fromkeys(["Authorization"]) | dict(self.headers))
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            said = answer(got[-1])
-            if isinstance(said, int):  # a status alone
-                self.send_response(said)
-                self.end_headers()
-                return
-            body = said if isinstance(said, bytes) else json.dumps(said).encode()
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def chat(text: str) -> dict[str, Any]:

@@ -24,13 +24,6 @@ from firsthand.rollout.local import inverse_cdf
 from firsthand.rollout.slots import SlotSampler
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One model folder per family."""
-    root = tmp_path_factory.mktemp("models")
-    return {family: tiny_folder(root / family, family) for family in FAMILIES}
-
-
 def make(folder: Path, **policy: Any) -> tuple[Policy, Encoder, LocalSampler]:
     loaded, encoder = Policy.load(folder, **policy), Encoder.load(folder)
     return loaded, encoder, LocalSampler(loaded, encoder)

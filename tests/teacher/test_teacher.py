@@ -6,7 +6,6 @@ import io
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -54,12 +53,6 @@ REJECTED = Failure(reason="rejected", detail="400: too long")
 
 def ask(text: str = "How many?", **changes: Any) -> Request:
     return Request(**{"model": "small", "messages": (Message(role="user", text=text),), **changes})
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[AnswerLog]:
-    with AnswerLog(tmp_path / "answers.db") as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from firsthand.teacher import (
 )
 from firsthand.teacher.batch_client import LOOK_AHEAD
 
+pytestmark = pytest.mark.usefixtures("short_naps")
 KEY = "sk-0123456789-secret"
 
 
@@ -42,17 +43,6 @@ def server() -> Iterator[Server]:
     started = Server(latency_s=0.0)
     yield started
     started.stop()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[AnswerLog]:
-    with AnswerLog(tmp_path / "answers.db") as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def short_naps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firsthand.teacher.client.FIRST_NAP_S", 0.005)
 
 
 def ask(endpoint: Endpoint, text: str) -> Request:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from equivalence import leaky_mask
 from torch import Tensor
 
 from firsthand.errors import ParityError
@@ -69,11 +70,7 @@ def test_rounding_is_let_through_with_room(
 def test_replies_that_see_each_other_are_caught(
     precision: Precision, groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def leaky(segments_MN: Tensor) -> Tensor:
-        M, N = segments_MN.shape
-        return torch.ones(N, N, dtype=torch.bool).tril().expand(M, 1, N, N)
-
-    monkeypatch.setattr(packing, "block_mask", leaky)
+    monkeypatch.setattr(packing, "block_mask", leaky_mask)
     monkeypatch.setattr(attention, "WORTHWHILE", math.inf)
     with pytest.raises(ParityError):
         first_step(precision, groups)

@@ -32,12 +32,6 @@ def encoder() -> Encoder:
     return Encoder.load(SMALL)
 
 
-@pytest.fixture(scope="module")
-def router() -> Iterator[Router]:
-    with Router() as router:
-        yield router
-
-
 def example(name: str, trace: str | None = RIGHT) -> Example:
     traces = () if trace is None else (Trace(style="plain", text=trace),)
     return Example(

@@ -9,19 +9,12 @@ import numpy as np
 import pytest
 
 from firsthand.records import Example
-from firsthand.reward import Router
 from firsthand.worlds import SPLITS, WORLDS, generate, scene
 from firsthand.worlds.chart import four_options, running_sum
 from firsthand.worlds.grid import UNSEEN
 from firsthand.worlds.world import split_of
 
 CLOSED = [name for name in WORLDS if name != "describe"]
-
-
-@pytest.fixture(scope="module")
-def router():
-    with Router() as router:
-        yield router
 
 
 def counted(example: Example) -> int:
