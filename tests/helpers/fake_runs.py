@@ -4,8 +4,6 @@ Deterministic for a seed. Nothing is trained: accuracies, curves and replies are
 every line is a record and every picture is really there.
 """
 
-import hashlib
-import io
 import json
 import math
 import random
@@ -15,12 +13,23 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from PIL import Image, ImageDraw
-
-from firsthand.records import Judged, Reply, Rollout, Score, Status, Step, StopReason, Verdict, content_id
-
-SHAPES = ("circle", "square", "triangle")
-INKS = {"red": "#d8423b", "blue": "#3568d4", "green": "#2f9e62", "amber": "#e0a020"}
+from firsthand.answers.letters import LETTERS
+from firsthand.records import (
+    Box,
+    Choice,
+    Digit,
+    Example,
+    Judged,
+    Reply,
+    Rollout,
+    Score,
+    Status,
+    Step,
+    StopReason,
+    Verdict,
+    content_id,
+)
+from firsthand.worlds import generate
 
 
 @dataclass(frozen=True)
@@ -46,23 +55,6 @@ ARMS = {
 }
 
 
-@dataclass(frozen=True)
-class Question:
-    """A held-out question with its encoded picture."""
-
-    id: str
-    family: str
-    text: str
-    gold: str
-    wrong: tuple[str, ...]
-    png: bytes
-
-    @property
-    def sha256(self) -> str:
-        """The picture's name."""
-        return hashlib.sha256(self.png).hexdigest()
-
-
 def write_runs(
     root: Path, *, per_family: int = 30, seeds: Sequence[int] = (0,), arms: dict[str, FakeArm] = ARMS
 ) -> list[Path]:
@@ -71,15 +63,26 @@ def write_runs(
     return [_write_run(root, name, arm, seed, questions) for name, arm in arms.items() for seed in seeds]
 
 
-def make_questions(per_family: int) -> list[Question]:
+def make_questions(per_family: int) -> list[Example]:
     """`per_family` questions of each family, the same in every call."""
-    rng = random.Random(7)
-    questions: dict[str, Question] = {}
-    for number, family in enumerate(ARMS["base"].skill, start=1):
-        while len(questions) < number * per_family:
-            question = _question(family, rng)
-            questions[question.id] = question
-    return list(questions.values())
+    found: list[Example] = []
+    for family in ARMS["base"].skill:
+        some = {question.id: question for question in generate(family, "test", 2 * per_family)}
+        found += list(some.values())[:per_family]
+    return found
+
+
+def _wrong(question: Example) -> list[str]:
+    """Answers that the question does not have."""
+    match question.answer:
+        case Digit(value=value):
+            return [str(int(value) + 1), str(int(value) + 11)]
+        case Choice(letter=right, options=options):
+            return [letter for letter in LETTERS[: len(options)] if letter != right]
+        case Box(xyxy=box):
+            return [str([round(min(1, side + 0.08), 2) for side in box])]
+        case answer:
+            return [f"{answer.text}+1", f"{answer.text}+2"]
 
 
 def judged(
@@ -119,12 +122,12 @@ def write_scored(root: Path, name: str, scores: Sequence[float | None], *, seed:
     return folder
 
 
-def _write_run(root: Path, name: str, arm: FakeArm, seed: int, questions: Sequence[Question]) -> Path:
+def _write_run(root: Path, name: str, arm: FakeArm, seed: int, questions: Sequence[Example]) -> Path:
     recipe = _recipe(name, arm, seed)
     folder = root / f"{name}-s{seed}-{recipe['id'][:8]}"
     (folder / "images").mkdir(parents=True)
     for question in questions:
-        (folder / "images" / f"{question.sha256}.png").write_bytes(question.png)
+        (folder / "images" / f"{question.images[0].sha256}.png").write_bytes(question.images[0].encoded())
     rng = random.Random(f"{name} {seed}")
     scores = [_score(question, arm, rng) for question in questions]
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=2))
@@ -197,7 +200,7 @@ def _grpo_metrics(arm: FakeArm, progress: float, rng: random.Random) -> dict[str
     }
 
 
-def _rollouts(arm: FakeArm, questions: Sequence[Question], rng: random.Random) -> Iterator[Rollout]:
+def _rollouts(arm: FakeArm, questions: Sequence[Example], rng: random.Random) -> Iterator[Rollout]:
     for number in range(0, arm.steps, 5):
         for question in rng.sample(questions, 2):
             group = [_demonstration(question)] if arm.objective == "sft" else _sampled_group(question, arm, rng)
@@ -205,19 +208,21 @@ def _rollouts(arm: FakeArm, questions: Sequence[Question], rng: random.Random) -
                 step=number,
                 example_id=question.id,
                 family=question.family,
-                question=question.text,
-                gold=question.gold,
-                images=(question.sha256,),
+                question=question.question,
+                gold=question.answer.text,
+                images=(question.images[0].sha256,),
                 group=tuple(group),
             )
 
 
-def _demonstration(question: Question) -> Judged:
-    text = f"<think>\nIt can be seen that it is {question.gold}.\n</think>\n<answer>{question.gold}</answer>"
-    return judged(text, 1.0, parsed=question.gold, why=f"equals {question.gold}", stop=StopReason.GIVEN)
+def _demonstration(question: Example) -> Judged:
+    text = (
+        f"<think>\nIt can be seen that it is {question.answer.text}.\n</think>\n<answer>{question.answer.text}</answer>"
+    )
+    return judged(text, 1.0, parsed=question.answer.text, why=f"equals {question.answer.text}", stop=StopReason.GIVEN)
 
 
-def _sampled_group(question: Question, arm: FakeArm, rng: random.Random) -> list[Judged]:
+def _sampled_group(question: Example, arm: FakeArm, rng: random.Random) -> list[Judged]:
     group = [_reply(question, arm, rng) for _ in range(8)]
     scores = [one.verdict.score for one in group if one.verdict.score is not None]
     mean, spread = fmean(scores), pstdev(scores)
@@ -228,40 +233,42 @@ def _advantage(score: float | None, mean: float, spread: float) -> float | None:
     return None if score is None else 0.0 if spread == 0 else (score - mean) / spread
 
 
-def _score(question: Question, arm: FakeArm, rng: random.Random) -> Score:
+def _score(question: Example, arm: FakeArm, rng: random.Random) -> Score:
     return Score(
         example_id=question.id,
         family=question.family,
-        question=question.text,
-        gold=question.gold,
-        images=(question.sha256,),
+        question=question.question,
+        gold=question.answer.text,
+        images=(question.images[0].sha256,),
         greedy=_reply(question, arm, rng),
         samples=tuple(_reply(question, arm, rng) for _ in range(8)),
     )
 
 
-def _reply(question: Question, arm: FakeArm, rng: random.Random) -> Judged:
+def _reply(question: Example, arm: FakeArm, rng: random.Random) -> Judged:
     think = (
         f"<think>\n{_thoughts(question, rng)}\n</think>\n" if arm.thinks or (arm.steps and rng.random() < 0.7) else ""
     )
     luck = rng.random()
     if luck < 0.01:
-        return judged(f"{think}<answer>{question.gold}</answer>", None, Status.TIMED_OUT, why="no verdict within 2 s")
+        return judged(
+            f"{think}<answer>{question.answer.text}</answer>", None, Status.TIMED_OUT, why="no verdict within 2 s"
+        )
     if luck < 0.03:
         return judged(think + "I think that", 0.0, Status.WRONG_FORMAT, why="no <answer> block", stop=StopReason.LENGTH)
     if luck < 0.05:
         return judged(f"{think}<answer>many</answer>", 0.0, Status.UNPARSED, parsed="many", why="not a number: 'many'")
     right = rng.random() < arm.skill[question.family]
-    answer = question.gold if right else rng.choice(question.wrong)
-    why = f"equals {question.gold}" if right else f"expected {question.gold}"
+    answer = question.answer.text if right else rng.choice(_wrong(question))
+    why = f"equals {question.answer.text}" if right else f"expected {question.answer.text}"
     if question.family == "locate" and not right:
         return judged(f"{think}<answer>{answer}</answer>", 0.43, parsed=answer, why="IoU 0.43")
     return judged(f"{think}<answer>{answer}</answer>", float(right), parsed=answer, why=why)
 
 
-def _thoughts(question: Question, rng: random.Random) -> str:
+def _thoughts(question: Example, rng: random.Random) -> str:
     lines = ["I look at the picture from left to right.", f"The question is about {question.family}.",
-             f"I read {question.wrong[0]} at first.", f"Wait, that may be {question.gold}."]  # fmt: skip
+             f"I read {_wrong(question)[0]} at first.", f"Wait, that may be {question.answer.text}."]  # fmt: skip
     return "\n".join(lines[: rng.randint(1, 4)])
 
 
@@ -292,77 +299,3 @@ def _accuracy(scores: Sequence[Score]) -> dict[str, Any]:
 def _pass_at(score: Score, k: int) -> float:
     right = sum(j.verdict.score == 1 for j in score.samples)
     return 1 - math.comb(len(score.samples) - right, k) / math.comb(len(score.samples), k)
-
-
-def _question(family: str, rng: random.Random) -> Question:
-    picture = Image.new("RGB", (112, 112), "#f7f4ec")
-    text, gold, wrong = PAINTERS[family](ImageDraw.Draw(picture), rng)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    png = buffer.getvalue()
-    return Question(content_id(text, hashlib.sha256(png).hexdigest(), gold), family, text, gold, wrong, png)
-
-
-Painted = tuple[str, str, tuple[str, ...]]
-
-
-def _paint_count(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
-    shape, ink, n = rng.choice(SHAPES), rng.choice(list(INKS)), rng.randint(2, 9)
-    cells = rng.sample(range(16), min(16, n + rng.randint(1, 5)))
-    for i, cell in enumerate(cells):
-        x, y = 6 + 26 * (cell % 4), 6 + 26 * (cell // 4)
-        own = (shape, ink) if i < n else (rng.choice(SHAPES), rng.choice([c for c in INKS if c != ink]))
-        _paint_shape(draw, own[0], INKS[own[1]], (x, y, x + 20, y + 20))
-    return f"How many {ink} {shape}s are in the picture?", str(n), (str(n + 1), str(n - 1))
-
-
-def _paint_shape(draw: ImageDraw.ImageDraw, shape: str, ink: str, box: tuple[int, int, int, int]) -> None:
-    x1, y1, x2, y2 = box
-    if shape == "circle":
-        draw.ellipse(box, fill=ink)
-    elif shape == "square":
-        draw.rectangle(box, fill=ink)
-    else:
-        draw.polygon([(x1, y2), (x2, y2), ((x1 + x2) // 2, y1)], fill=ink)
-
-
-def _paint_chart(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
-    heights = rng.sample(range(20, 95), 4)
-    for i, height in enumerate(heights):
-        draw.rectangle((10 + 25 * i, 104 - height, 28 + 25 * i, 104), fill=list(INKS.values())[i])
-    draw.line((6, 105, 108, 105), fill="#333")
-    gold = "ABCD"[heights.index(max(heights))]
-    options = "\n".join(f"{letter}) {ink}" for letter, ink in zip("ABCD", INKS, strict=True))
-    return f"Which bar is the tallest?\n{options}", gold, tuple(letter for letter in "ABCD" if letter != gold)
-
-
-def _paint_locate(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
-    x, y, side = rng.randint(2, 70), rng.randint(2, 70), rng.randint(18, 38)
-    shape, ink = rng.choice(SHAPES), rng.choice(list(INKS))
-    _paint_shape(draw, shape, INKS[ink], (x, y, x + side, y + side))
-    gold = [round(v / 112, 2) for v in (x, y, x + side, y + side)]
-    off = [round(min(1, v + 0.08), 2) for v in gold]
-    return f"Where is the {ink} {shape}? Answer with [x1, y1, x2, y2].", str(gold), (str(off),)
-
-
-def _paint_geometry(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
-    a, b = rng.randint(2, 40), rng.randint(2, 40)
-    draw.polygon([(14, 92), (14, 22), (98, 92)], outline="#222", fill="#dfe8f7", width=2)
-    draw.text((3, 52), str(a), fill="#222")
-    draw.text((52, 97), str(b), fill="#222")
-    return "How long is the longest side?", rf"\sqrt{{{a * a + b * b}}}", (str(a + b), rf"\sqrt{{{a * a + b}}}")
-
-
-def _paint_digits(draw: ImageDraw.ImageDraw, rng: random.Random) -> Painted:
-    a, b = rng.randint(0, 49), rng.randint(0, 49)
-    draw.text((14, 42), f"{a} + {b}", fill="#111", font_size=24)
-    return "What is the sum?", str(a + b), (str(a + b + 1), str(abs(a - b) + 11))
-
-
-PAINTERS = {
-    "count": _paint_count,
-    "chart": _paint_chart,
-    "locate": _paint_locate,
-    "geometry": _paint_geometry,
-    "digits": _paint_digits,
-}

@@ -86,10 +86,11 @@ def test_the_page_asks_for_nothing_but_itself_and_complains_of_nothing(visit: Vi
 
 def test_every_picture_is_drawn(visit: Visit) -> None:
     widths = visit.page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
-    assert len(widths) > 20 and set(widths) == {112}
+    assert len(widths) > 20 and all(widths)
     small = visit.page.locator("img").first
     assert small.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
-    assert small.evaluate("image => image.width") == pytest.approx(336, abs=3)
+    width, height, shown_width = small.evaluate("image => [image.naturalWidth, image.naturalHeight, image.width]")
+    assert shown_width == pytest.approx(width * (336 // max(width, height)), abs=3)
 
 
 def test_the_table_and_the_legends_name_the_arms(visit: Visit) -> None:
