@@ -28,6 +28,8 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL import Image
 
+from firsthand.batched import batched
+
 SCHEMA = pa.schema(
     [
         ("question", pa.string()),
@@ -122,17 +124,11 @@ def write_rows(path: Path, number: int) -> None:
     if path.exists():
         return
     with pa.parquet.ParquetWriter(path, SCHEMA) as writer:
-        batch: list[dict[str, Any]] = []
-        for row in strict_marks(number):
-            batch.append(row)
-            if len(batch) == 1000:
-                writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
-                batch = []
-        if batch:
+        for batch in batched(noisy_rows(number), 1000):
             writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
 
 
-def strict_marks(number: int) -> Iterator[dict[str, Any]]:
+def noisy_rows(number: int) -> Iterator[dict[str, Any]]:
     """Rows with small pictures of noise."""
     rng = np.random.default_rng(0)
     last: dict[str, Any] = {}

@@ -1,13 +1,13 @@
-"""The default system prompts: one for each kind of answer, and what they ask for is what its verifier reads."""
+"""How a question is put: its parts, and a default prompt for each kind of answer, which asks for what is read."""
 
 from typing import get_args
 
 import pytest
 
 from firsthand.answers import asking
-from firsthand.answers.asking import BY_KIND, FORMS, default_prompt, prompts_id, system_of
+from firsthand.answers.asking import BY_KIND, FORMS, content_parts, default_prompt, prompts_id, system_of
 from firsthand.processor import Encoder
-from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, Kind, Letters, Text
+from firsthand.records import Answer, Box, Choice, Digit, Example, Expression, Kind, Letters, Picture, Text
 from firsthand.reward import Router
 from firsthand.worlds import SMALL
 
@@ -59,3 +59,15 @@ def test_a_model_in_this_process_is_asked_with_it() -> None:
     row = Example(question="How many?", images=(), answer=Digit(value="7"))
     assert encoder.complaint(row, BY_KIND) is None
     assert "one number" in encoder.text(encoder.prompt(row, BY_KIND).token_ids)
+
+
+def test_pictures_stand_where_their_marks_are_and_first_without_marks() -> None:
+    pictures = tuple(Picture(sha256=str(i), width=28, height=28, path=f"{i}.png") for i in range(2))
+    answer = Digit(value="1")
+    image, says = {"type": "image"}, lambda text: {"type": "text", "text": text}
+    marked = Example(question="Left <image> or right <image>?", images=pictures, answer=answer)
+    assert content_parts(marked) == [says("Left "), image, says(" or right "), image, says("?")]
+    plain = Example(question="Which one?", images=pictures, answer=answer)
+    assert content_parts(plain) == [image, image, says("Which one?")]
+    no_picture = Example(question="What is an <image> tag?", images=(), answer=answer)
+    assert content_parts(no_picture) == [says("What is an <image> tag?")]

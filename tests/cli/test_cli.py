@@ -52,7 +52,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("command", "message"),
     [
         ("train nothere.yaml", "nothere.yaml: no such file"),
-        ("train empty", "empty: not readable"),
+        ("train empty", "empty: expected a YAML file, got a folder"),
         ("train broken.yaml", "broken.yaml: not readable as YAML"),
         ("train misspelt.yaml", "group_sise: unknown key; did you mean 'group_size'?"),
         ("train recipe.yaml --set steps", "--set steps: expected KEY=VALUE"),

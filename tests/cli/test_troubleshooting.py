@@ -52,6 +52,8 @@ WRITTEN = (
     " nats about a sampled token",
     "training has diverged; ",
     "expected every weight of the model, and finite ones, got ",
+    " tokens: from here on ",
+    "expected memory for the update on one reply at a time, got too little even for that",
 )
 """Pieces of the other headings: what takes a server, a large model or a long run. They stand in the source."""
 

@@ -31,7 +31,7 @@ from firsthand.data.fields import lookup
 from firsthand.data.normalise import normalised_answer
 from firsthand.data.presets import SOURCE_PRESETS
 from firsthand.errors import DataError, RecipeError
-from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Text, Trace
+from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Picture, Trace
 
 BLOCK = "<think>\nHm.\n</think>\n\n<answer>\n{}\n</answer>"
 
@@ -222,70 +222,6 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         build(Source, {"path": "x", "fields": {"anwser": "gt"}}, "sources.0")
     with pytest.raises(RecipeError, match="licence: unknown key; did you mean 'license'"):
         build(Source, {"path": "x", "licence": "mit"}, "sources.0")
-
-
-ROWS_OF = {
-    "clevr_math": (
-        {
-            "image": "red.png",
-            "conversations": [
-                {"from": "human", "value": "<image>\nSubtract all balls. How many objects are left?"},
-                {"from": "gpt", "value": "The answer is 3"},
-            ],
-        },
-        Digit(value="3"),
-    ),
-    "geoqa170k": (
-        {
-            "image": "red.png",
-            "conversations": [
-                {"from": "human", "value": "What is x?\nChoices:\nA: 5\nB: 7"},
-                {"from": "gpt", "value": "The sides are equal, so x is 7.\nAnswer:B"},
-            ],
-        },
-        Choice(letter="B"),
-    ),
-    "math_puma_synthesis": (
-        {
-            "question": "What is the function's equation?",
-            "answer": "Step 1: 5 = a * sin(-pi/2).\nStep 2: a = -5.\n\n†Answer: y = -5 * sin(-5 * x).",
-            "image": "red.png",
-        },
-        Expression(latex="y = -5 * sin(-5 * x)"),
-    ),
-    "arxivqa": (
-        {"question": "Which?", "options": ["A) up", "B) down"], "label": "(b)", "image": "red.png"},
-        Choice(letter="B", options=("up", "down")),
-    ),
-    "docvqa": (
-        {"questionId": 5, "question": "Who signed?", "answers": ["J. Doe", "Doe"], "image": "red.png"},
-        Text(value="J. Doe", aliases=("Doe",)),
-    ),
-    "vizwiz": (
-        {
-            "question": "What is it?",
-            "answers": [{"answer": a, "answer_confidence": "yes"} for a in ("can", "soup", "soup", "can of soup")],
-            "image": "red.png",
-        },
-        OpenEnded(reference="soup"),
-    ),
-    "allava_laion": (
-        {
-            "image": "red.png",
-            "caption": "A square.",
-            "conversations": [{"from": "human", "value": "Describe."}, {"from": "gpt", "value": "The answer is: red."}],
-        },
-        OpenEnded(reference="The answer is: red."),
-    ),
-}
-
-
-@pytest.mark.parametrize("preset", ROWS_OF)
-def test_a_preset_reads_a_row_of_its_origin(folder: Path, preset: str) -> None:
-    cells, answer = ROWS_OF[preset]
-    [example] = examples(write_lines(folder, cells), preset=preset)
-    assert example.answer == answer
-    assert example.meta["source"]["name"] == preset
 
 
 def test_llava_cot_s_stages_become_a_trace_and_other_sets_in_its_file_are_passed_over(folder: Path) -> None:

@@ -20,7 +20,7 @@ from firsthand.data.formats import plain_row
 from firsthand.data.presets import SOURCE_PRESETS
 from firsthand.errors import BadRow, DataError, RecipeError
 from firsthand.recipe import Data
-from firsthand.records import Box, Choice, Digit, Example, Expression, Text
+from firsthand.records import Box, Choice, Digit, Example, Expression, OpenEnded, Text
 
 ASKED = "How many discs are there?"
 
@@ -694,6 +694,49 @@ def test_a_template_fills_what_the_row_has(folder: Path) -> None:
 
 
 PRESET_ROWS: dict[str, tuple[dict[str, Any], Any]] = {
+    "clevr_math": (
+        {
+            "conversations": [
+                {"from": "human", "value": "<image>\nSubtract all balls. How many objects are left?"},
+                {"from": "gpt", "value": "The answer is 3"},
+            ],
+        },
+        Digit(value="3"),
+    ),
+    "geoqa170k": (
+        {
+            "conversations": [
+                {"from": "human", "value": "What is x?\nChoices:\nA: 5\nB: 7"},
+                {"from": "gpt", "value": "The sides are equal, so x is 7.\nAnswer:B"},
+            ],
+        },
+        Choice(letter="B"),
+    ),
+    "math_puma_synthesis": (
+        {
+            "question": "What is the function's equation?",
+            "answer": "Step 1: 5 = a * sin(-pi/2).\nStep 2: a = -5.\n\n†Answer: y = -5 * sin(-5 * x).",
+        },
+        Expression(latex="y = -5 * sin(-5 * x)"),
+    ),
+    "arxivqa": (
+        {"question": "Which?", "options": ["A) up", "B) down"], "label": "(b)"},
+        Choice(letter="B", options=("up", "down")),
+    ),
+    "vizwiz": (
+        {
+            "question": "What is it?",
+            "answers": [{"answer": a, "answer_confidence": "yes"} for a in ("can", "soup", "soup", "can of soup")],
+        },
+        OpenEnded(reference="soup"),
+    ),
+    "allava_laion": (
+        {
+            "caption": "A square.",
+            "conversations": [{"from": "human", "value": "Describe."}, {"from": "gpt", "value": "The answer is: red."}],
+        },
+        OpenEnded(reference="The answer is: red."),
+    ),
     "aokvqa": (
         {"question_id": "x1", "question": "Which?", "choices": ["cat", "dog"], "correct_choice_idx": 1},
         Choice(letter="B", options=("cat", "dog")),
@@ -743,6 +786,7 @@ def test_a_preset_reads_a_row_of_its_data_set(folder: Path, preset: str) -> None
     assert (example.answer, len(example.images)) == (answer, 1)
     [streamed] = stream_rows(build(Source, {"path": path, "preset": preset}, "s"))
     assert isinstance(streamed, Example) and streamed.answer == answer
+    assert streamed.meta["source"]["name"] == preset
 
 
 def test_scienceqa_s_hint_is_asked_and_its_solution_shown(folder: Path) -> None:

@@ -16,10 +16,10 @@ import same_accuracy
 import yaml
 from PIL import Image
 
+from firsthand.answers.asking import content_parts
 from firsthand.cli.main import main
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation.lmms.task import messages, write_lmms_task
-from firsthand.processor import content_parts
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Expression, OpenEnded, Picture
 from firsthand.reward import Router

@@ -220,20 +220,6 @@ def copied(folders: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(folders["qwen2_5_vl"], tmp_path / "copy"))
 
 
-def test_pictures_stand_where_their_marks_are_and_first_without_marks():
-    from firsthand.processor import content_parts
-
-    pictures = tuple(Picture(sha256=str(i), width=28, height=28, path=f"{i}.png") for i in range(2))
-    answer = Digit(value="1")
-    image, says = {"type": "image"}, lambda text: {"type": "text", "text": text}
-    marked = Example(question="Left <image> or right <image>?", images=pictures, answer=answer)
-    assert content_parts(marked) == [says("Left "), image, says(" or right "), image, says("?")]
-    plain = Example(question="Which one?", images=pictures, answer=answer)
-    assert content_parts(plain) == [image, image, says("Which one?")]
-    no_picture = Example(question="What is an <image> tag?", images=(), answer=answer)
-    assert content_parts(no_picture) == [says("What is an <image> tag?")]
-
-
 def test_what_is_transparent_is_read_as_white():
     from PIL import Image
 

@@ -15,7 +15,6 @@ OK, UNPARSED, WRONG_FORMAT = Status.OK, Status.UNPARSED, Status.WRONG_FORMAT
 SEVEN = Digit(value="7")
 LETTER_B = Choice(letter="B")
 COLOURS = Choice(letter="B", options=("red", "dark blue", "green"))
-CUPS = Choice(letter="A", options=("a cup", "Vitamin C. and D.", "a cup"))
 SQUARE = Box(xyxy=(0.0, 0.0, 1.0, 1.0))
 BOMB = "10^{10^{10}}"
 THOROUGH = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -1,11 +1,11 @@
-"""System prompts that ask for thinking and an answer in tags, in the form that the kind of the gold answer wants.
+"""How a question is put: its parts, and prompts that ask for thinking and an answer in tags, in the form of its kind.
 
 The request is R1's: `<think>` and `<answer>` (DeepSeek-R1, arXiv:2501.12948, table 1), put as R1-V puts it. Words ours.
 """
 
 from typing import Any
 
-from firsthand.records import Example, Kind, content_id
+from firsthand.records import IMAGE_MARK, Example, Kind, content_id
 
 BY_KIND = "default"
 """In place of a system prompt: the one of each row's kind."""
@@ -42,6 +42,16 @@ def system_of(example: Example, system: str | None) -> str | None:
         return told
     answer = example.answer
     return default_prompt(answer.kind, answer.coordinates if answer.kind == "box" else None)
+
+
+def content_parts(example: Example) -> list[dict[str, str]]:
+    """A question as the parts of a chat message: pictures where `<image>` marks stand, or first when there are none."""
+    if IMAGE_MARK not in example.question or not example.images:
+        return [*({"type": "image"} for _ in example.images), {"type": "text", "text": example.question}]
+    first, *others = example.question.split(IMAGE_MARK)
+    texts = [{"type": "text", "text": first}]
+    parts = texts + [part for text in others for part in ({"type": "image"}, {"type": "text", "text": text})]
+    return [part for part in parts if part.get("text") != ""]
 
 
 def prompts_id(system: str | None) -> dict[str, Any]:

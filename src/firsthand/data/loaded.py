@@ -112,9 +112,12 @@ class Loaded:
         if not self.found:
             path.unlink(missing_ok=True)
             return
+        self._write(path)
+        _LOG.warning("rows that are left out are listed in %s", path)
+
+    def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "".join(f"{row.model_dump_json()}\n" for row in self.refused))
-        _LOG.warning("rows that are left out are listed in %s", path)
 
     def _told(self, on_bad: OnBad | None, folder: Path | None) -> str:
         rows = self.refused
@@ -134,8 +137,7 @@ class Loaded:
             lines.append(f"  {first}{more}, {detail}")
         if len(rows) > _SHOWN and folder is not None:
             path = folder / f"{Path(self.spec).name.replace(':', '-')}.refused.jsonl"
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, "".join(f"{row.model_dump_json()}\n" for row in rows))
+            self._write(path)
             lines.append(f"All of them: {path}")
         if on_bad == "refuse" and self.examples:
             lines.append("Correct them, or have them dropped and counted with `on_bad: drop` (--on-bad drop).")

@@ -21,6 +21,8 @@ from firsthand.errors import BadRow, DataError, shown
 from firsthand.files import replacing
 from firsthand.records import Answer, Example, Picture, Trace
 
+IMAGES_TYPE = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+"""A column of pictures, as `datasets` has them."""
 _TEXT = ("id", "question", "answer", "family", "traces", "system", "scene", "meta")
 _COLUMNS = frozenset({*_TEXT, "images"})
 _GROUP_BYTES = 64 * 2**20
@@ -31,8 +33,7 @@ _TRACES: TypeAdapter[tuple[Trace, ...]] = TypeAdapter(tuple[Trace, ...])
 
 
 def _schema() -> pa.Schema:
-    images = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-    fields = [*((name, pa.string()) for name in _TEXT), ("images", images)]
+    fields = [*((name, pa.string()) for name in _TEXT), ("images", IMAGES_TYPE)]
     features = {**{name: {"dtype": "string", "_type": "Value"} for name in _TEXT}, "images": [{"_type": "Image"}]}
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 

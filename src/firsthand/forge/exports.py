@@ -15,15 +15,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from firsthand.answers.asking import content_parts
 from firsthand.answers.ground_truth import columns_beside
 from firsthand.batched import batched
-from firsthand.data.store import encoded_picture
+from firsthand.data.store import IMAGES_TYPE, encoded_picture
 from firsthand.data.vlaa import write_vlaa
 from firsthand.forge.config import EXPORTS, Export
 from firsthand.forge.draft import DATA_PARTS, DataPart
-from firsthand.forge.output import IMAGES_TYPE
 from firsthand.forge.shards import StepShards
-from firsthand.records import IMAGE_MARK, Choice, Example, Letters
+from firsthand.records import Choice, Example, Letters
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(_PART))]))
@@ -70,7 +70,7 @@ def _trl_row(example: Example, part: DataPart) -> dict[str, Any]:
     said = [{"type": "text", "text": example.traces[0].text}] if part == "sft" else []
     return {
         "id": example.id,
-        "prompt": [{"role": "user", "content": _parts(example)}],
+        "prompt": [{"role": "user", "content": content_parts(example)}],
         "completion": [{"role": "assistant", "content": said}] if said else None,
         "images": [{"bytes": encoded_picture(picture, example.id), "path": None} for picture in example.images],
         "solution": example.answer.text,
@@ -78,14 +78,3 @@ def _trl_row(example: Example, part: DataPart) -> dict[str, Any]:
         "choices": list(example.answer.options) if isinstance(example.answer, Choice | Letters) else None,
         **columns_beside(example.answer),
     }
-
-
-def _parts(example: Example) -> list[dict[str, str]]:
-    """The question as message parts; pictures stand where it marks them, or else in front."""
-    if IMAGE_MARK not in example.question:
-        return [*({"type": "image"} for _ in example.images), {"type": "text", "text": example.question}]
-    parts: list[dict[str, str]] = []
-    for i, text in enumerate(example.question.split(IMAGE_MARK)):
-        parts += [{"type": "image"}] if i else []
-        parts += [{"type": "text", "text": text}] if text else []
-    return parts

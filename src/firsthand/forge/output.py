@@ -23,6 +23,7 @@ import pyarrow.parquet
 from firsthand.batched import batched
 from firsthand.data import write_examples
 from firsthand.data.loaded import Refused
+from firsthand.data.store import IMAGES_TYPE
 from firsthand.files import write_atomically
 from firsthand.forge.card import data_card
 from firsthand.forge.config import ForgeConfig
@@ -33,7 +34,6 @@ from firsthand.forge.step import STEP_NAMES, Dropped
 _FILE_ROWS = 4_000
 _PRODUCTS = ("sft", "rl", "dropped")
 
-IMAGES_TYPE = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 _TEXTS = ("step", "reason", "detail", "source", "id", "question", "answer", "row")
 _DROPPED = pa.schema([*((name, pa.string()) for name in _TEXTS), ("images", IMAGES_TYPE)])
 

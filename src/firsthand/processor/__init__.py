@@ -4,7 +4,7 @@ torchvision is not needed: the tokenizer and the Pillow image processor of the m
 here. For Qwen's models image placeholders are expanded here too, so that they can be checked against the vision tower.
 """
 
-from firsthand.processor.encoder import Encoder, content_parts
+from firsthand.processor.encoder import Encoder
 from firsthand.processor.families import FAMILIES, Family, family_of, model_config, vision_ids
 from firsthand.processor.pixels import PIXEL_CACHE_BYTES, PixelCache
 from firsthand.processor.readers import Prompt
@@ -16,7 +16,6 @@ __all__ = [
     "Family",
     "PixelCache",
     "Prompt",
-    "content_parts",
     "family_of",
     "model_config",
     "vision_ids",

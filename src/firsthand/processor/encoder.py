@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from firsthand.answers.asking import BY_KIND, default_prompt, system_of
+from firsthand.answers.asking import BY_KIND, content_parts, default_prompt, system_of
 from firsthand.errors import BadRow, DataError, RecipeError, shown
 from firsthand.processor.families import family_of, model_config, vision_ids
 from firsthand.processor.readers import (
@@ -183,16 +183,6 @@ class Encoder:
             kept.pop()
         tokenizer = self._conversation.tokenizer
         return str(tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def content_parts(example: Example) -> list[dict[str, str]]:
-    """A question as the parts of a chat message: pictures where `<image>` marks stand, or first when there are none."""
-    if IMAGE_MARK not in example.question or not example.images:
-        return [*({"type": "image"} for _ in example.images), {"type": "text", "text": example.question}]
-    first, *others = example.question.split(IMAGE_MARK)
-    texts = [{"type": "text", "text": first}]
-    parts = texts + [part for text in others for part in ({"type": "image"}, {"type": "text", "text": text})]
-    return [part for part in parts if part.get("text") != ""]
 
 
 def _image_processor(folder: str | Path, model_type: str, bounds: Mapping[str, int]) -> Any:

@@ -16,7 +16,6 @@ A text with several readings gets the first that fits:
 import re
 from collections.abc import Callable
 
-from firsthand.answers.maths.expressions import number_node
 from firsthand.answers.maths.forms import EMPTY, INFINITY, MINUS_INFINITY, REALS, Form, facing, union
 from firsthand.answers.maths.naming import read_based, read_figure, read_statement, read_words
 from firsthand.answers.maths.notation import (
@@ -30,7 +29,7 @@ from firsthand.answers.maths.notation import (
     with_plain_signs,
     without_group_commas,
 )
-from firsthand.answers.maths.quantities import read_constant, read_end, read_time_or_ratio, read_value, unit_of
+from firsthand.answers.maths.quantities import number_form, read_constant, read_end, read_time_or_ratio, read_value
 from firsthand.answers.maths.relations import RELATIONS, read_relation
 from firsthand.answers.maths.sentences import stated_in, without_full_stop
 from firsthand.answers.maths.tokens import Unread
@@ -56,7 +55,7 @@ def read_form(text: str, *, grouped: bool = True) -> Form:
     is_plain = "=" not in text and (grouped or not COMMA_GROUPS.search(text))
     number = read_number(text) if is_plain else None
     if number is not None:
-        return Form("value", node=number_node(number.value, is_decimal=number.is_decimal), text=unit_of(number))
+        return number_form(number)
     text = in_few_spellings(text)
     if not text:
         raise Unread("an empty answer")

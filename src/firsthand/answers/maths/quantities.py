@@ -5,7 +5,7 @@ import re
 from firsthand.answers.maths.expressions import Node, names_in, number_node, read_expression
 from firsthand.answers.maths.forms import EMPTY, INFINITY, MINUS_INFINITY, REALS, Form
 from firsthand.answers.maths.notation import COMMA_GROUPS, MOST_PARTS, TEXT_COMMAND, split_outside
-from firsthand.answers.numbers import read_number
+from firsthand.answers.numbers import Number, read_number
 from firsthand.answers.units import read_unit
 
 _CONSTANTS = {
@@ -38,9 +38,15 @@ def read_value(text: str) -> Form:
     text = text.strip()
     number = read_number(TEXT_COMMAND.sub(r" \1", text))
     if number is not None:
-        return Form("value", node=number_node(number.value, is_decimal=number.is_decimal), text=unit_of(number))
+        return number_form(number)
     expression, unit = _unit_behind(text)
     return Form("value", node=read_latex(expression), text=unit)
+
+
+def number_form(number: Number) -> Form:
+    """A number with its unit, of which a percent sign is one."""
+    unit = "%" if number.percent else number.unit
+    return Form("value", node=number_node(number.value, is_decimal=number.is_decimal), text=unit)
 
 
 def read_end(text: str) -> Form:
@@ -76,11 +82,6 @@ def read_time_or_ratio(text: str) -> Form | None:
     if not 1 < len(parts) <= MOST_PARTS:
         return None
     return Form("ratio", tuple(map(read_value, parts)), text=clock)
-
-
-def unit_of(number: object) -> str:
-    unit = getattr(number, "unit", "")
-    return "%" if getattr(number, "percent", False) else str(unit)
 
 
 def _unit_behind(text: str) -> tuple[str, str]:

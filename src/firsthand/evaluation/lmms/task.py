@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL import ExifTags
 
-from firsthand.answers.asking import system_of
+from firsthand.answers.asking import content_parts, system_of
 from firsthand.batched import batched
-from firsthand.data.store import encoded_picture
+from firsthand.data.store import IMAGES_TYPE, encoded_picture
 from firsthand.errors import RecipeError
 from firsthand.files import replacing
-from firsthand.records import IMAGE_MARK, Choice, Example, Letters, Picture, open_picture, png
+from firsthand.records import Choice, Example, Letters, Picture, open_picture, png
 from firsthand.reward import Router
 
 _TEXT = ("id", "family", "kind", "question", "answer", "gold", "messages")
@@ -59,30 +59,19 @@ def write_lmms_task(
 
 
 def messages(example: Example, system: str | None = None) -> list[dict[str, Any]]:
-    """The chat messages of a question; pictures are parts without content, where their marks stand or in front.
-
-    The parts are those that `firsthand.processor.content_parts` makes for our own prompts; that room needs torch.
-    """
-    question, marks = example.question, [IMAGE_MARK] * len(example.images)
-    pieces = re.split(f"({IMAGE_MARK})", question) if marks and IMAGE_MARK in question else [*marks, question]
-    parts = [
-        {"type": "image"} if i < len(pieces) - 1 and piece == IMAGE_MARK else {"type": "text", "text": piece}
-        for i, piece in enumerate(pieces)
-        if piece
-    ]
+    """The chat messages of a question; pictures are parts without content, where their marks stand or in front."""
     told = system_of(example, system)
     opening = [] if told is None else [{"role": "system", "content": [{"type": "text", "text": told}]}]
-    return [*opening, {"role": "user", "content": parts}]
+    return [*opening, {"role": "user", "content": content_parts(example)}]
 
 
 def _schema() -> pa.Schema:
     """The columns, also in the words of the `datasets` library: it decodes the pictures."""
-    images = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
     fields = [*(pa.field(name, pa.string()) for name in _TEXT), pa.field("options", pa.list_(pa.string()))]
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in _TEXT}
     features |= {"options": [{"dtype": "string", "_type": "Value"}], "images": [{"_type": "Image"}]}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    return pa.schema([*fields, pa.field("images", images)], metadata=metadata)
+    return pa.schema([*fields, pa.field("images", IMAGES_TYPE)], metadata=metadata)
 
 
 def _row(example: Example, system: str | None) -> dict[str, Any]:
