@@ -226,9 +226,10 @@ class Recipe(Record):
             return SMALL if self.model == "small" else Path(self.model)
         return self._started() / "model"
 
-    def settled(self, card: Accelerator | None) -> "Recipe":
+    def settled(self, card: Accelerator | None, *, tell: bool = True) -> "Recipe":
         """With the precision and the kind of optimizer that it has on this card; None is a CPU.
 
+        What `auto` chose is logged, unless nobody is to be told.
         Raises RecipeError when they do not go together, DataError when `auto` finds no model to count.
         """
         precision = self.precision
@@ -241,6 +242,7 @@ class Recipe(Record):
                 is_adapter=self.adapter is not None,
                 weights=lambda: ParameterCount.of(self.model_folder(), self.trainable),
                 copies=int(not self.objective.kl.is_off),
+                tell=tell,
             )
         optimizer = self.optimizer.model_copy(update={"kind": self._kind(precision)})
         return self.model_copy(update={"precision": precision, "optimizer": optimizer})

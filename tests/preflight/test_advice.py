@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import picture, tiny_folder
 
 from firsthand.cli.main import main
@@ -15,9 +16,8 @@ from firsthand.cost import RunCost
 from firsthand.errors import RecipeError
 from firsthand.preflight import check as room
 from firsthand.preflight.check import advise, changed, changes, expected_cost, ways
-from firsthand.preflight.devices import CARDS, device_of
 from firsthand.preflight.estimate import Estimator, Memory
-from firsthand.preflight.machine import Machine
+from firsthand.preflight.machine import CARDS, Machine, machine_of
 from firsthand.preflight.workload import Lengths, Workload, examine_data
 from firsthand.recipe import Recipe
 from firsthand.study import Study
@@ -25,7 +25,7 @@ from firsthand.trainer import train
 from firsthand.worlds import SMALL
 
 GIB = 2**30
-HERE = Machine("a test", "cpu", 64 * GIB, 0)
+HERE = Machine("a test", "cpu", 64 * GIB, 0, None)
 WORKLOAD = Workload((Lengths(20, 6, ((1, 4, 6),), 24 * 1176 * 4, 8),), 40, 0.001)
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
@@ -103,7 +103,7 @@ def test_a_path_that_does_not_fit_is_answered_with_settings_that_the_command_tak
     recipe = build(Recipe, PATH_RECIPE, "test")
     estimator = Estimator(desk / "model", examine_data(recipe, desk / "model"), HERE)
     free = (advise(recipe, estimator, 0)[0].total + estimator.memory(recipe).total) // 2
-    monkeypatch.setattr(room, "find_machine", lambda: Machine("a test", "cpu", free, 0))
+    monkeypatch.setattr(room, "find_machine", lambda: Machine("a test", "cpu", free, 0, None))
     assert main(["train", "recipe.yaml", "--preflight"]) == 1
     told = capsys.readouterr().err
     assert "with all of these it fits" in told
@@ -125,10 +125,10 @@ def test_a_path_that_does_not_fit_is_answered_with_settings_that_the_command_tak
     ],
 )
 def test_a_card_is_known_by_its_name_or_its_memory(said: str, name: str, gib: float) -> None:
-    found = device_of(said)
-    assert found.machine.name == name
-    assert 0.9 * gib * GIB < found.machine.free < 0.96 * gib * GIB
-    assert (found.rates is None) == name.startswith("a card")
+    found = machine_of(said)
+    assert found.name == name
+    assert 0.9 * gib * GIB < found.free < 0.96 * gib * GIB
+    assert (found.rates(torch.float32) is None) == name.startswith("a card")
 
 
 @pytest.mark.parametrize(
@@ -145,25 +145,25 @@ def test_a_card_is_known_by_its_name_or_its_memory(said: str, name: str, gib: fl
 )
 def test_an_unknown_card_is_answered_with_the_nearest(said: str, answer: str) -> None:
     with pytest.raises(RecipeError, match="--device") as error:
-        device_of(said)
+        machine_of(said)
     assert answer in str(error.value)
 
 
-def test_rates_are_below_those_of_the_data_sheet_and_in_order() -> None:
+def test_rates_are_below_those_of_the_data_sheet_and_those_of_the_precision() -> None:
     for name, card in CARDS.items():
         assert name.endswith(f"-{card.gigabytes}gb")
-        rates = device_of(name).rates
-        assert rates is not None
-        flops = [one.flops for one in rates]
-        assert card.float32 * 1e12 > flops[0] > flops[1] > flops[2]
-        assert card.bfloat16 is None or card.bfloat16 > card.float32
+        plain, half = (machine_of(name).rates(dtype) for dtype in (torch.float32, torch.bfloat16))
+        assert plain is not None
+        assert 0.5 * card.float32 * 1e12 < plain.flops < card.float32 * 1e12
+        assert (half is None) == (card.bfloat16 is None)
+        assert half is None or half.flops > plain.flops
 
 
 def test_a_card_is_examined_without_one(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (desk / "recipe.yaml").write_text(json.dumps(PATH_RECIPE))
     assert main(["train", "recipe.yaml", "--preflight", "--device", "rtx4090"]) == 0
     told = capsys.readouterr().out
-    for said in ("on rtx4090-24gb", "what fits into 22.6 GiB", "tokens_per_forward up to", "per step"):
+    for said in ("on rtx4090-24gb", "what fits into 22.6 GiB", "bfloat16, nf4", "per step"):
         assert said in told
     assert main(["train", "recipe.yaml", "--preflight", "--device", "0.001"]) == 1
     told_of_none = capsys.readouterr()
@@ -196,11 +196,13 @@ def test_the_arms_of_a_study_are_examined_in_one_table(desk: Path, capsys: pytes
     told = capsys.readouterr().out
     lines = {line.split()[0]: line.split() for line in told.splitlines() if line[:1].isalpha()}
     assert lines["base"] == ["base", *["-"] * 6]
+    totals = {}
     for arm in ("grpo", "light", "then"):
         plan = room.preflight(study.recipe_from_scratch(arm, 0), "rtx4090", alone=False)
         assert lines[arm][1:4] == [_gib(plan.memory.total), plan.memory.worst, "yes"]
         assert lines[arm][-1] == f"{plan.cost.flops / 1e12:,.3g}"
-    assert float(lines["light"][1]) < float(lines["grpo"][1]) == float(lines["then"][1])
+        totals[arm] = plan.memory.total
+    assert totals["light"] < totals["grpo"] == totals["then"]
     assert "22.6 GiB are free (rtx4090-24gb)" in told and "for all arms, 2 seeds" in told
     assert sorted(desk.rglob("*")) == before
 
@@ -210,7 +212,7 @@ def test_arms_that_do_not_fit_are_answered_with_settings_that_the_command_takes(
     desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = study_of(desk)
-    workload, card = examine_data(study.recipe("grpo", 0, {}), desk / "model"), device_of("1").machine
+    workload, card = examine_data(study.recipe("grpo", 0, {}), desk / "model"), machine_of("1")
     estimator = Estimator(desk / "model", workload, card)
     grpo, light = (estimator.memory(study.recipe(arm, 0, {})).total for arm in ("grpo", "light"))
     command = ["study", "study.yaml", "--preflight", "--device", f"{(grpo + light) / 2 / card.free:.9f}"]
@@ -223,20 +225,23 @@ def test_arms_that_do_not_fit_are_answered_with_settings_that_the_command_takes(
     assert main([*command, *(part for one in typed for part in ("--set", one))]) == 0
 
 
-def test_ways_are_what_preflight_says_of_each_and_its_largest_forward_fits(desk: Path) -> None:
+def test_ways_are_what_preflight_says_of_each(desk: Path) -> None:
     recipe = build(Recipe, PATH_RECIPE, "test")
-    estimator = Estimator(desk / "model", examine_data(recipe, desk / "model"), Machine("a test", "cuda", 0, 0))
+    estimator = Estimator(desk / "model", examine_data(recipe, desk / "model"), machine_of("24"))
     row = sum(room.longest_row(recipe, estimator.workload))
-    free = estimator.memory(recipe.model_copy(update={"tokens_per_forward": 3 * row})).total
-    found = ways(recipe, estimator, free)
-    assert [(way.trained, way.gradient_checkpointing) for way in found] == [
-        (trained, checkpointing) for trained in ("all", "language", "adapter") for checkpointing in (False, True)
-    ]
-    plain = found[2]
-    assert plain.total == estimator.memory(recipe.model_copy(update={"tokens_per_forward": row})).total
-    assert plain.most in (2 * row, 3 * row)  # what does not grow is counted as if it did
-    assert estimator.memory(recipe.model_copy(update={"tokens_per_forward": plain.most})).total <= free
-    assert all(way.most is None and not way.fits for way in ways(recipe, estimator, 1))
+    found = {way[:3]: way.total for way in ways(recipe, estimator)}
+    assert {way[0] for way in found} == {"all", "language", "adapter"}
+    typed = ["precision=bfloat16", "optimizer.offload=true", f"tokens_per_forward={row}", "gradient_checkpointing=true"]
+    content = override(PATH_RECIPE, [*typed, "trainable=all"])
+    assert found["all", "bfloat16, offload", True] == estimator.memory(build(Recipe, content, "typed")).total
+    assert (
+        found["all", "float32", False]
+        > found["all", "bfloat16-pure", False]
+        > found["language", "bfloat16-pure", False]
+    )
+    assert found["adapter", "bfloat16", False] > found["adapter", "bfloat16, nf4", False]
+    old = Estimator(desk / "model", estimator.workload, machine_of("t4"))
+    assert {way.precision for way in ways(recipe, old)} == {"float32"}
 
 
 def test_the_docs_list_the_cards() -> None:
@@ -263,7 +268,7 @@ def test_the_cost_that_is_expected_is_counted_as_the_run_counts_it(
     }
     recipe = build(Recipe, content, "test")
     spent = RunCost.read(train(recipe, tmp_path))
-    expected = expected_cost(recipe, Estimator(SMALL, examine_data(recipe, SMALL), HERE))
+    expected = expected_cost(recipe.settled(None), Estimator(SMALL, examine_data(recipe, SMALL), HERE))
     assert spent.flops is not None
     assert expected == (spent.prompt_tokens, spent.generated_tokens, spent.trained_tokens, round(spent.flops))
 
@@ -271,10 +276,10 @@ def test_the_cost_that_is_expected_is_counted_as_the_run_counts_it(
 class TwoPhases:
     """Stands for an estimator: an update that checkpoints and short forwards make small, and a rollout."""
 
-    workload = WORKLOAD
+    workload, machine = WORKLOAD, HERE
 
-    def budget(self, recipe: Recipe) -> int:
-        return recipe.tokens_per_forward or 16384
+    def settled(self, recipe: Recipe) -> Recipe:
+        return recipe.settled(None)
 
     def memory(self, recipe: Recipe) -> Memory:
         update = 100 if not recipe.gradient_checkpointing else 30 if recipe.tokens_per_forward is None else 10

@@ -42,7 +42,8 @@ class Decoder:
         self._bias_M11P.masked_fill_(is_padding_MP[:, None, None], -torch.inf)
         self._prompt = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
         self._written = [tuple(_room(part, M * n, max_new_tokens) for part in layer) for layer in self._prompt]
-        self._length = 0
+        self.length = 0
+        """Tokens that every row has written."""
         self._place(torch.arange(M, device=lengths_M.device).repeat_interleave(n))
         last_M = lengths_M - 1
         positions_M = rows.position_ids_3MN.max(dim=2).values.max(dim=0).values + 1
@@ -62,7 +63,7 @@ class Decoder:
             use_cache=True,
             shared=self,
         )
-        self._length += 1
+        self.length += 1
         self._position_B1 = self._position_B1 + 1
         self.hidden_BD = out.last_hidden_state[:, 0]
 
@@ -73,7 +74,8 @@ class Decoder:
         if len(alive) < len(self._bias_M11P):
             self._prompt = [(keys[alive], values[alive]) for keys, values in self._prompt]
             self._bias_M11P = self._bias_M11P[alive]
-        self._written = [tuple(_selected(part, rows_K, self._length) for part in layer) for layer in self._written]
+        for i, layer in enumerate(self._written):  # one by one, so that no two copies of all are held
+            self._written[i] = tuple(_selected(part, rows_K, self.length) for part in layer)
         self._position_B1 = self._position_B1[rows_K]
         self.hidden_BD = self.hidden_BD[rows_K]
         self._place(renumbered_K)
@@ -82,8 +84,8 @@ class Decoder:
         """A cache's role in transformers: store the newest keys and values [B, H, 1, E], return all of the replies'."""
         found = []
         for buffer, new in zip(self._written[layer], (key, value), strict=True):
-            buffer[:, :, self._length] = new[:, :, 0]
-            found.append(buffer[:, :, : self._length + 1])
+            buffer[:, :, self.length] = new[:, :, 0]
+            found.append(buffer[:, :, : self.length + 1])
         return found[0], found[1]
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, *, scaling: float, layer: int) -> Tensor:

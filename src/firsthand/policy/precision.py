@@ -130,8 +130,9 @@ def auto(
     is_adapter: bool,
     weights: Callable[[], ParameterCount],
     copies: int,
+    tell: bool = True,
 ) -> Precision:
-    """What a recipe that leaves it open gets, told where it is a choice; `copies` of all weights are a reference's."""
+    """What a recipe that leaves it open gets, logged to `tell`; `copies` of all weights are a reference's."""
     if card is None or not card.has_bfloat16:
         return "float32"
     if kind == "adamw-kahan":
@@ -142,7 +143,8 @@ def auto(
         return "bfloat16"
     needed = weights().bytes("bfloat16", "adamw", copies=copies)
     precision: Precision = "bfloat16" if needed <= ROOM * card.memory else "bfloat16-pure"
-    _LOG.warning(
+    _LOG.log(
+        logging.WARNING if tell else logging.DEBUG,
         "precision: %s, for weights, gradients and moments of bfloat16 take %.1f GiB, and %.1f GiB of the card's %.1f "
         "are for them",
         *(precision, needed / 2**30, ROOM * card.memory / 2**30, card.memory / 2**30),

@@ -1,8 +1,8 @@
-"""A recipe's model without its weights: built from config.json on the meta device, and run to count what it costs.
+"""A recipe's model without its weights: built from config.json on the meta device, and run to count what it holds.
 
 Its tensors get the name of a real device (torch calls them fake), which decides what kernels run on them; they still
 have shapes and no numbers. What runs is the policy's own code, so shared prefixes, gradient checkpointing, frozen parts
-and adapters cost what they cost in training. Left out are the steps that depend on numbers: putting picture features
+and adapters hold what they hold in training. Left out are the steps that depend on numbers: putting picture features
 into their places (and Qwen3-VL's deepstack additions). The vision towers of families that do not cut pictures into a
 grid depend on numbers as a whole, and are left out too.
 
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.hooks import RemovableHandle
 
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.decoding import Decoder, PlainDecoder
@@ -25,12 +26,12 @@ from firsthand.policy.flops import Flops, Grid
 from firsthand.policy.head import Entropy
 from firsthand.policy.loading import model_class, set_up_training
 from firsthand.policy.packing import PackedRows, alone
-from firsthand.policy.quantising import language_linears
-from firsthand.preflight.kernels import Kernel, KernelCounter
+from firsthand.policy.quantising import BYTES_PER_WEIGHT, language_linears
+from firsthand.preflight.kernels import KernelCounter
 from firsthand.preflight.workload import RowLengths
 from firsthand.processor import Prompt, model_config, vision_ids
 from firsthand.recipe import Recipe
-from firsthand.rollout.local import inverse_cdf
+from firsthand.rollout.local import RETIRE, inverse_cdf
 
 
 class Size(NamedTuple):
@@ -40,56 +41,49 @@ class Size(NamedTuple):
     trained: int
 
 
+class Moment(NamedTuple):
+    """Of a backward: so much was held at most, beside the gradients that it had given to so many weights."""
+
+    held: int
+    done: int
+
+
 class UpdateCost(NamedTuple):
-    """One forward and backward over packed rows. Bytes are on top of weights and gradients."""
+    """Bytes of one forward and backward, on top of weights and of gradients that were handed over."""
 
     activations: int
-    """Bytes that the layers keep for the backward."""
-    head: int
-    """Bytes that the output layer keeps."""
-    workspace: int
-    """What the backward, or the reference's forward, needs on top at its worst moment."""
-    kernels: Sequence[Kernel]
-    reference: Sequence[Kernel]
-    """Those of the reference's forward; empty when there is none."""
+    """That the forward keeps for the backward, the output layer's among them."""
+    moments: Sequence[Moment]
+    calls: int
 
 
 class RolloutCost(NamedTuple):
-    """Running M prompts, and one token more of each of their replies."""
+    """Bytes of running M prompts, and writing replies to each, on top of weights."""
 
-    bytes_per_token: int
-    """Of keys and values; a recurrent layer's state counts as if it grew with the prompt."""
-    shares: bool
-    """Whether a prompt's keys and values are held once for all of its replies."""
-    workspace: int
-    """Bytes beside keys and values at the worst moment."""
-    prefill: Sequence[Kernel]
-    step: Sequence[Kernel]
+    cache: int
+    """Keys and values of the prompts, and room for those of the replies."""
+    peak: int
+    """The cache, and what is needed beside it at the worst moment."""
+    calls: int
+    """Of one token more in every reply."""
 
 
 class PictureCost(NamedTuple):
-    """One picture in the vision tower."""
+    """Bytes of pictures that go through the vision tower together, on top of weights."""
 
-    patches: int
     features: int
-    """Bytes of what the tower returns."""
-    kept: int
-    """Bytes that a trained tower keeps for the backward, its features among them."""
-    workspace: int
-    """Bytes at the worst moment of a frozen tower's forward, or a trained one's backward."""
-    forward: Sequence[Kernel]
-    backward: Sequence[Kernel]
-    """Empty when the tower is frozen."""
+    """What the tower returns."""
+    peak: int
 
 
 class Blueprint:
     """A policy of fake tensors. Raises DataError when the folder has no config.json of a known family."""
 
     def __init__(self, recipe: Recipe, folder: Path, device: str) -> None:
+        """The recipe is settled."""
         config = model_config(folder)
         with torch.device("meta"):
-            dtype = recipe.settled(None).dtype
-            model = model_class(config).from_config(config, dtype=dtype, attn_implementation="sdpa")
+            model = model_class(config).from_config(config, dtype=recipe.dtype, attn_implementation="sdpa")
             self._is_frozen = set_up_training(
                 model, recipe.trainable, recipe.adapter, gradient_checkpointing=recipe.gradient_checkpointing
             )
@@ -98,14 +92,12 @@ class Blueprint:
             _place(model, device)
         banned = vision_ids(config)
         self._model = model.train()
-        is_quantized = recipe.adapter is not None and recipe.adapter.quantize is not None
-        layers = dict(model.named_modules())
-        frozen = [layers[name].weight for name in language_linears(model) if "lora_" not in name]
-        self.quantized = [weight.numel() for weight in frozen] if is_quantized else []
-        """Numbers of each layer that training holds in four bits, and this model does not: it computes the same."""
         self._policy = Policy(model, folder, banned, frozen_tower=self._is_frozen)
         self._token = next(token for token in range(1, len(banned) + 2) if token not in banned)
         """Stands for every token: what is counted does not depend on which."""
+        layers = dict(model.named_modules())
+        frozen = [layers[name].weight for name in language_linears(model) if "lora_" not in name]
+        self._quantized = frozen if recipe.adapter is not None and recipe.adapter.quantize is not None else []
 
     def sizes(self) -> dict[str, Size]:
         """Parameters of each part; what two parts share belongs to the first of them."""
@@ -126,6 +118,23 @@ class Blueprint:
         return sizes
 
     @property
+    def weights(self) -> int:
+        """Bytes of all weights, those in four bits counted as such."""
+        held: int = sum(tensor.nbytes for tensor in (*self._model.parameters(), *self._model.buffers()))
+        saved: int = sum(weight.nbytes - int(BYTES_PER_WEIGHT * weight.numel()) for weight in self._quantized)
+        return held - saved
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of the largest layer that is made of its four bits while it computes. Fake ones compute the same."""
+        return max((weight.nbytes for weight in self._quantized), default=0)
+
+    @property
+    def largest(self) -> int:
+        """Numbers of the largest parameter that is trained."""
+        return max(parameter.numel() for parameter in self._policy.parameters)
+
+    @property
     def flops(self) -> Flops:
         """The formula of a run's cost, of this model."""
         return self._policy.flops
@@ -136,58 +145,55 @@ class Blueprint:
         if not self._policy.sharing.allows(max(group.tokens for group in groups)):
             groups = alone(groups)
         packed = self._policy.rows(groups)
-        with self._mode:  # as after a first micro-batch: gradients are not counted as a part of this one
-            for parameter in self._policy.parameters:
-                parameter.grad = torch.zeros_like(parameter)
+        moments: list[Moment] = []
         with KernelCounter() as counter:
-            hidden_KD = self._hidden(packed, groups)
+            logp_K = self._logprobs(packed, groups, entropy)
             activations = counter.live
-            logp_K = self._policy.head.logprobs(hidden_KD, packed.target_K, 1.0, entropy).logp_K
-            del hidden_KD
-            kept, begun = counter.live, len(counter.kernels)
             if reference:
-                with torch.no_grad(), self._mode:
-                    self._policy.head.logprobs(self._hidden(packed, groups), packed.target_K, 1.0, "none")
-            ended = len(counter.kernels)
+                with torch.no_grad():
+                    self._logprobs(packed, groups, "none")
+            hooks = self._handing_over(counter, moments)
             with self._mode:
                 logp_K.sum().backward()
-        kernels = counter.kernels
-        learning = [*kernels[:begun], *kernels[ended:]]
-        return UpdateCost(activations, kept - activations, counter.peak - kept, learning, kernels[begun:ended])
+            _remove(hooks)
+        return UpdateCost(activations, moments, counter.calls)
 
-    def rollout(self, prompts: Sequence[int], n: int) -> RolloutCost:
-        """Run prompts of these lengths, and write one token of n replies to each."""
+    def rollout(self, prompts: Sequence[int], n: int, tokens: int) -> RolloutCost:
+        """Run prompts of these lengths, and write n replies of so many tokens to each: the last token of them."""
         self._model.eval()  # layers that checkpoint gradients refuse a cache
-        with torch.no_grad():
-            groups = [self._group(length, ()) for length in prompts]
-            with KernelCounter() as prefill:
-                cache = self._policy.hidden(self._policy.rows(groups), groups, use_cache=True).past_key_values
-            held = prefill.live
-            del cache
-            asked = [group.prompt for group in groups]
-            shares = self._policy.sharing.allows(max(prompts) + 1)
-            decoder = Decoder(self._policy, asked, n, 1) if shares else PlainDecoder(self._policy, asked, n)
-            with KernelCounter() as step:
-                logp_BV = self._policy.head.logits(decoder.hidden_BD, 1.0).log_softmax(-1)
-                inverse_cdf(logp_BV.exp(), self._fake(len(prompts) * n))
-                del logp_BV
-                decoder.step(torch.zeros(len(prompts) * n, dtype=torch.long))
+        shares, rows = self._policy.sharing.allows(max(prompts) + tokens), len(prompts) * n
+        decoder: Decoder | PlainDecoder
+        with torch.no_grad(), KernelCounter() as counter:
+            if shares:
+                decoder = Decoder(self._policy, [self._group(length, ()).prompt for length in prompts], n, tokens)
+                decoder.length = tokens - 1
+            else:  # its cache grows, to what these prompts would take
+                asked = [self._group(length + tokens, ()).prompt for length in prompts]
+                decoder = PlainDecoder(self._policy, asked, n)
+            cache, begun = counter.live, counter.calls
+            logp_BV = self._policy.head.logits(decoder.hidden_BD, 1.0).log_softmax(-1)
+            inverse_cdf(logp_BV.exp(), self._fake(rows))
+            del logp_BV
+            decoder.step(torch.zeros(rows, dtype=torch.long))
+            calls = counter.calls - begun
+            decoder.keep(torch.arange(rows - math.ceil(RETIRE * rows)))  # what finished leaves, and the rest is copied
         self._model.train()
-        per_token = held // (len(prompts) * max(prompts))
-        return RolloutCost(per_token, shares, max(prefill.peak - held, step.peak), prefill.kernels, step.kernels)
+        return RolloutCost(cache, counter.peak, calls)
 
-    def picture(self, grid: Grid, numbers: int) -> PictureCost:
-        """Run one picture of (t, h, w) patches, of so many numbers each, through the tower; and back, if trained."""
-        pixels = self._fake(math.prod(grid), numbers)
-        with torch.no_grad() if self._is_frozen else nullcontext(), KernelCounter() as counter:
-            out = self._model.base_model.get_image_features(pixels, torch.tensor([grid]), return_dict=True)
-            levels = [level[0] for level in (out.pooler_output, *out.get("deepstack_features", ()))]
+    def pictures(self, grid: Grid, numbers: int, count: int, *, learn: bool) -> PictureCost:
+        """Run so many pictures of (t, h, w) patches, of so many numbers each, through the tower; and back, to learn."""
+        pixels = self._fake(count * math.prod(grid), numbers)
+        with nullcontext() if learn else torch.no_grad(), KernelCounter() as counter:
+            out = self._model.base_model.get_image_features(pixels, torch.tensor([grid] * count), return_dict=True)
+            levels = [*out.pooler_output, *(one for level in out.get("deepstack_features", ()) for one in level)]
             del out
-            features, kept, ended = sum(level.nbytes for level in levels), counter.live, len(counter.kernels)
-            if not self._is_frozen:
+            features = sum(level.nbytes for level in levels)
+            moments: list[Moment] = []
+            if learn:
+                hooks = self._handing_over(counter, moments)
                 torch.stack([level.sum() for level in levels]).sum().backward()
-        kernels = counter.kernels
-        return PictureCost(math.prod(grid), features, kept, counter.peak, kernels[:ended], kernels[ended:])
+                _remove(hooks)
+        return PictureCost(features, max(counter.peak, *(moment.held for moment in moments), 0))
 
     def matrix(self) -> tuple[int, int]:
         """Inputs and outputs of the language model's largest kind of layer, its MLP's."""
@@ -195,10 +201,22 @@ class Blueprint:
         largest = max(layers, key=lambda layer: layer.weight.numel())
         return largest.in_features, largest.out_features
 
-    def _hidden(self, packed: PackedRows, groups: Sequence[PrefixGroup]) -> Tensor:
+    def _logprobs(self, packed: PackedRows, groups: Sequence[PrefixGroup], entropy: Entropy) -> Tensor:
         with self._mode:  # also around masks, which are large, and made afresh in every forward
-            hidden: Tensor = self._policy.hidden(packed, groups).last_hidden_state[packed.row_K, packed.source_K]
-            return hidden
+            hidden_KD = self._policy.hidden(packed, groups).last_hidden_state[packed.row_K, packed.source_K]
+        return self._policy.head.logprobs(hidden_KD, packed.target_K, 1.0, entropy).logp_K
+
+    def _handing_over(self, counter: KernelCounter, moments: list[Moment]) -> list[RemovableHandle]:
+        """Hooks that note what was held when a parameter got its gradient, and take the gradient away."""
+
+        def hand_over(parameter: Tensor) -> None:
+            done = moments[-1].done if moments else 0
+            # First what was held on the way, then the parameter's own gradient beside the place that it is added to.
+            moments.extend((Moment(counter.mark(), done), Moment(counter.live, done + parameter.numel())))
+            parameter.grad = None
+            counter.mark()
+
+        return [parameter.register_post_accumulate_grad_hook(hand_over) for parameter in self._policy.parameters]
 
     def _fake(self, *shape: int) -> Tensor:
         with self._mode:
@@ -207,6 +225,11 @@ class Blueprint:
     def _group(self, prompt: int, replies: Sequence[int]) -> PrefixGroup:
         asked = Prompt("preflight", (self._token,) * prompt, None, None)
         return PrefixGroup(asked, tuple((self._token,) * length for length in replies))
+
+
+def _remove(hooks: Sequence[RemovableHandle]) -> None:
+    for hook in hooks:
+        hook.remove()
 
 
 def _place(model: nn.Module, device: str) -> None:

@@ -2,30 +2,26 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from firsthand.config import build, override
 from firsthand.policy import Lora
 from firsthand.preflight.blueprint import Size
-from firsthand.preflight.devices import Device, device_of
-from firsthand.preflight.estimate import Cost, Estimator, Memory
-from firsthand.preflight.machine import Machine, Rates, find_machine, measure
-from firsthand.preflight.workload import Workload, examine_data, expected_rows, longest_row
+from firsthand.preflight.estimate import Estimator, Memory, prompts_at_once
+from firsthand.preflight.machine import Machine, Rates, find_machine, machine_of, measure
+from firsthand.preflight.workload import RowLengths, Workload, examine_data, expected_rows, longest_row
 from firsthand.recipe import Recipe
+from firsthand.trainer.update import forward_budget
 
 _SHORT = 0.25
 """The low end of the expected time has replies of this share of the expected length (ours)."""
 _LEAST = 0.01
 """A change that saves a smaller share of the whole is not worth telling (ours)."""
-_WAYS: Mapping[str, Mapping[str, object]] = {
-    "all": {"trainable": "all", "adapter": None},
-    "language": {"trainable": "language", "adapter": None},
-    "adapter": {},
-}
-"""What can be trained of a model, the most first -> the settings of it."""
 
 
 class Advice(NamedTuple):
@@ -42,16 +38,11 @@ class Way(NamedTuple):
 
     trained: str
     """`all` and `language`, as `trainable` says, or `adapter`."""
+    precision: str
+    """And what else of the optimizer or the adapter says how weights are held."""
     gradient_checkpointing: bool
     total: int
     """Bytes at the worst moment of a step with one of the longest rows in a forward, and all else as it is."""
-    most: int | None
-    """The largest `tokens_per_forward` that fits, in whole longest rows; None when not even one of them does."""
-
-    @property
-    def fits(self) -> bool:
-        """Whether a step does."""
-        return self.most is not None
 
 
 class Expected(NamedTuple):
@@ -63,12 +54,19 @@ class Expected(NamedTuple):
     flops: int
 
 
+class Cost(NamedTuple):
+    """Arithmetic and time of one part of a step."""
+
+    flops: int
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Time:
     """A step's time, and where it goes."""
 
     seconds: tuple[float, float, float]
-    """With short replies on a machine at its best, as expected, and at worst: replies as long as may be."""
+    """With short replies, as expected, and with replies as long as may be."""
     parts: Mapping[str, Cost]
     """At the expected lengths."""
     reply: float
@@ -83,10 +81,10 @@ class PreflightResult:
     folder: Path
     machine: Machine
     workload: Workload
+    settled: Recipe
+    """With the precision and the optimizer that it has there."""
     sizes: Mapping[str, Size]
     memory: Memory
-    other_activations: int
-    """Bytes of activations with `gradient_checkpointing` turned the other way."""
     cost: Expected
     time: Time | None
     """None when the recipe does not fit, for nothing is measured then, or when the device's rates are not known."""
@@ -102,73 +100,90 @@ class PreflightResult:
 
 
 def preflight(recipe: Recipe, device: str | None = None, *, alone: bool = True) -> PreflightResult:
-    """Examine a recipe for a card by name or size, as `device_of` takes it; None: for this machine.
+    """Examine a recipe for a card by name or size, as `machine_of` takes it; None: for this machine.
 
     One that is not `alone`, but an arm of a study, is what it is: no other ways of training its model are tried.
     Raises DataError or RecipeError where training it would, and RecipeError for a card that nobody knows.
     """
-    wanted = device_of(device) if device is not None else None
+    machine = machine_of(device) if device is not None else find_machine()
     folder = recipe.model_folder()
-    workload, machine = examine_data(recipe, folder), wanted.machine if wanted else find_machine()
-    estimator = Estimator(folder, workload, machine)
+    estimator = Estimator(folder, examine_data(recipe, folder), machine)
+    settled = estimator.settled(recipe)
+    if device is None:
+        estimator.import_all(settled)
+        estimator.machine = machine = find_machine()  # with what training imports in memory
     memory = estimator.memory(recipe)
-    other = recipe.model_copy(update={"gradient_checkpointing": not recipe.gradient_checkpointing})
     fits = memory.total <= machine.free
     return PreflightResult(
         folder,
         machine,
-        workload,
-        estimator.blueprint(recipe).sizes(),
+        estimator.workload,
+        settled,
+        estimator.blueprint(settled).sizes(),
         memory,
-        other_activations=estimator.memory(other).phases["update"]["activations"],
-        cost=expected_cost(recipe, estimator),
-        time=_time(recipe, estimator, wanted) if fits else None,
+        cost=expected_cost(settled, estimator),
+        time=_time(settled, estimator) if fits else None,
         advice=() if fits else advise(recipe, estimator, machine.free),
-        ways=ways(recipe, estimator, machine.free) if wanted and alone else (),
+        ways=list(ways(recipe, estimator)) if device is not None and alone else (),
     )
 
 
 def expected_cost(recipe: Recipe, estimator: Estimator) -> Expected:
-    """Tokens and operations of all steps; every group is taken to be trained on."""
-    flops, n, workload = estimator.blueprint(recipe).flops, recipe.objective.samples, estimator.workload
-    rows = expected_rows(recipe, workload)
-    forwards = 1 if recipe.objective.kl.is_off else 2
-    pictures = [workload.lengths[i % len(workload.lengths)] for i in range(recipe.prompts)]
-    total = 0
-    for (prompt, *replies), one in zip(rows, pictures, strict=True):
-        tower = flops.pictures(one.grids)
-        total += tower + flops.update(prompt, replies, forwards=forwards)
-        if n:
-            total += flops.rollout(prompt, replies[:n])
-        if flops.patches.trained:
-            total += tower * bool(n) + flops.pictures(one.grids, backward=True)
+    """Tokens and operations of all steps of a settled recipe; every group is taken to be trained on."""
+    n, rows = recipe.objective.samples, expected_rows(recipe, estimator.workload)
     return Expected(
         prompt_tokens=recipe.steps * sum(row[0] for row in rows),
         generated_tokens=recipe.steps * sum(sum(row[1 : 1 + n]) for row in rows),
         trained_tokens=recipe.steps * sum(sum(row[1:]) for row in rows),
-        flops=recipe.steps * total,
+        flops=recipe.steps * sum(_flops(recipe, estimator, rows).values()),
     )
 
 
-def _time(recipe: Recipe, estimator: Estimator, wanted: Device | None) -> Time | None:
-    """The time of a step, from rates measured at the shapes of the update, and at those of writing replies.
+def _flops(recipe: Recipe, estimator: Estimator, rows: Sequence[RowLengths], recomputed: int = 0) -> dict[str, int]:
+    """Operations of a step's parts; layers that are computed again, so many times, are not among metrics.jsonl's."""
+    flops, n, lengths = estimator.blueprint(recipe).flops, recipe.objective.samples, estimator.workload.lengths
+    forwards = 1 + (not recipe.objective.kl.is_off) + recomputed
+    found = {"pictures": 0, "replies": 0, "update": 0}
+    for i, (prompt, *replies) in enumerate(rows):
+        grids = lengths[i % len(lengths)].grids
+        found["pictures"] += flops.pictures(grids)
+        if flops.patches.trained:
+            found["pictures"] += flops.pictures(grids) * bool(n) + flops.pictures(grids, backward=True)
+        found["replies"] += flops.rollout(prompt, replies[:n]) if n else 0
+        found["update"] += flops.update(prompt, replies, forwards=forwards)
+    return found
 
-    Those of a card that is not here are looked up.
+
+def _time(recipe: Recipe, estimator: Estimator) -> Time | None:
+    """The time of a step, from rates measured here, or those of a card that is not here."""
+    workload, machine, model = estimator.workload, estimator.machine, estimator.blueprint(recipe)
+    rates = machine.rates(recipe.dtype)
+    if machine.is_here:
+        rates = measure(machine.device, sum(longest_row(recipe, workload)), model.matrix(), recipe.dtype)
+    if rates is None:
+        return None
+    usual = expected_rows(recipe, workload)
+    rows = (expected_rows(recipe, workload, _SHORT), usual, [longest_row(recipe, workload)] * recipe.prompts)
+    low, parts, high = (_work(recipe, estimator, step, rates) for step in rows)
+    low_s, usual_s, high_s = (math.fsum(cost.seconds for cost in found.values()) for found in (low, parts, high))
+    return Time((low_s, usual_s, high_s), parts, statistics.fmean(r for row in usual for r in row[1:]), rates)
+
+
+def _work(recipe: Recipe, estimator: Estimator, rows: list[RowLengths], rates: Rates) -> dict[str, Cost]:
+    """A step's parts: their arithmetic at the rate of matrix products, or the calls of their kernels if that is more.
+
+    A written token reads all weights, too. The optimizer's step is not counted.
     """
-    workload, device, matrix = estimator.workload, estimator.machine.device, estimator.blueprint(recipe).matrix()
-    if wanted is not None:
-        if wanted.rates is None:  # a size alone
-            return None
-        learning = writing = wanted.rates
-    else:
-        learning = measure(device, estimator.budget(recipe), matrix)
-        writing = measure(device, max(1, recipe.prompts * recipe.objective.samples), matrix)
-    usual, worst = expected_rows(recipe, workload), [longest_row(recipe, workload)] * recipe.prompts
-    rows = (expected_rows(recipe, workload, _SHORT), usual, worst)
-    low, parts, high = (estimator.work(recipe, *step) for step in zip(rows, learning, writing, strict=True))
-    seconds = [math.fsum(cost.seconds for cost in found.values()) for found in (low, parts, high)]
-    replies = [length for row in usual for length in row[1:]]
-    return Time((seconds[0], seconds[1], seconds[2]), parts, statistics.fmean(replies), learning[1])
+    flops = _flops(recipe, estimator, rows, recomputed=int(recipe.gradient_checkpointing))
+    seconds = {name: size / rates.flops for name, size in flops.items()}
+    seconds["pictures"] += estimator.workload.seconds_per_prompt * recipe.prompts
+    calls = len(estimator.forwards(recipe, rows)) * estimator.update(recipe).calls
+    seconds["update"] = max(seconds["update"], calls * rates.launch)
+    if n := recipe.objective.samples:
+        tokens = math.ceil(len(rows) / prompts_at_once(recipe)) * max(max(row[1 : 1 + n]) for row in rows)
+        read = estimator.blueprint(recipe).weights / rates.bytes
+        seconds["replies"] += tokens * max(read, estimator.rollout(recipe).calls * rates.launch)
+    return {name: Cost(size, seconds[name]) for name, size in flops.items() if size}
 
 
 def advise(recipe: Recipe, estimator: Estimator, free: int) -> list[Advice]:
@@ -199,10 +214,13 @@ def advise(recipe: Recipe, estimator: Estimator, free: int) -> list[Advice]:
 def changes(recipe: Recipe, estimator: Estimator) -> dict[str, str]:
     """What this recipe still admits: key -> assignment."""
     group, longest = recipe.objective.samples, recipe.sampling.max_new_tokens
-    row = sum(longest_row(recipe, estimator.workload))
+    row, precision = sum(longest_row(recipe, estimator.workload)), estimator.settled(recipe).precision
+    budget = forward_budget(recipe, torch.device(estimator.machine.device))
+    is_pure = precision == "bfloat16-pure"
     admitted = {
+        "precision": (estimator.machine.card is not None and not is_pure, "bfloat16-pure"),
         "gradient_checkpointing": (not recipe.gradient_checkpointing, "true"),
-        "tokens_per_forward": (estimator.budget(recipe) > row, row),
+        "tokens_per_forward": (budget > row, row),
         "prompts": (recipe.prompts // 2 >= recipe.minibatches, recipe.prompts // 2),
         "objective.group_size": (group > 2, max(2, group // 2)),
         "sampling.max_new_tokens": (group > 0 and longest > 1, longest // 2),
@@ -218,16 +236,29 @@ def changed(recipe: Recipe, assignment: str) -> Recipe:
     return build(Recipe, override(recipe.model_dump(mode="json", exclude_unset=True), [assignment]), assignment)
 
 
-def ways(recipe: Recipe, estimator: Estimator, free: int) -> list[Way]:
-    """Whole weights, those of the language, and adapters, with gradients checkpointed and not: what each needs."""
+def ways(recipe: Recipe, estimator: Estimator) -> Iterator[Way]:
+    """The whole model, its language and adapters, in each precision, with gradients checkpointed and not."""
     row = sum(longest_row(recipe, estimator.workload))
-    found = []
-    for trained, settings in _WAYS.items():
+    lora = recipe.adapter or Lora()
+    for trained, held, settings in _ways(lora):
+        card = estimator.machine.card
+        if "bfloat16" in held and card is not None and not card.has_bfloat16:
+            continue
+        optimizer = recipe.optimizer.model_copy(update={"kind": None, "offload": "offload" in held, "weight_decay": 0})
         for checkpointing in (False, True):
-            update = {**settings, "gradient_checkpointing": checkpointing, "tokens_per_forward": row}
-            if trained == "adapter":
-                update["adapter"] = recipe.adapter or Lora()
-            memory = estimator.memory(recipe.model_copy(update=update))
-            more = memory.more_rows(free)
-            found.append(Way(trained, checkpointing, memory.total, None if more is None else (1 + more) * row))
-    return found
+            more = {"optimizer": optimizer, "gradient_checkpointing": checkpointing, "tokens_per_forward": row}
+            memory = estimator.memory(recipe.model_copy(update={**settings, **more}))
+            yield Way(trained, held, checkpointing, memory.total)
+
+
+def _ways(lora: Lora) -> Iterator[tuple[str, str, dict[str, object]]]:
+    """What is trained, in which precision, and the settings of it."""
+    for trained in ("all", "language"):
+        for held in ("float32", "bfloat16", "bfloat16, offload", "bfloat16-pure"):
+            yield trained, held, {"trainable": trained, "adapter": None, "precision": held.split(",")[0]}
+    for held, precision, quantize in (
+        ("float32", "float32", None),
+        ("bfloat16", "bfloat16", None),
+        ("bfloat16, nf4", "bfloat16", "nf4"),
+    ):
+        yield "adapter", held, {"adapter": lora.model_copy(update={"quantize": quantize}), "precision": precision}

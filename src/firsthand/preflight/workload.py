@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from firsthand.answers.asking import system_of
 from firsthand.objective import Imitating
 from firsthand.policy.flops import Grid
-from firsthand.processor import Encoder, family_of, model_config
+from firsthand.processor import Encoder
 from firsthand.recipe import RENDERED, Recipe
 from firsthand.records import Example, Trace
 from firsthand.reward.build import router_of
@@ -19,16 +17,6 @@ from firsthand.trainer.check import check_rows
 
 _EXAMPLES = 32
 """That are encoded (ours)."""
-_CHARACTERS_PER_TOKEN = 3
-"""For folders without a tokenizer: English has about four (ours, on the careful side)."""
-_PICTURE_TOKENS = 256
-"""Of a picture, for folders without an image processor whose family does not cut pictures into a grid (ours)."""
-_TEMPLATE_TOKENS = 40
-"""Of the chat template, for folders without one (ours)."""
-
-FLOAT = 4
-"""Bytes of a float32."""
-
 RowLengths = tuple[int, ...]
 """Tokens of a prompt, then of each of its replies; a demonstration comes last."""
 
@@ -60,8 +48,8 @@ class Workload:
     lengths: tuple[Lengths, ...]
     examples: int
     """Examples in all, of which `lengths` has the first ones."""
-    seconds_per_prompt: float | None
-    """Cutting pictures and tokenizing, measured; None when the folder has no tokenizer."""
+    seconds_per_prompt: float
+    """Cutting pictures and tokenizing, measured."""
 
     def mean(self, of: Callable[[Lengths], int]) -> float:
         """Over the examples that were looked at."""
@@ -80,24 +68,13 @@ class Workload:
     @property
     def largest_picture(self) -> tuple[Grid, int] | None:
         """The grid of the largest picture, and the numbers that a patch consists of; None when there are no grids."""
-        found = [(grid, one.pixel_bytes // FLOAT // one.patches) for one in self.lengths for grid in one.grids]
+        found = [(grid, one.pixel_bytes // 4 // one.patches) for one in self.lengths for grid in one.grids]  # float32
         return max(found, key=lambda pair: math.prod(pair[0]), default=None)
 
     @property
     def demonstrations(self) -> tuple[int, ...]:
         """Tokens of each demonstration that data gives."""
         return tuple(one.demonstration for one in self.lengths if one.demonstration is not None)
-
-    @property
-    def source(self) -> str:
-        """Where the lengths come from, in words."""
-        first = f"the first {len(self.lengths)} examples"
-        if self.seconds_per_prompt is not None:
-            return f"{first}, encoded"
-        return (
-            f"assumed from {first}, because the model folder has no tokenizer: {_CHARACTERS_PER_TOKEN} characters per "
-            "token, and pictures at their full size"
-        )
 
 
 def longest_row(recipe: Recipe, workload: Workload) -> RowLengths:
@@ -125,23 +102,19 @@ def expected_rows(recipe: Recipe, workload: Workload, share: float = 1.0) -> lis
 
 
 def examine_data(recipe: Recipe, folder: Path) -> Workload:
-    """Read the recipe's first examples, and encode them where the folder has what that needs.
+    """Read the recipe's first examples, and encode them.
 
-    Raises DataError when the data cannot be read, or cannot serve the objective: as training would.
+    Raises DataError when they cannot be read or encoded, or cannot serve the objective: as training would.
     """
-    config, data = model_config(folder), recipe.data
+    encoder, data = Encoder.load(folder), recipe.data
     total = data.number or RENDERED
     if data.path is None:
         loaded = data.model_copy(update={"number": min(total, _EXAMPLES)}).read()
     else:
         loaded = data.read()
         total, loaded = len(loaded.examples), loaded.first(_EXAMPLES)
-    needed = ["tokenizer_config.json", *["preprocessor_config.json"] * (family_of(config).reads != "text")]
-    encoder = Encoder.load(folder) if all((folder / name).is_file() for name in needed) else None
     with router_of(recipe.reward) as router:
         examples = check_rows(recipe, loaded, router, encoder).settled(data.on_bad)
-    if encoder is None:
-        return Workload(tuple(_assumed(example, recipe, config) for example in examples), total, None)
     began = time.perf_counter()
     lengths = tuple(_encoded(example, recipe, encoder) for example in examples)
     return Workload(lengths, total, (time.perf_counter() - began) / len(examples))
@@ -158,21 +131,6 @@ def _encoded(example: Example, recipe: Recipe, encoder: Encoder) -> Lengths:
         pixel_bytes=sum(tensor.nbytes for tensor in pixels),
         demonstration=len(encoder.reply(trace.text)) if trace else None,
     )
-
-
-def _assumed(example: Example, recipe: Recipe, config: Any) -> Lengths:
-    asked, trace = example.question + (system_of(example, recipe.system) or ""), _demonstration(example, recipe)
-    text = _TEMPLATE_TOKENS + len(asked) // _CHARACTERS_PER_TOKEN
-    reply = max(1, len(trace.text) // _CHARACTERS_PER_TOKEN) if trace else None
-    if family_of(config).reads != "grids":
-        image_tokens = _PICTURE_TOKENS * len(example.images)
-        return Lengths(text + image_tokens, image_tokens, (), 0, reply)
-    vision = config.vision_config
-    merge, side = vision.spatial_merge_size, vision.patch_size * vision.spatial_merge_size
-    grids = tuple((1, *(merge * max(1, round(n / side)) for n in (p.height, p.width))) for p in example.images)
-    patches = sum(map(math.prod, grids))
-    numbers = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-    return Lengths(text + patches // merge**2, patches // merge**2, grids, patches * numbers * FLOAT, reply)
 
 
 def _demonstration(example: Example, recipe: Recipe) -> Trace | None:

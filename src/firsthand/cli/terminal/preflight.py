@@ -16,11 +16,10 @@ def show(recipe: Recipe, found: PreflightResult) -> None:
     """Print the tables."""
     screen = Screen()
     screen.say(f"recipe {recipe.name}, model {found.folder.name or found.folder}, on {found.machine.name}")
+    screen.say(f"precision {found.settled.precision}, optimizer {_optimizer(found.settled)}")
     screen.say(_prompts(found.workload))
     _show_sizes(screen, found)
     _show_memory(screen, found)
-    other = "without" if recipe.gradient_checkpointing else "with"
-    screen.say(f"activations {other} gradient_checkpointing: {_gib(found.other_activations)} GiB")
     if found.ways:
         _show_ways(screen, found)
     cost = found.cost
@@ -34,7 +33,7 @@ def show(recipe: Recipe, found: PreflightResult) -> None:
         screen.say(
             f"expected: {_seconds(usual)} per step ({_seconds(low)} to {_seconds(high)}), "
             f"{_seconds(usual * recipe.steps)} for {recipe.steps} steps ({_seconds(low * recipe.steps)} to "
-            f"{_seconds(high * recipe.steps)}); rewards, checkpoints and evaluation come on top"
+            f"{_seconds(high * recipe.steps)}); rewards, optimizer, checkpoints and evaluation come on top"
         )
 
 
@@ -92,7 +91,12 @@ def _prompts(workload: Workload) -> str:
     of_pictures = round(workload.mean(lambda one: one.image_tokens))
     pictures = f", {of_pictures} of them of pictures" if of_pictures else ""
     mean = round(workload.mean(lambda one: one.prompt))
-    return f"prompts: {mean} tokens{pictures}; the longest {workload.longest_prompt}\n         ({workload.source})"
+    longest = f"the longest {workload.longest_prompt} (the first {len(workload.lengths)} examples)"
+    return f"prompts: {mean} tokens{pictures}; {longest}"
+
+
+def _optimizer(recipe: Recipe) -> str:
+    return f"{recipe.optimizer.kind}{', on the CPU' if recipe.optimizer.offload else ''}"
 
 
 def _smaller(found: PreflightResult) -> str:
@@ -122,27 +126,21 @@ def _show_memory(screen: Screen, found: PreflightResult) -> None:
     lines = [(name, *[_gib(size)] * len(phases)) for name, size in held.items() if size]
     for name in dict.fromkeys(name for parts in phases for name in parts):
         lines.append((name, *(_gib(parts[name]) if name in parts else "" for parts in phases)))
-    lines.append(("all", *(_gib(sum(held.values()) + sum(parts.values())) for parts in phases)))
+    lines.append(("all", *(_gib(found.memory.of(phase)) for phase in found.memory.phases)))
     lines.append(("free", *[_gib(found.machine.free)] * len(phases)))
     screen.say("\nmemory at the longest lengths")
     screen.table(("GiB", *found.memory.phases), lines, numbers=True)
 
 
 def _show_ways(screen: Screen, found: PreflightResult) -> None:
-    """What can be trained of the model on a card, with one row per forward, and how many tokens in one at most."""
-    lines = [
-        (
-            way.trained,
-            "yes" if way.gradient_checkpointing else "no",
-            _gib(way.total),
-            "yes" if way.fits else "no",
-            "-" if way.most is None else f"{way.most:,}",
-        )
-        for way in found.ways
-    ]
-    columns = ("trained", "checkpointing", "GiB", "fits", "tokens_per_forward up to")
-    screen.say(f"\nwhat fits into {_gib(found.machine.free)} GiB ({found.machine.name})")
-    screen.table(columns, lines, numbers=True)
+    """What can be trained of the model on a card, with one row per forward, and with gradients checkpointed and not."""
+    lines = []
+    for plain, checkpointed in zip(found.ways[::2], found.ways[1::2], strict=True):
+        fits = [way.total <= found.machine.free for way in (plain, checkpointed)]
+        told = "yes" if fits[0] else "with checkpointing" if fits[1] else "no"
+        lines.append((plain.trained, plain.precision, _gib(plain.total), _gib(checkpointed.total), told))
+    screen.say(f"\nwhat fits into {_gib(found.machine.free)} GiB ({found.machine.name}), one row per forward")
+    screen.table(("trained", "precision", "GiB", "checkpointing", "fits"), lines, numbers=True)
 
 
 def _show_work(screen: Screen, found: PreflightResult, time: Time) -> None:
@@ -155,7 +153,7 @@ def _show_work(screen: Screen, found: PreflightResult, time: Time) -> None:
     ]
     screen.say("\nwork at the lengths to expect")
     screen.table(("a step", "GFLOP", "seconds", "of the rate"), lines, numbers=True)
-    where = "expected of the card" if found.ways else "measured here"
+    where = "measured here" if found.machine.is_here else "expected of the card"
     screen.say(
         f"replies of {time.reply:.0f} tokens; {where}: "
         f"{rates.flops / 1e9:,.0f} GFLOP/s, {rates.bytes / 1e9:,.1f} GB/s, {rates.launch * 1e6:.1f} µs per kernel"
