@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import threading
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
@@ -366,6 +367,11 @@ class Step(Record):
     """Wall time of the whole step. `seconds` and `timing` are all that two equal runs may differ in (docs/runs.md)."""
     timing: dict[str, float] = Field(default_factory=dict)
     """Seconds of the step's parts: `rollout`, `reward`, `update`."""
+
+
+def json_lines(records: Iterable[Record]) -> str:
+    """Records as JSON, a line each."""
+    return "".join(f"{record.model_dump_json()}\n" for record in records)
 
 
 def content_id(*parts: Any) -> str:

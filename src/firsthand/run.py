@@ -33,7 +33,7 @@ from typing import IO, Any, Self
 
 from firsthand.errors import RecipeError
 from firsthand.files import object_in, write_atomically
-from firsthand.records import Picture, Record, Rollout, Step, content_id, png
+from firsthand.records import Picture, Record, Rollout, Step, content_id, json_lines, png
 
 REFUSED = "refused.jsonl"
 """The rows that a run leaves out, because its data says `on_bad: drop`."""
@@ -117,7 +117,7 @@ class Run:
         """Journal one training step. The rollouts come first: a step that is journalled has them."""
         for name, records in (("rollouts.jsonl", rollouts), ("metrics.jsonl", [step])):
             with (self.folder / name).open("a") as journal:
-                journal.writelines(f"{record.model_dump_json()}\n" for record in records)
+                journal.write(json_lines(records))
 
     def rewind(self, step: int) -> None:
         """Forget everything journalled from training step `step` on; a torn last line goes too."""
@@ -130,7 +130,7 @@ class Run:
 
     def write_records(self, name: str, records: Iterable[Record]) -> None:
         """Replace a JSONL file by these records."""
-        write_atomically(self.folder / name, "".join(f"{r.model_dump_json()}\n" for r in records))
+        write_atomically(self.folder / name, json_lines(records))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replace a JSON file."""

@@ -66,16 +66,21 @@ def test_training_goes_on_after_the_step_in_which_it_was_stopped(results: dict[s
     assert steps[1]["metrics"] == steps[2]["metrics"], "a step was repeated from its checkpoint, and came out otherwise"
 
 
+def carried_out(ends: float = float("inf"), **sections: gpu_bench.Section) -> list[tuple[str, str, Any]]:
+    """What is kept of these sections: title, name and result of each measurement."""
+    kept: list[tuple[str, str, Any]] = []
+    gpu_bench.carry_out(gpu_bench.Bench(gpu.TINY, "cpu", ends), sections, lambda *result: kept.append(result))
+    return kept
+
+
 def test_a_measurement_that_fails_is_kept_as_its_error_and_the_others_go_on() -> None:
     def broken(bench: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
         yield "first", lambda: 1 // 0
         yield "second", lambda: 2
         raise RuntimeError("no third")
 
-    kept: list[tuple[str, str, Any]] = []
     section = gpu_bench.Section(broken, 60)
-    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
-    gpu_bench.carry_out(bench, {"one": section, "two": section}, lambda *result: kept.append(result))
+    kept = carried_out(one=section, two=section)
     assert [(title, name) for title, name, _ in kept] == [
         (title, name) for title in ("one", "two") for name in ("first", "second", "preparation")
     ]
@@ -91,34 +96,23 @@ def test_what_is_not_here_is_kept_as_what_it_is_not_as_an_error() -> None:
 
         yield "one", measure
 
-    kept: list[Any] = []
-    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
-    gpu_bench.carry_out(bench, {"peer": gpu_bench.Section(lacking, 60)}, lambda *result: kept.append(result))
-    assert kept[0][2]["skipped"] == "peer was not brought" and "error" not in kept[0][2]
+    [(_, _, found)] = carried_out(peer=gpu_bench.Section(lacking, 60))
+    assert found["skipped"] == "peer was not brought" and "error" not in found
+
+
+def two(_: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
+    yield "first", lambda: time.sleep(0.05)
+    yield "second", lambda: None
 
 
 def test_a_section_ends_with_its_own_time_and_the_next_begins() -> None:
-    def two(bench: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
-        yield "first", lambda: time.sleep(0.05)
-        yield "second", lambda: None
-
-    kept: list[Any] = []
-    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
-    sections = {"short": gpu_bench.Section(two, 0.04), "long": gpu_bench.Section(two, 60)}
-    gpu_bench.carry_out(bench, sections, lambda *result: kept.append(result[:2]))
-    assert kept == [("short", "first"), ("long", "first"), ("long", "second")]
+    kept = carried_out(short=gpu_bench.Section(two, 0.04), long=gpu_bench.Section(two, 60))
+    assert [result[:2] for result in kept] == [("short", "first"), ("long", "first"), ("long", "second")]
 
 
 def test_a_section_has_what_those_before_it_have_left() -> None:
-    def two(bench: gpu_bench.Bench) -> Iterator[tuple[str, gpu_bench.Measurement]]:
-        yield "first", lambda: time.sleep(0.05)
-        yield "second", lambda: None
-
-    kept: list[Any] = []
-    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
-    sections = {"quick": gpu_bench.Section(lambda _: iter(()), 60), "short": gpu_bench.Section(two, 0.04)}
-    gpu_bench.carry_out(bench, sections, lambda *result: kept.append(result[:2]))
-    assert kept == [("short", "first"), ("short", "second")]
+    kept = carried_out(quick=gpu_bench.Section(lambda _: iter(()), 60), short=gpu_bench.Section(two, 0.04))
+    assert [result[:2] for result in kept] == [("short", "first"), ("short", "second")]
 
 
 def test_a_measurement_is_gone_with_its_model_before_the_next_is_prepared() -> None:
@@ -135,8 +129,7 @@ def test_a_measurement_is_gone_with_its_model_before_the_next_is_prepared() -> N
         gc.collect()
         alive.append(known() is not None)
 
-    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=float("inf"))
-    gpu_bench.carry_out(bench, {"one": gpu_bench.Section(section, 60)}, lambda *result: None)
+    carried_out(one=gpu_bench.Section(section, 60))
     assert alive == [False]
 
 
@@ -145,10 +138,7 @@ def test_the_sections_have_the_whole_time_between_them() -> None:
 
 
 def test_nothing_begins_after_its_time() -> None:
-    kept: list[Any] = []
-    bench = gpu_bench.Bench(gpu.TINY, "cpu", ends=0.0)
-    gpu_bench.carry_out(bench, {"machine": gpu.SECTIONS["machine"]}, lambda *result: kept.append(result))
-    assert not kept
+    assert not carried_out(ends=0.0, machine=gpu.SECTIONS["machine"])
 
 
 def test_a_form_is_left_as_it_was_found() -> None:

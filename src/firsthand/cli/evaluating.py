@@ -34,11 +34,8 @@ def _evaluate_data(args: argparse.Namespace) -> int:
     from firsthand.evaluation.custom import evaluate_folder
     from firsthand.reward import Reward
 
-    for other in _OF_BENCHMARKS:
-        if getattr(args, other):
-            raise FirsthandError(f"--{other.replace('_', '-')} goes with --benchmark, not with --data; leave it out")
-    said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
-    free = override(_drawn(args), said)
+    _refuse(args, _OF_BENCHMARKS, "--benchmark, not with --data")
+    free = override(_drawn(args), _set_of(args, "protocol"))
     drawing = _protocol(args, args.protocol) if args.protocol else build(Protocol, free, "evaluate")
     judging = [part for part in args.set if not part.startswith("protocol.")]
     reward = build(Reward, override({}, judging), "evaluate --set")
@@ -66,9 +63,7 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     from firsthand.evaluation.benchmarks.spec import find
     from firsthand.evaluation.benchmarks.suite import EvaluationPlan, evaluate_all
 
-    for other in OF_DATA:
-        if getattr(args, other):
-            raise FirsthandError(f"--{other.replace('_', '-')} goes with --data, not with --benchmark; leave it out")
+    _refuse(args, OF_DATA, "--data, not with --benchmark")
     suite, benchmarks = find(args.benchmark)
     root = args.data_root or default_root()
     if args.download:
@@ -93,6 +88,17 @@ def _evaluate_benchmark(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse(args: argparse.Namespace, options: Sequence[str], place: str) -> None:
+    for option in options:
+        if getattr(args, option):
+            raise FirsthandError(f"--{option.replace('_', '-')} goes with {place}; leave it out")
+
+
+def _set_of(args: argparse.Namespace, part: str) -> list[str]:
+    """What --set says of a part, without the part's name."""
+    return [said.removeprefix(f"{part}.") for said in args.set if said.startswith(f"{part}.")]
+
+
 def _data(args: argparse.Namespace) -> "Data":
     """What --data names, read as the command line says."""
     from firsthand.recipe import Data
@@ -109,8 +115,7 @@ def _drawn(args: argparse.Namespace) -> dict[str, object]:
 def _protocol(args: argparse.Namespace, name: str, draws: int | None = None) -> "Protocol":
     from firsthand.evaluation.protocol import protocol
 
-    said = [part.removeprefix("protocol.") for part in args.set if part.startswith("protocol.")]
-    found = protocol(name, said, _drawn(args), draws)
+    found = protocol(name, _set_of(args, "protocol"), _drawn(args), draws)
     if args.temperature is not None and not found.samples:
         raise FirsthandError("--temperature is that of samples, and none are drawn; add --samples N, or leave it out")
     return found
@@ -124,8 +129,7 @@ def _judge(args: argparse.Namespace) -> "LeaderboardJudge | None":
     strange = [part for part in args.set if not part.startswith(("protocol.", "judge."))]
     if strange:
         raise FirsthandError(f"--set {strange[0]}: with --benchmark expected protocol.KEY=VALUE or judge.KEY=VALUE")
-    said = [part.removeprefix("judge.") for part in args.set if part.startswith("judge.")]
-    content = override(read_yaml(args.judge) if args.judge else {}, said)
+    content = override(read_yaml(args.judge) if args.judge else {}, _set_of(args, "judge"))
     return LeaderboardJudge(endpoint=build(Endpoint, content, str(args.judge or "--set judge"))) if content else None
 
 

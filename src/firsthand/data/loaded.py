@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from firsthand.data.rows import Cells, Row
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.files import write_atomically
-from firsthand.records import Example, Record
+from firsthand.records import Example, Record, json_lines
 
 OnBad = Literal["refuse", "drop"]
 """What becomes of a file that has bad rows: it is refused, or they are dropped, counted and listed."""
@@ -117,7 +117,7 @@ class Loaded:
 
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, "".join(f"{row.model_dump_json()}\n" for row in self.refused))
+        write_atomically(path, json_lines(self.refused))
 
     def _told(self, on_bad: OnBad | None, folder: Path | None) -> str:
         rows = self.refused

@@ -10,7 +10,7 @@ from firsthand.batched import batched
 from firsthand.errors import DataError
 from firsthand.evaluation.generator import Generator
 from firsthand.evaluation.protocol import Protocol
-from firsthand.records import Example, Judged, Reply, Score, Verdict
+from firsthand.records import Example, Judged, Reply, Score, Verdict, json_lines
 
 BATCH = 64
 """Examples whose replies are drawn, judged and kept together; also the step of the progress bar."""
@@ -79,7 +79,7 @@ def score_all(
         assert asks is not None
         batch = score_examples([examples[i] for i in places], asks, judge, protocol)
         with journal.open("a") as file:
-            file.write("".join(f"{score.model_dump_json()}\n" for score in batch))
+            file.write(json_lines(batch))
         for i, score in zip(places, batch, strict=True):
             scores[i] = score
         done += len(batch)

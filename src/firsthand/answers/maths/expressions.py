@@ -131,10 +131,15 @@ class _Parser:
                 break
         return factors[0] if len(factors) == 1 else Node("*", tuple(factors))
 
-    def _signed(self) -> Node:
+    def _takes_minus(self) -> bool:
+        """Whether the signs in front, which it takes, come to a minus."""
         minus = False
         while self._next_is("+", "-"):
             minus ^= self._take().text == "-"
+        return minus
+
+    def _signed(self) -> Node:
+        minus = self._takes_minus()
         power = self._power()
         return negated(power) if minus else power
 
@@ -193,9 +198,7 @@ class _Parser:
         return False
 
     def _exponent(self) -> Node:
-        minus = False
-        while self._next_is("+", "-"):
-            minus ^= self._take().text == "-"
+        minus = self._takes_minus()
         if self._next_is("{"):
             node = self._group()
         elif self.token is not None and self.token.kind in ("number", "name", "constant"):
@@ -209,10 +212,14 @@ class _Parser:
 
     def _group(self) -> Node:
         self._expect("{")
+        return self._inside("}")
+
+    def _inside(self, closing: str) -> Node:
+        """A sum and the bracket that closes behind it; bars around the brackets do not end in them."""
         bars, self._bars = self._bars, 0
         node = self.sum()
         self._bars = bars
-        self._expect("}")
+        self._expect(closing)
         return node
 
     def _argument(self) -> Node:
@@ -267,11 +274,7 @@ class _Parser:
             self._bars -= text == "|"
             return Node("call", (inside,), {"\\lfloor": "floor", "\\lceil": "ceil"}.get(text, "abs"))
         if text in ("(", "[", "{"):
-            bars, self._bars = self._bars, 0
-            inside = self.sum()
-            self._bars = bars
-            self._expect(_CLOSING[text])
-            return inside
+            return self._inside(_CLOSING[text])
         if text in ("\\frac", "\\binom"):
             self._refuse_derivative()
             above, below = self._argument(), self._argument()

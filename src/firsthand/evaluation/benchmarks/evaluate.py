@@ -36,7 +36,7 @@ from firsthand.evaluation.replies import OnProgress, read_journal, score_all
 from firsthand.evaluation.table import counting, tabulate
 from firsthand.files import replacing
 from firsthand.identity import data_id
-from firsthand.records import Example, Judged, Record, Score
+from firsthand.records import Example, Judged, Record, Score, json_lines
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
 from firsthand.run import Run
@@ -189,7 +189,7 @@ def _mark_replies(task: Task, protocol: Protocol, run: Run, judge: LeaderboardJu
     with replacing(folder) as draft:
         draft.mkdir()
         for name, records in lines.items():
-            (draft / f"{name}.jsonl").write_text("".join(f"{record.model_dump_json()}\n" for record in records))
+            (draft / f"{name}.jsonl").write_text(json_lines(records))
         table = _leaderboard_table(task, marks, len(differing), judge)
         (draft / "table.json").write_text(json.dumps(table, indent=2) + "\n")
 

@@ -22,6 +22,7 @@ from firsthand.data.rows import Cells, Row, is_missing
 from firsthand.errors import BadRow, DataError, shown
 from firsthand.evaluation.benchmarks.files import benchmark_rows, named
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE, Benchmark, Gold, PromptPart, fits
+from firsthand.evaluation.leaderboard.prompts import fill
 from firsthand.records import Answer, Choice, Example, Letters, Picture, content_id
 
 _PICTURES = ("image", "images", "image_path")
@@ -185,7 +186,7 @@ def prompt(benchmark: Benchmark, cells: Mapping[str, str], options: tuple[str, .
         if "question" in names:
             needed(cells, "question")
         if fits(text.when, cells) and all(name in values for name in names):
-            said.append(re.sub(r"\{(\w+)\}", lambda hole: values[hole[1]], text.text))
+            said.append(fill(text.text, **values))
     return "".join(said)
 
 

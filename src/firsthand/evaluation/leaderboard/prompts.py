@@ -29,6 +29,6 @@ ANSWER_FORMS = {
 """By DynaMath's types of answers."""
 
 
-def fill(template: str, **values: str) -> str:
+def fill(template: str, /, **values: str) -> str:
     """The template with its holes filled in one pass: what looks like a hole in a value stays text."""
     return re.sub(r"\{(\w+)\}", lambda hole: values[hole[1]], template)
