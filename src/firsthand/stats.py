@@ -205,9 +205,7 @@ class Paired(NamedTuple):
         return self.difference.finding if self.p is None or self.p <= LEVEL else Finding.OPEN
 
 
-def paired_test(
-    first: Scores | Matrix, second: Scores | Matrix, clusters: Sequence[Hashable] | None = None, *, seed: int = 0
-) -> Paired:
+def paired_test(first: Scores | Matrix, second: Scores | Matrix, clusters: Sequence[Hashable] | None = None) -> Paired:
     """Whether two models differ on the same rows; `clusters` says which rows belong together, by default none.
 
     With one score of 0 or 1 a cluster, McNemar's exact test: given that w + l rows differ, the wins are binomial with
@@ -233,7 +231,7 @@ def paired_test(
     elif coins:
         p, method = mcnemar(wins, losses), SignificanceTest.MCNEMAR
     else:
-        p, method = _flip_signs(gaps_C[gaps_C != 0], seed)
+        p, method = _flip_signs(gaps_C[gaps_C != 0])
     n, covers = len(rows_C), (Covers.QUESTIONS, Covers.ONE_SIDE, Covers.BOTH)[len(luck)]
     return Paired(Estimate(mean, low, high, n, covers), p, wins, losses, n - wins - losses, n, method)
 
@@ -247,14 +245,14 @@ def mcnemar(wins: int, losses: int) -> float:
     return float(min(1.0, 2 * tail / 2**n))
 
 
-def _flip_signs(gaps: Vector, seed: int) -> tuple[float, SignificanceTest]:
+def _flip_signs(gaps: Vector) -> tuple[float, SignificanceTest]:
     """Share of the flips of signs whose sum is as far from 0 as the one seen, which counts among those drawn."""
     count, total, sizes = len(gaps), abs(float(gaps.sum())), np.abs(gaps)
     reach = total - ROUNDING * float(sizes.sum())
     if count <= EXACT:
         flips_FC = np.arange(2**count)[:, None] >> np.arange(count) & 1
         return float((np.abs(sizes.sum() - 2 * flips_FC @ sizes) >= reach).mean()), SignificanceTest.ALL_FLIPS
-    rng, further = np.random.default_rng(seed), 0
+    rng, further = np.random.default_rng(0), 0
     for _ in range(FLIPS // BLOCK):
         flips_FC = rng.integers(2, size=(BLOCK, count), dtype=np.int8)
         further += int((np.abs(sizes.sum() - 2 * (flips_FC @ sizes)) >= reach).sum())

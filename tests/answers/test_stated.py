@@ -25,12 +25,18 @@ def test_by_tags_the_one_block_after_the_thinking_is_read(reply: str, content: s
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
+        ("", "no <answer> block"),
         ("The answer is 7.", "no <answer> block"),
+        ("<think>7</think>", "no <answer> block"),
         ("<think><answer>7</answer></think>", "no <answer> block after the thinking"),
         ("<think><answer>7</answer>", "the thinking is not closed"),
+        ("<answer>7</answer><think>", "the thinking is not closed"),
         ("<answer>7", "the <answer> block is incomplete"),
+        ("7</answer>", "the <answer> block is incomplete"),
         ("</answer>7<answer>", "the <answer> block is incomplete"),
+        ("<answer>7</think></answer>", "the <answer> block is incomplete"),
         ("<answer>7</answer><answer>7</answer>", "2 <answer> blocks instead of one"),
+        ("<answer><answer>7</answer></answer>", "2 <answer> blocks instead of one"),
     ],
 )
 def test_by_tags_anything_else_is_no_answer_and_says_why(reply: str, why: str) -> None:

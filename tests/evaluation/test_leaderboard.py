@@ -115,7 +115,7 @@ def drive(run: ScorerRun, says: Callable[[JudgeQuestion], str | None]) -> Outcom
 
 @pytest.fixture(scope="module")
 def scorers() -> Iterator[Scorers]:
-    with open_scorers(workers=1) as started:
+    with open_scorers() as started:
         yield started
 
 

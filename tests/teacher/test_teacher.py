@@ -82,7 +82,8 @@ def test_a_picture_counts_by_its_content_and_not_by_its_place() -> None:
 def test_a_body_holds_the_settings_and_the_pictures_before_the_text() -> None:
     question = Message(role="user", text="How many?", images=(SEEN,))
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-    sent = body(ENDPOINT.request(Message(role="system", text="Be brief."), question, seed=7, as_json=True))
+    request = ENDPOINT.request(Message(role="system", text="Be brief."), question)
+    sent = body(request.model_copy(update={"seed": 7, "as_json": True}))
     assert sent == {
         "model": "small",
         "messages": [

@@ -11,7 +11,7 @@ of parts: {"type": "text", "text": ...} and pictures, which stand in the parts t
 `images`. A reply may also be a number or a box.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from firsthand.answers.literals import literal
 from firsthand.data.rows import Cells, is_missing
@@ -108,7 +108,7 @@ def _turns(messages: object, column: str) -> list[tuple[str, object]]:
     """(role, content) of every message; roles by their common names."""
     turns: list[tuple[str, object]] = []
     for message in messages if isinstance(messages, list) else [messages]:
-        given = {key: v for key, v in message.items() if v is not None} if isinstance(message, dict) else {}
+        given = _given(message)
         if "human" in given and given.keys() <= {"human", "assistant"}:
             turns += [(_ROLES[role], said) for role, said in given.items()]
             continue
@@ -162,9 +162,9 @@ def _without_pictures(content: object, column: str) -> str:
     return text
 
 
-def _part(part: Any, pictures: int, column: str) -> str:
-    """A part as text, `pictures` before it. Arrow gives every part all keys: those without a value do not count."""
-    given = {key: value for key, value in part.items() if value is not None} if isinstance(part, dict) else {}
+def _part(part: object, pictures: int, column: str) -> str:
+    """A part as text, `pictures` before it."""
+    given = _given(part)
     kind, text = given.get("type", "text"), given.get("text")
     if kind in _PICTURES and not text and given.get("index", pictures) == pictures:
         return IMAGE_MARK
@@ -174,9 +174,14 @@ def _part(part: Any, pictures: int, column: str) -> str:
     raise BadRow(column, "parts {type: image} and {type: text, text: ...}", shown(part), remedy)
 
 
+def _given(part: object) -> Cells:
+    """What a message or a part says. Arrow gives every one all keys: those without a value do not count."""
+    return {key: value for key, value in part.items() if value is not None} if isinstance(part, dict) else {}
+
+
 def _picture(part: object) -> object:
     """What a part holds as its picture: a path, bytes, base64, a data: URI or {bytes, path}."""
-    given = {key: value for key, value in part.items() if value is not None} if isinstance(part, dict) else {}
+    given = _given(part)
     if given.get("type", "image") not in _PICTURES:
         return None
     value = next((given[key] for key in _PICTURE_KEYS if key in given), None)

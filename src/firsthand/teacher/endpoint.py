@@ -39,10 +39,10 @@ class SamplingParameters(Record):
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields of a request's body; null takes one away."""
 
-    def request(self, *messages: Message, seed: int | None = None, as_json: bool = False) -> Request:
+    def request(self, *messages: Message) -> Request:
         """A request that is sampled like that."""
         sampling = {name: getattr(self, name) for name in SamplingParameters.model_fields}
-        return Request(messages=messages, seed=seed, as_json=as_json, **sampling)
+        return Request(messages=messages, **sampling)
 
 
 class Endpoint(SamplingParameters):

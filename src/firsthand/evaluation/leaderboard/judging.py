@@ -65,9 +65,9 @@ Scorers = Mapping[LeaderboardScorer, Callable[[TextCells, str], ScorerRun]]
 
 
 @contextmanager
-def open_scorers(workers: int = 2) -> Iterator[Scorers]:
+def open_scorers() -> Iterator[Scorers]:
     """The six scorers, and the worker processes that one of them needs until the block ends."""
-    with closing(WorkerPool(workers, mathvision.DEADLINE_S, (str(MATHVISION),))) as pool:
+    with closing(WorkerPool(2, mathvision.DEADLINE_S, (str(MATHVISION),))) as pool:
         yield {
             "mathvista": mathvista.score_reply,
             "mathvision": partial(mathvision.score_reply, ask=pool.ask),
