@@ -98,8 +98,8 @@ class Watch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """What runs inside; what ran since the last phase is the rollout, in its greater part."""
-        self._note("rollout")
+        """What runs inside; what ran since the last one is the rollout, but for what lies before the optimizer."""
+        self._note("update" if name == "optimizer" else "rollout")
         yield
         self._note(name)
 
@@ -152,7 +152,7 @@ def expect(content: dict[str, Any]) -> dict[str, Any]:
     """What preflight says of it."""
     found = preflight(build(Recipe, content, "memory"))
     phases = {name: found.memory.of(name) for name in found.memory.phases}
-    return {"peak": found.memory.total, "phases": phases, "parts": [found.memory.held, found.memory.phases]}
+    return {"peak": found.memory.total, "process": found.memory.held["process"], "phases": phases}
 
 
 def child(what: str, content: dict[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class UpdateCost(NamedTuple):
     """That the forward keeps for the backward, the output layer's among them."""
     moments: Sequence[Moment]
     calls: int
+    products: int
+    """Kinds of matrix products of bfloat16."""
 
 
 class RolloutCost(NamedTuple):
@@ -66,6 +68,8 @@ class RolloutCost(NamedTuple):
     """The cache, and what is needed beside it at the worst moment."""
     calls: int
     """Of one token more in every reply."""
+    products: int
+    """Kinds of matrix products of bfloat16, those against a reply's own tokens once for each length."""
 
 
 class PictureCost(NamedTuple):
@@ -156,7 +160,7 @@ class Blueprint:
             with self._mode:
                 logp_K.sum().backward()
             _remove(hooks)
-        return UpdateCost(activations, moments, counter.calls)
+        return UpdateCost(activations, moments, counter.calls, len(counter.products))
 
     def rollout(self, prompts: Sequence[int], n: int, tokens: int) -> RolloutCost:
         """Run prompts of these lengths, and write n replies of so many tokens to each: the last token of them."""
@@ -178,7 +182,7 @@ class Blueprint:
             calls = counter.calls - begun
             decoder.keep(torch.arange(rows - math.ceil(RETIRE * rows)))  # what finished leaves, and the rest is copied
         self._model.train()
-        return RolloutCost(cache, counter.peak, calls)
+        return RolloutCost(cache, counter.peak, calls, len(counter.products) + 2 * (tokens - 1))
 
     def pictures(self, grid: Grid, numbers: int, count: int, *, learn: bool) -> PictureCost:
         """Run so many pictures of (t, h, w) patches, of so many numbers each, through the tower; and back, to learn."""

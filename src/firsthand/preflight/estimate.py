@@ -25,6 +25,14 @@ from firsthand.rollout.local import MAX_ROWS
 from firsthand.trainer.optimizer import Updater
 from firsthand.trainer.update import forward_budget, split
 
+_FIRST_STEP = 32 * 2**20
+"""That a process gains in its first step: pages of libraries' code that run for the first time, and small objects
+(measured with the small model, whatever the optimizer)."""
+_KERNEL, _KERNELS = 556 * 2**10, 1024
+"""On a CPU, oneDNN makes code for every shape of a product of bfloat16, and keeps so many: 35.6 MiB for 64 shapes,
+attention's and linear layers' alike, and nothing in float32 (measured)."""
+_EIGHT_BIT = 20
+"""Bytes of a number that bitsandbytes steps on a CPU: both moments, the gradient, a root and a quotient in float32."""
 _SAMPLE = 2**20
 """Numbers of the parameter with which optimizers are tried."""
 Counted = TypeVar("Counted")
@@ -106,11 +114,13 @@ class Estimator:
             "reference policy": model.weights * (not recipe.objective.kl.is_off and recipe.adapter is None),
             "picture features": self._features(recipe),
             # Libraries, and on a CPU the cache of cut pictures.
-            "process": self.machine.process + min(PIXEL_CACHE_BYTES, cut) * on_cpu,
+            "process": (self.machine.process + _FIRST_STEP + min(PIXEL_CACHE_BYTES, cut)) * on_cpu,
+            "kernels": self._kernels(recipe) * on_cpu,
         }
+        workspace = kept.workspace + _EIGHT_BIT * (on_cpu and recipe.optimizer.kind == "adamw-8bit")
         phases = {
             "update": self._update_phase(recipe, kept, gradients),
-            "optimizer": {"gradients": gradients, "workspace": int(kept.workspace * model.largest)},
+            "optimizer": {"gradients": gradients, "workspace": int(workspace * model.largest)},
         }
         tower = self._tower(recipe)
         if recipe.objective.samples:
@@ -136,6 +146,14 @@ class Estimator:
         prompts = [self.workload.longest_prompt] * prompts_at_once(recipe)
         key = (len(prompts), n, tokens)
         return self._once("rollout", recipe, key, lambda: model.rollout(prompts, n, tokens))
+
+    def _kernels(self, recipe: Recipe) -> int:
+        """Bytes of the code that oneDNN has made by the end: rows of other steps have other lengths."""
+        forwards = len(self.forwards(recipe, self._minibatch(recipe))) * recipe.minibatches
+        made = recipe.steps * forwards * self.update(recipe).products
+        if recipe.objective.samples:
+            made += self.rollout(recipe).products
+        return _KERNEL * min(_KERNELS, made)
 
     def _minibatch(self, recipe: Recipe) -> list[RowLengths]:
         return [longest_row(recipe, self.workload)] * math.ceil(recipe.prompts / recipe.minibatches)

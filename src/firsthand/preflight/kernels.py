@@ -7,10 +7,14 @@ kernel holds only inside itself is not seen, nor what an allocator rounds.
 import weakref
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
+
+_aten = torch.ops.aten
+_PRODUCTS = {_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm}
 
 
 class KernelCounter(TorchDispatchMode):
@@ -23,6 +27,8 @@ class KernelCounter(TorchDispatchMode):
         """Bytes of the storages that were made here and still exist."""
         self.peak = 0
         """The largest that `live` has been since the last `mark`."""
+        self.products: set[tuple[Any, ...]] = set()
+        """Kinds of matrix products of bfloat16: kernel and shapes."""
         self._known = WeakIdKeyDictionary()
 
     def mark(self) -> int:
@@ -34,8 +40,11 @@ class KernelCounter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one kernel, and count it."""
-        for tensor in _tensors((args, kwargs)):
+        read = _tensors((args, kwargs))
+        for tensor in read:
             self._known.setdefault(tensor.untyped_storage(), None)
+        if func._overloadpacket in _PRODUCTS and read[-1].dtype is torch.bfloat16:
+            self.products.add((func, *(tensor.shape for tensor in read)))
         out = func(*args, **(kwargs or {}))
         self.calls += 1
         for tensor in _tensors(out):
