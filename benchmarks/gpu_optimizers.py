@@ -37,13 +37,14 @@ def optimizers(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     starts = [STANDARD * part.float() for part in drawn(shapes, 0, bench.device)]
     starts = [start.bfloat16() for start in starts]
 
-    def beside(found: list[Tensor], betas: tuple[float, float]) -> dict[str, float]:
-        expected = plain(starts, torch.float32, betas)
+    def beside(begun: list[Tensor], found: list[Tensor], betas: tuple[float, float]) -> dict[str, float]:
+        begun = [start.to(bench.device) for start in begun]
+        expected = plain(begun, torch.float32, betas)
         gap = norm([a.to(bench.device) - b for a, b in zip(found, expected, strict=True)])
-        moved = norm([b - start.float() for b, start in zip(expected, starts, strict=True)])
+        moved = norm([b - start.float() for b, start in zip(expected, begun, strict=True)])
         return {"of the weights": gap / norm(expected), "of the steps": gap / moved, "steps": STEPS}
 
-    yield NAIVE, lambda: beside(plain(starts, torch.bfloat16, BETAS), BETAS)
+    yield NAIVE, lambda: beside(starts, plain(starts, torch.bfloat16, BETAS), BETAS)
     for name, (precision, settings) in KINDS.items():
         yield name, partial(lambda *how: beside(*stepped(starts, *how)), precision, settings)
 
@@ -73,18 +74,23 @@ def plain(starts: Sequence[Tensor], dtype: torch.dtype, betas: tuple[float, floa
 
 def stepped(
     starts: Sequence[Tensor], precision: Precision, settings: Optimizer
-) -> tuple[list[Tensor], tuple[float, float]]:
-    """The weights after steps of ours, and its betas. Raises Skipped where a library was not brought."""
+) -> tuple[list[Tensor], list[Tensor], tuple[float, float]]:
+    """What steps of ours begin and end with, and its betas. Raises Skipped where a library was not brought."""
     parameters = [nn.Parameter(start.to(DTYPE[precision], copy=True)) for start in starts]
     updater: Updater = brought(lambda: Updater(parameters, settings))
+    begun = wholes(parameters, updater)
     for step in range(1, STEPS + 1):
         for parameter, gradient in zip(parameters, gradients(starts, step), strict=True):
             parameter.backward(gradient.to(parameter.dtype))  # what holds gradients elsewhere takes them here
         updater.step(LR)
-    kept = updater.tensors()
-    found = [whole(parameter.detach().cpu(), kept, i) for i, parameter in enumerate(parameters)]
     group = updater.optimizers[0].param_groups[0]
-    return found, group["betas"] if "betas" in group else (group["beta1"], group["beta2"])
+    return begun, wholes(parameters, updater), group["betas"] if "betas" in group else (group["beta1"], group["beta2"])
+
+
+def wholes(parameters: Sequence[nn.Parameter], updater: Updater) -> list[Tensor]:
+    """The numbers that the next step begins with."""
+    kept = updater.tensors()
+    return [whole(parameter.detach().cpu(), kept, i).clone() for i, parameter in enumerate(parameters)]
 
 
 def whole(parameter: Tensor, kept: Mapping[str, Tensor], index: int) -> Tensor:

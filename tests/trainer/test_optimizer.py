@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from firsthand.errors import RecipeError
 from firsthand.policy.precision import DTYPE, OPTIMIZERS, OptimizerKind, Precision
 from firsthand.recipe import Optimizer, Recipe
-from firsthand.trainer.optimizer import Updater, cut, join
+from firsthand.trainer.optimizer import Updater, cut, dithered, join
 
 SHAPES = ((64, 96), (96,), (7,))
 """One that has room for 8-bit moments (4,096 numbers or more), one that is too small for them, one that fills no
@@ -114,8 +114,9 @@ def test_halves_by_hand(pattern: int, high: int, low: int) -> None:
 
 
 def test_steps_on_halves_are_adamws_on_float32_numbers_bit_for_bit() -> None:
-    ours, theirs = parameters("bfloat16"), parameters("float32")
+    ours = parameters("bfloat16")
     updater = Updater(ours, settings(weight_decay=0.01))
+    theirs, begun = ([nn.Parameter(whole) for whole in wholes(updater, ours)] for _ in range(2))
     plain = torch.optim.AdamW(theirs, lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01, fused=True)
     for step in range(6):
         a_step(updater, ours, step)
@@ -124,8 +125,29 @@ def test_steps_on_halves_are_adamws_on_float32_numbers_bit_for_bit() -> None:
         plain.step()
         for whole, value in zip(wholes(updater, ours), theirs, strict=True):
             assert torch.equal(bits(whole), bits(value))
-    moved = [(value - start).abs().max() for value, start in zip(theirs, parameters("float32"), strict=True)]
+    moved = [(value - start).abs().max() for value, start in zip(theirs, begun, strict=True)]
     assert min(moved) > 1e-3, "nothing was compared"
+
+
+def test_a_run_begins_at_random_within_what_rounds_to_its_weights() -> None:
+    every = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
+    every = every[every.isfinite()]
+    whole = join(every, dithered(every))
+    assert torch.equal(halves(whole)[0].view(torch.int16), every.view(torch.int16)), "not seen before the first step"
+    assert torch.equal(whole[every == 0], torch.zeros(2))
+    share = (whole - every.float()) / (torch.nextafter(every, every * 2) - every).float()
+    ordinary = share[(every.abs() > 1e-30) & (every.abs() < 1e30)]
+    assert ordinary.abs().max() <= 0.5 and float(ordinary.std()) == pytest.approx(12**-0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "bfloat16-pure"])
+def test_weights_move_on_average_by_steps_that_none_of_them_could_take_alone(precision: Precision) -> None:
+    value = nn.Parameter(torch.full((100_000,), 0.03, dtype=torch.bfloat16))
+    start = float(value.detach()[0])  # the next number below is 1.2e-4 away
+    updater = Updater([value], settings("adamw-kahan" if precision == "bfloat16-pure" else "adamw"))
+    backward([value], [torch.ones(100_000)])
+    updater.step(1e-5)
+    assert start - float(value.detach().double().mean()) == pytest.approx(1e-5, rel=0.05)
 
 
 def test_steps_that_a_bfloat16_number_cannot_hold_add_up() -> None:
@@ -220,7 +242,10 @@ def resumed_bit_for_bit(precision: Precision, how: Optimizer) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_offloaded_steps_are_the_same_steps_bit_for_bit(precision: Precision) -> None:
     here, there = parameters(precision), parameters(precision)
-    near, far = Updater(here, settings()), Updater(there, settings(offload=True))
+    torch.manual_seed(1)
+    near = Updater(here, settings())
+    torch.manual_seed(1)
+    far = Updater(there, settings(offload=True))
     for step in range(4):
         a_step(near, here, step)
         a_step(far, there, step)
