@@ -261,12 +261,14 @@ def test_every_key_of_a_protocol_is_in_an_evaluation_s_id() -> None:
         "suffix": "!",
         "min_pixels": 100,
         "max_pixels": 10_000,
+        "precision": "bfloat16",
         "prediction": "answer_block",
     }
     assert changed.keys() == Protocol.model_fields.keys(), "a new key needs a decision: does it change a result?"
     data = Data(worlds=("count",))
     before = settings(data, Protocol())
     assert all(settings(data, Protocol.model_validate({field: v})) != before for field, v in changed.items())
+    assert settings(data, Protocol(precision="float32")) == before  # `auto`, on a CPU
 
 
 def test_how_answers_are_judged_is_in_an_evaluation_s_id() -> None:

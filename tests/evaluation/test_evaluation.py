@@ -13,17 +13,19 @@ from tiny import tiny_folder
 
 from firsthand.cli.console import Console
 from firsthand.cli.main import main
-from firsthand.errors import DataError
+from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation import Protocol, score_examples, tabulate
 from firsthand.evaluation.custom import evaluate_folder
-from firsthand.evaluation.generator import identity
+from firsthand.evaluation.generator import identity, settled
 from firsthand.evaluation.local import LocalGenerator
-from firsthand.evaluation.replies import BATCH
+from firsthand.evaluation.replies import BATCH, read_journal
 from firsthand.processor import Encoder
 from firsthand.recipe import Data
 from firsthand.records import Choice, Digit, Example, Judged, Reply, Score, Status, StopReason, Verdict
 from firsthand.reward import Reward, Router
 from firsthand.stats import clustered_mean
+from firsthand.teacher import Endpoint
+from firsthand.worlds import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +238,26 @@ def test_a_model_is_named_by_what_is_in_its_folder_and_not_by_where_it_lies(fold
 
 def test_pictures_up_to_the_bound_of_qwen_s_folders_fit_without_a_protocol_s(folder: Path) -> None:
     assert LocalGenerator.load(folder, Protocol())._encoder._max_prompt_tokens >= 16384 + 4096
+
+
+def test_a_folder_is_evaluated_in_the_precision_that_the_protocol_says(tmp_path: Path) -> None:
+    stored = Protocol(max_new_tokens=8, samples=0)
+    data = Data(worlds=("count",), number=2)
+    plain, rounded = (
+        evaluate_folder(SMALL, data, protocol, tmp_path)
+        for protocol in (stored, stored.model_copy(update={"precision": "bfloat16"}))
+    )
+    recipes = [json.loads((folder / "recipe.json").read_text()) for folder in (plain, rounded)]
+    assert "precision" not in recipes[0]["protocol"] and recipes[1]["protocol"]["precision"] == "bfloat16"
+    logprobs = [
+        [p for score in read_journal(folder / "scores.jsonl") for p in score.greedy.reply.logprobs]
+        for folder in (plain, rounded)
+    ]
+    assert logprobs[0] != logprobs[1]
+
+
+def test_a_server_s_precision_is_its_own() -> None:
+    server = Endpoint(base_url="http://a/v1", model="m")
+    assert settled(server, Protocol()) == Protocol()
+    with pytest.raises(RecipeError, match="expected none for a server"):
+        settled(server, Protocol(precision="bfloat16"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from firsthand.answers.asking import prompts_id
 from firsthand.errors import RecipeError
-from firsthand.evaluation.generator import askable, generator_of, identity, name_of
+from firsthand.evaluation.generator import askable, generator_of, identity, name_of, settled
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
@@ -47,6 +47,7 @@ def evaluate_folder(
     Raises DataError or RecipeError, before a directory is made, when the model, the data or `reward` cannot be used.
     """
     reward = read_by(protocol, reward)
+    protocol = settled(model, protocol)
     loaded = data.read()
     name = name or name_of(model)
     if isinstance(model, Path):

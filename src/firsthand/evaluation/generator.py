@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, final
 
 from firsthand.answers.asking import system_of
 from firsthand.data import Loaded
+from firsthand.errors import RecipeError
 from firsthand.evaluation.protocol import Protocol
 from firsthand.identity import folder_id
 from firsthand.records import Example, Reply, StopReason, Verdict
@@ -114,6 +115,19 @@ def askable(model: Path, protocol: Protocol, loaded: Loaded) -> Loaded:
     encoder = encoder_of(model, protocol)
     encoder.check_system(protocol.system)
     return loaded.without([encoder.complaint(asked(e, protocol), protocol.system) for e in loaded.examples])
+
+
+def settled(model: Path | Endpoint, protocol: Protocol) -> Protocol:
+    """With the precision that a model folder has on this machine. Raises RecipeError where a server is told one."""
+    if isinstance(model, Path):
+        from firsthand.evaluation.local import precision_of
+
+        return protocol.model_copy(update={"precision": precision_of(model, protocol)})
+    if protocol.precision != "auto":
+        raise RecipeError(
+            f"protocol.precision: expected none for a server, which has its own, got {protocol.precision}; leave it out"
+        )
+    return protocol
 
 
 def asked(example: Example, protocol: Protocol) -> Example:

@@ -31,7 +31,7 @@ def write_perplexities(model: Path, data: Data, out: Path, on_progress: OnProgre
     loaded = loaded.without([_complaint(example, encoder) for example in loaded.examples])
     examples = loaded.settled(data.on_bad, out.parent)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    policy = Policy.load(model, device=device)
+    policy = Policy.load(model, dtype=torch.float32 if device == "cpu" else None, device=device)
     policy.model.eval()
     lines: list[str] = []
     for batch in batched(examples, _BATCH):

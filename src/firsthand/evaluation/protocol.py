@@ -39,6 +39,8 @@ class Protocol(Record):
     """Of a picture as the model is shown it; smaller ones are enlarged. None is the model folder's own bound."""
     max_pixels: int | None = Field(default=None, gt=0)
     """Larger pictures are shrunk to it."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of a model folder's weights. `auto`: float32 on a CPU, and on a GPU what they are stored in."""
     prediction: Literal["reply", "answer_block"] = "reply"
     """What a leaderboard's scorer is given: `answer_block` is what stands between the answer tags of a reply that has
     exactly one such block, and the whole reply otherwise (VLMEvalKit's post-processing of VLAA-Thinker)."""
@@ -51,8 +53,11 @@ class Protocol(Record):
 
     @property
     def content(self) -> dict[str, Any]:
-        """As JSON, with those later keys that say something. No `answer` is `tags`, as before there was a choice."""
-        default = Protocol(answer="tags")
+        """As JSON, with those later keys that say something. No `answer` is `tags`, as before there was a choice.
+
+        No `precision` is float32, or a server's own.
+        """
+        default = Protocol(answer="tags", precision="float32" if self.precision == "float32" else "auto")
         dumped = self.model_dump(mode="json")
         return {k: v for k, v in dumped.items() if k in _FIRST_KEYS or v != getattr(default, k)}
 
@@ -76,6 +81,7 @@ class Protocol(Record):
         said += [f"suffix of {len(self.suffix)} characters"] if self.suffix else []
         after = ["answer block alone to the leaderboard's scorer"] if self.prediction == "answer_block" else []
         after += ["answers read in tags alone"] if self.answer == "tags" else []
+        after += [f"in {self.precision}"] if self.precision not in ("auto", "float32") else []
         return ", ".join([*drawn, f"at most {self.max_new_tokens:,} new tokens", *bounds, *said, *after])
 
     def predicted(self, reply: str) -> str:

@@ -27,7 +27,7 @@ from firsthand.evaluation.benchmarks.judged import RULES, judged_folder, judges_
 from firsthand.evaluation.benchmarks.spec import Benchmark
 from firsthand.evaluation.benchmarks.strict import VERSION as STRICT_VERSION
 from firsthand.evaluation.benchmarks.strict import judge_strictly
-from firsthand.evaluation.generator import askable, generator_of, identity, name_of
+from firsthand.evaluation.generator import askable, generator_of, identity, name_of, settled
 from firsthand.evaluation.leaderboard.judging import NO_JUDGE, LeaderboardJudge, NotScored, Pair, score_replies
 from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
 from firsthand.evaluation.leaderboard.scorer import ReplyScore
@@ -113,6 +113,7 @@ def evaluate_benchmark(
     Raises DataError before a directory is made when the model cannot be used, and Outage or RecipeError when a server
     cannot be had; what was answered is kept, and the same call goes on from there.
     """
+    protocol = settled(model, protocol)
     if isinstance(model, Path):
         askable(model, protocol, of_examples(task.spec, task.examples)).settled(folder=root)
     name = name or name_of(model)
