@@ -22,9 +22,8 @@ from firsthand.objective import GRPO
 from firsthand.policy import Limits, Lora
 from firsthand.policy.memory import is_out_of_memory
 from firsthand.policy.quantising import language_linears
-from firsthand.preflight.devices import device_of
 from firsthand.preflight.estimate import Estimator
-from firsthand.preflight.machine import Machine
+from firsthand.preflight.machine import Machine, machine_of
 from firsthand.preflight.workload import Lengths, Workload
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Judged, Reply, Status, StopReason, Verdict
@@ -175,7 +174,7 @@ def capped(bench: Bench, gigabytes: int) -> Iterator[None]:
         return
     free(bench)
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, device_of(str(gigabytes)).machine.free / total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, machine_of(str(gigabytes)).free / total))
     try:
         yield
     finally:
