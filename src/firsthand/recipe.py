@@ -182,7 +182,9 @@ class Recipe(Record):
     precision: PrecisionSetting = "auto"
     """Of weights and of what trains them, see `policy.precision`. `auto`: float32 on a CPU; on a GPU `bfloat16`, and
     `bfloat16-pure` where that does not fit."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | None = None
+    """Compute activations again in the backward. None: on a GPU, where a forward of the usual size keeps more without
+    than a card has, and not on a CPU."""
     tokens_per_forward: int | None = Field(default=None, gt=0)
     """Rows of one forward times their longest length; splits a step without changing its gradient. None: 2,048 on a
     CPU, whose caches are small, and 16,384 on a GPU (measured, ours)."""
@@ -227,7 +229,7 @@ class Recipe(Record):
         return self._started() / "model"
 
     def settled(self, card: Accelerator | None, *, tell: bool = True) -> "Recipe":
-        """With the precision and the kind of optimizer that it has on this card; None is a CPU.
+        """With the precision, the optimizer and the checkpointing that it has on this card; None is a CPU.
 
         What `auto` chose is logged, unless nobody is to be told.
         Raises RecipeError when they do not go together, DataError when `auto` finds no model to count.
@@ -245,7 +247,9 @@ class Recipe(Record):
                 tell=tell,
             )
         optimizer = self.optimizer.model_copy(update={"kind": self._kind(precision)})
-        return self.model_copy(update={"precision": precision, "optimizer": optimizer})
+        checkpoints = card is not None if self.gradient_checkpointing is None else self.gradient_checkpointing
+        chosen = {"precision": precision, "optimizer": optimizer, "gradient_checkpointing": checkpoints}
+        return self.model_copy(update=chosen)
 
     @property
     def dtype(self) -> torch.dtype:

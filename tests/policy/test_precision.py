@@ -4,6 +4,7 @@ import pytest
 
 from firsthand.policy import Policy
 from firsthand.policy.precision import Accelerator, OptimizerKind, ParameterCount, Precision, auto
+from firsthand.recipe import Recipe
 from firsthand.worlds import SMALL
 
 A_3B = ParameterCount(all=3_750_000_000, trained=3_090_000_000)
@@ -50,6 +51,14 @@ def test_auto_says_what_it_took_on_a_gpu_and_why(caplog: pytest.LogCaptureFixtur
     taken(card(24))
     needed = (3_090_000_000 * 16 + 660_000_000 * 2) / 2**30
     assert f"precision: bfloat16-pure, for weights, gradients and moments of bfloat16 take {needed:.1f}" in caplog.text
+
+
+def test_gradients_are_checkpointed_on_a_gpu_unless_a_recipe_says_otherwise() -> None:
+    content = {"name": "x", "data": {"worlds": ["count"]}, "objective": "grpo", "precision": "bfloat16"}
+    recipe, without = (Recipe.model_validate(content | more) for more in ({}, {"gradient_checkpointing": False}))
+    assert recipe.settled(card(24)).gradient_checkpointing is True
+    assert without.settled(card(24)).gradient_checkpointing is recipe.settled(None).gradient_checkpointing is False
+    assert recipe.settled(None).identity([]) == without.identity([])  # as before the default was left open
 
 
 @pytest.mark.parametrize("trainable", ["all", "language"])

@@ -89,7 +89,7 @@ class Blueprint:
         with torch.device("meta"):
             model = model_class(config).from_config(config, dtype=recipe.dtype, attn_implementation="sdpa")
             self._is_frozen = set_up_training(
-                model, recipe.trainable, recipe.adapter, gradient_checkpointing=recipe.gradient_checkpointing
+                model, recipe.trainable, recipe.adapter, gradient_checkpointing=bool(recipe.gradient_checkpointing)
             )
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         with self._mode:

@@ -174,7 +174,7 @@ def _work(recipe: Recipe, estimator: Estimator, rows: list[RowLengths], rates: R
 
     A written token reads all weights, too. The optimizer's step is not counted.
     """
-    flops = _flops(recipe, estimator, rows, recomputed=int(recipe.gradient_checkpointing))
+    flops = _flops(recipe, estimator, rows, recomputed=int(bool(recipe.gradient_checkpointing)))
     seconds = {name: size / rates.flops for name, size in flops.items()}
     seconds["pictures"] += estimator.workload.seconds_per_prompt * recipe.prompts
     calls = len(estimator.forwards(recipe, rows)) * estimator.update(recipe).calls
@@ -214,12 +214,12 @@ def advise(recipe: Recipe, estimator: Estimator, free: int) -> list[Advice]:
 def changes(recipe: Recipe, estimator: Estimator) -> dict[str, str]:
     """What this recipe still admits: key -> assignment."""
     group, longest = recipe.objective.samples, recipe.sampling.max_new_tokens
-    row, precision = sum(longest_row(recipe, estimator.workload)), estimator.settled(recipe).precision
+    row, settled = sum(longest_row(recipe, estimator.workload)), estimator.settled(recipe)
     budget = forward_budget(recipe, torch.device(estimator.machine.device))
-    is_pure = precision == "bfloat16-pure"
+    is_pure = settled.precision == "bfloat16-pure"
     admitted = {
         "precision": (estimator.machine.card is not None and not is_pure, "bfloat16-pure"),
-        "gradient_checkpointing": (not recipe.gradient_checkpointing, "true"),
+        "gradient_checkpointing": (not settled.gradient_checkpointing, "true"),
         "tokens_per_forward": (budget > row, row),
         "prompts": (recipe.prompts // 2 >= recipe.minibatches, recipe.prompts // 2),
         "objective.group_size": (group > 2, max(2, group // 2)),

@@ -49,7 +49,7 @@ class State:
             trainable=recipe.trainable,
             dtype=recipe.dtype,
             device=device,
-            gradient_checkpointing=recipe.gradient_checkpointing,
+            gradient_checkpointing=bool(recipe.gradient_checkpointing),
             adapter=recipe.adapter,
             adapter_weights=kept if recipe.adapter else None,
         )
