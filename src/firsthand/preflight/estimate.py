@@ -33,6 +33,8 @@ _KERNEL, _KERNELS = 556 * 2**10, 1024
 attention's and linear layers' alike, and nothing in float32 (measured)."""
 _EIGHT_BIT = 20
 """Bytes of a number that bitsandbytes steps on a CPU: both moments, the gradient, a root and a quotient in float32."""
+_JOINED = 4
+"""Bytes of a number whose halves are joined on a CPU: PyTorch first converts one of two operands of different types."""
 _SAMPLE = 2**20
 """Numbers of the parameter with which optimizers are tried."""
 Counted = TypeVar("Counted")
@@ -117,7 +119,7 @@ class Estimator:
             "process": (self.machine.process + _FIRST_STEP + min(PIXEL_CACHE_BYTES, cut)) * on_cpu,
             "kernels": self._kernels(recipe) * on_cpu,
         }
-        workspace = kept.workspace + _EIGHT_BIT * (on_cpu and recipe.optimizer.kind == "adamw-8bit")
+        workspace = kept.workspace + _inside(recipe) * on_cpu
         phases = {
             "update": self._update_phase(recipe, kept, gradients),
             "optimizer": {"gradients": gradients, "workspace": int(workspace * model.largest)},
@@ -214,6 +216,13 @@ class Estimator:
             self._counted[key] = count()
         found: Counted = self._counted[key]
         return found
+
+
+def _inside(recipe: Recipe) -> int:
+    """Bytes of a number that kernels of an optimizer hold on a CPU without showing them."""
+    if recipe.optimizer.kind == "adamw-8bit":
+        return _EIGHT_BIT
+    return _JOINED if recipe.precision == "bfloat16" and not recipe.optimizer.offload else 0
 
 
 def prompts_at_once(recipe: Recipe) -> int:
