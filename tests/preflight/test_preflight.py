@@ -326,3 +326,14 @@ def test_the_plan_ranges_from_short_replies_to_the_longest(desk: Path) -> None:
     low, usual, high = plan.time.seconds
     assert 0 < low <= usual <= high < math.inf
     assert math.fsum(cost.seconds for cost in plan.time.parts.values()) == pytest.approx(usual)
+
+
+def test_kernels_are_kept_of_bfloat16_on_a_cpu_alone(folder: Path, workload: Workload) -> None:
+    half = recipe(precision="bfloat16", steps=1)
+    short, long = (
+        Estimator(folder, workload, HERE).memory(half.model_copy(update={"steps": steps})).held["kernels"]
+        for steps in (1, 10_000)
+    )
+    assert 0 < short < long == 1024 * 556 * 2**10
+    assert Estimator(folder, workload, HERE).memory(recipe()).held["kernels"] == 0
+    assert Estimator(folder, workload, machine_of("24")).memory(half).held["kernels"] == 0

@@ -182,7 +182,8 @@ class Blueprint:
             calls = counter.calls - begun
             decoder.keep(torch.arange(rows - math.ceil(RETIRE * rows)))  # what finished leaves, and the rest is copied
         self._model.train()
-        return RolloutCost(cache, counter.peak, calls, len(counter.products) + 2 * (tokens - 1))
+        products = len(counter.products)
+        return RolloutCost(cache, counter.peak, calls, products and products + 2 * (tokens - 1))
 
     def pictures(self, grid: Grid, numbers: int, count: int, *, learn: bool) -> PictureCost:
         """Run so many pictures of (t, h, w) patches, of so many numbers each, through the tower; and back, to learn."""
