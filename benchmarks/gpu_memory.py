@@ -198,7 +198,7 @@ def preflight(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     for name, (size, settings) in cases(bench.size).items():
         with tempfile.TemporaryDirectory() as folder:
             config_of(size).save_pretrained(folder)
-            machine = Machine("this", bench.device, CARDS[0] * GIB, 0)
+            machine = Machine("this", bench.device, CARDS[0] * GIB, 0, None)
             estimator = Estimator(Path(folder), workload_of(size), machine)
             for tokens in (size.tokens, size.long):
                 title = f"{name}, R = {tokens}"

@@ -126,8 +126,8 @@ def test_a_preflight_is_whole_at_every_width(
     lines = shown(capsys)
     assert not any("…" in line for line in lines)
     said = " ".join(" ".join(lines).split())
-    words = ["forward and backward", "KV cache of replies", "of the rate", "sft-plain+grpo", "largest in"]
-    for word in [*words, *(["tokens_per_forward up to"] if device else [])]:
+    words = ["gradients and workspace", "keys and values", "of the rate", "sft-plain+grpo", "largest in"]
+    for word in [*words, *(["one row per forward"] if device else [])]:
         assert word in said, word
 
 
