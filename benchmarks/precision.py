@@ -62,16 +62,16 @@ FIFTY_MILLION = dataclasses.replace(
 """49 million parameters; prompts of 122 tokens with 64 of a picture, and replies of 64."""
 A_135M = dataclasses.replace(
     FIFTY_MILLION,
-    text={
+    text=FIFTY_MILLION.text
+    | {
         "vocab_size": 49152,
         "hidden_size": 576,
         "intermediate_size": 1536,
         "num_hidden_layers": 30,
         "num_attention_heads": 9,
         "num_key_value_heads": 3,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [8, 12, 12]},
     },
-    vision=TINY.vision | {"hidden_size": 64, "intermediate_size": 128, "out_hidden_size": 576},
+    vision=FIFTY_MILLION.vision | {"out_hidden_size": 576},
     first_special=49000,
 )
 """The shape of SmolLM2-135M."""

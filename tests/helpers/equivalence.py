@@ -116,3 +116,14 @@ def assert_equivalent(
         cosine = torch.cosine_similarity(grad.double().flatten(), expected_grad.double().flatten(), dim=0)
         assert cosine > 0.99999, f"{name}: cosine {cosine}"
         assert gap < 1e-4, f"{name}: relative gap {gap}"
+
+
+def check_adapted(policy: Policy, groups: Sequence[PrefixGroup]) -> None:
+    """That the packed row has the log-probs of plain rows, and the gradients of what is trained."""
+    found = policy.logprobs(groups)
+    packed = torch.autograd.grad(found.logp_BT[found.mask_BT].square().sum(), policy.parameters)
+    plain = torch.cat(plain_logprobs(policy.model, policy.banned_ids, groups)[0])
+    expected = torch.autograd.grad(plain.square().sum(), policy.parameters)
+    torch.testing.assert_close(found.logp_BT[found.mask_BT], plain, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(packed, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

@@ -11,7 +11,7 @@ Shape letters: M prompts, S slots (most rows that any prompt has), B rows, P pro
 T reply tokens, H key-value heads, R query heads per key-value head, E size of a head, D hidden size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -90,16 +90,7 @@ class Decoder:
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, *, scaling: float, layer: int) -> Tensor:
         """Each row's newest token attends to its prompt and to all of its own reply."""
-        B, heads, _, E = query.shape
-        keys_MHPE, values_MHPE = self._prompt[layer]
-        query_BHRE = (query * scaling).view(B, key.shape[1], -1, E)
-        to_prompt_MHXP = self._grid(query_BHRE) @ keys_MHPE.transpose(2, 3) + self._bias_M11P
-        to_reply_BHRT = query_BHRE @ key.transpose(2, 3)
-        scores_BHRX = torch.cat([self._rows(to_prompt_MHXP), to_reply_BHRT], dim=-1)
-        weights = scores_BHRX.softmax(-1, dtype=torch.float32).to(value.dtype)
-        from_prompt, from_reply = weights.split([keys_MHPE.shape[2], key.shape[2]], dim=-1)
-        out_BHRE: Tensor = self._rows(self._grid(from_prompt) @ values_MHPE) + from_reply @ value
-        return out_BHRE.reshape(B, 1, heads, E)
+        return attend(query, key, value, self._prompt[layer], self._bias_M11P, self._grid, self._rows, scaling=scaling)
 
     def _place(self, prompt_B: Tensor) -> None:
         """Give every row a slot at its prompt; rows are ordered by prompt."""
@@ -166,6 +157,41 @@ class PlainDecoder:
         self._cache.reorder_cache(rows_K)
         self._position_B1 = self._position_B1[rows_K]
         self.hidden_BD = self.hidden_BD[rows_K]
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prompt: tuple[Tensor, Tensor],
+    bias_M11P: Tensor,
+    by_prompt: Callable[[Tensor], Tensor],
+    by_row: Callable[[Tensor], Tensor],
+    *,
+    scaling: float,
+    bias_B11T: Tensor | None = None,
+) -> Tensor:
+    """Of each row's newest token to its prompt and to all of its own reply; [B, 1, H * R, E]. Softmax in float32.
+
+    Args:
+        query: [B, H * R, 1, E].
+        key, value: of the replies, [B, H, T, E].
+        prompt: keys and values of the prompts, [M, H, P, E].
+        by_prompt: lays out [B, H, R, X] by prompt, as [M, H, S * R, X]; `by_row` is its inverse.
+        bias_M11P, bias_B11T: added to the scores, -inf where there is nothing to see.
+    """
+    B, heads, _, E = query.shape
+    keys_MHPE, values_MHPE = prompt
+    query_BHRE = (query * scaling).view(B, key.shape[1], -1, E)
+    to_prompt_MHXP = by_prompt(query_BHRE) @ keys_MHPE.transpose(2, 3) + bias_M11P
+    to_reply_BHRT = query_BHRE @ key.transpose(2, 3)
+    if bias_B11T is not None:
+        to_reply_BHRT = to_reply_BHRT + bias_B11T
+    scores_BHRX = torch.cat([by_row(to_prompt_MHXP), to_reply_BHRT], dim=-1)
+    weights = scores_BHRX.softmax(-1, dtype=torch.float32).to(value.dtype)
+    from_prompt, from_reply = weights.split([keys_MHPE.shape[2], key.shape[2]], dim=-1)
+    out_BHRE: Tensor = by_row(by_prompt(from_prompt) @ values_MHPE) + from_reply @ value
+    return out_BHRE.reshape(B, 1, heads, E)
 
 
 def _room(like: Tensor, rows: int, tokens: int) -> Tensor:

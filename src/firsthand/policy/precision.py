@@ -35,14 +35,10 @@ OPTIMIZERS: dict[Precision, tuple[OptimizerKind, ...]] = {
     "bfloat16-pure": ("adamw-kahan",),
 }
 """What keeps the updates of each; the first is its default."""
-PER_WEIGHT: dict[tuple[Precision, OptimizerKind], int] = {
-    ("float32", "adamw"): 4 + 4 + 8,
-    ("float32", "adamw-8bit"): 4 + 4 + 2,
-    ("bfloat16", "adamw"): 2 + 2 + 4 + 8,
-    ("bfloat16", "adamw-8bit"): 2 + 2 + 4 + 2,
-    ("bfloat16-pure", "adamw-kahan"): 2 + 2 + 2 + 4,
-}
-"""Bytes of a trained weight: itself, its other half or what rounding took, its gradient, its moments."""
+MOMENTS: dict[OptimizerKind, int] = {"adamw": 8, "adamw-8bit": 2, "adamw-kahan": 6}
+"""Bytes of a trained weight's moments, and of what rounding took."""
+_BESIDE_MOMENTS: dict[Precision, int] = {"float32": 4 + 4, "bfloat16": 2 + 2 + 4, "bfloat16-pure": 2 + 2}
+"""Bytes of a trained weight itself, of its other half under `bfloat16`, and of its gradient."""
 ROOM = 0.8
 """The share of a card that weights and what belongs to them may fill; the rest is for activations (ours)."""
 _LOG = logging.getLogger(__name__)
@@ -82,7 +78,10 @@ class ParameterCount(NamedTuple):
     def bytes(self, precision: Precision, kind: OptimizerKind, *, copies: int) -> int:
         """With gradients, moments and so many further copies of all weights, which a reference is."""
         each = DTYPE[precision].itemsize
-        return self.trained * PER_WEIGHT[precision, kind] + (self.all * (1 + copies) - self.trained) * each
+        return (
+            self.trained * (_BESIDE_MOMENTS[precision] + MOMENTS[kind])
+            + (self.all * (1 + copies) - self.trained) * each
+        )
 
 
 def kind_of(precision: Precision, asked: OptimizerKind | None, *, offload: bool, weight_decay: float) -> OptimizerKind:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firsthand.policy.decoding import attend
 from firsthand.policy.model import Policy
 from firsthand.policy.packing import PrefixGroup
 from firsthand.processor import Prompt
@@ -103,15 +104,12 @@ class SlotDecoder:
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, *, scaling: float, layer: int) -> Tensor:
         """Each row's newest token attends to its prompt and to all of its own reply."""
-        B, heads, _, E = query.shape
-        keys_MHPE, values_MHPE = self._prompt[layer]
-        query_BHRE = (query * scaling).view(B, key.shape[1], -1, E)
-        to_prompt_MHXP = self._by_prompt(query_BHRE) @ keys_MHPE.transpose(2, 3) + self._bias_M11P
-        to_reply_BHRC = query_BHRE @ key.transpose(2, 3) + self._bias_B11C
-        weights = torch.cat([self._by_row(to_prompt_MHXP), to_reply_BHRC], dim=-1).softmax(-1)
-        from_prompt, from_reply = weights.split([self._P, key.shape[2]], dim=-1)
-        out_BHRE: Tensor = self._by_row(self._by_prompt(from_prompt) @ values_MHPE) + from_reply @ value
-        return out_BHRE.reshape(B, 1, heads, E)
+        prompt, bias = self._prompt[layer], self._bias_M11P
+        return attend(
+            *(query, key, value, prompt, bias, self._by_prompt, self._by_row),
+            scaling=scaling,
+            bias_B11T=self._bias_B11C,
+        )
 
     def _run(self, columns: int) -> None:
         """A step; the same kernels on the same memory every time, but for the number of columns."""

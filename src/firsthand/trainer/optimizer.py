@@ -21,13 +21,11 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from firsthand.errors import RecipeError
-from firsthand.policy.precision import OptimizerKind
+from firsthand.policy.precision import MOMENTS, OptimizerKind
 from firsthand.recipe import Optimizer
 
 _SHARED = "group"
 """Stands for a parameter's index in the names of what all parameters share."""
-_MOMENTS: dict[OptimizerKind, int] = {"adamw": 8, "adamw-8bit": 2, "adamw-kahan": 6}
-"""Bytes per weight of moments, and of what rounding took."""
 _BETAS = (0.9, 0.999)
 _BETAS_PURE = (0.9, 0.99)
 """torch-optimi's own. A bfloat16 number that loses a thousandth is rounded back to what it was (half a unit in its last
@@ -41,7 +39,7 @@ class Updater:
     def __init__(self, parameters: Sequence[nn.Parameter], settings: Optimizer) -> None:
         """The settings are of a settled recipe. Raises RecipeError when a library that they need is not installed."""
         self._parameters = list(parameters)
-        self._bytes = _MOMENTS[settings.kind or "adamw"]
+        self._bytes = MOMENTS[settings.kind or "adamw"]
         self._is_offloaded = settings.offload
         self._masters: list[Master] = []
         is_whole = settings.kind == "adamw-kahan" or all(p.dtype is torch.float32 for p in parameters)
