@@ -113,6 +113,17 @@ def test_an_unmeasured_reward_is_left_out_and_gets_no_credit() -> None:
     ]  # fmt: skip
 
 
+def test_a_reply_that_stands_apart_is_measured_by_the_others() -> None:
+    """By hand: 0, 0, 1 have mean 1/3 and deviation 0.57735."""
+    apart = [False, False, False, True]
+    assert group_advantage([0.0, 0.0, 1.0, 1.0], scale="none", apart_G=apart)[3] == pytest.approx(2 / 3)
+    found = group_advantage([0.0, 0.0, 1.0, 1.0], scale="std", apart_G=apart)
+    assert found[3] == found[2] == pytest.approx((2 / 3) / (3**-0.5 + 1e-4))
+    for scale in ("none", "std"):  # where the others agree there is no deviation to divide by
+        assert group_advantage([0.0, 0.0, 0.0, 1.0], scale=scale, apart_G=apart) == [0.0, 0.0, 0.0, 1.0]  # type: ignore[arg-type]
+    assert group_advantage([1.0, None, None, 1.0], scale="std", apart_G=apart) == [0.0] * 4
+
+
 @pytest.mark.parametrize("scale", ["std", "none"])
 @pytest.mark.parametrize("rewards", [[1.0] * 4, [0.1] * 3, [0.0, 0.0], [None, 1.0], [None, None], [0.3, None, 0.3]])
 def test_a_group_that_agrees_teaches_nothing(rewards: list[float | None], scale: Any) -> None:

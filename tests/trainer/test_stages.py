@@ -11,6 +11,7 @@ from scripted import ScriptedSampler
 
 from firsthand.data.loaded import of_examples
 from firsthand.errors import DataError, RecipeError
+from firsthand.objective import group_advantage
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Recipe
 from firsthand.records import Box, Digit, Example, Judged, Picture, Reply, Status, StopReason, Trace, Verdict
@@ -99,6 +100,20 @@ def test_filter_leaves_zero_variance_groups_out_of_the_batch(encoder: Encoder, r
     assert of_batch(Batch(), 4) == {"groups/kept": 0.0}
 
 
+def test_a_group_of_wrong_replies_is_left_out_whatever_their_lengths(encoder: Encoder, router: Router) -> None:
+    """DAPO keeps a group where 0 < right replies < G (eq. 11): its penalty for length is no reason to."""
+
+    def long_once(prompt: Prompt, i: int) -> str:
+        return "<think>" + "and so on " * 40 if i == 3 else WRONG
+
+    settings = {"reward": {"overlong": 0.2}, "sampling": {"max_new_tokens": 24}}
+    wanted = recipe(prompts=1, objective={"group_size": 4, "zero_variance": "filter"}, **settings)
+    assert batch_of(wanted, "a", encoder, router, long_once).groups == ()
+    kept = recipe(prompts=1, objective={"group_size": 4}, **settings)
+    group = only(batch_of(kept, "a", encoder, router, long_once))
+    assert not group.has_zero_variance and group.scores_agree
+
+
 def test_resample_draws_other_prompts_until_the_batch_is_full(encoder: Encoder, router: Router) -> None:
     wanted = recipe(prompts=3, objective={"zero_variance": "resample"})
     for step in range(3):
@@ -153,7 +168,17 @@ def test_a_demonstration_is_the_last_of_its_group_and_judged_like_the_others(enc
 def test_a_demonstration_may_stand_outside_the_baseline(encoder: Encoder, router: Router) -> None:
     chord = recipe("chord", 1, objective={"group_size": 2, "scale": "none"})
     group = only(batch_of(chord, "A", encoder, router, by_case))
-    assert [j.advantage for j in group.replies] == [-0.5, 0.5, 0.0]
+    assert [j.advantage for j in group.replies] == [-0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(("right", "advantage"), [(1, 2 / 3), (0, 1.0), (3, 0.0)])
+def test_outside_the_baseline_a_demonstration_earns_what_it_has_over_it(
+    right: int, advantage: float, encoder: Encoder, router: Router
+) -> None:
+    wanted = recipe("luffy", 1, objective={"group_size": 3, "baseline": "sampled"})
+    group = only(batch_of(wanted, "a", encoder, router, lambda prompt, i: RIGHT if i < right else WRONG))
+    assert group.replies[-1].advantage == pytest.approx(advantage)
+    assert sum(j.advantage or 0.0 for j in group.replies[:-1]) == pytest.approx(0.0)
 
 
 def test_metrics_speak_of_sampled_replies_alone(encoder: Encoder, router: Router) -> None:
@@ -268,10 +293,20 @@ def test_anything_beside_the_two_blocks_is_not_the_format(text: str) -> None:
     assert Reward(format=1.0).of(reply(text), RATED, 100) == 0.5
 
 
-@pytest.mark.parametrize(("tokens", "penalty"), [(1, 0.0), (80, 0.0), (90, 0.5), (100, 1.0)])
+@pytest.mark.parametrize(("tokens", "penalty"), [(1, 0.0), (80, 0.0), (90, 0.25), (100, 0.5)])
 def test_a_long_reply_is_punished_softly(tokens: int, penalty: float) -> None:
     assert Reward(overlong=0.2).of(reply(WRONG, tokens), RATED, 100) == pytest.approx(0.5 - penalty)
     assert Reward().of(reply(WRONG, tokens), RATED, 100) == 0.5
+
+
+def test_a_long_reply_is_punished_by_as_much_of_the_rewards_range_as_in_dapo() -> None:
+    """Right, right, right at the limit, wrong: DAPO has 1, 1, 1 - 1 and -1."""
+    paper = group_advantage([1.0, 1.0, 0.0, -1.0], scale="std")
+    replies = [(1.0, 3), (1.0, 3), (1.0, 100), (0.0, 3)]
+    rewards = [Reward(overlong=0.2).of(reply(RIGHT, n), Verdict(score=s, status=Status.OK), 100) for s, n in replies]
+    found = group_advantage(rewards, scale="std")
+    assert found == pytest.approx(paper, rel=2e-4)  # 1e-4 is added to the deviation, in either scale
+    assert found == pytest.approx([0.783, 0.783, -0.261, -1.305], abs=1e-3)
 
 
 def test_a_demonstration_is_never_too_long() -> None:

@@ -70,7 +70,7 @@ class Sampled(Method):
     loss_agg_mode: LossAggMode = "seq-mean-token-mean"
     """Every reply weighs the same (GRPO), every token does (DAPO), or a constant divides the sum (Dr. GRPO)."""
     zero_variance: Literal["keep", "filter", "resample"] = "keep"
-    """Groups whose rewards agree: count them in the denominators, leave them out, or draw others for them (DAPO)."""
+    """Groups whose scores agree: count them in the denominators, leave them out, or draw others for them (DAPO)."""
 
     @property
     def samples(self) -> int:
@@ -101,7 +101,8 @@ class Mixed(Sampled, Imitating):
     """What methods share whose groups hold a demonstration beside the sampled replies."""
 
     baseline: Literal["mixed", "sampled"] = "mixed"
-    """Whether the demonstration's reward counts in the group's mean and standard deviation."""
+    """Whether the demonstration's reward counts in the group's mean and standard deviation, or is measured by those of
+    the sampled replies."""
 
 
 class LUFFY(Mixed):

@@ -16,19 +16,24 @@ EPSILON = 1e-4
 """Added to the standard deviation of a group's rewards (R1-V and TRL)."""
 
 
-def group_advantage(rewards_G: Sequence[float | None], *, scale: Literal["std", "none"]) -> list[float]:
+def group_advantage(
+    rewards_G: Sequence[float | None], *, scale: Literal["std", "none"], apart_G: Sequence[bool] | None = None
+) -> list[float]:
     """Each reply's reward relative to its group: `(r - mean) / (std + 1e-4)` (DeepSeekMath §4.1.2).
 
-    `none` leaves the division out (Dr. GRPO, arXiv:2503.20783). An unmeasured reward (None) is left out of mean and
-    std, and its reply gets 0, as do all replies of a group whose rewards agree. The standard
-    deviation is the sample's (n - 1), as in TRL.
+    `none` leaves the division out (Dr. GRPO, arXiv:2503.20783), and so does a group whose rewards agree: all its
+    replies get 0. A reply that stands apart counts in neither mean nor std, and is measured by them all the same (the
+    split form of LUFFY's code). An unmeasured reward (None) counts in neither, and its reply gets 0, as all do where
+    fewer than two count. The standard deviation is the sample's (n - 1), as in TRL.
     """
-    known = [r for r in rewards_G if r is not None]
-    if len(known) < 2 or max(known) == min(known):
+    apart_G = apart_G or [False] * len(rewards_G)
+    known = [r for r, is_apart in zip(rewards_G, apart_G, strict=True) if r is not None and not is_apart]
+    if len(known) < 2:
         return [0.0] * len(rewards_G)
-    mean = math.fsum(known) / len(known)
+    agree = max(known) == min(known)
+    mean = known[0] if agree else math.fsum(known) / len(known)  # exact where they agree
     spread = 1.0
-    if scale == "std":
+    if scale == "std" and not agree:
         spread = math.sqrt(math.fsum((r - mean) ** 2 for r in known) / (len(known) - 1)) + EPSILON
     return [0.0 if r is None else (r - mean) / spread for r in rewards_G]
 

@@ -24,6 +24,11 @@ class Group:
         return not any(judged.advantage for judged in self.replies)
 
     @cached_property
+    def scores_agree(self) -> bool:
+        """Whether all replies that count are as right as each other, whatever a recipe adds for format or length."""
+        return len({judged.verdict.score for judged in self.replies if judged.reward is not None}) < 2
+
+    @cached_property
     def trainable(self) -> tuple[Judged, ...]:
         """The replies that losses and denominators count: demonstrations, and those with a reward."""
         return tuple(j for j in self.replies if j.reply.is_demo or j.reward is not None)

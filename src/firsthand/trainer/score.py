@@ -51,9 +51,8 @@ def _advantages(replies: Sequence[Reply], rewards: Sequence[float | None], recip
     method = recipe.objective
     if not isinstance(method, Sampled):
         return [None] * len(replies)
-    if isinstance(method, Mixed) and method.baseline == "sampled":
-        rewards = [None if reply.is_demo else reward for reply, reward in zip(replies, rewards, strict=True)]
-    return group_advantage(rewards, scale=method.scale)
+    splits = isinstance(method, Mixed) and method.baseline == "sampled"
+    return group_advantage(rewards, scale=method.scale, apart_G=[splits and reply.is_demo for reply in replies])
 
 
 class _Judging:

@@ -10,10 +10,10 @@ _TOTALS = ("rollout", "reward")
 
 
 def select(batch: Batch, scored: Batch, recipe: Recipe) -> Batch:
-    """The batch with what was scored since: all groups, or those with variance, no more than the recipe wants."""
+    """The batch with what was scored since: all groups, or those whose scores differ, no more than the recipe wants."""
     method = recipe.objective
     keeps_all = not isinstance(method, Sampled) or method.zero_variance == "keep"
-    fresh = [group for group in scored.groups if keeps_all or not group.has_zero_variance]
+    fresh = [group for group in scored.groups if keeps_all or not group.scores_agree]
     totals = {name: batch.timing.get(name, 0.0) + scored.timing[name] for name in _TOTALS if name in scored.timing}
     return Batch(
         groups=(*batch.groups, *fresh)[: recipe.prompts],
