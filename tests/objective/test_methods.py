@@ -116,7 +116,7 @@ def test_grpo_by_hand_on_policy(settings: GRPO, policy: float) -> None:
 
 def test_grpo_by_hand_off_policy() -> None:
     # Ratios: first reply 2 and 1/2, second reply 2.
-    old = two_replies(sampled_logp_BT=tensor([[-2 * LN2, -LN2], [-2 * LN2, 0.0]]))
+    old = two_replies(old_logp_BT=tensor([[-2 * LN2, -LN2], [-2 * LN2, 0.0]]))
     first = (min(2 * 0.5, 1.2 * 0.5) + min(0.5 * 0.5, 0.8 * 0.5)) / 2
     second = min(2 * -1.0, 1.2 * -1.0)
     assert terms(grpo, GRPO(), old, ONLY) == pytest.approx({"policy": -(first + second) / 2})
@@ -127,7 +127,7 @@ def test_grpo_by_hand_off_policy() -> None:
 
 
 def test_cispo_by_hand() -> None:
-    old = two_replies(sampled_logp_BT=tensor([[-4 * LN2, -LN2], [-2 * LN2, 0.0]]))  # ratios 8, 1/2; 2
+    old = two_replies(old_logp_BT=tensor([[-4 * LN2, -LN2], [-2 * LN2, 0.0]]))  # ratios 8, 1/2; 2
     expected = -(5 * 0.5 * -LN2 + 0.5 * 0.5 * -2 * LN2 + 2 * -1.0 * -LN2) / 3
     assert terms(cispo, CISPO(), old, ONLY) == pytest.approx({"policy": expected})
 
@@ -195,7 +195,7 @@ def test_chords_schedule_by_hand(step: int, mu: float) -> None:
 
 def test_only_replies_without_a_demonstration_flag_meet_a_ratio() -> None:
     """A demonstration's behaviour probability is 1: its log-prob minus a sampled one would be nonsense."""
-    nonsense = a_table(sampled_logp_BT=tensor([[-LN2, -2 * LN2], [-LN2, 0.0], [-9.0, -9.0]]))
+    nonsense = a_table(old_logp_BT=tensor([[-LN2, -2 * LN2], [-LN2, 0.0], [-9.0, -9.0]]))
     for function, settings in ((luffy, LUFFY()), (srft, SRFT()), (chord, CHORD())):
         assert terms(function, settings, nonsense) == pytest.approx(terms(function, settings))
 

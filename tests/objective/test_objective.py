@@ -196,7 +196,7 @@ def test_shapes_that_would_broadcast_are_refused(shape: tuple[int, ...]) -> None
         ("mask_BT", (1, 3)),
         ("mask_BT", (2, 1)),
         ("ref_logp_BT", (3,)),
-        ("sampled_logp_BT", (2, 1)),
+        ("old_logp_BT", (2, 1)),
         ("entropy_BT", (2, 1)),
         ("advantage_B", (1,)),
         ("advantage_B", (2, 1)),
@@ -212,7 +212,7 @@ def test_a_table_whose_columns_would_broadcast_is_refused(field: str, shape: tup
         "score_B": torch.zeros(2),
         "is_demo_B": torch.zeros(2, dtype=torch.bool),
         "ref_logp_BT": torch.zeros(2, 3),
-        "sampled_logp_BT": torch.zeros(2, 3),
+        "old_logp_BT": torch.zeros(2, 3),
         "entropy_BT": torch.zeros(2, 3),
     }
     with pytest.raises(ValueError, match="of one shape"):
@@ -291,16 +291,18 @@ def trl_loss(
 ) -> Tensor:
     """TRL 1.16's loss on our tensors: its own `GRPOTrainer._compute_loss`, of which only the forward is ours.
 
-    Left alone: use_bias_correction_kl=False (it would multiply the KL by the ratio), no delta, no entropy quantile, no
-    off-policy mask, no entropy bonus, one process. `micro` forwards make a step, which holds so many `tokens`.
+    Left alone unless `flags` say otherwise: use_bias_correction_kl=False (it multiplies the KL by the ratio), no
+    delta, no entropy quantile, no off-policy mask, no entropy bonus, one process. `micro` forwards make a step, which
+    holds so many `tokens`.
     """
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     logp_BT = table.logp_BT
     usual = {"importance_sampling_level": "token", "epsilon_low": 0.2, "epsilon_high": 0.2}
+    is_corrected = flags.get("use_bias_correction_kl", False)
     trainer = SimpleNamespace(
         _get_per_token_logps_and_entropies=lambda *args, **kwargs: (logp_BT, torch.zeros_like(logp_BT), None),
-        args=SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=micro),
+        args=SimpleNamespace(use_bias_correction_kl=is_corrected, delta=None, steps_per_generation=micro),
         accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x, reduce=lambda x, reduction: x),
         model=SimpleNamespace(training=True),
         beta=beta,
@@ -321,7 +323,7 @@ def trl_loss(
         "completion_mask": table.mask_BT.long(),
         "advantages": table.advantage_B,
         "ref_per_token_logps": table.ref_logp_BT,
-        "old_per_token_logps": table.sampled_logp_BT,
+        "old_per_token_logps": table.old_logp_BT,
         "num_items_in_batch": table.mask_BT.sum() if tokens is None else torch.tensor(float(tokens)),
     }
     return GRPOTrainer._compute_loss(trainer, None, inputs)
@@ -350,7 +352,7 @@ def total(kind: str, table: Table, totals: Totals) -> Tensor:
 def off_policy(table: Table, width: float) -> Table:
     """The table with log-probs of a sampling policy that is up to `width` nats away, so that clips act."""
     shift_BT = torch.linspace(-width, width, table.mask_BT.numel()).reshape(table.mask_BT.shape)
-    return dataclasses.replace(table, sampled_logp_BT=table.logp_BT.detach() + shift_BT)
+    return dataclasses.replace(table, old_logp_BT=table.logp_BT.detach() + shift_BT)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.04])
@@ -361,6 +363,16 @@ def test_presets_equal_trl_on_the_same_tensors(kind: str, width: float, beta: fl
     ours, theirs = total(kind, table, totals_of(table.mask_BT, beta)), trl_loss(table, TRL[kind], beta=beta)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.6, 2.5])
+def test_a_corrected_kl_equals_trls(width: float) -> None:
+    table = off_policy(a_step(), width)
+    settings = parse({"kind": "grpo", "kl": {"kind": "constant", "beta": 0.5, "estimator": "k3-corrected"}})
+    ours = torch.stack(list(PRESETS["grpo"].terms(table, totals_of(table.mask_BT, 0.5), settings).values())).sum()
+    theirs = trl_loss(table, {**TRL["grpo"], "use_bias_correction_kl": True}, beta=0.5)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-7)
 
 
 def test_the_clips_of_the_oracle_act() -> None:

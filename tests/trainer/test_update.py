@@ -1,5 +1,6 @@
 """One optimizer step: however it is split and whatever is left out of the forward, the gradient is the same."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -648,6 +649,33 @@ def test_the_kl_is_zero_in_the_first_step_and_positive_after_it(folder: Path) ->
     for metrics in (first, second):
         assert metrics["loss/total"] == pytest.approx(metrics["loss/policy"] + metrics["loss/kl"])
     assert "loss/kl" not in update(state_of(folder), scored(folder), recipe(GRPO()), 0)
+
+
+def test_demonstrations_do_not_steer_the_kl_weight(folder: Path) -> None:
+    """The sampled replies agree with the reference to the bit; only the demonstrations' log-probs have moved."""
+    kl = {"kind": "adaptive", "init": 0.5, "target": 5e-4, "horizon": 100}
+    state, wanted = state_of(folder, 0.5), recipe(LUFFY(kl=kl), steps=2)
+    batch = with_demos(scored(folder)[:1])
+    assert state.reference is not None
+    score = state.reference.logprobs
+
+    def moved(groups: Any, **settings: Any) -> Any:
+        found = score(groups, **settings)
+        return dataclasses.replace(found, logp_BT=found.logp_BT + 2 * found.mask_BT * is_demo_B[:, None])
+
+    is_demo_B = torch.tensor([j.reply.is_demo for j in batch[0].trainable])
+    state.reference.logprobs = moved  # type: ignore[method-assign]
+    metrics = update(state, batch, wanted, 0)
+    assert metrics["policy/kl"] == metrics["loss/kl"] == pytest.approx(0.0, abs=1e-6)
+    assert state.kl_weight == pytest.approx(0.5 * (1 - 0.2 * 4 / 100))  # far below the target: as low as the rule goes
+
+
+def test_without_sampled_replies_the_demonstrations_kl_is_measured(folder: Path) -> None:
+    state, wanted, demos = state_of(folder, 0.5), recipe(SFT(kl=0.5)), given_demos(scored(folder))
+    update(state, demos, wanted, 0)
+    metrics = update(state, demos, wanted, 1)
+    assert metrics["policy/kl"] > 1e-6
+    assert metrics["loss/kl"] == pytest.approx(0.5 * metrics["policy/kl"])
 
 
 # ---- the step itself

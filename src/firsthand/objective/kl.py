@@ -10,7 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from firsthand.records import Record
+from firsthand.records import GrownRecord
+
+KLEstimator = Literal["k1", "k2", "k3", "k3-corrected"]
+"""Of KL(policy || reference); see `divergence.estimate`."""
 
 
 @dataclass(frozen=True)
@@ -18,17 +21,32 @@ class Seen:
     """What the optimizer step before measured."""
 
     kl: float | None
-    """Mean k3 estimate per token; None when no reference pass ran."""
+    """Mean k3 estimate per sampled token, or per demonstration's where nothing is sampled; None when no reference pass
+    ran."""
     accuracy: float | None
     """Mean score of the sampled replies."""
     replies: int
     """Sampled replies."""
 
 
-class Controller(Record):
-    """A moving KL weight; one that looks at nothing but the step says it in `at` alone."""
+class Controller(GrownRecord):
+    """A moving KL weight, and what it weighs; one that looks at nothing but the step says it in `at` alone."""
 
+    _later = frozenset(("estimator", "place"))
     kind: str
+    estimator: KLEstimator = "k3"
+    """k3 is DeepSeekMath's, and has the gradient of KL(reference || policy); `k3-corrected` weighs it by the ratio, and
+    has that of KL(policy || reference)."""
+    place: Literal["loss", "reward"] = "loss"
+    """A term that is differentiated, or a penalty on tokens that is earned by what comes before."""
+
+    @model_validator(mode="after")
+    def _has_a_gradient(self) -> "Controller":
+        if self.place == "loss" and self.estimator == "k1":
+            raise ValueError("k1 in the loss has an expected gradient of 0; take k2 or k3-corrected, or place: reward")
+        if self.place == "reward" and self.estimator == "k3-corrected":
+            raise ValueError("a reward is weighed by the ratio as it is; take k1, whose gradient has no bias")
+        return self
 
     @property
     def is_off(self) -> bool:

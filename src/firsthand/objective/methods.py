@@ -10,12 +10,13 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from firsthand.objective.divergence import kl_term
 from firsthand.objective.kl import KL, Constant
-from firsthand.objective.pieces import clipped_surrogate, k3, sequence_mean, shaped_probability
-from firsthand.objective.table import Count, LossAggMode, Table, Totals, token_weights
+from firsthand.objective.pieces import clipped_surrogate, sequence_mean, shaped_probability
+from firsthand.objective.table import Count, LossAggMode, Table, Totals, required, token_weights
 from firsthand.policy.head import Entropy
 from firsthand.records import Record
 
@@ -43,6 +44,15 @@ class Method(Record):
     def needs_advantage(self) -> bool:
         """Whether a group without any advantage changes nothing (but for its KL): it may then be left out."""
         return not self.imitates
+
+    @model_validator(mode="after")
+    def _has_what_its_kl_needs(self) -> "Method":
+        if not self.samples and (self.kl.place == "reward" or self.kl.estimator == "k3-corrected"):
+            raise ValueError(
+                f"kl: {self.kind} samples no replies, so its KL can be neither a reward nor weighed by ratios; "
+                "leave `place` out, and take k2 or k3"
+            )
+        return self
 
 
 class Imitating(Method):
@@ -157,7 +167,7 @@ def sft(table: Table, totals: Totals, settings: SFT) -> dict[str, Tensor]:
     weight_BT = _weights(table, totals, table.mask_BT, totals.demos, "token-mean")
     if settings.dft:
         weight_BT = weight_BT * table.logp_BT.detach().exp()
-    return {"nll": -(weight_BT * table.logp_BT).sum(), **kl_term(table, totals, "token-mean")}
+    return {"nll": -(weight_BT * table.logp_BT).sum(), **kl_term(table, totals, "token-mean", settings.kl)}
 
 
 def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
@@ -170,7 +180,7 @@ def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
     )
     return {
         "policy": (_sampled_weights(table, totals, settings.loss_agg_mode) * surrogate_BT).sum(),
-        **kl_term(table, totals, settings.loss_agg_mode),
+        **kl_term(table, totals, settings.loss_agg_mode, settings.kl),
     }
 
 
@@ -181,7 +191,7 @@ def cispo(table: Table, totals: Totals, settings: CISPO) -> dict[str, Tensor]:
     )
     return {
         "policy": -(weight_BT * table.advantage_B[:, None] * table.logp_BT).sum(),
-        **kl_term(table, totals, settings.loss_agg_mode),
+        **kl_term(table, totals, settings.loss_agg_mode, settings.kl),
     }
 
 
@@ -200,7 +210,7 @@ def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
     if settings.entropy_bonus:
         bonus_BT = _sampled_weights(table, totals, "token-mean") * required(table.entropy_BT, "entropies")
         terms["entropy"] = -settings.entropy_bonus * bonus_BT.sum()
-    return terms | kl_term(table, totals, settings.loss_agg_mode)
+    return terms | kl_term(table, totals, settings.loss_agg_mode, settings.kl)
 
 
 def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
@@ -218,7 +228,7 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
         "sft_demo": -(demo_BT * sft_weight_BT * table.logp_BT).sum(),
         "rl_demo": -(demo_BT * table.advantage_B[:, None] * table.logp_BT.exp()).sum(),
         "rl_self": -(self_BT * self_weight_BT * table.logp_BT).sum(),
-        **kl_term(table, totals, settings.loss_agg_mode),
+        **kl_term(table, totals, settings.loss_agg_mode, settings.kl),
     }
 
 
@@ -240,28 +250,6 @@ def chord_mu(step: int, steps: int, settings: CHORD) -> float:
         return settings.mu_peak * step / warmup
     progress = min(1.0, (step - warmup) / max(1e-9, decay - warmup))
     return settings.mu_valley + (settings.mu_peak - settings.mu_valley) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def kl_term(table: Table, totals: Totals, mode: LossAggMode) -> dict[str, Tensor]:
-    """`kl`: the step's weight times the k3 estimate, over sampled tokens, or over demonstrations where that is all.
-
-    Empty when the step's weight is 0. Raises ValueError when it is not, and the table has no reference log-probs.
-    """
-    if totals.kl_weight == 0:
-        return {}
-    ref_logp_BT = required(table.ref_logp_BT, f"reference log-probs (the KL weight is {totals.kl_weight})")
-    if totals.sampled.replies:
-        weight_BT = _sampled_weights(table, totals, mode)
-    else:
-        weight_BT = _weights(table, totals, table.mask_BT, totals.demos, "token-mean")
-    return {"kl": totals.kl_weight * (weight_BT * k3(table.logp_BT, ref_logp_BT)).sum()}
-
-
-def required(column: Tensor | None, what: str) -> Tensor:
-    """A column that the settings need. Raises ValueError when the table lacks it."""
-    if column is None:
-        raise ValueError(f"the table needs {what}; got none")
-    return column
 
 
 def _sampled_weights(table: Table, totals: Totals, mode: LossAggMode) -> Tensor:

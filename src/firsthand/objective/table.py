@@ -30,7 +30,7 @@ class Table:
     """The verdict's score in [0, 1], without what a recipe adds to it for format or length; 0 where unmeasured."""
     is_demo_B: Tensor
     """bool: demonstrations, which nobody sampled."""
-    sampled_logp_BT: Tensor | None = None
+    old_logp_BT: Tensor | None = None
     """Log-probs of the policy that sampled. None: it is the policy that is trained, so their ratio is 1."""
     ref_logp_BT: Tensor | None = None
     """Log-probs under the reference policy; only when the step has a KL weight."""
@@ -39,7 +39,7 @@ class Table:
 
     def __post_init__(self) -> None:
         """Broadcasting a column would be wrong and silent. Raises ValueError."""
-        for wide in (self.mask_BT, self.sampled_logp_BT, self.ref_logp_BT, self.entropy_BT):
+        for wide in (self.mask_BT, self.old_logp_BT, self.ref_logp_BT, self.entropy_BT):
             if wide is not None:
                 same_shape(self.logp_BT, wide)
         for narrow in (self.advantage_B, self.score_B, self.is_demo_B):
@@ -57,12 +57,12 @@ class Table:
 
     @property
     def log_ratio_BT(self) -> Tensor:
-        """log(policy / sampling policy): 0 where the two are one, and with its gradient all the same.
+        """log(policy / old policy): 0 where the two are one, and with its gradient all the same.
 
         The stored log-probs come from another kernel: using them where the ratio is 1 would only add their rounding.
         """
-        sampled = self.logp_BT if self.sampled_logp_BT is None else self.sampled_logp_BT
-        return self.logp_BT - sampled.detach()
+        old_BT = self.logp_BT if self.old_logp_BT is None else self.old_logp_BT
+        return self.logp_BT - old_BT.detach()
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,13 @@ def token_weights(
         return mask_BT_ / max(1, count.replies * max_tokens)
     length_B1 = mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
     return mask_BT_ / (length_B1 * max(1, count.replies))
+
+
+def required(column: Tensor | None, what: str) -> Tensor:
+    """A column that the settings need. Raises ValueError when the table lacks it."""
+    if column is None:
+        raise ValueError(f"the table needs {what}; got none")
+    return column
 
 
 def same_shape(a: Tensor, b: Tensor) -> None:

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from firsthand.errors import ParityError, RecipeError
 from firsthand.objective import Count, Seen, Table, Totals, terms_of
-from firsthand.objective.pieces import k3
-from firsthand.objective.table import token_weights
+from firsthand.objective.divergence import measured_kl
 from firsthand.policy import Limits, Logprobs
 from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.recipe import Optimizer, Recipe
@@ -228,14 +227,12 @@ def _forward(
     table = table_of([j for group in forward for j in group.trainable], found, reference_BT, is_on_policy)
     terms = terms_of(table, totals, method)
     metrics = {}
-    if reference_BT is not None:
-        weight_BT = token_weights(table.mask_BT, totals.all, mode="token-mean")
-        kl = (weight_BT * k3(table.logp_BT.detach(), reference_BT)).sum()
+    if (kl := measured_kl(table, totals)) is not None:
         metrics["policy/kl"] = Metric(kl.cpu(), "mean")
     gap = None
     if is_on_policy and found.sampled_logp_BT is not None:
         gap_BT = (found.logp_BT.detach() - found.sampled_logp_BT).abs()
-        sampled = int((table.mask_BT & ~table.is_demo_B[:, None]).sum())
+        sampled = int(table.sampled_BT.sum())
         metrics["parity/max_abs"] = Metric(gap_BT.max().cpu(), "max")
         gap = Gap(float(gap_BT.max()), float(gap_BT.sum()) / sampled)
     return terms, metrics, gap
@@ -253,7 +250,7 @@ def table_of(rows: Sequence[Judged], found: Logprobs, reference_BT: Tensor | Non
         advantage_B=column([j.advantage or 0.0 for j in rows]),
         score_B=column([j.verdict.score or 0.0 for j in rows]),
         is_demo_B=column([j.reply.is_demo for j in rows]).bool(),
-        sampled_logp_BT=None if is_on_policy else found.sampled_logp_BT,
+        old_logp_BT=None if is_on_policy else found.sampled_logp_BT,
         ref_logp_BT=reference_BT,
         entropy_BT=found.entropy_BT,
     )
