@@ -23,10 +23,10 @@ from firsthand.forge.config import WorldsSource
 from firsthand.forge.rewrite import RewriteConfig
 from firsthand.forge.split import SplitConfig
 from firsthand.forge.verify import VerifyConfig
-from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, PRESETS, SFT, SRFT
+from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, OPD, PRESETS, SFT, SRFT
 from firsthand.objective.kl import Constant
 from firsthand.policy import Lora
-from firsthand.recipe import Data, Optimizer, Recipe
+from firsthand.recipe import Data, Optimizer, Recipe, TeacherPolicy
 from firsthand.records import Record, Rollout, Score, Step
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
@@ -41,11 +41,13 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Objective: SFT": SFT,
     "Objective: GRPO": GRPO,
     "Objective: CISPO": CISPO,
+    "Objective: OPD": OPD,
     "Objective: LUFFY": LUFFY,
     "Objective: SRFT": SRFT,
     "Objective: CHORD": CHORD,
     "Reward": Reward,
     "Adapter": Lora,
+    "Teacher": TeacherPolicy,
     "Sampling": Sampling,
     "Optimizer": Optimizer,
     "Study": studies.Study,

@@ -20,7 +20,7 @@ from firsthand.identity import code_files, code_id, data_id, folder_id
 from firsthand.objective import GRPO, PRESETS, presets, register
 from firsthand.policy import Lora
 from firsthand.policy.precision import Accelerator
-from firsthand.recipe import Data, Optimizer, Recipe
+from firsthand.recipe import Data, Optimizer, Recipe, TeacherPolicy
 from firsthand.records import (
     Answer,
     Box,
@@ -74,6 +74,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "adapter": None,
         "precision": "bfloat16",
         "gradient_checkpointing": True,
+        "teacher": NO_CHANGE,  # only some methods have one: see `test_a_teacher`
         "patience": NO_CHANGE,  # a run that goes on after it was stopped is the same run
         "tokens_per_forward": 1000,
         "checkpoint_every": 21,
@@ -247,6 +248,22 @@ def test_a_run_that_starts_from_another_run(tmp_path: Path) -> None:
         found.add(recipe_id({**RECIPE, "start": str(tmp_path / name)}))
     shutil.move(tmp_path / "a", tmp_path / "moved")
     assert len(found | {recipe_id({**RECIPE, "start": str(tmp_path / "moved")})}) == 2
+
+
+def test_a_teacher(tmp_path: Path) -> None:
+    shutil.copytree(SMALL, tmp_path / "folder")
+    shutil.copytree(SMALL, tmp_path / "run/model")
+    (tmp_path / "run/DONE").touch()
+    taught = {**RECIPE, "objective": {"kind": "opd"}}
+    changed = {"model": str(tmp_path / "folder"), "system": "Look.", "suffix": " Think.", "precision": "bfloat16"}
+    assert changed.keys() == TeacherPolicy.model_fields.keys(), "a new key needs a decision: does it change a result?"
+    before = recipe_id({**taught, "teacher": "small"})
+    same = ({"model": "small", "precision": "float32"}, str(tmp_path / "folder"), str(tmp_path / "run"))
+    assert {recipe_id({**taught, "teacher": said}) for said in same} == {before}  # wherever the same weights lie
+    config = tmp_path / "folder/config.json"
+    config.write_text(config.read_text() + " ")
+    found = {recipe_id({**taught, "teacher": {"model": "small", field: value}}) for field, value in changed.items()}
+    assert len({before, *found}) == 5
 
 
 def test_every_key_of_a_protocol_is_in_an_evaluation_s_id() -> None:

@@ -13,7 +13,7 @@ from firsthand.config import ELSEWHERE, build
 from firsthand.errors import DataError, RecipeError
 from firsthand.objective import GRPO, PRESETS, SFT
 from firsthand.policy import Lora
-from firsthand.recipe import Data, Recipe
+from firsthand.recipe import Data, Recipe, TeacherPolicy
 from firsthand.records import content_id
 from firsthand.worlds import SMALL
 
@@ -164,9 +164,17 @@ def test_a_method_brings_its_papers_defaults_and_the_recipe_goes_over_them() -> 
 
 def test_every_method_survives_json_with_all_that_it_set() -> None:
     for kind in PRESETS:
-        one = recipe(objective=kind)
+        one = recipe(objective=kind, **({"teacher": "small"} if PRESETS[kind].settings.needs_teacher else {}))
         again = Recipe.model_validate_json(one.model_dump_json())
         assert again == one and type(again.objective) is type(one.objective) and again.objective.kind == kind
+
+
+def test_a_teacher_is_named_where_one_is_needed_and_nowhere_else() -> None:
+    assert recipe(objective="opd", teacher="small").teacher == TeacherPolicy(model="small")
+    with pytest.raises(ValidationError, match="opd learns from a teacher; name a model folder or a finished run: teac"):
+        recipe(objective="opd")
+    with pytest.raises(ValidationError, match="teacher: grpo looks at none; leave it out"):
+        recipe(objective="grpo", teacher="small")
 
 
 def test_a_minibatch_needs_a_prompt_of_its_own() -> None:

@@ -12,10 +12,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from firsthand.answers.asking import prompts_id
 from firsthand.config import build, in_todays_names, merge
@@ -29,13 +29,16 @@ from firsthand.objective import Objective, method_id, parse, preset_of
 from firsthand.policy import Lora
 from firsthand.policy.precision import (
     DTYPE,
+    STATED,
     Accelerator,
     OptimizerKind,
     ParameterCount,
     Precision,
     PrecisionSetting,
+    Stated,
     auto,
     kind_of,
+    stated,
 )
 from firsthand.records import Example, GrownRecord, Kind, Record
 from firsthand.reward import Reward
@@ -153,6 +156,42 @@ class Optimizer(GrownRecord):
     max_grad_norm: float = Field(default=1.0, gt=0)
 
 
+class TeacherPolicy(Record):
+    """A frozen policy that reads along: what it thinks of each sampled token is a column of the methods' table."""
+
+    model: str
+    """A Hugging Face folder with the tokenizer of the policy that is trained, `small`, or a finished run."""
+    system: str | None = None
+    """System prompt that it sees, in place of the recipe's; see `Recipe.system`. None: the recipe's."""
+    suffix: str = ""
+    """Put after every question that it sees."""
+    precision: Literal["auto"] | Stated = "auto"
+    """`auto`: float32 on a CPU, and on a GPU what it is stored in."""
+
+    def folder(self) -> Path:
+        """The folder of its weights."""
+        folder = SMALL if self.model == "small" else Path(self.model)
+        return folder / "model" if (folder / "DONE").exists() else folder
+
+    def settled(self) -> "TeacherPolicy":
+        """With the precision that it has on this machine."""
+        return self.model_copy(update={"precision": stated(self.folder(), self.precision)})
+
+    def bytes(self) -> int:
+        """Of its weights, from config.json alone."""
+        found = ParameterCount.of(self.folder(), "language")
+        return found.all * STATED[stated(self.folder(), self.precision)].itemsize
+
+    def identity(self) -> dict[str, Any]:
+        """What it is, wherever it lies."""
+        return {**self.model_dump(mode="json", exclude={"model"}), "model_id": folder_id(self.folder())}
+
+
+def _named(value: Any) -> Any:
+    """`teacher: PATH` is short for its folder alone."""
+    return {"model": value} if isinstance(value, str) else value
+
+
 class Recipe(Record):
     """A training run."""
 
@@ -167,6 +206,8 @@ class Recipe(Record):
     """System prompt of every example that has none of its own; `default` is that of each one's kind of answer."""
     objective: Objective = Field(default_factory=lambda: parse("grpo"))
     reward: Reward = Field(default_factory=Reward)
+    teacher: Annotated[TeacherPolicy | None, BeforeValidator(_named)] = None
+    """For methods that learn from one: a folder or a finished run."""
     steps: int = Field(default=60, ge=0)
     """Batches that are sampled and trained on. 0 only copies the model: a baseline."""
     prompts: int = Field(default=16, gt=0)
@@ -214,6 +255,13 @@ class Recipe(Record):
     def _fits_together(self) -> "Recipe":
         if self.objective.samples and self.sampling.temperature == 0:
             raise ValueError("sampling.temperature is 0, so all replies of a group agree and teach nothing; use 1.0")
+        if self.objective.needs_teacher != (self.teacher is not None):
+            kind = self.objective.kind
+            raise ValueError(
+                f"objective {kind} learns from a teacher; name a model folder or a finished run: teacher: PATH"
+                if self.teacher is None
+                else f"teacher: {kind} looks at none; leave it out, or take an objective that does, such as opd"
+            )
         if self.precision != "auto":
             self._kind(self.precision)
         if self.minibatches > self.prompts:
@@ -244,6 +292,7 @@ class Recipe(Record):
                 is_adapter=self.adapter is not None,
                 weights=lambda: ParameterCount.of(self.model_folder(), self.trainable),
                 copies=int(not self.objective.kl.is_off),
+                beside=0 if self.teacher is None else self.teacher.bytes(),
                 tell=tell,
             )
         optimizer = self.optimizer.model_copy(update={"kind": self._kind(precision)})
@@ -279,6 +328,8 @@ class Recipe(Record):
             content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
         else:
             content["model_id"] = folder_id(self.model_folder())
+        if self.teacher is not None:
+            content["teacher"] = self.teacher.settled().identity()
         content |= self.reward.identity() | prompts_id(self.system)
         if source := method_id(self.objective):
             content["method_id"] = source

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from firsthand.errors import RecipeError
-from firsthand.objective import GRPO, Count, Table, Totals, parse
+from firsthand.objective import PRESETS, Count, Table, Totals, parse
 from firsthand.objective.divergence import estimate, kl_term
-from firsthand.objective.methods import grpo
 
 V, T = 4, 2
 """Tokens of the vocabulary, and of each reply."""
@@ -34,8 +33,8 @@ def log_probs(logits: Tensor) -> Tensor:
     return torch.stack([each[0, REPLIES[:, 0]], each[1 + REPLIES[:, 0], REPLIES[:, 1]]], dim=1)
 
 
-def of_term(sampler: Tensor, **kl: Any) -> Tensor:
-    """The expected gradient of grpo's `kl` with the logits, on replies that `sampler` draws."""
+def of_term(sampler: Tensor, term: str = "kl", **kl: Any) -> Tensor:
+    """The expected gradient of grpo's `kl`, or of opd, with the logits, on replies that `sampler` draws."""
     policy = POLICY.clone().requires_grad_()
     table = Table(
         log_probs(policy),
@@ -45,11 +44,14 @@ def of_term(sampler: Tensor, **kl: Any) -> Tensor:
         torch.zeros(len(REPLIES), dtype=torch.bool),
         old_logp_BT=None if sampler is POLICY else log_probs(sampler),
         ref_logp_BT=log_probs(REFERENCE),
+        teacher_logp_BT=log_probs(REFERENCE),
     )
+    kind = "grpo" if term == "kl" else "opd"
+    settings = parse({"kind": kind, "kl": {"beta": 1.0, "kind": "constant", **kl}})
     found = torch.zeros_like(POLICY)
     for b, often in enumerate(log_probs(sampler).sum(1).exp()):
         one = Table(**{f.name: None if (c := getattr(table, f.name)) is None else c[b : b + 1] for f in FIELDS})
-        loss = grpo(one, Totals(Count(1, T), kl_weight=1.0), GRPO(kl={"beta": 1.0, "kind": "constant", **kl}))["kl"]
+        loss = PRESETS[kind].terms(one, Totals(Count(1, T), kl_weight=1.0), settings)[term]
         found += often * torch.autograd.grad(T * loss, policy, retain_graph=True)[0]
     return found
 
@@ -110,6 +112,12 @@ def test_off_policy_only_the_ratio_keeps_the_direction() -> None:
 @pytest.mark.parametrize("estimator", ["k2", "k3"])
 def test_as_a_reward_the_other_estimators_are_biased(estimator: str) -> None:
     assert distance(of_term(POLICY, estimator=estimator, place="reward"), of_sequences()) > 0.5
+
+
+def test_distillation_descends_the_reverse_kl_to_the_teacher() -> None:
+    """The reference stands for the teacher; off policy the ratio corrects the sampling, and log p is the old one's."""
+    found = of_term(POLICY, term="distill")
+    assert distance(found, REVERSE) < 1e-12
 
 
 def test_k1_has_no_gradient_in_the_loss_and_is_refused_there() -> None:

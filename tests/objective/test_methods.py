@@ -1,5 +1,6 @@
 """The methods of the papers: each term by hand in float64, then LUFFY and SRFT computed again from their papers."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from firsthand.objective import (
     presets,
     register,
 )
-from firsthand.objective.methods import chord, chord_mu, cispo, grpo, luffy, sft, srft
+from firsthand.objective.methods import OPD, chord, chord_mu, cispo, grpo, luffy, opd, sft, srft
 
 LN2 = math.log(2)
 
@@ -137,6 +138,16 @@ def test_the_kl_term_by_hand() -> None:
     first, second = (1 / 2 + LN2 - 1 + 0) / 2, 2 - LN2 - 1
     totals = Totals(sampled=Count(2, 3), kl_weight=0.1)
     assert terms(grpo, GRPO(), ref, totals)["kl"] == pytest.approx(0.1 * (first + second) / 2)
+
+
+def test_opd_by_hand() -> None:
+    """log teacher - log policy is ln 2, 0 and -ln 2; off policy the old policy's log-probs stand in its place."""
+    taught = two_replies(teacher_logp_BT=tensor([[0.0, -2 * LN2], [-2 * LN2, 0.0]]))
+    assert terms(opd, OPD(), taught, ONLY) == pytest.approx({"distill": -(LN2 + 0 - LN2) / 3}, abs=1e-12)
+    old = dataclasses.replace(taught, old_logp_BT=tensor([[-2 * LN2, -2 * LN2], [-2 * LN2, 0.0]]))  # ratios 2, 1; 2
+    assert terms(opd, OPD(), old, ONLY) == pytest.approx({"distill": -(2 * 2 * LN2 + 0 + 0) / 3})
+    with pytest.raises(ValueError, match="needs the teacher's log-probs; got none"):
+        opd(two_replies(), ONLY, OPD())
 
 
 def test_luffy_by_hand() -> None:

@@ -208,6 +208,33 @@ def test_memory_has_the_parts_that_the_recipe_asks_for(folder: Path, workload: W
     assert "vision tower" in estimator.memory(recipe(trainable="all")).phases
 
 
+def test_a_teacher_is_counted(folder: Path, tmp_path: Path) -> None:
+    """Its weights in its own precision, its forward after its own prompt, and its arithmetic."""
+    large = tiny_folder(tmp_path / "large", "qwen2_5_vl", layers=3)
+    taught = {"model": str(folder), "objective": {"kind": "opd", "group_size": 4}}
+    teacher = {"model": str(large), "suffix": " Think step by step."}
+    chosen = recipe(**taught, teacher=teacher)
+    workload = examine_data(chosen, folder)
+    assert all(one.taught == one.prompt + len(" Think step by step.") for one in workload.lengths)  # a byte, a token
+    estimator = Estimator(folder, workload, HERE)
+    memory = estimator.memory(chosen)
+    weights = sum(p.nbytes for p in Policy.load(large).model.parameters())
+    assert memory.held["teacher"] == pytest.approx(weights, rel=0.01)
+    half = estimator.memory(recipe(**taught, teacher={**teacher, "precision": "bfloat16"})).held["teacher"]
+    assert half == pytest.approx(weights / 2, rel=0.01)
+    longest = max(one.taught for one in workload.lengths)
+    policy = Policy.load(large)
+    rows = [PrefixGroup(Prompt("x", (1,) * longest, None, None), ((1,) * 16,) * 4)] * 4
+    with torch.no_grad(), KernelCounter() as counter:
+        policy.logprobs(rows)
+    assert memory.phases["teacher"]["activations"] == pytest.approx(counter.peak, rel=0.03)
+    alike = recipe(**taught, teacher=str(folder))
+    costs = [
+        room.expected_cost(one, Estimator(folder, examine_data(one, folder), HERE)).flops for one in (chosen, alike)
+    ]
+    assert costs[0] > costs[1]
+
+
 def test_imitation_writes_no_replies(folder: Path, workload: Workload) -> None:
     estimator, sft = Estimator(folder, workload, HERE), recipe(objective={"kind": "sft", "style": "plain"})
     assert "rollout" not in estimator.memory(sft).phases

@@ -617,7 +617,7 @@ def test_each_minibatch_is_a_step_of_its_own_and_only_the_first_is_on_policy(fol
 def test_the_second_update_of_a_mixed_batch_meets_no_ratio_on_its_demonstrations(folder: Path) -> None:
     group = shifted(with_demos(scored(folder)[:1])[0], -0.5)
     found = state_of(folder).policy.logprobs([group.packed])
-    ratio_BT = table_of(group.trainable, found, None, is_on_policy=False).log_ratio_BT
+    ratio_BT = table_of([group], found, is_on_policy=False).log_ratio_BT
     assert torch.equal(ratio_BT[-1], torch.zeros_like(ratio_BT[-1]))
     assert torch.equal(found.sampled_logp_BT == 0, ~found.mask_BT)
     torch.testing.assert_close(ratio_BT[0, 0], torch.tensor(0.5))

@@ -2,24 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 import torch
 
 from firsthand.evaluation.generator import Answered, asked
 from firsthand.evaluation.protocol import Protocol
 from firsthand.policy import Policy
-from firsthand.policy.stored import stored_dtype, stored_tensors
+from firsthand.policy.precision import STATED, Stated, stated
 from firsthand.processor import Encoder
 from firsthand.records import Example
 from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped
 
-Stated = Literal["float32", "bfloat16", "float16"]
-_DTYPES: dict[Stated, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 _SPARE_TOKENS = 8192
 """Of a prompt beside its pictures, where a protocol bounds those."""
 _LARGEST_PICTURES = 16_384 * 28 * 28
@@ -40,7 +34,7 @@ class LocalGenerator:
         """Raises DataError when the model cannot be used, or does not take the protocol's pixel bounds."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = encoder_of(folder, protocol)
-        policy = Policy.load(folder, dtype=_DTYPES[precision_of(folder, protocol)], device=device)
+        policy = Policy.load(folder, dtype=STATED[precision_of(folder, protocol)], device=device)
         return cls(LocalSampler(policy, encoder), encoder)
 
     def answer(self, examples: Sequence[Example], protocol: Protocol) -> list[tuple[Answered, ...]]:
@@ -53,12 +47,7 @@ class LocalGenerator:
 
 def precision_of(folder: Path, protocol: Protocol) -> Stated:
     """What a folder's weights are held in: what the protocol says, or what suits the machine."""
-    if protocol.precision != "auto":
-        return protocol.precision
-    if not torch.cuda.is_available():
-        return "float32"
-    stored = stored_dtype(stored_tensors(folder))
-    return next((name for name, dtype in _DTYPES.items() if dtype == stored), "float32")
+    return stated(folder, protocol.precision)
 
 
 def encoder_of(folder: Path, protocol: Protocol) -> Encoder:

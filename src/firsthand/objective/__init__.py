@@ -9,7 +9,7 @@ own.py       methods of a user's own, at `module:function`
 """
 
 from firsthand.objective.kl import Controller, Seen
-from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Imitating, Method, Mixed, Sampled
+from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, OPD, SFT, SRFT, Imitating, Method, Mixed, Sampled
 from firsthand.objective.pieces import group_advantage
 from firsthand.objective.presets import PRESETS, Objective, Preset, method_id, parse, preset_of, register, terms_of
 from firsthand.objective.table import Count, Table, Totals
@@ -19,6 +19,7 @@ __all__ = [
     "CISPO",
     "GRPO",
     "LUFFY",
+    "OPD",
     "PRESETS",
     "SFT",
     "SRFT",

@@ -26,6 +26,8 @@ class Method(Record):
 
     imitates: ClassVar[bool] = False
     """Whether a demonstration of the prompt joins each group; see `Imitating`."""
+    needs_teacher: ClassVar[bool] = False
+    """Whether `Table.teacher_logp_BT` is looked at, so that a recipe must name a teacher."""
     kind: str
     kl: KL = Constant()
     """Weight of the KL to the policy at the start of training; a number, or a schedule with its `kind`."""
@@ -105,6 +107,22 @@ class CISPO(Sampled):
     loss_agg_mode: LossAggMode = "token-mean"
     cap: float = Field(default=5.0, gt=0)
     """The ratio is cut at this value, without gradient (ScaleRL, arXiv:2510.13786)."""
+
+
+class OPD(Sampled):
+    """On-policy distillation: the teacher's log-probs of the policy's own replies (arXiv:2306.13649, reverse KL).
+
+    Rewards are not looked at: data need answers only for what is plotted.
+    """
+
+    kind: str = "opd"
+    needs_teacher: ClassVar[bool] = True
+    group_size: int = Field(default=4, ge=1)
+    loss_agg_mode: LossAggMode = "token-mean"
+
+    @property
+    def needs_advantage(self) -> bool:
+        return False
 
 
 class Mixed(Sampled, Imitating):
@@ -191,6 +209,21 @@ def cispo(table: Table, totals: Totals, settings: CISPO) -> dict[str, Tensor]:
     )
     return {
         "policy": -(weight_BT * table.advantage_B[:, None] * table.logp_BT).sum(),
+        **kl_term(table, totals, settings.loss_agg_mode, settings.kl),
+    }
+
+
+def opd(table: Table, totals: Totals, settings: OPD) -> dict[str, Tensor]:
+    """`distill`: -ratio * A, where A = log teacher - log old policy of each sampled token, without gradient.
+
+    A token answers for itself alone: its expected gradient is that of KL(policy || teacher) of the next token.
+    """
+    log_ratio_BT = table.log_ratio_BT
+    old_BT = (table.logp_BT - log_ratio_BT).detach()
+    advantage_BT = required(table.teacher_logp_BT, "the teacher's log-probs") - old_BT
+    weight_BT = _sampled_weights(table, totals, settings.loss_agg_mode)
+    return {
+        "distill": -(weight_BT * log_ratio_BT.exp() * advantage_BT).sum(),
         **kl_term(table, totals, settings.loss_agg_mode, settings.kl),
     }
 

@@ -17,7 +17,7 @@ from firsthand.config import build, merge
 from firsthand.errors import RecipeError
 from firsthand.identity import source_id
 from firsthand.objective import methods
-from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Method
+from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, OPD, SFT, SRFT, Method
 from firsthand.objective.own import Terms, imported_source, own_method, own_terms
 from firsthand.objective.table import Table, Totals
 
@@ -126,6 +126,7 @@ register(
     {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4},
 )
 register("cispo", methods.cispo, CISPO)
+register("opd", methods.opd, OPD)
 register("luffy", methods.luffy, LUFFY)
 register("srft", methods.srft, SRFT)
 register("chord", methods.chord, CHORD)

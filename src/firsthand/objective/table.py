@@ -36,10 +36,12 @@ class Table:
     """Log-probs under the reference policy; only when the step has a KL weight."""
     entropy_BT: Tensor | None = None
     """Entropy (nats) of the distribution each token came from; only for methods that ask for it."""
+    teacher_logp_BT: Tensor | None = None
+    """Log-probs under the recipe's teacher; only for methods that need one."""
 
     def __post_init__(self) -> None:
         """Broadcasting a column would be wrong and silent. Raises ValueError."""
-        for wide in (self.mask_BT, self.old_logp_BT, self.ref_logp_BT, self.entropy_BT):
+        for wide in (self.mask_BT, self.old_logp_BT, self.ref_logp_BT, self.entropy_BT, self.teacher_logp_BT):
             if wide is not None:
                 same_shape(self.logp_BT, wide)
         for narrow in (self.advantage_B, self.score_B, self.is_demo_B):

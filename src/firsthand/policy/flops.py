@@ -107,9 +107,12 @@ class Flops:
 
     def update(self, prompt: int, replies: Sequence[int], *, forwards: int = 1) -> int:
         """Forward and backward of a prompt with its replies; `forwards` more than 1: also those of a reference."""
-        forward = self._layers(prompt, replies, self.layers.forward, self.pair) + self.head.forward * sum(replies)
         backward = self._layers(prompt, replies, self.layers.backward, 2 * self.pair)
-        return forwards * forward + backward + self.head.backward * sum(replies)
+        return forwards * self.scoring(prompt, replies) + backward + self.head.backward * sum(replies)
+
+    def scoring(self, prompt: int, replies: Sequence[int]) -> int:
+        """Forward of a prompt with its replies."""
+        return self._layers(prompt, replies, self.layers.forward, self.pair) + self.head.forward * sum(replies)
 
     def pictures(self, grids: Iterable[Grid], tokens: int | None = None, *, backward: bool = False) -> int:
         """Forward (or backward) of the vision tower on pictures of these patches.

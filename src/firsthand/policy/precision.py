@@ -17,6 +17,7 @@ import torch
 
 from firsthand.errors import RecipeError
 from firsthand.policy.loading import model_class, set_up_training
+from firsthand.policy.stored import stored_dtype, stored_tensors
 from firsthand.processor import model_config
 
 Precision = Literal["float32", "bfloat16", "bfloat16-pure"]
@@ -29,6 +30,13 @@ DTYPE: dict[Precision, torch.dtype] = {
     "bfloat16-pure": torch.bfloat16,
 }
 """Of the weights that sampling and training read."""
+Stated = Literal["float32", "bfloat16", "float16"]
+STATED: dict[Stated, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Of a model that is not trained."""
 OPTIMIZERS: dict[Precision, tuple[OptimizerKind, ...]] = {
     "float32": ("adamw", "adamw-8bit"),
     "bfloat16": ("adamw", "adamw-8bit"),
@@ -84,6 +92,16 @@ class ParameterCount(NamedTuple):
         )
 
 
+def stated(folder: Path, said: Literal["auto"] | Stated) -> Stated:
+    """What the weights of a folder that is not trained are held in: what was said, or what suits the machine."""
+    if said != "auto":
+        return said
+    if not torch.cuda.is_available():
+        return "float32"
+    stored = stored_dtype(stored_tensors(folder))
+    return next((name for name, dtype in STATED.items() if dtype == stored), "float32")
+
+
 def kind_of(precision: Precision, asked: OptimizerKind | None, *, offload: bool, weight_decay: float) -> OptimizerKind:
     """The optimizer of a precision. Raises RecipeError where one was asked for that would lose updates."""
     kind = asked or OPTIMIZERS[precision][0]
@@ -129,9 +147,13 @@ def auto(
     is_adapter: bool,
     weights: Callable[[], ParameterCount],
     copies: int,
+    beside: int = 0,
     tell: bool = True,
 ) -> Precision:
-    """What a recipe that leaves it open gets, logged to `tell`; `copies` of all weights are a reference's."""
+    """What a recipe that leaves it open gets, logged to `tell`; `copies` of all weights are a reference's.
+
+    `beside` are the bytes of other models.
+    """
     if card is None or not card.has_bfloat16:
         return "float32"
     if kind == "adamw-kahan":
@@ -140,7 +162,7 @@ def auto(
         return "bfloat16"
     if is_adapter:  # of which so little is trained that the other one saves nothing
         return "bfloat16"
-    needed = weights().bytes("bfloat16", "adamw", copies=copies)
+    needed = weights().bytes("bfloat16", "adamw", copies=copies) + beside
     precision: Precision = "bfloat16" if needed <= ROOM * card.memory else "bfloat16-pure"
     _LOG.log(
         logging.WARNING if tell else logging.DEBUG,

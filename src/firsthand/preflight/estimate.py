@@ -18,6 +18,7 @@ from firsthand.policy.vision import FEATURE_CACHE_BYTES
 from firsthand.preflight.blueprint import Blueprint, PictureCost, RolloutCost, UpdateCost
 from firsthand.preflight.kernels import KernelCounter
 from firsthand.preflight.machine import Machine
+from firsthand.preflight.teacher import TeacherBlueprint
 from firsthand.preflight.workload import RowLengths, Workload, longest_row
 from firsthand.processor import PIXEL_CACHE_BYTES
 from firsthand.recipe import Optimizer, Recipe
@@ -88,6 +89,11 @@ class Estimator:
         device = self.machine.device if torch.cuda.is_available() else "cpu"
         return self._once("model", recipe, (), lambda: Blueprint(recipe, self._folder, device))
 
+    def teacher(self, recipe: Recipe) -> TeacherBlueprint:
+        """The model of a settled recipe's teacher, without its weights."""
+        device = self.machine.device if torch.cuda.is_available() else "cpu"
+        return self._once("teacher", recipe, recipe.teacher, lambda: TeacherBlueprint(recipe, device))
+
     def settled(self, recipe: Recipe) -> Recipe:
         """With the precision and the optimizer that it has on this machine."""
         return recipe.settled(self.machine.card, tell=False)
@@ -114,6 +120,7 @@ class Estimator:
             "optimizer's state": int(kept.state * trained),
             # Beside an adapter the reference is the same model with its adapters off.
             "reference policy": model.weights * (not recipe.objective.kl.is_off and recipe.adapter is None),
+            "teacher": self.teacher(recipe).weights if recipe.teacher else 0,
             "picture features": self._features(recipe),
             # Libraries, and on a CPU the cache of cut pictures.
             "process": (self.machine.process + _FIRST_STEP + min(PIXEL_CACHE_BYTES, cut)) * on_cpu,
@@ -124,6 +131,8 @@ class Estimator:
             "update": self._update_phase(recipe, kept, gradients),
             "optimizer": {"gradients": gradients, "workspace": int(workspace * model.largest)},
         }
+        if recipe.teacher:
+            phases["teacher"] = {"gradients": gradients, "activations": self._teacher_forward(recipe)}
         tower = self._tower(recipe)
         if recipe.objective.samples:
             phases["rollout"] = self._rollout_phase(recipe)
@@ -148,6 +157,12 @@ class Estimator:
         prompts = [self.workload.longest_prompt] * prompts_at_once(recipe)
         key = (len(prompts), n, tokens)
         return self._once("rollout", recipe, key, lambda: model.rollout(prompts, n, tokens))
+
+    def _teacher_forward(self, recipe: Recipe) -> int:
+        longest = max(one.taught for one in self.workload.lengths)
+        rows = [(longest, *row[1:]) for row in self.forwards(recipe, self._minibatch(recipe))[0]]
+        teacher = self.teacher(recipe)
+        return self._once("scoring", recipe, (tuple(rows), recipe.teacher), lambda: teacher.scoring(rows))
 
     def _kernels(self, recipe: Recipe) -> int:
         """Bytes of the code that oneDNN has made by the end: rows of other steps have other lengths."""

@@ -14,6 +14,7 @@ from firsthand.recipe import RENDERED, Recipe
 from firsthand.records import Example, Trace
 from firsthand.reward.build import router_of
 from firsthand.trainer.check import check_rows
+from firsthand.trainer.teaching import check_teacher, seen_by_teacher
 
 _EXAMPLES = 32
 """That are encoded (ours)."""
@@ -34,6 +35,8 @@ class Lengths:
     """Of all its pictures, as the vision tower takes them."""
     demonstration: int | None
     """Tokens of the reply that data gives; None when it gives none."""
+    taught: int = 0
+    """Tokens of the prompt as a teacher sees it; 0 without one."""
 
     @property
     def patches(self) -> int:
@@ -107,6 +110,8 @@ def examine_data(recipe: Recipe, folder: Path) -> Workload:
     Raises DataError when they cannot be read or encoded, or cannot serve the objective: as training would.
     """
     encoder, data = Encoder.load(folder), recipe.data
+    check_teacher(recipe, encoder)
+    teacher = None if recipe.teacher is None else Encoder.load(recipe.teacher.folder())
     total = data.number or RENDERED
     if data.path is None:
         loaded = data.model_copy(update={"number": min(total, _EXAMPLES)}).read()
@@ -116,11 +121,11 @@ def examine_data(recipe: Recipe, folder: Path) -> Workload:
     with router_of(recipe.reward) as router:
         examples = check_rows(recipe, loaded, router, encoder).settled(data.on_bad)
     began = time.perf_counter()
-    lengths = tuple(_encoded(example, recipe, encoder) for example in examples)
+    lengths = tuple(_encoded(example, recipe, encoder, teacher) for example in examples)
     return Workload(lengths, total, (time.perf_counter() - began) / len(examples))
 
 
-def _encoded(example: Example, recipe: Recipe, encoder: Encoder) -> Lengths:
+def _encoded(example: Example, recipe: Recipe, encoder: Encoder, teacher: Encoder | None) -> Lengths:
     prompt, trace = encoder.prompt(example, recipe.system), _demonstration(example, recipe)
     grids = () if prompt.grids is None else tuple((int(t), int(h), int(w)) for t, h, w in prompt.grids.tolist())
     pixels = [prompt.pixels] if prompt.pixels is not None else list((prompt.tensors or {}).values())
@@ -130,6 +135,7 @@ def _encoded(example: Example, recipe: Recipe, encoder: Encoder) -> Lengths:
         grids=grids,
         pixel_bytes=sum(tensor.nbytes for tensor in pixels),
         demonstration=len(encoder.reply(trace.text)) if trace else None,
+        taught=0 if teacher is None else len(seen_by_teacher(example, recipe, teacher).token_ids),
     )
 
 

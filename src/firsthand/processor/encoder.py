@@ -81,6 +81,12 @@ class Encoder:
                 reader = ProcessorReader(conversation, family_processor(folder, family, tokenizer, images))
         return cls(conversation, reader, config, max_prompt_tokens)
 
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """The tokenizer's tokens, those that were added included, and their ids."""
+        found: dict[str, int] = self._conversation.tokenizer.get_vocab()
+        return found
+
     def prompt(self, example: Example, system: str | None = None) -> Prompt:
         """Render a question: its images first, then its text, then the opening of the assistant's turn.
 

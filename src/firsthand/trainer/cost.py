@@ -11,6 +11,7 @@ import torch
 from firsthand.policy.flops import Flops
 from firsthand.trainer.batch import Group
 from firsthand.trainer.metrics import Metric
+from firsthand.trainer.teaching import TeacherReader
 
 
 def of_sampling(groups: Sequence[Group], flops: Flops) -> dict[str, float]:
@@ -28,13 +29,22 @@ def of_sampling(groups: Sequence[Group], flops: Flops) -> dict[str, float]:
     }
 
 
-def of_update(groups: Sequence[Group], flops: Flops, *, has_reference: bool) -> dict[str, Metric]:
-    """Of the groups that an optimizer step learned from; a trained tower sees and learns their pictures in it."""
+def of_update(
+    groups: Sequence[Group], flops: Flops, *, has_reference: bool, teacher: TeacherReader | None = None
+) -> dict[str, Metric]:
+    """Of the groups that an optimizer step learned from; a trained tower sees and learns their pictures in it.
+
+    A teacher sees them, too, each after its own prompt.
+    """
     learned = trained = 0
     for group in groups:
         lengths = [len(judged.reply.token_ids) for judged in group.trainable]
         trained += sum(lengths)
         learned += flops.update(len(group.prompt.token_ids), lengths, forwards=1 + has_reference)
+        if teacher is not None:
+            seen_by = teacher.packed(group).prompt
+            learned += teacher.policy.flops.scoring(len(seen_by.token_ids), lengths)
+            learned += teacher.policy.flops.of_prompt(seen_by)
         if flops.patches.trained:
             seen = [flops.of_prompt(group.prompt, backward=backward) for backward in (False, True)]
             sampled = any(not judged.reply.is_demo for judged in group.replies)

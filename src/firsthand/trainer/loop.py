@@ -27,6 +27,7 @@ from firsthand.trainer.saving import Saving
 from firsthand.trainer.score import score
 from firsthand.trainer.select import check_variance, select
 from firsthand.trainer.state import State
+from firsthand.trainer.teaching import check_teacher
 from firsthand.trainer.update import update
 
 OnStep = Callable[[Step], None]
@@ -41,6 +42,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
     """
     recipe = recipe.settled(Accelerator.here())
     encoder = Encoder.load(recipe.model_folder())  # a wrong one is told before the data are read, which takes minutes
+    check_teacher(recipe, encoder)
     loaded = recipe.data.read()
     with router_of(recipe.reward, folder=root) as router:
         # Before a directory is made: a mistake leaves nothing behind.

@@ -20,8 +20,8 @@ class Patience:
     def __init__(self, recipe: Recipe, steps: Iterable[Step]) -> None:
         """`steps` are those that an interrupted run has journalled."""
         self._per_step = recipe.prompts * recipe.objective.samples
-        # A demonstration beside them teaches, whatever sampled replies earn.
-        self._is_on = recipe.patience > 0 and self._per_step > 0 and not recipe.objective.imitates
+        # A demonstration beside them teaches, or a teacher, whatever sampled replies earn.
+        self._is_on = recipe.patience > 0 and self._per_step > 0 and recipe.objective.needs_advantage
         self._most = recipe.patience
         self._seen: list[Mapping[str, float]] = []
         for step in steps:

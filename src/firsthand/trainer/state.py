@@ -19,6 +19,7 @@ from firsthand.recipe import Recipe
 from firsthand.rollout.local import MAX_ROWS
 from firsthand.run import Run
 from firsthand.trainer.optimizer import Updater
+from firsthand.trainer.teaching import TeacherReader
 
 
 @dataclasses.dataclass
@@ -34,6 +35,8 @@ class State:
     """Training steps that are done."""
     kl_weight: float
     """beta of the next step: all that a KL controller remembers."""
+    teacher: TeacherReader | None = None
+    """Only when the recipe names one."""
     limits: Limits = dataclasses.field(default_factory=lambda: Limits(rows=MAX_ROWS))
 
     @classmethod
@@ -64,7 +67,8 @@ class State:
                 if whole
                 else AdapterOff(policy)
             )
-        state = cls(policy, Encoder.load(start), optimizer, reference, 0, controller.first(recipe.steps))
+        teacher = TeacherReader.load(recipe, device)
+        state = cls(policy, Encoder.load(start), optimizer, reference, 0, controller.first(recipe.steps), teacher)
         if checkpoint:
             state.step, state.kl_weight, limits = restore(optimizer, checkpoint)
             state.limits = limits or state.limits

@@ -20,7 +20,7 @@ from firsthand.objective.divergence import measured_kl
 from firsthand.policy import Limits, Logprobs
 from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.recipe import Optimizer, Recipe
-from firsthand.records import Judged, Reply
+from firsthand.records import Reply
 from firsthand.trainer.batch import Group, sampled_entropy
 from firsthand.trainer.cost import of_update
 from firsthand.trainer.metrics import Metric, over_forwards, over_minibatches, scores
@@ -152,7 +152,7 @@ def _optimise(
     if losses:
         metrics["loss/total"] = Metric(torch.tensor(math.fsum(losses), dtype=torch.float64), "mean")
     has_reference = bool(totals.kl_weight) and state.reference is not None
-    cost = of_update(trained, state.policy.flops, has_reference=has_reference)
+    cost = of_update(trained, state.policy.flops, has_reference=has_reference, teacher=state.teacher)
     return metrics | cost | _descend(state, recipe, step)
 
 
@@ -219,12 +219,14 @@ def _forward(
     packed = [group.packed for group in forward]
     method = recipe.objective
     temperature = recipe.sampling.temperature if method.samples else 1.0
+    # First, so that what its forward takes is given back before the policy's own keeps anything.
+    teacher_BT = state.teacher.logprobs(forward, temperature) if state.teacher is not None else None
     found = state.policy.logprobs(packed, temperature=temperature, entropy=method.entropy)
     reference_BT = None
     if totals.kl_weight and state.reference is not None:
         with torch.no_grad():
             reference_BT = state.reference.logprobs(packed, temperature=temperature).logp_BT
-    table = table_of([j for group in forward for j in group.trainable], found, reference_BT, is_on_policy)
+    table = table_of(forward, found, is_on_policy, ref_logp_BT=reference_BT, teacher_logp_BT=teacher_BT)
     terms = terms_of(table, totals, method)
     metrics = {}
     if (kl := measured_kl(table, totals)) is not None:
@@ -238,8 +240,9 @@ def _forward(
     return terms, metrics, gap
 
 
-def table_of(rows: Sequence[Judged], found: Logprobs, reference_BT: Tensor | None, is_on_policy: bool) -> Table:
-    """The replies of a forward as the methods see them."""
+def table_of(groups: Sequence[Group], found: Logprobs, is_on_policy: bool, **others: Tensor | None) -> Table:
+    """The replies of a forward as the methods see them; `others` are columns of other policies."""
+    rows = [j for group in groups for j in group.trainable]
 
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, device=found.logp_BT.device)
@@ -251,8 +254,8 @@ def table_of(rows: Sequence[Judged], found: Logprobs, reference_BT: Tensor | Non
         score_B=column([j.verdict.score or 0.0 for j in rows]),
         is_demo_B=column([j.reply.is_demo for j in rows]).bool(),
         old_logp_BT=None if is_on_policy else found.sampled_logp_BT,
-        ref_logp_BT=reference_BT,
         entropy_BT=found.entropy_BT,
+        **others,
     )
 
 
