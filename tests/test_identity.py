@@ -105,6 +105,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "ratio": "sequence",
         "clip_low": 0.1,
         "clip_high": None,
+        "clip_dual": 3.0,
     },
     Reward: {
         "answer": "stated",
@@ -125,6 +126,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "lr": 1e-5,
         "warmup": 0.1,
         "floor": 0.1,
+        "betas": [0.9, 0.95],
         "weight_decay": 0.1,
         "max_grad_norm": 2.0,
     },

@@ -177,6 +177,27 @@ def test_a_teacher_is_named_where_one_is_needed_and_nowhere_else() -> None:
         recipe(objective="grpo", teacher="small")
 
 
+def test_a_paper_s_minibatches_are_no_more_than_there_are_prompts() -> None:
+    assert [recipe(objective=kind).minibatches for kind in ("gspo", "vlaa-grpo", "cispo")] == [4, 8, 16]
+    assert recipe(objective="cispo", prompts=6).minibatches == 6
+    assert recipe(objective="cispo", prompts=6, minibatches=2).minibatches == 2
+    with pytest.raises(ValidationError, match="minibatches must not exceed prompts: got 7 and 6"):
+        recipe(objective="cispo", prompts=6, minibatches=7)
+    with pytest.raises(ValidationError, match="prompts\n  Input should be a valid integer"):
+        recipe(objective="cispo", prompts="many")
+
+
+def test_a_beta_that_a_bfloat16_moment_cannot_follow_is_refused() -> None:
+    pure = recipe(precision="bfloat16-pure", optimizer={"betas": (0.9, 0.95)})
+    assert pure.settled(None).optimizer.betas == (0.9, 0.95)
+    with pytest.raises(
+        ValidationError, match=r"optimizer\.betas: .* at most 0\.996 with adamw-kahan.* got 0\.999; lower it"
+    ):
+        recipe(precision="bfloat16-pure", optimizer={"betas": (0.9, 0.999)})
+    with pytest.raises(ValidationError, match="less than 1"):
+        recipe(optimizer={"betas": (0.9, 1.0)})
+
+
 def test_a_minibatch_needs_a_prompt_of_its_own() -> None:
     assert recipe(prompts=4, minibatches=4).minibatches == 4
     with pytest.raises(ValidationError, match="minibatches must not exceed prompts: got 5 and 4"):
@@ -186,9 +207,9 @@ def test_a_minibatch_needs_a_prompt_of_its_own() -> None:
 IDS = {
     "sft": "dd50366a2454c0a1",
     "grpo": "4a79d5cead09c567",
-    "dapo": "d1a063b0e626b4fe",
+    "dapo": "a022920742b10256",
     "dr-grpo": "00455190615e0991",
-    "srft": "f9fb25e2ac97d448",
+    "srft": "cec6b25aaa60a8b6",
 }
 """Method -> the hash of its recipe: a key that a later version adds disowns no run that says nothing of it."""
 

@@ -55,10 +55,13 @@ RENAMED = (
 
 
 ELSEWHERE = {
+    "adam_beta1": "optimizer.betas",
+    "adam_beta2": "optimizer.betas",
     "attn_implementation": "chosen by the package",
     "beta": "objective.kl",
     "bf16": "precision",
     "dataset_name": "data.path",
+    "delta": "objective.clip_dual",
     "epsilon": "objective.clip_low and objective.clip_high",
     "fp16": "precision",
     "gradient_accumulation_steps": "tokens_per_forward, which splits a step",

@@ -25,7 +25,7 @@ from firsthand.data.loaded import OnBad, of_examples
 from firsthand.errors import RecipeError
 from firsthand.files import did_you_mean
 from firsthand.identity import data_id, folder_id
-from firsthand.objective import Objective, method_id, parse, preset_of
+from firsthand.objective import Objective, Preset, method_id, parse, preset_of
 from firsthand.policy import Lora
 from firsthand.policy.precision import (
     DTYPE,
@@ -47,8 +47,11 @@ from firsthand.worlds import SMALL, WORLDS, generate
 
 RENDERED = 512
 """Examples of worlds when a recipe does not say how many."""
+LARGEST_PURE_BETA = 0.996
+"""What loses the rest of 1 is not rounded back to what it was: half a unit in its last place is a 256th at most."""
 WORLDS_ONLY = {"split", "seed", "level", "shifted"}
 """Keys of `Data` that say how worlds are rendered."""
+_Beta = Annotated[float, Field(ge=0, lt=1)]
 _PATHS_ONLY = ("kind", "fields", "preset", "max_picture_pixels")
 """Keys of `Data` that say how a path is read."""
 
@@ -139,7 +142,7 @@ class Data(GrownRecord):
 class Optimizer(GrownRecord):
     """AdamW with warm-up and a cosine."""
 
-    _later = frozenset(("kind", "offload"))
+    _later = frozenset(("kind", "offload", "betas"))
     kind: OptimizerKind | None = None
     """How its moments are kept: `adamw` in float32, `adamw-8bit` in a byte each, `adamw-kahan` in bfloat16, with what
     rounding took from the weights. None: `adamw-kahan` under `bfloat16-pure`, and `adamw` otherwise."""
@@ -152,6 +155,9 @@ class Optimizer(GrownRecord):
     """Share of the steps over which the rate rises from 0 (VLAA-Thinking's LR2)."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """The cosine ends at this share of `lr`."""
+    betas: tuple[_Beta, _Beta] | None = None
+    """How much of the first and second moment a step keeps. None: 0.9 and 0.999, and 0.99 with `adamw-kahan`, whose
+    bfloat16 moment could not fall by a thousandth."""
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
 
@@ -247,7 +253,9 @@ class Recipe(Record):
         said = content.get("objective", "grpo")
         kind = said.get("kind", "grpo") if isinstance(said, dict) else getattr(said, "kind", said)
         try:
-            return merge(preset_of(kind).recipe, content)
+            return merge(
+                _defaults(preset_of(kind), content.get("prompts", cls.model_fields["prompts"].default)), content
+            )
         except RecipeError:  # the field itself says so, beside whatever else is wrong
             return content
 
@@ -308,7 +316,13 @@ class Recipe(Record):
 
     def _kind(self, precision: Precision) -> OptimizerKind:
         optimizer = self.optimizer
-        return kind_of(precision, optimizer.kind, offload=optimizer.offload, weight_decay=optimizer.weight_decay)
+        kind = kind_of(precision, optimizer.kind, offload=optimizer.offload, weight_decay=optimizer.weight_decay)
+        if kind == "adamw-kahan" and optimizer.betas and optimizer.betas[1] > LARGEST_PURE_BETA:
+            raise RecipeError(
+                f"optimizer.betas: expected a second one of at most {LARGEST_PURE_BETA} with adamw-kahan, whose "
+                f"bfloat16 moment would never fall, got {optimizer.betas[1]:g}; lower it, or set precision to bfloat16"
+            )
+        return kind
 
     def identity(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The recipe as JSON, and all that it reads: examples, a user's own code, and what it begins with.
@@ -342,3 +356,9 @@ class Recipe(Record):
             remedy = did_you_mean(folder) or "train that run first"
             raise RecipeError(f"start: expected a finished run directory, got {folder} without DONE; {remedy}")
         return folder
+
+
+def _defaults(preset: Preset, prompts: Any) -> dict[str, Any]:
+    """What a method has for the rest of a recipe; a small batch has no more parts than prompts."""
+    parts = preset.recipe.get("minibatches", 1)
+    return {**preset.recipe, "minibatches": min(parts, max(1, prompts)) if isinstance(prompts, int) else parts}

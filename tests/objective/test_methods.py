@@ -156,7 +156,7 @@ def test_luffy_by_hand() -> None:
         {
             "off_policy": -0.5 * shaped / 5,
             "on_policy": -(0.5 + 0.5 - 1.0) / 5,
-            "entropy": -0.01 * (0.5 + 1.5 + 2.0) / 3,
+            "entropy": -0.0005 * (0.5 + 1.5 + 2.0 + 1.0 + 3.0) / 5,  # the demonstration's tokens too
         },
         abs=1e-12,
     )
@@ -188,11 +188,20 @@ def test_srft_takes_its_entropy_of_tokens_or_of_the_batch() -> None:
 
 
 def test_chord_by_hand() -> None:
-    found = terms(chord, CHORD())  # step 0 of 10 without warm-up: mu is 0.9
-    assert found == pytest.approx({"policy": 0.1 * -(0.5 - 1.0) / 2, "sft": 0.9 * 3 * LN2 / 2})
+    found = terms(chord, CHORD())  # step 0 without warm-up: mu is 0.9
+    assert found == pytest.approx({"policy": 0.1 * -(0.5 + 0.5 - 1.0) / 3, "sft": 0.9 * 3 * LN2 / 2}, abs=1e-12)
     phi = terms(chord, parse("chord-phi"))
     assert phi["sft"] == pytest.approx(0.1 * (3 / 16 * 2 * LN2 + 1 / 4 * LN2) / 2)
-    assert phi["policy"] == pytest.approx(0.9 * 0.25)
+    assert phi["policy"] == pytest.approx(0.0, abs=1e-12)  # 0.5 + 0.5 - 1, each token once
+    wrong = terms(chord, CHORD(loss_agg_mode="seq-mean-token-mean"))
+    assert wrong["policy"] == pytest.approx(0.1 * 0.25)
+
+
+def test_chord_bounds_the_loss_of_a_bad_reply_at_three_times_its_advantage() -> None:
+    """Trinity-RFT's dual clip: the second reply, A = -1, has become 8 times as likely."""
+    old = a_table(sampled_logp_BT=tensor([[-LN2, -2 * LN2], [-4 * LN2, 0.0], [0.0, 0.0]]))
+    assert terms(chord, CHORD(), old)["policy"] == pytest.approx(0.1 * (-0.5 - 0.5 + 3.0) / 3)
+    assert terms(chord, CHORD(clip_dual=None), old)["policy"] == pytest.approx(0.1 * (-0.5 - 0.5 + 8.0) / 3)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +209,15 @@ def test_chord_by_hand() -> None:
     [(0, 0.0), (5, 0.45), (10, 0.9), (35, 0.475), (60, 0.05), (99, 0.05)],  # the cosine is half-way at 35 of 10 to 60
 )
 def test_chords_schedule_by_hand(step: int, mu: float) -> None:
-    settings = CHORD(mu_warmup=0.1, mu_decay=0.6)
-    assert chord_mu(step, 100, settings) == pytest.approx(mu)
+    assert chord_mu(step, CHORD(mu_warmup_steps=10, mu_decay_steps=50)) == pytest.approx(mu)
+
+
+def test_chord_falls_over_200_steps_however_long_the_run_is() -> None:
+    of_60 = [chord_mu(step, CHORD()) for step in range(60)]
+    assert min(of_60) == of_60[59] == pytest.approx(0.05 + 0.85 * 0.5 * (1 + math.cos(math.pi * 59 / 200)))  # 0.733
+    assert (chord_mu(100, CHORD()), chord_mu(200, CHORD())) == pytest.approx((0.475, 0.05))
+    phi = parse("chord-phi")
+    assert isinstance(phi, CHORD) and {chord_mu(step, phi) for step in (0, 50, 500)} == {0.1}
 
 
 def test_only_replies_without_a_demonstration_flag_meet_a_ratio() -> None:
@@ -249,19 +265,17 @@ def test_luffy_equals_a_recomputation_from_its_paper() -> None:
     rewards = [reward for *_, reward, _ in REPLIES]
     mean = sum(rewards) / len(rewards)
     tokens = sum(len(p) for p, *_ in REPLIES)
-    sampled_tokens = sum(len(p) for p, _, _, is_demo in REPLIES if not is_demo)
     loss, slopes, entropy_slopes = 0.0, [], []
     for probabilities, entropies, reward, is_demo in REPLIES:
         advantage = reward - mean
         for p, h in zip(probabilities, entropies, strict=True):
             if is_demo:
-                loss -= advantage * p / (p + 0.1) / tokens
+                loss -= advantage * p / (p + 0.1) / tokens + 0.0005 * h / tokens
                 slopes.append(-advantage * 0.1 * p / (p + 0.1) ** 2 / tokens)  # f'(p) dp/dlogp
-                entropy_slopes.append(0.0)
             else:
-                loss -= advantage / tokens + 0.01 * h / sampled_tokens
+                loss -= advantage / tokens + 0.0005 * h / tokens
                 slopes.append(-advantage / tokens)
-                entropy_slopes.append(-0.01 / sampled_tokens)
+            entropy_slopes.append(-0.0005 / tokens)
     table = as_table([r - mean for r in rewards])
     found = torch.stack(list(luffy(table, WHOLE, LUFFY()).values())).sum()
     by_logp, by_entropy = torch.autograd.grad(found, [table.logp_BT, table.entropy_BT])  # type: ignore[list-item]

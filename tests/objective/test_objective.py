@@ -75,6 +75,23 @@ def test_clip_table(ratio: float, advantage: float, loss: float, slope: float) -
     assert logp_BT.grad is not None and logp_BT.grad.item() == pytest.approx(slope)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "slope"),
+    [
+        (5.0, -1.0, 3.0, 0.0),  # a bad token that became far likelier: bounded, and no longer pushed
+        (2.0, -1.0, 2.0, 2.0),  # likelier, within the bound
+        (5.0, 1.0, -1.2, 0.0),  # a good token: only the usual clip
+        (0.5, -1.0, 0.8, 0.0),
+    ],
+)
+def test_dual_clip_table(ratio: float, advantage: float, loss: float, slope: float) -> None:
+    logp_BT = torch.tensor([[math.log(ratio)]], requires_grad=True)
+    found = clipped_surrogate(logp_BT, torch.tensor([advantage]), clip_low=0.2, clip_high=0.2, clip_dual=3.0)
+    found.sum().backward()
+    assert found.item() == pytest.approx(loss)
+    assert logp_BT.grad is not None and logp_BT.grad.item() == pytest.approx(slope)
+
+
 def test_the_two_clips_are_separate_settings() -> None:
     def loss(ratio: float, advantage: float) -> float:
         logp_BT = torch.tensor([[math.log(ratio)]])

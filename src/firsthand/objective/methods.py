@@ -18,10 +18,10 @@ from firsthand.objective.kl import KL, Constant
 from firsthand.objective.pieces import clipped_surrogate, sequence_mean, shaped_probability
 from firsthand.objective.table import Count, LossAggMode, Table, Totals, required, token_weights
 from firsthand.policy.head import Entropy
-from firsthand.records import Record
+from firsthand.records import GrownRecord
 
 
-class Method(Record):
+class Method(GrownRecord):
     """What the trainer asks of every method."""
 
     imitates: ClassVar[bool] = False
@@ -92,12 +92,15 @@ class Sampled(Method):
 class GRPO(Sampled):
     """Group-relative policy optimisation (DeepSeekMath, arXiv:2402.03300, eq. 3)."""
 
+    _later = frozenset(("clip_dual",))
     kind: str = "grpo"
     ratio: Literal["token", "sequence"] = "token"
     """One probability ratio per token, or per reply: the geometric mean of its tokens' (GSPO, arXiv:2507.18071)."""
     clip_low: float | None = Field(default=0.2, gt=0, lt=1)
     clip_high: float | None = Field(default=0.2, gt=0)
     """The ratio is clipped to [1 - clip_low, 1 + clip_high] (PPO, arXiv:1707.06347); null leaves an end open."""
+    clip_dual: float | None = Field(default=None, gt=1)
+    """A bad token's loss is at most so many times its loss on policy (dual clip, arXiv:1912.09729); null: no bound."""
 
 
 class CISPO(Sampled):
@@ -141,7 +144,9 @@ class LUFFY(Mixed):
     scale: Literal["std", "none"] = "none"
     loss_agg_mode: LossAggMode = "token-mean"
     gamma: float = Field(default=0.1, gt=0)
-    entropy_bonus: float = Field(default=0.01, ge=0)
+    entropy_bonus: float = Field(default=0.0005, ge=0)
+    """Weight of the mean entropy of all reply tokens: the script's 0.001, in the scale of its loss. That divides a sum
+    over a forward's tokens by 8,192 where this one divides by their number, 16,384 or more: 0.001 * 8192 / 16384."""
 
     @property
     def entropy(self) -> Entropy:
@@ -168,14 +173,17 @@ class SRFT(Mixed):
 class CHORD(Mixed, GRPO):
     """SFT as a moving auxiliary term of GRPO (arXiv:2508.11408): (1 - mu) * GRPO + mu * SFT."""
 
+    _later = frozenset()
     kind: str = "chord"
+    loss_agg_mode: LossAggMode = "token-mean"
+    clip_dual: float | None = Field(default=3.0, gt=1)
     baseline: Literal["mixed", "sampled"] = "sampled"
     mu_peak: float = Field(default=0.9, ge=0, le=1)
     mu_valley: float = Field(default=0.05, ge=0, le=1)
-    mu_warmup: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the steps over which mu rises from 0."""
-    mu_decay: float = Field(default=1.0, gt=0, le=1)
-    """Share of the steps at which mu has reached its valley."""
+    mu_warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which mu rises from 0."""
+    mu_decay_steps: int = Field(default=200, ge=0)
+    """Steps after these until mu has reached its valley."""
     phi: bool = False
     """Weigh each demonstration token by p(1 - p), without gradient: little where it is known, or out of reach."""
 
@@ -194,7 +202,11 @@ def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
     if settings.ratio == "sequence":
         log_ratio_BT = sequence_mean(log_ratio_BT, table.mask_BT).expand_as(log_ratio_BT)
     surrogate_BT = clipped_surrogate(
-        log_ratio_BT, table.advantage_B, clip_low=settings.clip_low, clip_high=settings.clip_high
+        log_ratio_BT,
+        table.advantage_B,
+        clip_low=settings.clip_low,
+        clip_high=settings.clip_high,
+        clip_dual=settings.clip_dual,
     )
     return {
         "policy": (_sampled_weights(table, totals, settings.loss_agg_mode) * surrogate_BT).sum(),
@@ -230,7 +242,7 @@ def opd(table: Table, totals: Totals, settings: OPD) -> dict[str, Tensor]:
 
 def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
     """`off_policy`: the shaped probability of demonstration tokens times their advantage; `on_policy`: the unclipped
-    ratio of sampled ones; both over one denominator. `entropy`: the bonus.
+    ratio of sampled ones; both over one denominator. `entropy`: the bonus, over all of them (as in its code).
 
     The demonstration's behaviour probability is taken as 1, and neither part is clipped (the paper's "NoClip").
     """
@@ -241,7 +253,8 @@ def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
         "on_policy": -(weighted_BT * table.sampled_BT * table.log_ratio_BT.exp()).sum(),
     }
     if settings.entropy_bonus:
-        bonus_BT = _sampled_weights(table, totals, "token-mean") * required(table.entropy_BT, "entropies")
+        weight_BT = _weights(table, totals, table.mask_BT, totals.all, "token-mean")
+        bonus_BT = weight_BT * required(table.entropy_BT, "entropies")
         terms["entropy"] = -settings.entropy_bonus * bonus_BT.sum()
     return terms | kl_term(table, totals, settings.loss_agg_mode, settings.kl)
 
@@ -267,7 +280,7 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
 
 def chord(table: Table, totals: Totals, settings: CHORD) -> dict[str, Tensor]:
     """`policy` and `kl`: (1 - mu) times GRPO's; `sft`: mu times the (weighted) mean NLL of demonstration tokens."""
-    mu = chord_mu(totals.step, totals.steps, settings)
+    mu = chord_mu(totals.step, settings)
     weight_BT = _weights(table, totals, table.demo_BT, totals.demos, "token-mean")
     if settings.phi:
         prob_BT = table.logp_BT.detach().exp()
@@ -276,13 +289,15 @@ def chord(table: Table, totals: Totals, settings: CHORD) -> dict[str, Tensor]:
     return {**rewarded, "sft": -mu * (weight_BT * table.logp_BT).sum()}
 
 
-def chord_mu(step: int, steps: int, settings: CHORD) -> float:
-    """mu of a step: a linear rise to the peak, then a cosine down to the valley."""
-    warmup, decay = settings.mu_warmup * steps, settings.mu_decay * steps
-    if step < warmup:
-        return settings.mu_peak * step / warmup
-    progress = min(1.0, (step - warmup) / max(1e-9, decay - warmup))
-    return settings.mu_valley + (settings.mu_peak - settings.mu_valley) * 0.5 * (1 + math.cos(math.pi * progress))
+def chord_mu(step: int, settings: CHORD) -> float:
+    """mu of a step: a linear rise to the peak, then a cosine down to the valley (its code, Trinity-RFT)."""
+    fallen = step - settings.mu_warmup_steps
+    if fallen < 0:
+        return settings.mu_peak * step / settings.mu_warmup_steps
+    if fallen >= settings.mu_decay_steps:
+        return settings.mu_valley
+    share = 0.5 * (1 + math.cos(math.pi * fallen / settings.mu_decay_steps))
+    return settings.mu_valley + (settings.mu_peak - settings.mu_valley) * share
 
 
 def _sampled_weights(table: Table, totals: Totals, mode: LossAggMode) -> Tensor:

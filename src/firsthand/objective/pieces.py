@@ -39,19 +39,28 @@ def group_advantage(
 
 
 def clipped_surrogate(
-    log_ratio_BT: Tensor, advantage_B: Tensor, *, clip_low: float | None, clip_high: float | None
+    log_ratio_BT: Tensor,
+    advantage_B: Tensor,
+    *,
+    clip_low: float | None,
+    clip_high: float | None,
+    clip_dual: float | None = None,
 ) -> Tensor:
     """PPO's clipped surrogate per token [B, T], as a loss (arXiv:1707.06347, eq. 7).
 
-    clip_high > clip_low is DAPO's clip-higher; None leaves that end open.
+    clip_high > clip_low is DAPO's clip-higher; None leaves that end open. `clip_dual` bounds the loss of a bad token,
+    whose ratio has no upper end, at so many times its loss on policy (dual clip, arXiv:1912.09729, eq. 5).
     """
     ratio_BT = log_ratio_BT.exp()
     advantage_B1 = advantage_B[:, None]
-    if clip_low is None and clip_high is None:
-        return -ratio_BT * advantage_B1
-    low = None if clip_low is None else 1 - clip_low
-    high = None if clip_high is None else 1 + clip_high
-    return -torch.minimum(ratio_BT * advantage_B1, ratio_BT.clamp(low, high) * advantage_B1)
+    loss_BT = -ratio_BT * advantage_B1
+    if clip_low is not None or clip_high is not None:
+        low = None if clip_low is None else 1 - clip_low
+        high = None if clip_high is None else 1 + clip_high
+        loss_BT = torch.maximum(loss_BT, -ratio_BT.clamp(low, high) * advantage_B1)
+    if clip_dual is not None:
+        loss_BT = torch.where(advantage_B1 < 0, torch.minimum(loss_BT, -clip_dual * advantage_B1), loss_BT)
+    return loss_BT
 
 
 def k3(logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:

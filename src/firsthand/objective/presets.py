@@ -103,36 +103,58 @@ register(
     {"reward": {"format": 1.0}},
 )
 register(
-    "vlaa-grpo",  # VLAA-Thinking, arXiv:2504.11468, table 6; the floor is 5e-7 of a peak of 1e-6, which is ours
+    # VLAA-Thinking, arXiv:2504.11468, table 6; batches of 512 prompts of 4 in parts of 256. The floor is 5e-7 of a peak
+    # of 1e-6, which is ours; the betas are those of OpenRLHF, which it adapted.
+    "vlaa-grpo",
     methods.grpo,
     GRPO,
     {"group_size": 4, "kl": {"kind": "adaptive"}},
-    {"sampling": {"temperature": 0.8}, "optimizer": {"warmup": 0.03, "floor": 0.5}},
+    {
+        "sampling": {"temperature": 0.8},
+        "minibatches": 8,
+        "optimizer": {"warmup": 0.03, "floor": 0.5, "betas": (0.9, 0.95)},
+    },
 )
 register(
-    "dapo",  # arXiv:2503.14476; the interval is a fifth of the longest reply there (4,096 of 20,480)
+    # arXiv:2503.14476, section 4.1; the interval is a fifth of the longest reply there (4,096 of 20,480).
+    "dapo",
     methods.grpo,
     GRPO,
-    {"clip_high": 0.28, "loss_agg_mode": "token-mean", "zero_variance": "resample"},
-    {"reward": {"overlong": 0.2}},
+    {"group_size": 16, "clip_high": 0.28, "loss_agg_mode": "token-mean", "zero_variance": "resample"},
+    {
+        "reward": {"overlong": 0.2, "truncated": "mask"},
+        "minibatches": 16,
+        "optimizer": {"weight_decay": 0.1, "floor": 1.0},
+    },
 )
 register(
     "dr-grpo", methods.grpo, GRPO, {"scale": "none", "loss_agg_mode": "seq-mean-token-sum-norm"}
 )  # arXiv:2503.20783
 register(
-    "gspo",  # arXiv:2507.18071
+    "gspo",  # arXiv:2507.18071, section 5.1
     methods.grpo,
     GRPO,
     {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4},
+    {"minibatches": 4},
 )
-register("cispo", methods.cispo, CISPO)
+register(
+    "cispo",  # MiniMax-M1, arXiv:2506.13585: 16 rounds of off-policy updates; its AdamW
+    methods.cispo,
+    CISPO,
+    recipe={"minibatches": 16, "optimizer": {"betas": (0.9, 0.95)}},
+)
 register("opd", methods.opd, OPD)
-register("luffy", methods.luffy, LUFFY)
-register("srft", methods.srft, SRFT)
+register(
+    "luffy",  # its script: batches of 128 in parts of 64, a constant rate, the weight decay of its framework
+    methods.luffy,
+    LUFFY,
+    recipe={"minibatches": 2, "optimizer": {"warmup": 0.0, "floor": 1.0, "weight_decay": 0.01}},
+)
+register("srft", methods.srft, SRFT, recipe={"optimizer": {"warmup": 0.0, "floor": 1.0}})
 register("chord", methods.chord, CHORD)
 register(
     "chord-phi",  # a fixed mu, and p(1 - p) on each demonstration token
     methods.chord,
     CHORD,
-    {"mu_peak": 0.1, "mu_valley": 0.1, "phi": True},
+    {"mu_peak": 0.1, "mu_valley": 0.1, "mu_decay_steps": 0, "phi": True},
 )

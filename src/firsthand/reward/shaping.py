@@ -30,7 +30,7 @@ class Reward(GrownRecord):
     format: float = Field(default=0.0, ge=0)
     """alpha: added when the whole reply is thinking and answer in their tags (OThink-MR1, arXiv:2503.16081: 1)."""
     overlong: float = Field(default=0.0, ge=0, lt=1)
-    """Share of `max_new_tokens` over which a long reply's reward falls by up to 1/2 (DAPO, arXiv:2503.14476, eq. 13)."""
+    """Share of `max_new_tokens` over which a long reply's reward falls by up to 1/2, see `overlong_penalty`."""
     box: BoxScore = "iou"
     """A box earns its raw IoU (VLAA-Thinking), or ScoreRS's steps; several boxes take the mean."""
     coordinates: Coordinates = "auto"
@@ -80,7 +80,7 @@ def has_format(text: str) -> bool:
 
 
 def overlong_penalty(tokens: int, share: float, max_new_tokens: int) -> float:
-    """0 up to (1 - share) of the longest reply, then falling to -1/2 at its end (DAPO, eq. 13).
+    """0 up to (1 - share) of the longest reply, then falling to -1/2 at its end (DAPO, arXiv:2503.14476, eq. 13).
 
     That is half of what lies between wrong and right, as there: its rewards are -1 and 1, and its penalty is 1 at most.
     """

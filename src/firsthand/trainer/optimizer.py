@@ -226,15 +226,14 @@ def _adding_up(value: nn.Parameter) -> Callable[[Tensor], None]:
 
 
 def _optimizer(values: list[nn.Parameter], settings: Optimizer) -> torch.optim.Optimizer:
-    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "betas": _BETAS}
+    betas = settings.betas or (_BETAS_PURE if settings.kind == "adamw-kahan" else _BETAS)
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "betas": betas}
     if settings.kind == "adamw-8bit":
         eight_bit: torch.optim.Optimizer = _library("bitsandbytes", settings.kind).optim.AdamW8bit(values, **common)
         return eight_bit
     if settings.kind == "adamw-kahan":
         plain = {"kahan_sum": True, "foreach": False, "triton": False}  # the same on every device
-        kahan: torch.optim.Optimizer = _library("optimi", settings.kind).AdamW(
-            values, **common | {"betas": _BETAS_PURE, "eps": 1e-8}, **plain
-        )
+        kahan: torch.optim.Optimizer = _library("optimi", settings.kind).AdamW(values, **common, eps=1e-8, **plain)
         for value in values:
             kahan.state[value] = _from_the_start(value.detach())
         return kahan
