@@ -199,7 +199,7 @@ def test_chord_by_hand() -> None:
 
 def test_chord_bounds_the_loss_of_a_bad_reply_at_three_times_its_advantage() -> None:
     """Trinity-RFT's dual clip: the second reply, A = -1, has become 8 times as likely."""
-    old = a_table(sampled_logp_BT=tensor([[-LN2, -2 * LN2], [-4 * LN2, 0.0], [0.0, 0.0]]))
+    old = a_table(old_logp_BT=tensor([[-LN2, -2 * LN2], [-4 * LN2, 0.0], [0.0, 0.0]]))
     assert terms(chord, CHORD(), old)["policy"] == pytest.approx(0.1 * (-0.5 - 0.5 + 3.0) / 3)
     assert terms(chord, CHORD(clip_dual=None), old)["policy"] == pytest.approx(0.1 * (-0.5 - 0.5 + 8.0) / 3)
 
