@@ -45,6 +45,9 @@ PUBLISHED: list[tuple[str, str, str, object]] = [
     (VLAA, "", "minibatches", 512 * 4 // 256),
     (VLAA, "", "optimizer.warmup", 0.03),
     (VLAA, "", "optimizer.floor", 5e-7 / 1e-6),
+    (VLAA, "", "optimizer.betas", (0.9, 0.95)),
+    (VLAA, "", "optimizer.weight_decay", 0.0),
+    (VLAA_CHAIN, "inst", "optimizer.betas", (0.9, 0.95)),
     (VLAA, "", "objective.kl.init", 1e-3),
     (VLAA, "", "objective.kl.target", 5e-4),
     # Its settings of SFT.
@@ -99,7 +102,10 @@ PUBLISHED: list[tuple[str, str, str, object]] = [
     (LUFFY, "luffy", "objective.group_size", 7),
     (LUFFY, "luffy", "objective.scale", "none"),
     (LUFFY, "luffy", "objective.gamma", 0.1),
-    (LUFFY, "luffy", "objective.entropy_bonus", 0.01),
+    (LUFFY, "luffy", "objective.entropy_bonus", 0.001 * 8192 / 16384),
+    (LUFFY, "luffy", "optimizer.weight_decay", 0.01),
+    (LUFFY, "sft", "optimizer.weight_decay", 0.0),
+    (LUFFY, "sft", "optimizer.betas", (0.9, 0.95)),
     (LUFFY, "luffy", "objective.kl.beta", 0.0),
     (LUFFY, "luffy", "prompts", 128),
     (LUFFY, "luffy", "minibatches", 128 // 64),
@@ -241,6 +247,32 @@ def test_the_recipes_that_ship_are_listed_with_their_first_line(capsys: pytest.C
 def test_the_page_of_papers_has_every_recipe_and_no_other() -> None:
     cells = re.findall(r"^\|[^|]*\| `([^`]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(cells) == sorted(path.stem for path in FROM_PAPERS)
+
+
+def on_the_page(path: Path) -> list[str]:
+    """The cells of a recipe's row in docs/papers.md."""
+    (row,) = re.findall(rf"^\|[^|]*\| `{re.escape(path.stem)}` \|.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def results(text: str) -> list[tuple[str, ...]]:
+    """Every arm with the accuracies behind its name: `grpo 1.00 / 0.74` and `` `grpo` 1.00 / 0.74 (0.60 to 0.84)``."""
+    return re.findall(r"\b(base|(?:sft|rl|grpo)[\w+-]*|srft|luffy)\b`?\s+(\d\.\d\d)(?: / (\d\.\d\d))?", text)
+
+
+@pytest.mark.parametrize("path", MINIATURES, ids=lambda path: path.stem)
+def test_a_miniature_s_header_has_the_results_of_the_page(path: Path) -> None:
+    told = results(" ".join(header(path)).split("Measured")[1])
+    assert told == results(on_the_page(path)[-1]) and len(told) >= 4
+
+
+@pytest.mark.parametrize("path", [p for p in FROM_PAPERS if p not in MINIATURES], ids=lambda path: path.stem)
+def test_a_header_has_the_published_numbers_of_the_page(path: Path) -> None:
+    """To as many digits as the page has."""
+    told = re.findall(r"\d+\.\d+", " ".join(header(path)))
+    for number in re.findall(r"\d+\.\d+", on_the_page(path)[-2]):
+        digits = len(number.split(".")[1])
+        assert number in {f"{float(one):.{digits}f}" for one in told}, number
 
 
 @pytest.mark.slow
