@@ -4,6 +4,7 @@ Three wrong ways to share a prefix must fail the very same check (`equivalence`)
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tiny import FAMILIES
 from torch import Tensor
 
 from firsthand.policy import Policy, attention, head, packing
+from firsthand.policy.packing import alone
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
@@ -30,6 +32,26 @@ def test_packed_rows_equal_plain_rows_in_values_and_gradients(
 def test_temperature_divides_the_logits_in_training_too(folders: dict[str, Path]) -> None:
     policy = Policy.load(folders["qwen2_5_vl"])
     assert_equivalent(policy, picture_groups(folders["qwen2_5_vl"]), temperature=0.6)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_demonstrations_are_scored_at_temperature_1(folders: dict[str, Path], shares: bool) -> None:
+    policy = Policy.load(folders["qwen2_5_vl"])
+    groups = picture_groups(folders["qwen2_5_vl"])
+    mixed = [replace(g, given=tuple(i == 0 for i in range(len(g.replies)))) for g in groups]  # the first of each
+    found = policy.logprobs(mixed if shares else alone(mixed), temperature=0.6, entropy="value")
+    given_B = torch.tensor([flag for group in mixed for flag in group.given])
+    for is_given, temperature in ((True, 1.0), (False, 0.6)):
+        expected = policy.logprobs(groups, temperature=temperature, entropy="value")
+        for one, other in ((found.logp_BT, expected.logp_BT), (found.entropy_BT, expected.entropy_BT)):
+            assert one is not None and other is not None
+            torch.testing.assert_close(one[given_B == is_given], other[given_B == is_given], rtol=1e-4, atol=1e-5)
+    slopes = []
+    for forward in (mixed, groups):
+        policy.model.zero_grad()
+        policy.logprobs(forward, temperature=1.0 if forward is groups else 0.6).logp_BT[given_B].sum().backward()
+        slopes.append(torch.cat([p.grad.flatten() for p in policy.parameters if p.grad is not None]))
+    torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-4)
 
 
 def test_the_output_layer_may_work_in_chunks(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -765,3 +765,17 @@ def test_log_probs_are_those_at_the_sampling_temperature(folder: Path) -> None:
     assert update(state_of(folder), cool, recipe(GRPO(), sampling={"temperature": 0.7}), 0)["parity/max_abs"] < 1e-4
     with pytest.raises(ParityError):
         update(state_of(folder), cool, recipe(GRPO()), 0)
+
+
+def test_demonstrations_are_scored_at_temperature_1_whatever_replies_were_sampled_at(folder: Path) -> None:
+    """CHORD's NLL is that of the policy, not of a cooler one."""
+    groups = with_demos(scored(folder, temperature=0.7))
+    demos = [PrefixGroup(g.prompt, (g.replies[-1].reply.token_ids,)) for g in groups]
+    with torch.no_grad():
+        found = [state_of(folder).policy.logprobs([demo]).logp_BT.sum().item() for demo in demos]
+    nll = -sum(found) / sum(len(demo.replies[0]) for demo in demos)
+    for budget in (None, 1):  # together, and each group in a forward of its own
+        settings = {"sampling": {"temperature": 0.7}, "tokens_per_forward": budget}
+        metrics = update(state_of(folder), groups, recipe(CHORD(), **settings), 0)
+        assert metrics["loss/sft"] == pytest.approx(0.9 * nll, rel=1e-5)
+        assert metrics["parity/max_abs"] < 1e-4  # the sampled ones stay at 0.7

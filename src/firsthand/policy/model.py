@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from firsthand.errors import RecipeError
 from firsthand.policy.attention import additive, blocks
 from firsthand.policy.flops import Flops
-from firsthand.policy.head import Entropy, Head
+from firsthand.policy.head import Entropy, Head, TokenLogprobs
 from firsthand.policy.loading import read_model, set_up_training
 from firsthand.policy.lora import Lora, deltas, load_adapter, save_adapter
 from firsthand.policy.packing import PackedRows, PrefixGroup, alone, pack, prompt_positions
@@ -175,7 +175,7 @@ class Policy:
 
         Equal, gradients included, to one row per reply: see `packing`. Where the model cannot keep replies apart (see
         `sharing`) it is one row per reply. Only hidden states that predict a loss-carrying token go through the output
-        layer. `temperature` is the one that the replies were sampled at.
+        layer. `temperature` is the one that the replies were sampled at; demonstrations are scored at 1.
 
         Raises ValueError when a reply contains a banned token.
         """
@@ -187,12 +187,27 @@ class Policy:
         # gradient of that adds floats in the order in which threads arrive, and no two runs would be equal to the bit.
         place_K = rows.row_K * hidden_MND.shape[1] + rows.source_K
         hidden_KD = nn.functional.embedding(place_K, hidden_MND.flatten(0, 1))
-        found = self.head.logprobs(hidden_KD, rows.target_K, temperature, entropy)
+        found = self._scored(hidden_KD, rows, temperature, entropy)
         entropy_BT = rows.unpack(found.entropy_K) if found.entropy_K is not None else None
         logp_BT, sampled_BT = rows.unpack(found.logp_K), rows.sampled_logp_BT
         if sampled_BT is not None:
             sampled_BT = torch.where(rows.is_sampled_B[:, None], sampled_BT, logp_BT.detach())
         return Logprobs(logp_BT, rows.mask_BT, entropy_BT, sampled_BT)
+
+    def _scored(self, hidden_KD: Tensor, rows: PackedRows, temperature: float, entropy: Entropy) -> TokenLogprobs:
+        """Sampled tokens at the temperature, and those of demonstrations, which nobody sampled, at 1."""
+        given_K = rows.is_given_B[rows.reply_K]
+        if temperature == 1.0 or not bool(given_K.any()):
+            return self.head.logprobs(hidden_KD, rows.target_K, temperature, entropy)
+        places = [given_K.nonzero()[:, 0], (~given_K).nonzero()[:, 0]]
+        parts = [
+            self.head.logprobs(hidden_KD[place_J], rows.target_K[place_J], heat, entropy)
+            for place_J, heat in zip(places, (1.0, temperature), strict=True)
+        ]
+        back_K = torch.cat(places).argsort()
+        entropies = [part.entropy_K for part in parts if part.entropy_K is not None]
+        logp_K = torch.cat([part.logp_K for part in parts])[back_K]
+        return TokenLogprobs(logp_K, torch.cat(entropies)[back_K] if entropies else None)
 
     def rows(self, groups: Sequence[PrefixGroup]) -> PackedRows:
         """Groups as packed rows on the model's device. Raises ValueError when a reply contains a banned token."""

@@ -35,6 +35,8 @@ class PrefixGroup:
     trained: tuple[tuple[bool, ...], ...] | None = None
     sampled_logprobs: tuple[tuple[float, ...], ...] = ()
     """Reply by reply, the log-probs that its tokens were sampled with; empty of a reply that nobody sampled."""
+    given: tuple[bool, ...] = ()
+    """Reply by reply, whether it is a demonstration, which is scored at temperature 1; empty: none is."""
 
     @property
     def tokens(self) -> int:
@@ -71,6 +73,8 @@ class PackedRows:
     """float32: the log-probs that tokens were sampled with, 0 where there are none; None when nobody sampled any."""
     is_sampled_B: Tensor
     """bool: replies that have such log-probs."""
+    is_given_B: Tensor
+    """bool: demonstrations."""
 
     @property
     def attend_M1NN(self) -> Tensor:
@@ -95,8 +99,8 @@ def alone(groups: Sequence[PrefixGroup]) -> list[PrefixGroup]:
         flags = group.trained or (None,) * len(group.replies)
         logprobs = group.sampled_logprobs or ((),) * len(group.replies)
         rows = [
-            PrefixGroup(group.prompt, (reply,), None if trained is None else (trained,), (logps,))
-            for reply, trained, logps in zip(group.replies, flags, logprobs, strict=True)
+            PrefixGroup(group.prompt, (reply,), None if trained is None else (trained,), (logps,), (is_given,))
+            for reply, trained, logps, is_given in zip(group.replies, flags, logprobs, _given(group), strict=True)
         ]
         apart += rows or [group]
     return apart
@@ -157,6 +161,7 @@ def pack(
         shape_BT=shape_BT,
         sampled_logp_BT=sampled_BT.to(device) if any(logprobs) else None,
         is_sampled_B=torch.tensor([bool(logps) for logps in logprobs], dtype=torch.bool).to(device),
+        is_given_B=torch.tensor([flag for group in groups for flag in _given(group)], dtype=torch.bool).to(device),
     )
 
 
@@ -190,6 +195,10 @@ def _loss_cells(groups: Sequence[PrefixGroup]) -> list[tuple[int, int, int, int,
             start += len(reply)
             b += 1
     return cells
+
+
+def _given(group: PrefixGroup) -> tuple[bool, ...]:
+    return group.given or (False,) * len(group.replies)
 
 
 def _check(group: PrefixGroup) -> None:

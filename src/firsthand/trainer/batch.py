@@ -40,6 +40,7 @@ class Group:
             self.prompt,
             tuple(j.reply.token_ids for j in self.trainable),
             sampled_logprobs=tuple(j.reply.logprobs for j in self.trainable),
+            given=tuple(j.reply.is_demo for j in self.trainable),
         )
 
 
