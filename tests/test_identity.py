@@ -282,6 +282,7 @@ def test_every_key_of_a_protocol_is_in_an_evaluation_s_id() -> None:
         "max_pixels": 10_000,
         "precision": "bfloat16",
         "prediction": "answer_block",
+        "blind": "gray",
     }
     assert changed.keys() == Protocol.model_fields.keys(), "a new key needs a decision: does it change a result?"
     data = Data(worlds=("count",))

@@ -19,13 +19,16 @@ from firsthand.stats import (
     Covers,
     Estimate,
     Finding,
+    Matrix,
     Paired,
+    Sides,
     SignificanceTest,
     clustered_mean,
     mcnemar,
     mean_of,
     paired_test,
     pass_at,
+    share_of_gain,
     student95,
 )
 
@@ -362,6 +365,73 @@ def test_a_finding_needs_test_and_interval_and_enough_questions(
 def test_pairs_need_the_same_rows() -> None:
     with pytest.raises(ValueError, match="same rows on both sides, got 2 and 1"):
         paired_test([0.0, 1.0], [1.0])
+
+
+# ---- the share of a gain
+
+
+def gains(draws: np.random.Generator, n: int) -> tuple[Sides, Sides]:
+    """Before and after, seeing and blind, of `n` questions that are hard for all four alike."""
+    levels = draws.normal(0, 1, n)
+
+    def draw(skill: float) -> Matrix:
+        return (draws.random((1, n)) < 1 / (1 + np.exp(-levels - skill))).astype(float)
+
+    return (draw(-1), draw(1)), (draw(-2), draw(-1.3))
+
+
+def test_a_share_worked_by_hand() -> None:
+    before, after, blind = np.zeros((1, 40)), np.zeros((1, 40)), np.zeros((1, 40))
+    after[0, :20], blind[0, :5] = 1, 1  # 20 more are right, of which 5 without a picture
+    found = share_of_gain((before, after), (before, blind), range(40))
+    assert (found.gain.value, found.part.value) == (pytest.approx(0.5), pytest.approx(0.125))
+    assert found.share is not None and found.share.value == pytest.approx(0.25)
+    assert found.gain == paired_test(after[0], before[0], range(40)).difference
+    # At the ends of its interval, that of `blind - share * seeing` ends at 0: as fractions of the scale, by hand.
+    assert found.share.low is not None and found.share.high is not None
+    for share, end in ((found.share.low, 1), (found.share.high, 2)):
+        scaled = (blind[0] - share * after[0] + share) / (1 + share)
+        before_scaled = np.full(40, share / (1 + share))
+        assert paired_test(scaled, before_scaled, range(40)).difference[end] == pytest.approx(0, abs=1e-6)
+
+
+def test_all_of_a_gain_survives_where_nothing_was_seen_and_none_where_blindness_ends_it() -> None:
+    before, after = np.zeros((1, 40)), np.concatenate([np.ones((1, 30)), np.zeros((1, 10))], 1)
+    same, none = share_of_gain((before, after), (before, after), range(40)), np.zeros((1, 40))
+    assert same.share is not None and same.share.value == 1 and holds(same.share, 1) and not holds(same.share, 0.75)
+    lost = share_of_gain((before, after), (none, none), range(40))
+    assert lost.share is not None and lost.share.value == 0 and lost.share.low is not None and lost.share.low < 0
+
+
+def test_a_gain_that_is_not_resolved_has_no_share() -> None:
+    rng = np.random.default_rng(0)
+    few = [(rng.random((1, 40)) < 0.5).astype(float) for _ in range(4)]
+    assert share_of_gain((few[0], few[1]), (few[2], few[3]), range(40)).share is None
+    ones, zeros = np.ones((1, 40)), np.zeros((1, 40))
+    assert share_of_gain((ones, zeros), (ones, zeros), range(40)).share is None  # a loss is no gain
+    assert share_of_gain((zeros[:, :19], ones[:, :19]), (zeros[:, :19], ones[:, :19]), range(19)).share is None
+
+
+def test_the_luck_of_training_makes_a_share_less_sure() -> None:
+    base, blind = seeds(0.2), seeds(0.2)
+    once = share_of_gain((base, seeds(0.6)), (blind, seeds(0.3)), range(100)).share
+    alike = share_of_gain((base, seeds(0.6, 0.6, 0.6)), (blind, seeds(0.3, 0.3, 0.3)), range(100)).share
+    lucky = share_of_gain((base, seeds(0.6, 0.5, 0.7)), (blind, seeds(0.3, 0.4, 0.2)), range(100)).share
+    assert once is not None and alike is not None and lucky is not None
+    assert [e.value for e in (once, alike, lucky)] == [pytest.approx(0.25)] * 3
+    assert (once.covers, lucky.covers) == (Covers.QUESTIONS, Covers.ONE_SIDE)
+    assert width(lucky) > 1.5 * width(alike)
+
+
+@pytest.mark.slow
+def test_the_interval_of_a_share_covers_the_truth() -> None:
+    rng, skills = np.random.default_rng(0), np.random.default_rng(1).normal(0, 1, 10**6)
+    rates = {skill: float((1 / (1 + np.exp(-skills - skill))).mean()) for skill in (-2, -1.3, -1, 1)}
+    truth = (rates[-1.3] - rates[-2]) / (rates[1] - rates[-1])
+    found = [share_of_gain(*gains(rng, 200), range(200)).share for _ in range(1000)]
+    held = [holds(share, truth) for share in found if share is not None]
+    print(f"share of a gain, 200 questions, truth {truth:.3f}: {np.mean(held):.1%} of {len(held)}")
+    assert len(held) > 900 and 0.93 <= np.mean(held) <= 0.98
 
 
 # ---- pass@k

@@ -265,10 +265,20 @@ class Status(StrEnum):
     """Nobody tried, because no verifier is there for this kind of answer: unmeasured, not 0."""
 
 
+class Agreement(StrEnum):
+    """What a reply's steps have to do with its answer, where steps can be read exactly: on worlds."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    """The steps lead to another answer than the one given."""
+    UNREAD = "unread"
+    """There are no steps that can be read, or no answer to compare with what they lead to."""
+
+
 class Verdict(GrownRecord):
     """The judgement of one reply. `score` is None exactly when nothing was measured (timed out, failed, unscored)."""
 
-    _later = frozenset(("outside",))
+    _later = frozenset(("outside", "agreement"))
     score: float | None
     status: Status
     parsed: str | None = None
@@ -277,6 +287,8 @@ class Verdict(GrownRecord):
     """A reason that a person understands: `expected 7`, `IoU 0.43`, `no <answer> block`."""
     outside: bool | None = None
     """Whether one of the reply's boxes leaves its picture; None where there is no box, or the picture is not known."""
+    agreement: Agreement | None = None
+    """Whether the reply's steps lead to its answer; None where nobody can tell, as outside worlds."""
 
     @model_validator(mode="after")
     def _unmeasured_is_not_zero(self) -> "Verdict":

@@ -7,7 +7,7 @@ trained several times, the luck of training is added: every interval says what i
 Letters: `S` training runs (seeds) of one arm, `N` rows, `C` clusters, `F` flips of signs. Scores lie in [0, 1].
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from enum import StrEnum
 from math import comb, hypot, sqrt
 from typing import NamedTuple, TypeAlias
@@ -215,25 +215,89 @@ def paired_test(first: Scores | Matrix, second: Scores | Matrix, clusters: Seque
     times has a row of scores for each run, [S, N]: its runs' variance is added, and nothing is tested. Raises
     ValueError when the two sides have not the same rows, and as `clustered_mean` does.
     """
-    sides = [np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (first, second)]
-    ours, theirs = (_scores(side_SN.mean(axis=0)) for side_SN in sides)
-    if ours.shape != theirs.shape:
-        raise ValueError(f"a paired test needs the same rows on both sides, got {len(ours)} and {len(theirs)}")
-    luck = [part for side_SN in sides for part in _luck(side_SN.mean(axis=1) / 2)]  # of (1 + difference) / 2
-    groups = range(len(ours)) if clusters is None else clusters
-    rows_C, gaps_C = _by_cluster(np.ones_like(ours), groups), _by_cluster(ours - theirs, groups)
-    gaps_C[np.abs(gaps_C) < ROUNDING * rows_C] = 0
-    wins, losses = int((gaps_C > 0).sum()), int((gaps_C < 0).sum())
-    mean, low, high = (2 * end - 1 for end in _clustered((rows_C + gaps_C) / 2, rows_C, luck))
-    coins = len(rows_C) == len(ours) and bool((ours * (1 - ours) == 0).all() and (theirs * (1 - theirs) == 0).all())
-    if luck:
+    ours, theirs = _mean_scores(first), _mean_scores(second)
+    estimate, gaps_C = _difference(first, second, clusters)
+    wins, losses, n = int((gaps_C > 0).sum()), int((gaps_C < 0).sum()), len(gaps_C)
+    coins = n == len(ours) and bool((ours * (1 - ours) == 0).all() and (theirs * (1 - theirs) == 0).all())
+    if estimate.covers is not Covers.QUESTIONS:
         p, method = None, SignificanceTest.NONE
     elif coins:
         p, method = mcnemar(wins, losses), SignificanceTest.MCNEMAR
     else:
         p, method = _flip_signs(gaps_C[gaps_C != 0])
-    n, covers = len(rows_C), (Covers.QUESTIONS, Covers.ONE_SIDE, Covers.BOTH)[len(luck)]
-    return Paired(Estimate(mean, low, high, n, covers), p, wins, losses, n - wins - losses, n, method)
+    return Paired(estimate, p, wins, losses, n - wins - losses, n, method)
+
+
+def _difference(
+    first: Scores | Matrix, second: Scores | Matrix, clusters: Sequence[Hashable] | None
+) -> tuple[Estimate, Vector]:
+    """`first - second` with the interval of `paired_test`, and the sum of differences of each cluster [C]."""
+    ours, theirs = _mean_scores(first), _mean_scores(second)
+    if ours.shape != theirs.shape:
+        raise ValueError(f"a paired test needs the same rows on both sides, got {len(ours)} and {len(theirs)}")
+    # of (1 + difference) / 2
+    luck = [part for side in (first, second) for part in _luck(np.atleast_2d(side).mean(axis=1) / 2)]
+    groups = range(len(ours)) if clusters is None else clusters
+    rows_C, gaps_C = _by_cluster(np.ones_like(ours), groups), _by_cluster(ours - theirs, groups)
+    gaps_C[np.abs(gaps_C) < ROUNDING * rows_C] = 0
+    mean, low, high = (2 * end - 1 for end in _clustered((rows_C + gaps_C) / 2, rows_C, luck))
+    covers = (Covers.QUESTIONS, Covers.ONE_SIDE, Covers.BOTH)[len(luck)]
+    return Estimate(mean, low, high, len(rows_C), covers), gaps_C
+
+
+def _mean_scores(side: Scores | Matrix) -> Vector:
+    """Each row's mean over the training runs of a side, of which there may be one."""
+    return _scores(np.atleast_2d(np.asarray(side, dtype=np.float64)).mean(axis=0))
+
+
+class ShareOfGain(NamedTuple):
+    """How much of a gain is there under another condition, too."""
+
+    gain: Estimate
+    part: Estimate
+    """The gain under the other condition."""
+    share: Estimate | None
+    """`part` over `gain`; None where it is not resolved that there is a gain. An end is None where there is none."""
+
+
+Sides: TypeAlias = tuple[Matrix, Matrix]
+"""Scores before and after, [S, N] each: the runs of either side on the same rows."""
+
+
+def share_of_gain(whole: Sides, part: Sides, clusters: Sequence[Hashable]) -> ShareOfGain:
+    """The gain of `part` as a share of that of `whole`; each run has a row of scores in both, on the same questions.
+
+    The interval holds each share r at which that of `part - r * whole` holds 0, as Fieller's (1954) does: here the
+    interval of `paired_test`, so questions, clusters and training runs count as they do there, and what the two gains
+    have in common is not counted twice. Raises ValueError as `paired_test` does.
+    """
+    gain, _ = _difference(whole[1], whole[0], clusters)
+    partly, _ = _difference(part[1], part[0], clusters)
+    if gain.finding is not Finding.BETTER:
+        return ShareOfGain(gain, partly, None)
+
+    def leaves(share: float) -> Estimate:
+        """What the part has beyond this share of the whole, on a scale on which scores lie in [0, 1]."""
+        spread, least = 1 + abs(share), min(0.0, -share)
+        before, after = (np.clip((p - share * w - least) / spread, 0.0, 1.0) for p, w in zip(part, whole, strict=True))
+        return _difference(after, before, clusters)[0]
+
+    share = partly.value / gain.value
+    low = _last(lambda reach: (end := leaves(share - reach).low) is None or end <= 0)
+    high = _last(lambda reach: (end := leaves(share + reach).high) is None or end >= 0)
+    ends = None if low is None else share - low, None if high is None else share + high
+    return ShareOfGain(gain, partly, Estimate(share, *ends, gain.n, gain.covers))
+
+
+def _last(holds: Callable[[float], bool]) -> float | None:
+    """The largest reach at which something holds that holds at 0 and no longer far away; None if it always does."""
+    if (beyond := next((float(2**i) for i in range(20) if not holds(2.0**i)), None)) is None:
+        return None
+    within = 0.0
+    for _ in range(40):
+        middle = (within + beyond) / 2
+        within, beyond = (middle, beyond) if holds(middle) else (within, middle)
+    return within
 
 
 def mcnemar(wins: int, losses: int) -> float:

@@ -172,6 +172,8 @@ def over_seeds(runs: Mapping[int, ArmRuns]) -> dict[str, Any]:
     for key in ("sampled_accuracy", "reply_tokens", "truncated", "unparsed"):
         if values := [row[key] for row in rows.values() if key in row]:
             content[key] = statistics.fmean(values)
+    if steps := [row["steps"] for row in rows.values() if "steps" in row]:
+        content["steps"] = {state: statistics.fmean(some[state] for some in steps) for state in steps[0]}
     passes = [row["pass_at"] for row in rows.values() if "pass_at" in row]
     if passes:
         content["pass_at"] = {k: statistics.fmean(some[k] for some in passes) for k in passes[0]}

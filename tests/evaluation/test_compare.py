@@ -392,3 +392,69 @@ def test_summaries_that_a_pattern_takes_along_are_passed_over(tmp_path: Path) ->
     (tmp_path / "geoqa-base-0123.json").write_text("{}")
     runs = [made(tmp_path, "base", WORSE), made(tmp_path, "other", BETTER)]
     assert compare_runs([tmp_path / "geoqa-base-0123.json", *runs])["baseline"] == "base"
+
+
+# ---- seeing and blind
+
+
+def both(root: Path, model: str, seeing: Values, blind: Values, how: str = "gray", **who: Any) -> list[Path]:
+    shown = Protocol(samples=0, blind=how).content  # type: ignore[arg-type]
+    return [own_data(root, model, seeing, **who), own_data(root, model, blind, protocol=shown, **who)]
+
+
+def test_a_blind_evaluation_is_never_in_one_column_with_a_seeing_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = [0.0] * 20
+    runs = [*both(tmp_path, "base", none, none), *both(tmp_path, "trained", BETTER, [1.0] * 4 + [0.0] * 16)]
+    found = compare_runs(runs)
+    titles = ["mine.jsonl, blind unset", "mine.jsonl, blind gray"]
+    assert [list(parts) for parts in found["models"].values()] == [titles, titles]
+    assert [found["models"]["trained"][title]["value"] for title in titles] == [0.8, 0.2]
+    share = found["surviving"]["trained"][titles[1]]
+    assert (share["seeing"], share["finding"]) == (titles[0], "better")
+    assert [share[key]["value"] for key in ("gain", "blind_gain")] == [pytest.approx(0.8), pytest.approx(0.2)]
+    assert share["survives"]["share"] == pytest.approx(0.25) and share["survives"]["n"] == 20
+    assert share["gain"]["ci95"] == found["differences"]["trained"][titles[0]]["ci95"]
+    assert main(["compare", *map(str, runs)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"on mine.jsonl, blind gray: of the gain survives without the picture: 25\.0 \(", said)
+
+
+def test_where_the_gain_is_not_resolved_no_share_of_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [*both(tmp_path, "base", WORSE, WORSE), *both(tmp_path, "other", [1.0] * 5 + [0.0] * 15, BETTER)]
+    share = compare_runs(runs)["surviving"]["other"]["mine.jsonl, blind gray"]
+    assert "survives" not in share and share["finding"] == "not resolved"
+    assert main(["compare", *map(str, runs)]) == 0
+    assert "survives without the picture: not resolved, for the gain is not" in capsys.readouterr().out
+
+
+def test_a_share_is_over_the_questions_that_every_run_measured_seeing_and_blind(tmp_path: Path) -> None:
+    half: Values = [None] * 5 + [0.0] * 25
+    runs = [
+        *both(tmp_path, "base", [0.0] * 30, half),
+        *both(tmp_path, "trained", [1.0] * 30, [1.0] * 10 + [0.0] * 20),
+    ]
+    share = compare_runs(runs)["surviving"]["trained"]["mine.jsonl, blind gray"]
+    assert share["survives"]["n"] == 25 and share["survives"]["share"] == pytest.approx(5 / 25)
+
+
+def test_exchanges_of_several_seeds_are_one_number(tmp_path: Path) -> None:
+    """Each seed shows other pictures, so greedy replies differ, and none of them is a repetition."""
+    drawn = [Protocol(samples=0, blind="shuffled", seed=seed).content for seed in (0, 1)]
+    marks: list[Values] = [[1.0] * 20, [0.0] * 20]
+    base = [own_data(tmp_path, "base", [0.0] * 20)]
+    base += [own_data(tmp_path, "base", [0.0] * 20, protocol=one) for one in drawn]
+    trained = [own_data(tmp_path, "trained", [1.0] * 20)]
+    trained += [own_data(tmp_path, "trained", some, protocol=one) for some, one in zip(marks, drawn, strict=True)]
+    found = compare_runs([*base, *trained])
+    assert found["notes"] == [] and found["models"]["trained"]["mine.jsonl, blind shuffled"]["value"] == 0.5
+    assert found["surviving"]["trained"]["mine.jsonl, blind shuffled"]["survives"]["share"] == pytest.approx(0.5)
+
+
+def test_one_model_seeing_and_blind_is_shown_without_another(tmp_path: Path) -> None:
+    found = compare_runs(both(tmp_path, "base", BETTER, WORSE))
+    assert list(found["models"]["base"]) == ["mine.jsonl, blind unset", "mine.jsonl, blind gray"]
+    assert found["differences"] == {} and found["surviving"] == {}

@@ -1,8 +1,10 @@
 """Evaluation: estimators against brute force and known values, and replies that could not be measured."""
 
+import base64
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,89 @@ def test_free_text_is_evaluated_where_a_scorer_is_named(folder: Path, tmp_path: 
     run = evaluate_folder(folder, data, protocol, tmp_path / "runs", reward=reward)
     table = json.loads((run / "evaluation.json").read_text())
     assert table["n"] == 2 and set(table["reward"]) == {"open"}
+
+
+# ---- without the picture
+
+
+def test_a_blind_evaluation_shows_other_pictures_and_is_another_run(folder: Path, tmp_path: Path) -> None:
+    data = Data(worlds=("count",), split="test", number=6)
+    runs = {
+        how: evaluate_folder(folder, data, Protocol(max_new_tokens=8, samples=0, blind=how), tmp_path)
+        for how in (None, "gray", "shuffled", "none")
+    }
+    assert len(set(runs.values())) == 4
+    found = {how: read_journal(run / "scores.jsonl") for how, run in runs.items()}
+    for how, run in runs.items():
+        assert (f"blind-{how}" in run.name) is (how is not None)
+        kept = {path.stem for path in (run / "images").glob("*")}
+        assert kept == {name for score in found[how] for name in score.images}
+        assert [(s.example_id, s.question) for s in found[how]] == [(s.example_id, s.question) for s in found[None]]
+        assert json.loads((run / "evaluation.json").read_text())["protocol"].get("blind") == how
+    true = {name for score in found[None] for name in score.images}
+    assert true.isdisjoint(name for score in found["gray"] for name in score.images)
+    assert all(set(a.images).isdisjoint(b.images) for a, b in zip(found["shuffled"], found[None], strict=True))
+    assert [score.images for score in found["none"]] == [()] * 6
+
+
+def test_a_blind_evaluation_goes_on_where_it_was_stopped_with_the_same_exchange(folder: Path, tmp_path: Path) -> None:
+    data = Data(worlds=("count",), split="test", number=BATCH + 6)
+    protocol = Protocol(max_new_tokens=2, samples=0, blind="shuffled", seed=3)
+    whole = evaluate_folder(folder, data, protocol, tmp_path / "whole")
+
+    def stop(done: int, total: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        evaluate_folder(folder, data, protocol, tmp_path / "runs", stop)
+    run = evaluate_folder(folder, data, protocol, tmp_path / "runs")
+    assert (run / "scores.jsonl").read_bytes() == (whole / "scores.jsonl").read_bytes()
+
+
+def test_a_server_is_sent_what_a_blind_model_is_shown(tmp_path: Path) -> None:
+    server = ChatServer(tmp_path / "server")
+    data = Data(worlds=("count",), split="test", number=4)
+    true = {base64.b64encode(picture.encoded()).decode() for e in data.load() for picture in e.images}
+    try:
+        for how, sent in ((None, 4), ("gray", 0), ("shuffled", 4), ("none", 0)):
+            before = len(server.asked)
+            evaluate_folder(server.endpoint(), data, Protocol(samples=0, blind=how), tmp_path / "runs")
+            bodies = [json.dumps(body) for body in server.asked[before:]]
+            assert sum(any(picture in body for picture in true) for body in bodies) == sent, how
+            assert sum("image_url" in body for body in bodies) == (0 if how == "none" else 4), how
+    finally:
+        server.stop()
+
+
+def test_a_reply_is_judged_with_the_true_picture_also_where_another_was_shown() -> None:
+    examples = Data(worlds=("count",), split="test", number=3).load()
+    shown = Protocol(blind="none").shown(examples)
+    judged_on: list[Example] = []
+
+    def judge(pairs: Sequence[tuple[str, Example]]) -> list[Verdict]:
+        judged_on.extend(example for _, example in pairs)
+        return [Verdict(score=0.0, status=Status.OK)] * len(pairs)
+
+    class Silent:
+        def answer(self, asked: Sequence[Example], protocol: Protocol) -> list[tuple[Reply, ...]]:
+            assert [e.images for e in asked] == [()] * 3
+            return [(Reply(text="", token_ids=()),)] * 3
+
+    score_examples(examples, Silent(), judge, Protocol(samples=0, blind="none"), shown)  # type: ignore[arg-type]
+    assert judged_on == examples
+
+
+@pytest.mark.parametrize("kind", ["--data", "--benchmark"])
+def test_the_command_line_evaluates_blind(
+    kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text("title: Tiny\nworlds: {worlds: [count], split: test, number: 2}\n")
+    what = "worlds:count:test:2" if kind == "--data" else "tiny.yaml"
+    command = ["evaluate", str(folder), kind, what, "--max-new-tokens", "1", "--samples", "0", "--blind", "gray"]
+    assert main(command) == 0
+    assert "BLIND: pictures gray" in capsys.readouterr().out
+    assert len(list(Path("runs").glob("*-blind-gray-*/DONE"))) == 1
 
 
 # ---- stopped, and gone on with

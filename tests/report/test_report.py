@@ -598,6 +598,17 @@ def test_the_share_of_replies_in_tags_is_a_column_where_it_was_measured(grpo: Pa
     assert len(cells(after, "grpo")) == len(cells(before, "grpo")) + 1 and ">12.5" in cells(after, "grpo")[9]
 
 
+def test_steps_and_answers_have_columns_by_arm_where_worlds_were_asked(grpo: Path, tmp_path: Path) -> None:
+    before = write_report([grpo], tmp_path / "report.html", "steps").read_text("utf-8")
+    evaluation = json.loads((grpo / "evaluation.json").read_text())
+    steps = {"agrees": 0.625, "disagrees": 0.125, "unread": 0.25}
+    (grpo / "evaluation.json").write_text(json.dumps({**evaluation, "steps": steps}))
+    after = write_report([grpo], tmp_path / "report.html", "steps").read_text("utf-8")
+    assert "Steps and answer" not in before and ">Steps and answer</th>" in after
+    shown = [text.rpartition(">")[2].strip() for text in cells(after, "grpo")]
+    assert shown[-5:-2] == ["62.5", "12.5", "25.0"] and len(shown) == len(cells(before, "grpo")) + 3
+
+
 def test_a_hostile_reply_stays_text(grpo: Path) -> None:
     scores = [Score.model_validate_json(line) for line in (grpo / "scores.jsonl").read_text().splitlines()]
     group = Rollout.model_validate_json((grpo / "rollouts.jsonl").read_text().splitlines()[0])

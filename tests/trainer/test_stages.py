@@ -14,7 +14,7 @@ from firsthand.errors import DataError, RecipeError
 from firsthand.objective import group_advantage
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Recipe
-from firsthand.records import Box, Digit, Example, Judged, Picture, Reply, Status, StopReason, Trace, Verdict
+from firsthand.records import Agreement, Box, Digit, Example, Judged, Picture, Reply, Status, StopReason, Trace, Verdict
 from firsthand.reward import Reward, Router
 from firsthand.rollout import IndexedReply
 from firsthand.trainer.batch import Batch, Group
@@ -23,7 +23,7 @@ from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.sample import RESAMPLES, draws, sample
 from firsthand.trainer.score import score
 from firsthand.trainer.select import check_variance, select
-from firsthand.worlds import SMALL
+from firsthand.worlds import SMALL, generate
 
 RIGHT, WRONG = "<think>so</think><answer>7</answer>", "<answer>8</answer>"
 
@@ -186,6 +186,25 @@ def test_metrics_speak_of_sampled_replies_alone(encoder: Encoder, router: Router
     metrics = of_batch(batch, 1)
     assert metrics["score/mean"] == 0.0
     assert metrics["reply/tokens"] == len(encoder.reply(WRONG))
+
+
+def test_a_step_on_worlds_says_how_often_steps_and_answer_part(encoder: Encoder, router: Router) -> None:
+    script = [
+        "<think>3 + 5 = 8</think><answer>8</answer>",
+        "<think>3 + 5 = 8</think><answer>9</answer>",
+        "<think>3 + 5 = 8, 8 + 1 = 9</think><answer>8</answer>",
+        "<answer>8</answer>",
+    ]
+    wanted = recipe("luffy", 1, objective={"group_size": 4, "style": "plain"})
+    samples = sample(
+        generate("digits", "train", 1), wanted, encoder, ScriptedSampler(encoder, lambda _, i: script[i]), 0
+    )
+    batch = score(samples, wanted, router)
+    metrics = of_batch(batch, 1)
+    assert [metrics[f"steps/{state}"] for state in ("agrees", "disagrees", "unread")] == [0.25, 0.5, 0.25]
+    assert batch.groups[0].replies[-1].verdict.agreement is Agreement.AGREES  # the demonstration, which is not counted
+    user = of_batch(batch_of(recipe(prompts=1), "A", encoder, router, by_case), 1)
+    assert not [name for name in user if name.startswith("steps/")]
 
 
 def test_score_and_trained_reward_are_logged_apart(encoder: Encoder, router: Router) -> None:

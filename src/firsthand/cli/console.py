@@ -84,6 +84,11 @@ class Console:
         screen.say(f"protocol: {Protocol.of_data(content['protocol']).line()}")
         if "tagged" in content:
             screen.say(f"replies with their answer in tags: {content['tagged']:.1%}")
+        if steps := content.get("steps"):
+            screen.say(
+                f"steps that lead to another answer than the one given: {steps['disagrees']:.1%} of the replies; to "
+                f"that one: {steps['agrees']:.1%}; not to be read: {steps['unread']:.1%}"
+            )
         if (what := unread_remedy(content)) is not None:
             screen.say(f"NOTE: {what}")
         if content.get("samples_alike"):
@@ -121,7 +126,8 @@ def _show_rows(what: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Accuracies with their intervals, and pass@k for the largest k that was measured. In percent."""
     ks = {int(k) for row in rows.values() for k in row.get("pass_at", {})}
     passes = [str(k) for k in sorted({1, max(ks)})] if ks else []
-    headers = {"truncated": "cut", "unparsed": "unread"}
+    headers = {"truncated": "cut", "unparsed": "unread", "disagrees": "steps disagree"}
+    rows = {name: {**row, **row.get("steps", {})} for name, row in rows.items()}
     shares = [name for name in headers if any(name in row for row in rows.values())]
     cells = [
         [

@@ -108,7 +108,7 @@ def _data(args: argparse.Namespace) -> "Data":
 
 def _drawn(args: argparse.Namespace) -> dict[str, object]:
     """What the command line says of how replies are drawn."""
-    keys = ("max_new_tokens", "samples", "temperature", "system")
+    keys = ("max_new_tokens", "samples", "temperature", "system", "blind")
     return {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
 
 

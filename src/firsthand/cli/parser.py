@@ -57,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     add("--data-root", type=Path, help="where benchmarks' files are (default: $LMUData or ~/LMUData)")
     add("--download", action="store_true", help="get files that are missing from the hub")
     add("--protocol", help="how replies are drawn: vlaa, srft, plain ..., or a YAML file")
+    blind = "a control: show a gray picture, another question's, or none in place of each"
+    add("--blind", choices=("gray", "shuffled", "none"), help=blind)
     add("--judge", type=Path, help="YAML of the endpoint that a leaderboard's scorer asks")
     _add_seeds(add, "of samples")
     add("--samples", type=int, help="sampled replies per example, for pass@k (default: the protocol's; without one 8)")

@@ -14,16 +14,28 @@ from firsthand.evaluation.benchmarks.judged import RULES, judged_file, judges_of
 from firsthand.evaluation.joined import (
     Comparable,
     Joined,
+    blind_of,
     data_title,
     draw_of,
     named_apart,
     run_directories,
+    seeing_of,
     settings_of,
     tables_of,
     trained,
     with_evaluations,
 )
-from firsthand.evaluation.pairing import Pairing, drawn_as, estimate_fields, mean_of_runs, pair_units, units_of
+from firsthand.evaluation.pairing import (
+    Both,
+    Pairing,
+    drawn_as,
+    estimate_fields,
+    mean_of_runs,
+    pair_units,
+    share_fields,
+    surviving,
+    units_of,
+)
 from firsthand.evaluation.replies import read_journal
 from firsthand.records import Unit
 
@@ -39,8 +51,8 @@ def compare_runs(
 ) -> dict[str, Any]:
     """The comparison as JSON, of runs or of folders that hold some; `judge` names one where several have marked a run.
 
-    Raises DataError when a run was not evaluated, when there is one arm only, and when no other arm was evaluated on
-    the first one's questions by the same settings.
+    Raises DataError when a run was not evaluated, when there is one arm only and it was not evaluated blind, and when
+    no other arm was evaluated on the first one's questions by the same settings.
     """
     folders = run_directories(paths)
     named = {path.resolve() for path in paths}
@@ -63,13 +75,14 @@ def compare_runs(
     is_folder = not (paths and paths[0].resolve() in folders)
     baseline = "base" if is_folder and "base" in arms else next(iter(arms))
     others = [name for name in arms if name != baseline]
-    if not others:
+    blind = _seeing_and_blind([(title, run.asked) for title, run in zip(titles, runs, strict=True)])
+    if not others and not blind:
         raise DataError(
             f"expected runs of two arms or more, got {len(runs)} of {baseline}; give another model's runs. "
             "Seeds of one recipe are one arm"
         )
     compared = {name: [title for title in arms[baseline] if title in arms[name]] for name in others}
-    if not any(compared.values()):
+    if others and not any(compared.values()):
         asked = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in arms.items())
         raise DataError(
             f"expected arms that were asked the same questions by the same settings, got none beside {baseline}, so "
@@ -89,6 +102,7 @@ def compare_runs(
             name: {title: _difference(pair_units(arms[baseline][title], arms[name][title], title)) for title in some}
             for name, some in compared.items()
         },
+        **({"surviving": _surviving(found, baseline, others, blind)} if blind else {}),
         "notes": [
             *(
                 f"{name}: no difference from {baseline}, for they share no questions and settings"
@@ -155,6 +169,35 @@ def _scorer_of(folder: Path, scorer: str, judge: str | None) -> str:
             f"{', '.join(asked)}"
         )
     return asked[0] if asked else RULES
+
+
+def _seeing_and_blind(asked: Sequence[tuple[str, Comparable]]) -> dict[str, str]:
+    """The title of a blind evaluation's table -> that of the one which saw the same questions."""
+    tables = {title: one for title, one in reversed(asked) if title}
+    pairs = {title: seeing_of(one, tables) for title, one in tables.items() if blind_of(one.settings)}
+    return {title: seeing for title, seeing in reversed(pairs.items()) if seeing is not None}
+
+
+def _surviving(
+    found: Mapping[str, Mapping[str, Mapping[str, Sequence[Unit]]]],
+    baseline: str,
+    others: Sequence[str],
+    blind: Mapping[str, str],
+) -> dict[str, dict[str, Any]]:
+    """arm -> blind table -> how much of its gain over the baseline is there when nothing can be seen."""
+    content: dict[str, dict[str, Any]] = {name: {} for name in others}
+    for name in others:
+        for title, seeing in blind.items():
+            arms = [_both(found[arm], seeing, title) for arm in (baseline, name)]
+            if (share := surviving(*arms)) is not None:
+                content[name][title] = {"seeing": seeing, **share_fields(share)}
+    return content
+
+
+def _both(arm: Mapping[str, Mapping[str, Sequence[Unit]]], seeing: str, blind: str) -> list[Both]:
+    """The runs of an arm that were evaluated both ways."""
+    tables = arm.get(seeing, {}), arm.get(blind, {})
+    return [(tables[0][run], tables[1][run]) for run in tables[0] if run in tables[1]]
 
 
 def _difference(found: Pairing) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from firsthand.answers.asking import prompts_id
 from firsthand.errors import RecipeError
-from firsthand.evaluation.generator import askable, generator_of, identity, name_of, settled
+from firsthand.evaluation.generator import askable, generator_of, identity, name_of, settled, shown_to
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
@@ -63,7 +63,8 @@ def evaluate_folder(
         **prompts_id(protocol.system),
         "data_id": data_id(examples, {"traces", *reward.unread}),
     }
-    title = f"evaluate-{name.replace('/', '-')}"
+    shown = shown_to(model, protocol, examples, str(data.path or "worlds"))
+    title = "-".join(["evaluate", *protocol.control, name.replace("/", "-")])
     folder = model if isinstance(model, Path) else None
     with Run.open_evaluation(root, title, protocol.seed, recipe, folder) as run:
         if run.is_done:
@@ -72,8 +73,8 @@ def evaluate_folder(
         journal = run.folder / "replies.jsonl"
         if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
             with router_of(reward, folder=root) as router, generator_of(model, protocol, run.folder) as generator:
-                scores = score_all(examples, generator, router.judge_many, protocol, journal, on_progress)
-            run.keep_pictures(picture for example in examples for picture in example.images)
+                scores = score_all(examples, generator, router.judge_many, protocol, journal, on_progress, shown)
+            run.keep_pictures(picture for example in shown for picture in example.images)
             run.write_records("scores.jsonl", scores)
             noted = {"refused": len(loaded.found)} if loaded.found else {}
             if isinstance(model, Endpoint) and protocol.temperature > 0 and _are_alike(scores):

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, final
 
 from firsthand.answers.asking import system_of
 from firsthand.data import Loaded
+from firsthand.data.blind import without_pictures
+from firsthand.data.loaded import of_examples
 from firsthand.errors import RecipeError
 from firsthand.evaluation.protocol import Protocol
 from firsthand.identity import folder_id
@@ -117,6 +119,17 @@ def askable(model: Path, protocol: Protocol, loaded: Loaded) -> Loaded:
     return loaded.without([encoder.complaint(asked(e, protocol), protocol.system) for e in loaded.examples])
 
 
+def shown_to(model: Path | Endpoint, protocol: Protocol, examples: Sequence[Example], name: str) -> list[Example]:
+    """The examples as a model is shown them. Raises DataError where a blind one cannot be; `name` is that of the data.
+
+    Another question's picture may make a prompt that is too long.
+    """
+    shown = protocol.shown(examples)
+    if isinstance(model, Path) and protocol.blind == "shuffled":
+        askable(model, protocol, of_examples(name, shown)).settled()
+    return shown
+
+
 def settled(model: Path | Endpoint, protocol: Protocol) -> Protocol:
     """With the precision that a model folder has on this machine. Raises RecipeError where a server is told one."""
     if isinstance(model, Path):
@@ -131,7 +144,9 @@ def settled(model: Path | Endpoint, protocol: Protocol) -> Protocol:
 
 
 def asked(example: Example, protocol: Protocol) -> Example:
-    """The example with the protocol's suffix behind its question."""
+    """The example with the protocol's suffix behind its question, and without the pictures that it leaves out."""
+    if protocol.blind == "none" and example.images:
+        example = without_pictures(example)
     return example.model_copy(update={"question": example.question + protocol.suffix}) if protocol.suffix else example
 
 

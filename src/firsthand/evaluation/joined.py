@@ -101,9 +101,10 @@ def _training_of(folder: Path, by_id: Mapping[str | None, Path]) -> Path | None:
 
 
 def draw_of(evaluation: Path) -> int:
-    """The seed of the samples that an evaluation's number is the mean of; 0 where it is of greedy replies."""
+    """The seed of the samples, or of exchanged pictures, that a number is of; 0 where it is of greedy replies alone."""
     protocol = object_in(evaluation / "evaluation.json").get("protocol") or {}
-    return 0 if protocol.get("greedy", True) else int(protocol.get("seed", 0))
+    is_drawn = not protocol.get("greedy", True) or protocol.get("blind") == "shuffled"
+    return int(protocol.get("seed", 0)) if is_drawn else 0
 
 
 def settings_of(evaluation: Path) -> dict[str, Any]:
@@ -167,6 +168,23 @@ def named_apart(found: Sequence[Trained]) -> dict[str, str]:
         arm: name if names.count(name) == 1 else f"{name} ({first[arm].run[:6]})"
         for arm, name in zip(arms, names, strict=True)
     }
+
+
+def blind_of(settings: Mapping[str, Any]) -> str | None:
+    """What a blind evaluation showed in place of its pictures; None of one that saw them."""
+    found = (settings.get("protocol") or {}).get("blind")
+    return None if found is None else str(found)
+
+
+def seeing_of(blind: "Comparable", others: Mapping[str, "Comparable"]) -> str | None:
+    """The title of the table that is that of a blind evaluation in all but what was shown; None where there is none."""
+    protocol = {key: value for key, value in blind.settings["protocol"].items() if key != "blind"}
+    seeing = content_id({**blind.settings, "protocol": protocol})
+    for title, other in others.items():
+        most = max(len(blind.questions), len(other.questions))
+        if content_id(other.settings) == seeing and len(blind.questions & other.questions) >= most / 2:
+            return title
+    return None
 
 
 class Comparable(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from firsthand.errors import DataError
 from firsthand.evaluation.table import counting
 from firsthand.records import Score, Unit
-from firsthand.stats import Estimate, Paired, clustered_mean, paired_test
+from firsthand.stats import Estimate, Paired, ShareOfGain, Sides, clustered_mean, paired_test, share_of_gain
 
 Runs = Sequence[Sequence[Unit]]
 """The units of each training run of an arm."""
@@ -88,6 +88,43 @@ def pair_units(baseline: Runs, other: Runs, name: str = "these units") -> Pairin
     )
 
 
+Both = tuple[Sequence[Unit], Sequence[Unit]]
+"""The units of one training run, seeing and blind."""
+
+
+def surviving(before: Sequence[Both], after: Sequence[Both]) -> ShareOfGain | None:
+    """How much of what `after` gained over `before` is there when nothing can be seen, by the runs of two arms.
+
+    On the items that every run measured, seeing and blind; draws of one item are its mean. None where there is none.
+    """
+    arms = [[[_by_item(units) for units in both] for both in runs] for runs in (before, after)]
+    tables = [table for runs in arms for both in runs for table in both]
+    items = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
+    if not items or not (before and after):
+        return None
+
+    def sides(condition: int) -> Sides:
+        old, new = (
+            np.array([[both[condition][item].value for item in items] for both in runs], float) for runs in arms
+        )
+        return old, new
+
+    return share_of_gain(sides(0), sides(1), [tables[0][item].cluster for item in items])
+
+
+def _by_item(units: Sequence[Unit]) -> dict[str, Unit]:
+    """Each item's mean over its draws, which `drawn_as` has named; without those that some draw did not measure."""
+    drawn: dict[str, list[Unit]] = {}
+    for unit in units:
+        drawn.setdefault(unit.question.rpartition("@")[0], []).append(unit)
+    means = {item: [unit.value for unit in some if unit.value is not None] for item, some in drawn.items()}
+    return {
+        item: some[0].model_copy(update={"value": sum(means[item]) / len(some)})
+        for item, some in drawn.items()
+        if len(means[item]) == len(some)
+    }
+
+
 def _by_question(units: Sequence[Unit], name: str) -> dict[str, Unit]:
     table: dict[str, Unit] = {}
     for unit in units:
@@ -105,3 +142,13 @@ def estimate_fields(name: str, found: Estimate | None) -> dict[str, Any]:
     if found is None:
         return {"n": 0}
     return {name: found.value, "ci95": [found.low, found.high], "covers": str(found.covers), "n": found.n}
+
+
+def share_fields(found: ShareOfGain) -> dict[str, Any]:
+    """How much of a gain survives, as JSON; `share` is absent where it is not resolved that there is a gain."""
+    return {
+        "gain": estimate_fields("value", found.gain),
+        "blind_gain": estimate_fields("value", found.part),
+        "finding": str(found.gain.finding),
+        **({} if found.share is None else {"survives": estimate_fields("share", found.share)}),
+    }

@@ -9,13 +9,20 @@ from pydantic import Field, model_validator
 from firsthand.answers.asking import BY_KIND
 from firsthand.answers.stated import Rule, answer_block
 from firsthand.config import build, nearest, override, read_yaml
+from firsthand.data.blind import Blind, blinded
 from firsthand.errors import RecipeError
-from firsthand.records import Record
+from firsthand.records import Example, Record
 
 _SHIPPED = Path(__file__).with_name("protocols")
 _FIRST_KEYS = ("max_new_tokens", "samples", "temperature", "seed", "system")
 """Keys that stand in every evaluation; later ones only where they say something, so that no earlier number loses its
 protocol."""
+
+_BLIND: dict[Blind, str] = {
+    "gray": "BLIND: pictures gray",
+    "shuffled": "BLIND: pictures of other questions",
+    "none": "BLIND: no pictures",
+}
 
 
 class Protocol(Record):
@@ -44,6 +51,8 @@ class Protocol(Record):
     prediction: Literal["reply", "answer_block"] = "reply"
     """What a leaderboard's scorer is given: `answer_block` is what stands between the answer tags of a reply that has
     exactly one such block, and the whole reply otherwise (VLMEvalKit's post-processing of VLAA-Thinker)."""
+    blind: Blind | None = None
+    """What the model is shown in place of each picture, which is a control: `gray`, `shuffled` or `none`."""
 
     @model_validator(mode="after")
     def _draws_something(self) -> "Protocol":
@@ -66,6 +75,15 @@ class Protocol(Record):
         """The protocol that an evaluation of data recorded."""
         return cls.model_validate({"answer": "tags", **content})
 
+    @property
+    def control(self) -> list[str]:
+        """What the names of a blind evaluation's files have beside those of a seeing one."""
+        return [f"blind-{self.blind}"] if self.blind else []
+
+    def shown(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples as the model is shown them. Raises DataError where a blind one cannot be."""
+        return blinded(examples, self.blind, self.seed) if self.blind else list(examples)
+
     def line(self) -> str:
         """One line for people."""
         drawn = ["greedy"] * self.greedy
@@ -79,6 +97,7 @@ class Protocol(Record):
         )
         said = [own] if self.system else ["no system prompt"]
         said += [f"suffix of {len(self.suffix)} characters"] if self.suffix else []
+        said += [_BLIND[self.blind]] if self.blind else []
         after = ["answer block alone to the leaderboard's scorer"] if self.prediction == "answer_block" else []
         after += ["answers read in tags alone"] if self.answer == "tags" else []
         after += [f"in {self.precision}"] if self.precision not in ("auto", "float32") else []

@@ -11,6 +11,7 @@ from firsthand.errors import DataError
 from firsthand.evaluation.generator import Generator
 from firsthand.evaluation.protocol import Protocol
 from firsthand.records import Example, Judged, Reply, Score, Verdict, json_lines
+from firsthand.worlds.agreement import with_agreement
 
 BATCH = 64
 """Examples whose replies are drawn, judged and kept together; also the step of the progress bar."""
@@ -21,17 +22,24 @@ OnProgress = Callable[[int, int], None]
 
 
 def score_examples(
-    examples: Sequence[Example], generator: Generator, judge: JudgeMany, protocol: Protocol
+    examples: Sequence[Example],
+    generator: Generator,
+    judge: JudgeMany,
+    protocol: Protocol,
+    shown: Sequence[Example] | None = None,
 ) -> list[Score]:
-    """Ask and judge."""
-    drawn = generator.answer(examples, protocol)
+    """Ask and judge. `shown` are the examples as a blind model is shown them, and judged as they are."""
+    shown = examples if shown is None else shown
+    drawn = generator.answer(shown, protocol)
     pairs = [(a.text, e) for e, answers in zip(examples, drawn, strict=True) for a in answers if isinstance(a, Reply)]
     verdicts = iter(judge(pairs))
     nothing = Reply(text="", token_ids=())
     scores = []
-    for example, answers in zip(examples, drawn, strict=True):
+    for example, seen, answers in zip(examples, shown, drawn, strict=True):
         group = tuple(
-            Judged(reply=nothing, verdict=a) if isinstance(a, Verdict) else Judged(reply=a, verdict=next(verdicts))
+            Judged(reply=nothing, verdict=a)
+            if isinstance(a, Verdict)
+            else Judged(reply=a, verdict=with_agreement(next(verdicts), a.text, example, protocol.answer))
             for a in answers
         )
         greedy, samples = (group[0], group[1:]) if protocol.greedy else (None, group)
@@ -41,7 +49,7 @@ def score_examples(
                 family=example.family,
                 question=example.question,
                 gold=example.answer.text,
-                images=tuple(picture.sha256 for picture in example.images),
+                images=tuple(picture.sha256 for picture in seen.images),
                 greedy=greedy,
                 samples=samples,
             )
@@ -56,6 +64,7 @@ def score_all(
     protocol: Protocol,
     journal: Path,
     on_progress: OnProgress,
+    shown: Sequence[Example] | None = None,
 ) -> list[Score]:
     """`score_examples` for all, in their order; batch by batch into the journal, from where an earlier run stopped.
 
@@ -70,14 +79,16 @@ def score_all(
         got = f"one more to {strangers[0]}"
         raise DataError(f"{journal}: expected replies to these {len(examples)} examples, got {got}; delete it")
     left = [i for i, score in enumerate(scores) if score is None]
-    left.sort(key=lambda i: _size(examples[i]))
+    shown = examples if shown is None else shown
+    left.sort(key=lambda i: _size(shown[i]))
     done = len(examples) - len(left)
     if done and left:
         on_progress(done, len(examples))
     asks = generator() if left else None
     for places in batched(left, BATCH):
         assert asks is not None
-        batch = score_examples([examples[i] for i in places], asks, judge, protocol)
+        parts = [[some[i] for i in places] for some in (examples, shown)]
+        batch = score_examples(parts[0], asks, judge, protocol, parts[1])
         with journal.open("a") as file:
             file.write(json_lines(batch))
         for i, score in zip(places, batch, strict=True):

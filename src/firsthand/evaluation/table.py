@@ -1,11 +1,11 @@
 """Judged replies -> a table: accuracy with an interval, pass@k, and what stands beside every accuracy."""
 
 import statistics
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from firsthand.answers.stated import read_answer
-from firsthand.records import Judged, Score, Status, StopReason
+from firsthand.records import Agreement, Judged, Score, Status, StopReason, Verdict
 from firsthand.stats import SUCCESS, clustered_mean, pass_at
 
 _KS = (1, 2, 4, 8, 16, 32, 64)
@@ -37,6 +37,8 @@ def _row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hasha
         if accuracy.n < len(known):
             table["questions"] = accuracy.n
         table |= _rates([j for _, j in counted])
+    if steps := agreements(j.verdict for _, j in counted):
+        table["steps"] = steps
     hits = [[j.verdict.score >= SUCCESS for j in s.samples if j.verdict.score is not None] for s in scores]
     hits = [h for h in hits if len(h) == samples]  # pass@k of fewer draws would be another quantity
     if samples and hits:
@@ -46,6 +48,15 @@ def _row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hasha
     if sampled:
         table["sampled_accuracy"] = statistics.fmean(sampled)
     return table
+
+
+def agreements(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """Shares of the replies whose steps agree with their answer, disagree with it, or cannot be read.
+
+    Of those to worlds, whose steps somebody looked at; nothing where there is none.
+    """
+    found = [verdict.agreement for verdict in verdicts if verdict.agreement is not None]
+    return {str(state): found.count(state) / len(found) for state in Agreement} if found else {}
 
 
 def counting(score: Score) -> tuple[Judged, ...]:

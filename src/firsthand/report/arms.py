@@ -8,7 +8,7 @@ from statistics import fmean
 from firsthand.evaluation.joined import named_apart
 from firsthand.evaluation.pairing import mean_of_runs, pair_units
 from firsthand.evaluation.table import tabulate
-from firsthand.records import Score, Unit
+from firsthand.records import Agreement, Score, Unit
 from firsthand.report.runs import Evaluation, FamilyResult, RunRecords
 from firsthand.stats import Estimate, Finding, Paired
 
@@ -35,6 +35,8 @@ class Arm:
     unparsed: float | None
     tagged: float | None
     """Share of the replies that state their answer in tags."""
+    agreement: dict[str, float]
+    """Shares of the replies whose steps agree with their answer, disagree with it, or cannot be read; of worlds."""
     unmeasured: int | None
     steps: float | None
     """Mean over the runs; a run that plans none has taken 0."""
@@ -149,6 +151,9 @@ def _arm(index: int, name: str, runs: Sequence[RunRecords], names_by_id: dict[st
         truncated=_mean(result.truncated for result in results),
         unparsed=_mean(result.unparsed for result in results),
         tagged=_mean(result.tagged for result in results),
+        agreement={
+            state: value for state in Agreement if (value := _mean(r.steps.get(state) for r in results)) is not None
+        },
         unmeasured=sum(unmeasured) if unmeasured else None,
         steps=_mean(len(run.steps) if run.steps or run.planned_steps == 0 else None for run in trainings),
         planned_steps=_mean(run.planned_steps for run in trainings),

@@ -36,6 +36,7 @@ UNITS = {
     "status": "fraction",
     "boxes": "fraction",
     "groups": "fraction",
+    "steps": "fraction",
     "loss": "loss",
     "timing": "seconds",
 }
@@ -53,6 +54,9 @@ EXPLAINED: dict[str, str] = {
     "status/unparsed": "Fraction of replies whose answer is not of the right kind",
     "status/timed_out": "Fraction of replies whose comparison did not end in time: unmeasured",
     "status/failed": "Fraction of replies on which the verifier broke: unmeasured",
+    "steps/agrees": "Fraction of replies to worlds whose steps lead to the answer that they give",
+    "steps/disagrees": "Fraction of replies to worlds whose steps lead to another answer than the one given",
+    "steps/unread": "Fraction of replies to worlds whose steps, or whose answer, cannot be read",
     "boxes/outside": "Fraction of box replies that leave their picture",
 }
 

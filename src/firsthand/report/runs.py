@@ -63,6 +63,8 @@ class Evaluation(FamilyResult):
     tagged: float | None = None
     unparsed: float | None = None
     unstated: float | None = None
+    steps: dict[str, float] = {}
+    """Of replies to worlds: shares whose steps agree with their answer, disagree with it, or cannot be read."""
     unmeasured: int | None = None
     reply_tokens: float | None = None
     benchmark: dict[str, Any] = {}

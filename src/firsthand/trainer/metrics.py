@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from firsthand.records import Judged, Status, StopReason
+from firsthand.records import Agreement, Judged, Status, StopReason
 from firsthand.reward.alarms import EARNING, OUTSIDE
 from firsthand.trainer.batch import Batch, Group, sampled_entropy
 
@@ -59,6 +59,8 @@ def of_batch(batch: Batch, wanted: int) -> dict[str, float]:
         return {"groups/kept": 0.0} | earning
     metrics = {"reply/tokens": statistics.fmean(len(j.reply.token_ids) for j in measured)}
     metrics |= {f"status/{s}": sum(j.verdict.status is s for j in measured) / len(measured) for s in Status}
+    steps = [j.verdict.agreement for j in measured if j.verdict.agreement is not None]
+    metrics |= {f"steps/{state}": steps.count(state) / len(steps) for state in Agreement if steps}
     boxes = [j.verdict.outside for j in measured if j.verdict.outside is not None]
     if boxes:
         metrics[OUTSIDE] = statistics.fmean(boxes)

@@ -14,6 +14,7 @@ from firsthand.records import Example, Judged, Reply, Status, Verdict
 from firsthand.reward import Router
 from firsthand.trainer.batch import Batch, Group
 from firsthand.trainer.sample import Samples
+from firsthand.worlds.agreement import with_agreement
 
 _UNSCORED = Verdict(score=None, status=Status.UNSCORED, why="free text needs a scorer (reward.open)")
 
@@ -29,7 +30,8 @@ def score(samples: Samples, recipe: Recipe, router: Router) -> Batch:
     groups = []
     for example, prompt, replies in zip(samples.examples, samples.prompts, written, strict=True):
         replies.sort(key=lambda one: one[0])
-        found = [(reply, verdict.result()) for _, reply, verdict in replies]
+        rule = recipe.reward.answer
+        found = [(r, with_agreement(verdict.result(), r.text, example, rule)) for _, r, verdict in replies]
         groups.append(Group(example, prompt, _judged(found, recipe)))
     timing = {"rollout": ended - began, "reward": time.perf_counter() - ended, **judging.timeline()}
     return Batch(tuple(groups), tuple(groups), timing if recipe.objective.samples else {})

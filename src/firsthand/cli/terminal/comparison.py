@@ -23,8 +23,24 @@ def show_comparison(content: Mapping[str, Any]) -> None:
     for model, parts in content["differences"].items():
         for name, found in parts.items():
             screen.say(_line(f"{model} - {content['baseline']} on {name}", found))
+    for model, parts in content.get("surviving", {}).items():
+        for name, found in parts.items():
+            screen.say(surviving_line(f"{model} - {content['baseline']} on {name}", found))
     for note in content["notes"]:
         screen.say(note)
+
+
+def surviving_line(what: str, found: Mapping[str, Any]) -> str:
+    """How much of a gain there is when nothing can be seen."""
+    gains = ", ".join(
+        f"{words} {percents(found[key]['value'], found[key]['ci95'], sign='+')}"
+        for key, words in (("gain", "seeing"), ("blind_gain", "blind"))
+    )
+    if (share := found.get("survives")) is None:
+        said = {"worse": "there is no gain"}.get(found["finding"], "not resolved, for the gain is not")
+    else:
+        said = f"{percents(share['share'], share['ci95'])} % (over {share['covers']}, n {share['n']:,})"
+    return f"{what}: of the gain survives without the picture: {said}; points {gains}"
 
 
 def _line(what: str, found: Mapping[str, Any]) -> str:

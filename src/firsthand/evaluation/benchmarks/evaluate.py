@@ -27,7 +27,7 @@ from firsthand.evaluation.benchmarks.judged import RULES, judged_folder, judges_
 from firsthand.evaluation.benchmarks.spec import Benchmark
 from firsthand.evaluation.benchmarks.strict import VERSION as STRICT_VERSION
 from firsthand.evaluation.benchmarks.strict import judge_strictly
-from firsthand.evaluation.generator import askable, generator_of, identity, name_of, settled
+from firsthand.evaluation.generator import askable, generator_of, identity, name_of, settled, shown_to
 from firsthand.evaluation.leaderboard.judging import NO_JUDGE, LeaderboardJudge, NotScored, Pair, score_replies
 from firsthand.evaluation.leaderboard.prompts import PROMPTS_VERSION
 from firsthand.evaluation.leaderboard.scorer import ReplyScore
@@ -126,11 +126,12 @@ def evaluate_benchmark(
         **prompts_id(protocol.system),
         "data_id": data_id(task.examples),
     }
-    title = f"{task.benchmark.name}-{name.replace('/', '-')}"
+    shown = shown_to(model, protocol, task.examples, task.spec)
+    title = "-".join([task.benchmark.name, *protocol.control, name.replace("/", "-")])
     folder = model if isinstance(model, Path) else None
     with Run.open_evaluation(root, title, protocol.seed, recipe, folder) as run:
         if not run.is_done:
-            _draw(model, task, protocol, run, on_progress)
+            _draw(model, task, shown, protocol, run, on_progress)
         if task.benchmark.leaderboard is not None:
             _mark_replies(task, protocol, run, judge, root)
         return run.folder
@@ -153,13 +154,20 @@ def leaderboard_marks(task: Task, marks: Iterable[Mark]) -> list[ReplyMark]:
     return [ReplyMark(by_id[m.example_id], m.draw, None if m.mark is None else float(m.mark.right)) for m in marks]
 
 
-def _draw(model: Path | Endpoint, task: Task, protocol: Protocol, run: Run, on_progress: OnProgress) -> None:
+def _draw(
+    model: Path | Endpoint,
+    task: Task,
+    shown: Sequence[Example],
+    protocol: Protocol,
+    run: Run,
+    on_progress: OnProgress,
+) -> None:
     journal = run.folder / "replies.jsonl"
     if not (run.folder / "evaluation.json").exists():  # written last: a kill came between it and the end
         with router_of(Reward(), workers=2) as router, generator_of(model, protocol, run.folder) as generator:
             judge = partial(judge_strictly, task.benchmark, router)
-            scores = score_all(task.examples, generator, judge, protocol, journal, on_progress)
-        run.keep_pictures(picture for example in task.examples for picture in example.images)
+            scores = score_all(task.examples, generator, judge, protocol, journal, on_progress, shown)
+        run.keep_pictures(picture for example in shown for picture in example.images)
         run.write_records("items.jsonl", (BenchmarkItem(id=e.id, cells=e.meta) for e in task.examples))
         run.write_records("scores.jsonl", scores)
         run.write_records("units-strict.jsonl", units(task.benchmark, strict_marks(task, scores)))

@@ -57,7 +57,7 @@ def evaluate_all(
     """
     if len(set(plan.seeds)) < len(plan.seeds):
         raise RecipeError(f"--seeds: expected each seed once, got {list(plan.seeds)}")
-    if len(plan.seeds) > 1 and any(p.greedy for p in plan.protocols):
+    if len(plan.seeds) > 1 and any(p.greedy and p.blind != "shuffled" for p in plan.protocols):
         raise RecipeError("--seeds: greedy replies are the same under every seed; choose a protocol that only samples")
     name = name or name_of(model)
     tasks = [read_task(benchmark, data_root) for benchmark in plan.benchmarks]
@@ -76,7 +76,8 @@ def evaluate_all(
         content["average"] = averages(found)
     # By judge too: none is overwritten.
     key = content_id([part["runs"] for part in found.values()], None if plan.judge is None else plan.judge.identity)
-    path = root / f"{asked_for.name}-{name.replace('/', '-')}-{key[:8]}.json"
+    control = plan.protocols[0].control
+    path = root / "-".join([asked_for.name, *control, name.replace("/", "-"), f"{key[:8]}.json"])
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return path
 
