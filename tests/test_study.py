@@ -17,6 +17,7 @@ from tiny import tiny_folder
 
 from firsthand.cli.console import Console
 from firsthand.cli.main import main
+from firsthand.config import build
 from firsthand.cost import RunCost
 from firsthand.errors import RecipeError
 from firsthand.objective import GRPO, SFT
@@ -24,7 +25,7 @@ from firsthand.records import Score
 from firsthand.report import write_report
 from firsthand.report.arms import make_arms
 from firsthand.report.runs import read_runs
-from firsthand.study import ArmRuns, Study, over_seeds, run_seeds, run_study
+from firsthand.study import ArmRuns, Study, _blind, over_seeds, run_seeds, run_study
 
 DEMO = Path(__file__).parent.parent / "src/firsthand/recipes/demo.yaml"
 TEST = {"data": {"worlds": ["count"], "number": 2}, "protocol": {"max_new_tokens": 2, "samples": 0}}
@@ -135,7 +136,7 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     runs = run_study(one, root, 0, lambda arm, recipe: lambda step: steps.append((arm, step.step)))
     folders = {arm: run.training for arm, run in runs.items()}
     assert steps == [("sft", 0), ("more", 0)]
-    for arm, (training, folder) in runs.items():
+    for arm, (training, folder, _) in runs.items():
         assert (training / "DONE").exists() and (folder / "DONE").exists()
         assert folder.name.startswith(f"evaluate-{arm}-s0-") and not (training / "scores.jsonl").exists()
         evaluates = json.loads((folder / "recipe.json").read_text())["evaluates"]
@@ -155,6 +156,63 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
     refused = lambda *_: pytest.fail("trained or evaluated again")  # noqa: E731
     assert run_study(one, root, 0, lambda arm, recipe: refused, lambda arm: refused) == runs
     assert {path: path.stat().st_mtime_ns for path in root.glob("*/**/*") if path.is_file()} == before
+
+
+def test_a_study_that_asks_for_it_evaluates_every_arm_without_its_pictures_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_folder(tmp_path / "tiny", "qwen2_5_vl", layers=1)
+    short = {"model": str(model), "prompts": 1, "steps": 1, "sampling": {"max_new_tokens": 2}}
+    one = study(short, base={"steps": 0}, sft={"objective": {"kind": "sft", "style": "plain"}})
+    one = one.model_copy(
+        update={"evaluation": type(one.evaluation).model_validate({**TEST, "blind": ["gray", "none"]})}
+    )
+    root = tmp_path / "runs"
+    runs = run_study(one, root)
+    assert [path.name.split("-s0-")[0] for path in runs["sft"].blind.values()] == [
+        "evaluate-blind-gray-sft",
+        "evaluate-blind-none-sft",
+    ]
+    rows = json.loads((root / "results.json").read_text())["arms"]
+    for arm, row in rows.items():
+        assert list(row["blind"]) == ["gray", "none"]
+        for how, found in row["blind"].items():
+            table = json.loads((runs[arm].blind[how] / "evaluation.json").read_text())
+            assert (found["accuracy"], found["ci95"], found["n"]) == (table["accuracy"], table["ci95"], 2)
+    assert "over" not in rows["base"]["blind"]["gray"] and rows["sft"]["blind"]["gray"]["over"] == "base"
+    assert rows["sft"]["blind"]["gray"]["finding"] == "not resolved"  # of two questions
+    assert run_study(one, root, 0, lambda arm, recipe: refuse(arm), refuse) == runs
+    Console().table(root / "results.json")
+    said = capsys.readouterr().out
+    assert "blind gray" in said and "sft - base, blind gray: of the gain survives without the picture: not res" in said
+
+
+def test_a_gain_over_seeds_survives_as_far_as_all_of_its_runs_say(tmp_path: Path) -> None:
+    """Blind, a third of what the arm gained is there under every seed."""
+    none, third = [0.0] * 30, [1.0] * 10 + [0.0] * 20
+    arms = {"base": (none, none), "grpo": ([1.0] * 30, third)}
+    runs = {
+        arm: [
+            ArmRuns(
+                tmp_path,
+                write_scored(tmp_path / "seeing", arm, seeing, seed=seed),
+                {"gray": write_scored(tmp_path / "blind", arm, blind, seed=seed)},
+            )
+            for seed in (0, 1)
+        ]
+        for arm, (seeing, blind) in arms.items()
+    }
+    found = _blind(runs, "grpo")["blind"]["gray"]
+    assert found["accuracy"] == pytest.approx(1 / 3) and found["covers"] == "questions and training seeds"
+    assert found["survives"]["share"] == pytest.approx(1 / 3)
+    assert found["survives"]["covers"] == "questions and training seeds"
+    assert _blind(runs, "base")["blind"]["gray"].keys() == {"accuracy", "ci95", "covers", "n"}
+
+
+def test_a_test_that_is_blind_itself_has_nothing_to_stand_beside() -> None:
+    blind = {"protocol": {"blind": "gray"}, "blind": ["gray"]}
+    with pytest.raises(RecipeError, match="expected a protocol that shows the pictures beside it, got one that is bl"):
+        build(Study, {"shared": {}, "arms": {}, "evaluation": {**TEST, **blind}}, "study")
 
 
 def untrained(folder: Path, **test: Any) -> Study:

@@ -15,21 +15,31 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
 
 from firsthand.config import build, in_todays_names, merge, read_recipe
 from firsthand.cost import RunCost
+from firsthand.data.blind import Blind, blinded
 from firsthand.data.loaded import OnBad
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.custom import evaluate_folder, read_by
-from firsthand.evaluation.pairing import estimate_fields, mean_of_runs, units_of
+from firsthand.evaluation.pairing import (
+    Both,
+    drawn_as,
+    estimate_fields,
+    mean_of_runs,
+    share_fields,
+    surviving,
+    units_of,
+)
 from firsthand.evaluation.replies import OnProgress, read_journal
 from firsthand.files import write_atomically
 from firsthand.recipe import Data, Recipe
-from firsthand.records import Record, Step
+from firsthand.records import Record, Step, Unit
 from firsthand.reward import Reward
 from firsthand.stats import Covers
 from firsthand.trainer import train
@@ -42,11 +52,19 @@ class Test(Record):
     protocol: Protocol = Field(default_factory=Protocol)
     reward: Reward = Field(default_factory=Reward)
     """How every arm's answers are judged, whatever they were trained with; free text needs `open`."""
+    blind: tuple[Blind, ...] = ()
+    """Evaluate every arm without its pictures, too: what is shown in their place."""
 
     @model_validator(mode="after")
     def _read_by_its_protocol(self) -> "Test":
         read_by(self.protocol, self.reward)  # before an arm is trained
+        if self.blind and self.protocol.blind is not None:
+            raise ValueError("blind: expected a protocol that shows the pictures beside it, got one that is blind")
         return self
+
+    def blindly(self, how: Blind) -> "Test":
+        """The same test without the pictures."""
+        return self.model_copy(update={"protocol": self.protocol.model_copy(update={"blind": how})})
 
 
 class Study(Record):
@@ -107,6 +125,22 @@ class ArmRuns(NamedTuple):
     training: Path
     evaluation: Path
     """A run of its own."""
+    blind: Mapping[Blind, Path] = MappingProxyType({})
+    """The evaluations without the pictures, runs of their own."""
+
+    @property
+    def folders(self) -> list[Path]:
+        """All of them."""
+        return [self.training, self.evaluation, *self.blind.values()]
+
+    @property
+    def units(self) -> list[Unit]:
+        """What the accuracy is the mean of."""
+        return _units(self.evaluation)
+
+    def both(self, how: Blind) -> Both:
+        """The units of one seed, seeing and blind."""
+        return self.units, _units(self.blind[how])
 
 
 OnArm = Callable[[str, Recipe], Callable[[Step], None]]
@@ -122,14 +156,16 @@ def run_study(
     """Train and evaluate every arm that is not done; the run directories by arm. Also writes `results.json`."""
     for arm in study.arms:  # the last one's mistake must not show only when the others are trained
         study.recipe(arm, seed, {name: Path(name) for name in study.arms})
-    study.evaluation.data.load()  # nor that of the questions
+    questions = study.evaluation.data.load()  # nor that of the questions
+    for how in study.evaluation.blind:
+        blinded(questions, how)
     runs: dict[str, ArmRuns] = {}
     for arm in study.arms:
         recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
         training = train(recipe, root, on_arm(arm, recipe))
-        runs[arm] = ArmRuns(training, _evaluated(study.evaluation, training, arm, root, on_evaluation(arm)))
+        runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation)
     tables = {arm: _row(run, seed) for arm, run in runs.items()}
-    _write_results(root, tables)
+    _write_results(root, tables, {arm: [run] for arm, run in runs.items()})
     return runs
 
 
@@ -157,7 +193,8 @@ def run_seeds(
             by_arm[arm][seed] = both
             runs.append(both)
     if len(seeds) > 1:
-        _write_results(root, {arm: over_seeds(found) for arm, found in by_arm.items()})
+        tables = {arm: over_seeds(found) for arm, found in by_arm.items()}
+        _write_results(root, tables, {arm: list(found.values()) for arm, found in by_arm.items()})
     return runs
 
 
@@ -167,8 +204,7 @@ def over_seeds(runs: Mapping[int, ArmRuns]) -> dict[str, Any]:
     The accuracy is that of the questions that every seed's run measured.
     """
     rows = {seed: _row(both, seed) for seed, both in runs.items()}
-    units = [units_of(read_journal(both.evaluation / "scores.jsonl")) for both in runs.values()]
-    content = estimate_fields("accuracy", mean_of_runs(units))
+    content = estimate_fields("accuracy", mean_of_runs([both.units for both in runs.values()]))
     for key in ("sampled_accuracy", "reply_tokens", "truncated", "unparsed"):
         if values := [row[key] for row in rows.values() if key in row]:
             content[key] = statistics.fmean(values)
@@ -190,16 +226,37 @@ def _row(runs: ArmRuns, seed: int) -> dict[str, Any]:
     return {**table, **covers, "cost": cost, "run": runs.training.name, "seed": seed}
 
 
-def _write_results(root: Path, arms: Mapping[str, Any]) -> None:
+def _write_results(root: Path, tables: Mapping[str, Any], runs: Mapping[str, Sequence[ArmRuns]]) -> None:
     """Every arm's numbers: `{"arms": {name: {"accuracy": x, "ci95": [lo, hi], "covers": what, "n": n, ...}}}`."""
+    arms = {arm: {**table, **_blind(runs, arm)} for arm, table in tables.items()}
     write_atomically(root / "results.json", json.dumps({"arms": arms}, indent=2) + "\n")
 
 
-def _evaluated(test: Test, training: Path, arm: str, root: Path, on_progress: OnProgress) -> Path:
-    """The evaluation of a finished run, beside it."""
-    return evaluate_folder(
-        training / "model", test.data, test.protocol, root, on_progress, name=arm, reward=test.reward
-    )
+def _blind(runs: Mapping[str, Sequence[ArmRuns]], arm: str) -> dict[str, Any]:
+    """An arm's accuracies without the pictures, and what survives so of its gain over `base`, or over the first arm."""
+    baseline = "base" if "base" in runs else next(iter(runs))
+    content: dict[str, Any] = {}
+    for how in runs[arm][0].blind:
+        content[how] = estimate_fields("accuracy", mean_of_runs([run.both(how)[1] for run in runs[arm]]))
+        before, after = ([run.both(how) for run in runs[name]] for name in (baseline, arm))
+        if arm != baseline and (share := surviving(before, after)) is not None:
+            content[how] |= {"over": baseline, **share_fields(share)}
+    return {"blind": content} if content else {}
+
+
+def _units(evaluation: Path) -> list[Unit]:
+    return drawn_as(units_of(read_journal(evaluation / "scores.jsonl")), 0)
+
+
+def _evaluated(test: Test, training: Path, arm: str, root: Path, on_evaluation: Callable[[str], OnProgress]) -> ArmRuns:
+    """A finished run with its evaluations, beside it."""
+
+    def evaluate(test: Test, title: str) -> Path:
+        bar = on_evaluation(title)
+        return evaluate_folder(training / "model", test.data, test.protocol, root, bar, name=arm, reward=test.reward)
+
+    seeing = evaluate(test, arm)
+    return ArmRuns(training, seeing, {how: evaluate(test.blindly(how), f"{arm}, blind {how}") for how in test.blind})
 
 
 def _table(evaluation: Path) -> dict[str, Any]:

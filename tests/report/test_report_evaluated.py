@@ -126,3 +126,37 @@ def test_an_evaluation_that_has_not_ended_is_not_shown_and_told(trainings: list[
     [run] = read_runs([trainings[0], evaluation])
     assert run.evaluation is None and f"an evaluation has not ended: {evaluation.name}" in doubts(run)
     assert read_run(evaluation).done is False
+
+
+def test_blind_accuracies_stand_beside_those_that_saw_and_say_what_survives(
+    trainings: list[Path], tmp_path: Path
+) -> None:
+    """Two arms of 40 questions, seeing and gray: of 30 more right answers a tenth is there without the picture."""
+    right = {"base": (0, 0), "grpo": (30, 3)}
+    folders = [folder for folder in trainings if folder.name.split("-s0")[0] in right]
+    evaluations = []
+    for folder in folders:
+        for place, how in enumerate(({}, {"blind": "gray"})):
+            evaluation = moved_out(folder, **how)
+            count = right[folder.name.split("-s0")[0]][place]
+            line = (folder / "scores.jsonl").read_text().splitlines()[0]
+            (evaluation / "scores.jsonl").write_text("".join(_scored(line, i, i < count) for i in range(40)))
+            table = {"n": 40, "accuracy": count / 40, "protocol": {"samples": 0, **how}}
+            (evaluation / "evaluation.json").write_text(json.dumps(table))
+            evaluations.append(evaluation)
+        emptied(folder)
+    runs = read_runs([*folders, *evaluations])
+    assert sorted({run.table.rpartition(", ")[2] for run in runs}) == ["blind gray", "blind unset"]
+    html = page([*folders, *evaluations], tmp_path / "page.html")
+    assert html.index("blind unset</h2>") < html.index("blind gray</h2>")  # the seeing one first
+    assert "10.0&nbsp;% of the gain survives" in html and html.count("of the gain survives") == 1
+    [row] = [row for row in html.split("<tr>") if "grpo<" in row and "of the gain survives" in row]
+    assert "<b>7.5</b>" in row and "tables</b>, each of other questions" not in html
+
+
+def _scored(line: str, number: int, is_right: bool) -> str:
+    """A line of scores.jsonl for another question."""
+    score = json.loads(line)
+    verdict = {"score": float(is_right), "status": "ok", "parsed": "7", "why": ""}
+    score |= {"example_id": f"q{number}", "greedy": {**score["greedy"], "verdict": verdict}, "samples": []}
+    return json.dumps(score) + "\n"

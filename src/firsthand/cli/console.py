@@ -10,6 +10,7 @@ from rich.console import Console as Terminal
 from rich.progress import TaskID
 
 from firsthand.cli.terminal.bell import Bell
+from firsthand.cli.terminal.comparison import surviving_line
 from firsthand.cli.terminal.screen import NOTE, Screen, percents, progress_bars
 from firsthand.cost import HEADERS, RunCost
 from firsthand.evaluation import Protocol
@@ -70,6 +71,10 @@ class Console:
         """The arms of a results.json."""
         arms: dict[str, Any] = json.loads(results.read_text())["arms"]
         _show_rows("arm", arms)
+        for name, row in arms.items():
+            for how, found in row.get("blind", {}).items():
+                if "gain" in found:
+                    Screen().say(surviving_line(f"{name} - {found['over']}, blind {how}", found))
         costs = [[name, *RunCost.model_validate(row["cost"]).cells()] for name, row in arms.items() if "cost" in row]
         if costs:
             screen = Screen()
@@ -126,13 +131,15 @@ def _show_rows(what: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Accuracies with their intervals, and pass@k for the largest k that was measured. In percent."""
     ks = {int(k) for row in rows.values() for k in row.get("pass_at", {})}
     passes = [str(k) for k in sorted({1, max(ks)})] if ks else []
-    headers = {"truncated": "cut", "unparsed": "unread", "disagrees": "steps disagree"}
+    blind = list(dict.fromkeys(how for row in rows.values() for how in row.get("blind", {})))
+    headers = {"truncated": "cut", "unparsed": "unread", "disagrees": "steps disagree", "unread": "steps unread"}
     rows = {name: {**row, **row.get("steps", {})} for name, row in rows.items()}
     shares = [name for name in headers if any(name in row for row in rows.values())]
     cells = [
         [
             name,
-            percents(row.get("accuracy"), row.get("ci95", (None, None))),
+            _percents_of(row),
+            *(_percents_of(row.get("blind", {}).get(how, {})) for how in blind),
             *(percents(row.get("pass_at", {}).get(k)) for k in passes),
             *(percents(row.get(key)) for key in shares),
             "-" if row.get("reply_tokens") is None else f"{row['reply_tokens']:.0f}",
@@ -142,6 +149,21 @@ def _show_rows(what: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     ]
     screen = Screen()
     pass_at = [f"pass@{k}" for k in passes]
-    screen.table([what, "accuracy (95 %)", *pass_at, *(headers[key] for key in shares), "tokens", "n"], cells)
+    screen.table(
+        [
+            what,
+            "accuracy (95 %)",
+            *(f"blind {how}" for how in blind),
+            *pass_at,
+            *(headers[key] for key in shares),
+            "tokens",
+            "n",
+        ],
+        cells,
+    )
     covers = dict.fromkeys(row.get("covers", Covers.QUESTIONS) for row in rows.values())
     screen.say(f"in percent; intervals over {', or '.join(covers)}")
+
+
+def _percents_of(row: Mapping[str, Any]) -> str:
+    return percents(row.get("accuracy"), row.get("ci95", (None, None)))

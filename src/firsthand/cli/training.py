@@ -57,7 +57,7 @@ def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str) -> int:
         runs = run_seeds(study, out, seeds, console.training, console.evaluation)
     if console.is_idle:
         print(f"already done: all runs are in {out}; to do one again, delete its folder")
-    page = write_report([folder for both in runs for folder in both], out / "report.html", title)
+    page = write_report([folder for arm in runs for folder in arm.folders], out / "report.html", title)
     console.table(out / "results.json")
     print(f"report: {page}\nnumbers: {out / 'results.json'}")
     if len(study.arms) > 1:

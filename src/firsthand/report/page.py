@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
@@ -17,6 +17,7 @@ from markupsafe import Markup
 from firsthand.cost import HEADERS, RunCost
 from firsthand.report import charts, curves, gallery
 from firsthand.report.arms import Arm, Comparison, compare_arms, make_arms, reference
+from firsthand.report.blind import BlindColumns, blind_columns, seeing_titles
 from firsthand.report.headline import Headline, doubts, headline, points
 from firsthand.report.runs import RunRecords, read_runs
 from firsthand.report.scorers import Benchmarked, by_scorer
@@ -43,6 +44,9 @@ class _Table(NamedTuple):
     domain: tuple[float, float]
     held_out: Sequence[gallery.Card]
     available: int
+    blind: BlindColumns
+    is_blind: bool
+    """Whether another table has the same questions with their pictures, and these numbers beside its own."""
 
 
 def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
@@ -114,10 +118,14 @@ def _tables(arms: Sequence[Arm]) -> list[_Table]:
     for arm in arms:
         by_title[arm.table or unevaluated].append(arm)
     budget = gallery.HELD_OUT_BYTES // len(by_title)
-    return [_table(title, sorted(some, key=lambda arm: arm.index), budget) for title, some in by_title.items()]
+    tables = {title: sorted(some, key=lambda arm: arm.index) for title, some in by_title.items()}
+    blind = seeing_titles(tables)
+    order = [title for title in tables if title not in blind] + list(blind)
+    return [_table(title, tables, budget, is_blind=title in blind) for title in order]
 
 
-def _table(title: str, arms: Sequence[Arm], budget: int) -> _Table:
+def _table(title: str, tables: Mapping[str, Sequence[Arm]], budget: int, *, is_blind: bool) -> _Table:
+    arms = tables[title]
     said, base = headline(arms), reference(arms)
     cards, available = gallery.held_out(arms, budget)
     ks = sorted({k for arm in arms for k in arm.pass_at})
@@ -133,15 +141,18 @@ def _table(title: str, arms: Sequence[Arm], budget: int) -> _Table:
         domain=_difference_domain(said),
         held_out=cards,
         available=available,
+        blind=blind_columns(tables, title, base),
+        is_blind=is_blind,
     )
 
 
 def _lead(tables: Sequence[_Table]) -> Markup:
     """What the page says first: of several tables, that they do not compare."""
-    if len(tables) == 1:
-        return tables[0].headline.lead
+    seeing = [table for table in tables if not table.is_blind]
+    if len(seeing) == 1:
+        return seeing[0].headline.lead
     several = Markup("<b>{} tables</b>, each of other questions, another protocol or another scoring: ")
-    return several.format(len(tables)) + "numbers of different tables do not compare."
+    return several.format(len(seeing)) + "numbers of different tables do not compare."
 
 
 def _trained(arms: Sequence[Arm]) -> list[Arm]:

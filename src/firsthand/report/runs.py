@@ -136,7 +136,7 @@ def read_runs(paths: Sequence[Path]) -> list[RunRecords]:
 def _in_tables(runs: Sequence[RunRecords]) -> list[RunRecords]:
     """The runs with the table that each belongs to; without evaluations that repeat another, which a notice names."""
     evaluated = [run for run in runs if run.scores or run.evaluation]
-    titles = iter(tables_of([_asked(run) for run in evaluated]))
+    titles = iter(tables_of([comparable(run) for run in evaluated]))
     found: list[RunRecords] = []
     for run in runs:
         title = next(titles) if run in evaluated else ""
@@ -149,7 +149,8 @@ def _in_tables(runs: Sequence[RunRecords]) -> list[RunRecords]:
     return found
 
 
-def _asked(run: RunRecords) -> Comparable:
+def comparable(run: RunRecords) -> Comparable:
+    """What decides with which other evaluations a run's numbers compare."""
     at, questions = run.evaluated_in, frozenset(unit.cluster for unit in run.units)
     return Comparable(run.who, draw_of(at), data_title(at), settings_of(at), questions)
 
