@@ -15,7 +15,7 @@ from torch import Tensor
 
 from firsthand.objective import CISPO, GRPO, PRESETS, SFT, Count, Method, Table, Totals, group_advantage, parse
 from firsthand.objective.methods import grpo, sft
-from firsthand.objective.pieces import clipped_surrogate, k3
+from firsthand.objective.pieces import batch_spread, clipped_surrogate, correction, k3
 from firsthand.objective.table import token_weights
 
 LENGTHS = (5, 1, 3, 4)
@@ -315,10 +315,11 @@ def trl_loss(
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     logp_BT = table.logp_BT
-    usual = {"importance_sampling_level": "token", "epsilon_low": 0.2, "epsilon_high": 0.2}
+    usual = {"importance_sampling_level": "token", "epsilon_low": 0.2, "epsilon_high": 0.2, "top_entropy_quantile": 1.0}
     is_corrected = flags.get("use_bias_correction_kl", False)
+    entropy_BT = flags.get("entropies", torch.zeros_like(logp_BT))
     trainer = SimpleNamespace(
-        _get_per_token_logps_and_entropies=lambda *args, **kwargs: (logp_BT, torch.zeros_like(logp_BT), None),
+        _get_per_token_logps_and_entropies=lambda *args, **kwargs: (logp_BT, entropy_BT, None),
         args=SimpleNamespace(use_bias_correction_kl=is_corrected, delta=None, steps_per_generation=micro),
         accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x, reduce=lambda x, reduction: x),
         model=SimpleNamespace(training=True),
@@ -326,7 +327,6 @@ def trl_loss(
         max_completion_length=8,
         current_gradient_accumulation_steps=micro,
         aux_loss_enabled=False,
-        top_entropy_quantile=1.0,
         off_policy_mask_threshold=None,
         use_vllm=False,
         _entropy_bonus_enabled=False,
@@ -380,6 +380,33 @@ def test_presets_equal_trl_on_the_same_tensors(kind: str, width: float, beta: fl
     ours, theirs = total(kind, table, totals_of(table.mask_BT, beta)), trl_loss(table, TRL[kind], beta=beta)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_the_tokens_of_most_entropy_are_trls(share: float) -> None:
+    entropy_BT = torch.rand(4, 5, generator=torch.Generator().manual_seed(3))
+    table = dataclasses.replace(off_policy(a_step(), 0.6), entropy_BT=entropy_BT)
+    settings = parse({"kind": "dapo", "top_entropy": share})
+    totals = dataclasses.replace(totals_of(table.mask_BT), survey=settings.survey(table))
+    ours = torch.stack(list(PRESETS["dapo"].terms(table, totals, settings).values())).sum()
+    theirs = trl_loss(table, {**TRL["dapo"], "top_entropy_quantile": share, "entropies": entropy_BT})
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-7)
+    assert 0 < int((gradient(ours, table) != 0).sum()) <= math.ceil(share * sum(LENGTHS))
+
+
+@pytest.mark.parametrize(("how", "weights"), [("truncate", [1.0, 2.0, 0.25]), ("mask", [1.0, 0.0, 0.0])])
+def test_a_correction_by_hand(how: Any, weights: list[float]) -> None:
+    old, sampler = torch.tensor([[0.5, 0.9, 0.1]]).log(), torch.tensor([[0.5, 0.3, 0.4]]).log()  # 1, 3, 1/4
+    torch.testing.assert_close(correction(old, sampler, how=how, cap=2.0), torch.tensor([weights]))
+    assert correction(old, sampler, how="mask", cap=5.0).tolist()[0] == pytest.approx([1.0, 3.0, 0.25])
+
+
+def test_the_deviation_of_a_batch_by_hand() -> None:
+    """Rewards 1, 0 and 1, 1: centred 1/2, -1/2, 0, 0, of which the squares add up to 1/2, over n - 1 = 3."""
+    centred = [*group_advantage([1.0, 0.0], scale="none"), *group_advantage([1.0, 1.0], scale="none")]
+    assert batch_spread(centred) == pytest.approx(math.sqrt(1 / 6) + 1e-4)
+    assert batch_spread([0.0, 0.0]) == 1.0
 
 
 @pytest.mark.parametrize("width", [0.0, 0.6, 2.5])

@@ -21,13 +21,29 @@ from tiny_families import family_folder
 from torch import Tensor
 
 from firsthand.errors import ParityError, RecipeError
-from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, SFT, SRFT, Count, Method, group_advantage
+from firsthand.objective import (
+    CHORD,
+    CISPO,
+    GRPO,
+    LUFFY,
+    PRESETS,
+    SFT,
+    SRFT,
+    Count,
+    Method,
+    Table,
+    Totals,
+    group_advantage,
+    register,
+)
+from firsthand.objective.methods import grpo
 from firsthand.policy import Limits, Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Digit, Example, Judged, Reply, Status, StopReason, Verdict
 from firsthand.run import Run
 from firsthand.trainer.batch import Group
+from firsthand.trainer.columns import table_of
 from firsthand.trainer.optimizer import Updater
 from firsthand.trainer.state import State
 from firsthand.trainer.update import (
@@ -37,7 +53,6 @@ from firsthand.trainer.update import (
     minibatches,
     needs_forward,
     split,
-    table_of,
     totals_of,
     update,
 )
@@ -175,6 +190,9 @@ METHODS = {
     "token": GRPO(loss_agg_mode="token-mean", scale="none"),
     "budget": GRPO(loss_agg_mode="seq-mean-token-sum-norm"),
     "kl": GRPO(kl=0.5),
+    "k3 times the ratio": GRPO(kl={"kind": "constant", "beta": 0.5, "estimator": "k3-corrected"}),
+    "kl as a reward": GRPO(kl={"kind": "constant", "beta": 0.5, "estimator": "k1", "place": "reward"}),
+    "80/20": GRPO(top_entropy=0.2),
     "gspo": GRPO(ratio="sequence"),
     "cispo": CISPO(),
     "sft": SFT(),
@@ -208,6 +226,67 @@ def test_splitting_a_step_into_micro_batches_changes_no_gradient(folder: Path, o
     assert budgets == [1, 2 * longest, 10**6]
     for other in metrics[:2]:
         assert other == pytest.approx(metrics[2], rel=1e-4, abs=1e-4)
+
+
+def test_a_quantile_of_each_forward_would_be_another_gradient(folder: Path) -> None:
+    """The control of the case above: with the threshold of each forward, a split shows."""
+
+    class Apart(GRPO):
+        def survey(self, table: Table) -> dict[str, float]:
+            return {"entropy": 0.0}
+
+    def apart(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
+        own = GRPO.survey(settings, table)
+        return grpo(table, dataclasses.replace(totals, survey=own), settings)
+
+    register("apart", apart, Apart)
+    try:
+        one, many = (
+            gradients(state_of(folder), scored(folder), recipe(Apart(kind="apart", top_entropy=0.2), **split), step=1)
+            for split in ({"tokens_per_forward": 10**6}, {"tokens_per_forward": 1})
+        )
+    finally:
+        del PRESETS["apart"]
+    assert difference(many, one) > 1e-2
+
+
+def test_a_divided_group_keeps_its_number_and_the_accuracy_of_the_whole(folder: Path) -> None:
+    """Rewards 1, 0, 0, 1/2 and a demonstration, which does not count."""
+    group = with_demos(scored(folder)[:1])[0].placed(7)
+    parts = divided(group, 1, packed)
+    assert [len(part.trainable) for part in parts] == [1] * 5
+    for part in parts:
+        table = table_of([part], state_of(folder).policy.logprobs([part.packed]), is_on_policy=True)
+        assert (table.group_B.tolist(), table.accuracy_B.tolist()) == ([7], [0.375])
+
+
+def test_the_ratio_and_the_correction_are_two_things(folder: Path) -> None:
+    """The sampler said half a nat less of a token than the trainer finds: that is no ratio, but a weight."""
+    first, second = (shifted(group, -0.5) for group in scored(folder)[:2])
+    seen: list[Table] = []
+
+    def watching(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
+        seen.append(table)
+        return grpo(table, totals, settings)
+
+    register("watching", watching)
+    try:
+        method = GRPO(kind="watching", correction="truncate", correction_cap=1.5)
+        update(state_of(folder), [first, second], recipe(method, prompts=2, minibatches=2), 1)
+        uncorrected = GRPO(kind="watching")
+        update(state_of(folder), [first, second], recipe(uncorrected, prompts=2, minibatches=2), 1)
+    finally:
+        del PRESETS["watching"]
+    weighed = torch.ones_like(seen[0].logp_BT)
+    weighed[0, 0] = 1.5  # e^0.5 = 1.65, cut
+    assert seen[0].old_logp_BT is None
+    torch.testing.assert_close(seen[0].correction_BT, weighed, rtol=1e-4, atol=1e-4)
+    own, theirs = seen[1], seen[3]  # after an update: the trainer's own log-probs, and the sampler's in their place
+    assert own.correction_BT is not None and own.correction_BT[0, 0] == 1.5
+    assert own.old_logp_BT is not None and own.sampler_logp_BT is not None and theirs.old_logp_BT is not None
+    assert (own.old_logp_BT - own.sampler_logp_BT)[0, 0].item() == pytest.approx(0.5, abs=1e-4)
+    torch.testing.assert_close(theirs.old_logp_BT, own.sampler_logp_BT)
+    assert theirs.correction_BT is None
 
 
 def drift(policy: Policy) -> None:

@@ -7,6 +7,7 @@ Shape letters: B replies (demonstrations included), T tokens of the longest repl
 """
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -47,6 +48,18 @@ class Method(GrownRecord):
         """Whether a group without any advantage changes nothing (but for its KL): it may then be left out."""
         return not self.imitates
 
+    @property
+    def surveys(self) -> bool:
+        """Whether `survey` is asked, which costs another forward."""
+        return False
+
+    def survey(self, table: Table) -> Mapping[str, float]:
+        """Numbers that depend on all tokens of an optimizer step, such as a quantile, from a table of the whole step.
+
+        They are then in `Totals.survey`, so that no split of the step changes them.
+        """
+        return {}
+
     @model_validator(mode="after")
     def _has_what_its_kl_needs(self) -> "Method":
         if not self.samples and (self.kl.place == "reward" or self.kl.estimator == "k3-corrected"):
@@ -76,13 +89,19 @@ class SFT(Imitating):
 class Sampled(Method):
     """What all methods share that learn from groups of sampled replies."""
 
+    _later = frozenset(("correction", "correction_cap"))
     group_size: int = Field(default=8, ge=2)
-    scale: Literal["std", "none"] = "std"
-    """Divide the advantage by the group's standard deviation (GRPO), or not (Dr. GRPO)."""
+    scale: Literal["std", "batch", "none"] = "std"
+    """Divide the advantage by the group's standard deviation (GRPO), by that of the batch's advantages (REINFORCE++),
+    or not (Dr. GRPO)."""
     loss_agg_mode: LossAggMode = "seq-mean-token-mean"
     """Every reply weighs the same (GRPO), every token does (DAPO), or a constant divides the sum (Dr. GRPO)."""
     zero_variance: Literal["keep", "filter", "resample"] = "keep"
     """Groups whose scores agree: count them in the denominators, leave them out, or draw others for them (DAPO)."""
+
+    correction: Literal["none", "truncate", "mask"] = "none"
+    """Weigh sampled tokens by p_old / p_sampler, cut at a cap or left out beyond it: see `pieces.correction`."""
+    correction_cap: float = Field(default=2.0, gt=1)
 
     @property
     def samples(self) -> int:
@@ -92,7 +111,7 @@ class Sampled(Method):
 class GRPO(Sampled):
     """Group-relative policy optimisation (DeepSeekMath, arXiv:2402.03300, eq. 3)."""
 
-    _later = frozenset(("clip_dual",))
+    _later = Sampled._later | {"clip_dual", "top_entropy"}
     kind: str = "grpo"
     ratio: Literal["token", "sequence"] = "token"
     """One probability ratio per token, or per reply: the geometric mean of its tokens' (GSPO, arXiv:2507.18071)."""
@@ -101,6 +120,21 @@ class GRPO(Sampled):
     """The ratio is clipped to [1 - clip_low, 1 + clip_high] (PPO, arXiv:1707.06347); null leaves an end open."""
     clip_dual: float | None = Field(default=None, gt=1)
     """A bad token's loss is at most so many times its loss on policy (dual clip, arXiv:1912.09729); null: no bound."""
+    top_entropy: float = Field(default=1.0, gt=0, le=1)
+    """Only this share of the step's sampled tokens learns from rewards, the ones of most entropy (arXiv:2506.01939)."""
+
+    @property
+    def entropy(self) -> Entropy:
+        return "value" if self.top_entropy < 1 else "none"
+
+    @property
+    def surveys(self) -> bool:
+        return self.top_entropy < 1
+
+    def survey(self, table: Table) -> Mapping[str, float]:
+        """`entropy`: the least that a token must have."""
+        entropy_K = required(table.entropy_BT, "entropies")[table.sampled_BT]
+        return {"entropy": float(entropy_K.float().quantile(1 - self.top_entropy))} if len(entropy_K) else {}
 
 
 class CISPO(Sampled):
@@ -141,7 +175,7 @@ class LUFFY(Mixed):
 
     kind: str = "luffy"
     group_size: int = Field(default=7, ge=2)
-    scale: Literal["std", "none"] = "none"
+    scale: Literal["std", "batch", "none"] = "none"
     loss_agg_mode: LossAggMode = "token-mean"
     gamma: float = Field(default=0.1, gt=0)
     entropy_bonus: float = Field(default=0.0005, ge=0)
@@ -173,7 +207,7 @@ class SRFT(Mixed):
 class CHORD(Mixed, GRPO):
     """SFT as a moving auxiliary term of GRPO (arXiv:2508.11408): (1 - mu) * GRPO + mu * SFT."""
 
-    _later = frozenset()
+    _later = Sampled._later | {"top_entropy"}
     kind: str = "chord"
     loss_agg_mode: LossAggMode = "token-mean"
     clip_dual: float | None = Field(default=3.0, gt=1)
@@ -208,6 +242,8 @@ def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
         clip_high=settings.clip_high,
         clip_dual=settings.clip_dual,
     )
+    if settings.top_entropy < 1:
+        surrogate_BT = surrogate_BT * (required(table.entropy_BT, "entropies") >= totals.survey["entropy"])
     return {
         "policy": (_sampled_weights(table, totals, settings.loss_agg_mode) * surrogate_BT).sum(),
         **kl_term(table, totals, settings.loss_agg_mode, settings.kl),
@@ -306,7 +342,9 @@ def _sampled_weights(table: Table, totals: Totals, mode: LossAggMode) -> Tensor:
 
 
 def _weights(table: Table, totals: Totals, mask_BT: Tensor, count: Count, mode: LossAggMode) -> Tensor:
-    return token_weights(mask_BT, count, mode=mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype)
+    """Weights [B, T] of a mean over some replies of the step, corrected for the sampler where that is wanted."""
+    weight_BT = token_weights(mask_BT, count, mode=mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype)
+    return weight_BT if table.correction_BT is None else weight_BT * table.correction_BT
 
 
 def _entropy(table: Table, totals: Totals, settings: SRFT) -> Tensor:

@@ -38,6 +38,31 @@ def group_advantage(
     return [0.0 if r is None else (r - mean) / spread for r in rewards_G]
 
 
+def correction(old_logp_BT: Tensor, sampler_logp_BT: Tensor, *, how: Literal["truncate", "mask"], cap: float) -> Tensor:
+    """Weights [B, T] of tokens that another program, or precision, has sampled: w = p_old / p_sampler, cut at `cap`.
+
+    `truncate` takes min(w, cap) (truncated importance sampling, fengyao.notion.site/off-policy-rl); `mask` leaves out
+    the tokens whose w is above `cap` or below 1 / cap, and weighs the others by w. Not to be confused with the ratio of
+    the policy to the old one, which has the gradient.
+    """
+    same_shape(old_logp_BT, sampler_logp_BT)
+    weight_BT = (old_logp_BT - sampler_logp_BT).detach().exp()
+    if how == "truncate":
+        return weight_BT.clamp(max=cap)
+    return weight_BT * ((weight_BT <= cap) & (weight_BT >= 1 / cap))
+
+
+def batch_spread(advantages: Sequence[float]) -> float:
+    """What divides the centred rewards of a whole batch: their deviation (n - 1) + 1e-4; 1 where all are 0.
+
+    REINFORCE++ with a baseline, arXiv:2501.03262.
+    """
+    if not any(advantages):
+        return 1.0
+    mean = math.fsum(advantages) / len(advantages)
+    return math.sqrt(math.fsum((a - mean) ** 2 for a in advantages) / (len(advantages) - 1)) + EPSILON
+
+
 def clipped_surrogate(
     log_ratio_BT: Tensor,
     advantage_B: Tensor,

@@ -6,7 +6,8 @@ micro-batch: splitting a step changes no gradient.
 Shape letters: B replies (demonstrations included), T tokens of the longest reply.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
@@ -31,21 +32,44 @@ class Table:
     is_demo_B: Tensor
     """bool: demonstrations, which nobody sampled."""
     old_logp_BT: Tensor | None = None
-    """Log-probs of the policy that sampled. None: it is the policy that is trained, so their ratio is 1."""
+    """Log-probs of the policy before the batch's first update. None: it is the one that is trained; their ratio is 1.
+    The sampler's are taken for them, unless a method corrects for the sampler: then they are the trainer's own."""
     ref_logp_BT: Tensor | None = None
     """Log-probs under the reference policy; only when the step has a KL weight."""
     entropy_BT: Tensor | None = None
     """Entropy (nats) of the distribution each token came from; only for methods that ask for it."""
     teacher_logp_BT: Tensor | None = None
     """Log-probs under the recipe's teacher; only for methods that need one."""
+    sampler_logp_BT: Tensor | None = None
+    """What the sampler said of its tokens, in its own precision; of demonstrations, the policy's."""
+    correction_BT: Tensor | None = None
+    """What sampled tokens weigh for being another program's, without gradient: see `pieces.correction`. None: 1."""
+    group_B: Tensor | None = None
+    """int: the number of each reply's group in its batch; a group may be spread over several tables."""
+    accuracy_B: Tensor | None = None
+    """Mean score of the sampled replies of each reply's whole group; 0 where none was measured."""
 
     def __post_init__(self) -> None:
         """Broadcasting a column would be wrong and silent. Raises ValueError."""
-        for wide in (self.mask_BT, self.old_logp_BT, self.ref_logp_BT, self.entropy_BT, self.teacher_logp_BT):
-            if wide is not None:
-                same_shape(self.logp_BT, wide)
-        for narrow in (self.advantage_B, self.score_B, self.is_demo_B):
-            same_shape(self.mask_BT.any(dim=1), narrow)
+        replies_B = self.logp_BT.sum(dim=-1)
+        for name in TABLE_COLUMNS:
+            if (column := getattr(self, name)) is not None:
+                same_shape(self.logp_BT if name.endswith("_BT") else replies_B, column)
+
+    @classmethod
+    def joined(cls, tables: Sequence["Table"]) -> "Table":
+        """The replies of several tables in one, without gradient: T becomes the longest of all."""
+        longest = max(table.logp_BT.shape[1] for table in tables)
+
+        def column(name: str) -> Tensor | None:
+            parts = [getattr(table, name) for table in tables]
+            if any(part is None for part in parts):
+                return None
+            if name.endswith("_BT"):
+                parts = [torch.nn.functional.pad(part, (0, longest - part.shape[1])) for part in parts]
+            return torch.cat([part.detach() for part in parts])
+
+        return cls(**{name: column(name) for name in TABLE_COLUMNS})  # type: ignore[arg-type]
 
     @property
     def demo_BT(self) -> Tensor:
@@ -65,6 +89,9 @@ class Table:
         """
         old_BT = self.logp_BT if self.old_logp_BT is None else self.old_logp_BT
         return self.logp_BT - old_BT.detach()
+
+
+TABLE_COLUMNS = tuple(one.name for one in fields(Table))
 
 
 @dataclass(frozen=True)
@@ -93,6 +120,8 @@ class Totals:
     """beta of this step, from the method's KL controller."""
     entropy: float | None = None
     """Mean entropy (nats) of the policy over the step's sampled tokens, as the sampled log-probs estimate it."""
+    survey: Mapping[str, float] = field(default_factory=dict)
+    """What the method wanted to know of all tokens of the step before any is learned from: see `Method.survey`."""
 
     @property
     def all(self) -> Count:

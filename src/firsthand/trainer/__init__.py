@@ -4,6 +4,7 @@
     sample.py   examples of a step -> prompts and replies, sampled or given
     score.py    replies -> verdicts, rewards, advantages: a batch of groups
     select.py   the groups that are trained on
+    columns.py  what the methods see of the replies
     teaching.py   what a teacher thinks of the replies
     update.py   a batch -> one optimizer step, or several
     optimizer.py  gradients -> new weights, in every precision

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from firsthand.policy import PrefixGroup
@@ -17,6 +17,25 @@ class Group:
     example: Example
     prompt: Prompt
     replies: tuple[Judged, ...]
+    number: int = 0
+    """Its place in the batch; see `placed`."""
+    accuracy: float = 0.0
+    """Mean score of its sampled replies, 0 where none was measured; see `placed`."""
+    old_logprobs: tuple[tuple[float, ...], ...] | None = None
+    """Of each trainable reply's tokens, under the policy before the batch's first update, where somebody asked."""
+
+    def placed(self, number: int) -> "Group":
+        """The group with its place, and what its parts cannot know of the whole."""
+        scores = [j.verdict.score for j in self.replies if not j.reply.is_demo and j.verdict.score is not None]
+        return replace(self, number=number, accuracy=math.fsum(scores) / len(scores) if scores else 0.0)
+
+    def halves(self) -> tuple["Group", "Group"]:
+        """The same replies in two groups, each with the whole prompt."""
+        rows, old, middle = self.trainable, self.old_logprobs, len(self.trainable) // 2
+        return (
+            replace(self, replies=rows[:middle], old_logprobs=old and old[:middle]),
+            replace(self, replies=rows[middle:], old_logprobs=old and old[middle:]),
+        )
 
     @cached_property
     def has_zero_variance(self) -> bool:

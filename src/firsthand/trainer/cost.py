@@ -30,7 +30,7 @@ def of_sampling(groups: Sequence[Group], flops: Flops) -> dict[str, float]:
 
 
 def of_update(
-    groups: Sequence[Group], flops: Flops, *, has_reference: bool, teacher: TeacherReader | None = None
+    groups: Sequence[Group], flops: Flops, *, forwards: int = 1, teacher: TeacherReader | None = None
 ) -> dict[str, Metric]:
     """Of the groups that an optimizer step learned from; a trained tower sees and learns their pictures in it.
 
@@ -40,7 +40,7 @@ def of_update(
     for group in groups:
         lengths = [len(judged.reply.token_ids) for judged in group.trainable]
         trained += sum(lengths)
-        learned += flops.update(len(group.prompt.token_ids), lengths, forwards=1 + has_reference)
+        learned += flops.update(len(group.prompt.token_ids), lengths, forwards=forwards)
         if teacher is not None:
             seen_by = teacher.packed(group).prompt
             learned += teacher.policy.flops.scoring(len(seen_by.token_ids), lengths)

@@ -25,7 +25,7 @@ from firsthand.trainer.patience import Patience
 from firsthand.trainer.sample import draws, sample
 from firsthand.trainer.saving import Saving
 from firsthand.trainer.score import score
-from firsthand.trainer.select import check_variance, select
+from firsthand.trainer.select import check_variance, in_batch_units, select
 from firsthand.trainer.state import State
 from firsthand.trainer.teaching import check_teacher
 from firsthand.trainer.update import update
@@ -76,6 +76,7 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
                 if len(batch.groups) == recipe.prompts:
                     break
             check_variance(batch, recipe, len(examples), step)
+            batch = in_batch_units(batch, recipe)
             selected = time.perf_counter()
             metrics = of_batch(batch, recipe.prompts) | of_sampling(batch.sampled, state.policy.flops)
             metrics |= update(state, batch.groups, recipe, step)

@@ -54,7 +54,11 @@ def _advantages(replies: Sequence[Reply], rewards: Sequence[float | None], recip
     if not isinstance(method, Sampled):
         return [None] * len(replies)
     splits = isinstance(method, Mixed) and method.baseline == "sampled"
-    return group_advantage(rewards, scale=method.scale, apart_G=[splits and reply.is_demo for reply in replies])
+    return group_advantage(
+        rewards,
+        scale="std" if method.scale == "std" else "none",
+        apart_G=[splits and reply.is_demo for reply in replies],
+    )
 
 
 class _Judging:

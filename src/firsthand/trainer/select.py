@@ -1,9 +1,12 @@
 """Third stage of a step: which groups are trained on."""
 
+from dataclasses import replace
+
 from firsthand.errors import RecipeError
 from firsthand.objective import Sampled
+from firsthand.objective.pieces import batch_spread
 from firsthand.recipe import Recipe
-from firsthand.trainer.batch import Batch
+from firsthand.trainer.batch import Batch, Group
 
 _TOTALS = ("rollout", "reward")
 """Timings that add up over rounds of sampling; the others are those of the last round."""
@@ -20,6 +23,21 @@ def select(batch: Batch, scored: Batch, recipe: Recipe) -> Batch:
         sampled=(*batch.sampled, *scored.sampled),
         timing={**batch.timing, **scored.timing, **totals},
     )
+
+
+def in_batch_units(batch: Batch, recipe: Recipe) -> Batch:
+    """The batch with its advantages divided by their deviation, where the method scales by the whole batch."""
+    method = recipe.objective
+    if not isinstance(method, Sampled) or method.scale != "batch":
+        return batch
+    spread = batch_spread([j.advantage or 0.0 for g in batch.groups for j in g.trainable if not j.reply.is_demo])
+    return replace(batch, groups=tuple(_divided(group, spread) for group in batch.groups))
+
+
+def _divided(group: Group, spread: float) -> Group:
+    scaled = [None if j.advantage is None else j.advantage / spread for j in group.replies]
+    rows = zip(group.replies, scaled, strict=True)
+    return replace(group, replies=tuple(j.model_copy(update={"advantage": a}) for j, a in rows))
 
 
 def check_variance(batch: Batch, recipe: Recipe, examples: int, step: int) -> None:

@@ -4,7 +4,6 @@ Denominators are those of a whole optimizer step (`Totals`), so splitting it cha
 replies, T tokens.
 """
 
-import dataclasses
 import itertools
 import logging
 import math
@@ -15,13 +14,14 @@ import torch
 from torch import Tensor
 
 from firsthand.errors import ParityError, RecipeError
-from firsthand.objective import Count, Seen, Table, Totals, terms_of
+from firsthand.objective import Count, Seen, Totals, terms_of
 from firsthand.objective.divergence import measured_kl
-from firsthand.policy import Limits, Logprobs
+from firsthand.policy import Limits
 from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.recipe import Optimizer, Recipe
 from firsthand.records import Reply
 from firsthand.trainer.batch import Group, sampled_entropy
+from firsthand.trainer.columns import is_corrected, read, surveyed, with_old
 from firsthand.trainer.cost import of_update
 from firsthand.trainer.metrics import Metric, over_forwards, over_minibatches, scores
 
@@ -54,7 +54,10 @@ def update(state: "State", groups: Sequence[Group], recipe: Recipe, step: int) -
     norms averaged over the minibatches. Raises ParityError in a run's first step when rollout and training disagree
     about a sampled token.
     """
+    groups = [group.placed(number) for number, group in enumerate(groups)]
     parts = minibatches(groups, recipe.minibatches)
+    if is_corrected(recipe.objective):  # before anything moves
+        parts = [parts[0], *([with_old(state, group, recipe) for group in part] for part in parts[1:])]
     metrics = over_minibatches(
         [_optimise(state, part, recipe, step, is_on_policy=number == 0) for number, part in enumerate(parts)]
     )
@@ -98,7 +101,9 @@ def needs_forward(group: Group, recipe: Recipe, totals: Totals) -> bool:
 
     Leaving it out of the forward is exact, because the denominators count it all the same.
     """
-    is_flat = recipe.objective.needs_advantage and totals.kl_weight == 0 and group.has_zero_variance
+    method = recipe.objective
+    is_looked_at = totals.kl_weight > 0 or method.surveys or not method.needs_advantage
+    is_flat = group.has_zero_variance and not is_looked_at
     return bool(group.trainable) and not is_flat
 
 
@@ -125,11 +130,9 @@ def divided(group: Group, limit: int | None, size: Callable[[Group], int]) -> li
 
     Each part has the whole prompt. Advantages were relative to the whole group, and stay.
     """
-    rows = group.trainable
-    if limit is None or size(group) <= limit or len(rows) == 1:
+    if limit is None or size(group) <= limit or len(group.trainable) == 1:
         return [group]
-    halves = (rows[: len(rows) // 2], rows[len(rows) // 2 :])
-    return [part for half in halves for part in divided(dataclasses.replace(group, replies=half), limit, size)]
+    return [part for half in group.halves() for part in divided(half, limit, size)]
 
 
 def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
@@ -152,7 +155,8 @@ def _optimise(
     if losses:
         metrics["loss/total"] = Metric(torch.tensor(math.fsum(losses), dtype=torch.float64), "mean")
     has_reference = bool(totals.kl_weight) and state.reference is not None
-    cost = of_update(trained, state.policy.flops, has_reference=has_reference, teacher=state.teacher)
+    passes = 1 + has_reference + recipe.objective.surveys  # a survey's are counted without its teacher's
+    cost = of_update(trained, state.policy.flops, forwards=passes, teacher=state.teacher)
     return metrics | cost | _descend(state, recipe, step)
 
 
@@ -173,6 +177,7 @@ def _learn(
         parts = [part for group in trained for part in divided(group, state.limits.tokens, size)]
         forwards = list(split(parts, budget, size))
         try:
+            totals = surveyed(state, forwards, totals, recipe, is_on_policy)
             # A patch keeps less than a token: the tower's part is no larger than a forward.
             with state.policy.tower.once([[group.prompt for group in forward] for forward in forwards], budget):
                 return [_accumulate(state, forward, totals, recipe, step, is_on_policy) for forward in forwards]
@@ -216,17 +221,8 @@ def _forward(
     state: "State", forward: Sequence[Group], totals: Totals, recipe: Recipe, is_on_policy: bool
 ) -> tuple[dict[str, Tensor], dict[str, Metric], Gap | None]:
     """The terms of some groups, and what else was measured; how far rollout and training are apart, where that is."""
-    packed = [group.packed for group in forward]
     method = recipe.objective
-    temperature = recipe.sampling.temperature if method.samples else 1.0
-    # First, so that what its forward takes is given back before the policy's own keeps anything.
-    teacher_BT = state.teacher.logprobs(forward, temperature) if state.teacher is not None else None
-    found = state.policy.logprobs(packed, temperature=temperature, entropy=method.entropy)
-    reference_BT = None
-    if totals.kl_weight and state.reference is not None:
-        with torch.no_grad():
-            reference_BT = state.reference.logprobs(packed, temperature=temperature).logp_BT
-    table = table_of(forward, found, is_on_policy, ref_logp_BT=reference_BT, teacher_logp_BT=teacher_BT)
+    table, found = read(state, forward, totals, recipe, is_on_policy)
     terms = terms_of(table, totals, method)
     metrics = {}
     if (kl := measured_kl(table, totals)) is not None:
@@ -238,25 +234,6 @@ def _forward(
         metrics["parity/max_abs"] = Metric(gap_BT.max().cpu(), "max")
         gap = Gap(float(gap_BT.max()), float(gap_BT.sum()) / sampled)
     return terms, metrics, gap
-
-
-def table_of(groups: Sequence[Group], found: Logprobs, is_on_policy: bool, **others: Tensor | None) -> Table:
-    """The replies of a forward as the methods see them; `others` are columns of other policies."""
-    rows = [j for group in groups for j in group.trainable]
-
-    def column(values: list[float]) -> Tensor:
-        return torch.tensor(values, device=found.logp_BT.device)
-
-    return Table(
-        logp_BT=found.logp_BT,
-        mask_BT=found.mask_BT,
-        advantage_B=column([j.advantage or 0.0 for j in rows]),
-        score_B=column([j.verdict.score or 0.0 for j in rows]),
-        is_demo_B=column([j.reply.is_demo for j in rows]).bool(),
-        old_logp_BT=None if is_on_policy else found.sampled_logp_BT,
-        entropy_BT=found.entropy_BT,
-        **others,
-    )
 
 
 def _check_parity(gap: Gap, bound: Gap, forward: Sequence[Group]) -> None:
