@@ -1,5 +1,6 @@
 """What a step is trained on: groups with variance, demonstrations beside sampled replies; what is refused at load."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -22,7 +23,7 @@ from firsthand.trainer.check import check_rows
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.sample import RESAMPLES, draws, sample
 from firsthand.trainer.score import score
-from firsthand.trainer.select import check_variance, select
+from firsthand.trainer.select import check_variance, in_batch_units, select
 from firsthand.worlds import SMALL, generate
 
 RIGHT, WRONG = "<think>so</think><answer>7</answer>", "<answer>8</answer>"
@@ -379,3 +380,15 @@ def test_a_reply_is_judged_while_the_others_are_still_being_written(encoder: Enc
     group, timing = only(batch), batch.timing
     assert [j.verdict.score for j in group.replies] == [0.0, *[1.0] * 7]
     assert 0 <= timing["judged_from"] < timing["rollout"] <= timing["judged_until"] + timing["rollout"]
+
+
+def test_a_batch_scales_its_advantages_by_their_deviation(encoder: Encoder, router: Router) -> None:
+    """Rewards 0, 1 and 0, 0: centred -1/2, 1/2, 0, 0, whose deviation (n - 1) is the root of 1/6."""
+    wanted = recipe(objective={"group_size": 2, "scale": "batch"})
+    batch = batch_of(wanted, "Ab", encoder, router, by_case)
+    unit = math.sqrt(1 / 6) + 1e-4
+    for groups, scale in ((batch.groups, 1.0), (in_batch_units(batch, wanted).groups, unit)):
+        found = {group.example.id: [j.advantage for j in group.replies] for group in groups}
+        assert found["b"] == [0.0, 0.0]
+        assert found["A"] == pytest.approx([-0.5 / scale, 0.5 / scale])
+    assert in_batch_units(batch, recipe()) is batch
