@@ -129,6 +129,26 @@ def test_steps_on_halves_are_adamws_on_float32_numbers_bit_for_bit() -> None:
     assert min(moved) > 1e-3, "nothing was compared"
 
 
+@pytest.mark.parametrize(("precision", "kind"), COMBINATIONS)
+def test_the_betas_are_the_recipes(precision: Precision, kind: OptimizerKind) -> None:
+    """A step without a gradient leaves so much of the second moment."""
+    for betas, kept in (((0.5, 0.95), 0.95), (None, 0.99 if kind == "adamw-kahan" else 0.999)):
+        ours = parameters(precision, SHAPES[:1])
+        updater = Updater(ours, settings(kind, betas=betas))
+        moments = []
+        for size in (1.0, 0.0):
+            backward(ours, [torch.full(SHAPES[0], size)])
+            updater.step(1e-3)
+            (second,) = [m for name, m in updater.tensors().items() if name in ("0.exp_avg_sq", "0.state2")]
+            moments.append(second.float().mean().item())
+        assert moments[0] > 0
+        if kind == "adamw-8bit":  # whose bytes say where in a table, and not how much
+            assert updater.optimizers[0].param_groups[0]["betas"] == (betas or (0.9, kept))
+            continue
+        share = kept / (1 + kept) if kind == "adamw-kahan" else kept  # torch-optimi keeps it without its bias
+        assert moments[1] / moments[0] == pytest.approx(share, rel=4e-3)
+
+
 def test_a_run_begins_at_random_within_what_rounds_to_its_weights() -> None:
     every = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
     every = every[every.isfinite()]

@@ -138,10 +138,13 @@ register(
     {"minibatches": 4},
 )
 register(
-    "cispo",  # MiniMax-M1, arXiv:2506.13585: 16 rounds of off-policy updates; its AdamW
+    # MiniMax-M1, arXiv:2506.13585, section 3: 16 rounds of off-policy updates, its AdamW, DAPO's dynamic sampling and
+    # length penalty.
+    "cispo",
     methods.cispo,
     CISPO,
-    recipe={"minibatches": 16, "optimizer": {"betas": (0.9, 0.95)}},
+    {"zero_variance": "resample"},
+    {"reward": {"overlong": 0.2}, "minibatches": 16, "optimizer": {"betas": (0.9, 0.95)}},
 )
 register("opd", methods.opd, OPD)
 register(

@@ -1,0 +1,303 @@
+"""Method by method: what its paper or its authors' code says, what our preset has, and the test that shows it.
+
+    python scripts/paper_values.py        # the table of docs/methods.md, which a test compares with this
+
+Our values are read from the presets. A row whose two values differ needs a reason, and one whose values agree has none.
+"""
+
+from typing import Any, NamedTuple
+
+from firsthand.objective import PRESETS
+from firsthand.recipe import Recipe
+from firsthand.reward.shaping import overlong_penalty
+
+NOT_TOLD = "not told"
+LOSS, LENGTH = "loss", "most that length takes off"
+"""Rows that are no setting."""
+VALUE = "test_a_preset_has_its_paper_s_value"
+"""What shows a setting that no test of behaviour does."""
+
+
+class Row(NamedTuple):
+    """A value of a paper beside ours."""
+
+    kind: str
+    key: str
+    """Of a recipe, dotted; or `LOSS`, or `LENGTH`."""
+    paper: Any
+    source: str
+    """Where the paper or the code says so."""
+    test: str = VALUE
+    why: str = ""
+    """Why ours is another, and what that costs; empty where it is not."""
+
+    @property
+    def ours(self) -> Any:
+        """The preset's value, or the function that it stands for."""
+        if self.key == LOSS:
+            return PRESETS[self.kind].terms.__name__
+        if self.key == LENGTH:
+            return f"{-overlong_penalty(100, 0.2, 100):g} of 1 between wrong and right"
+        found = recipe(self.kind).model_dump()
+        for part in self.key.split("."):
+            found = found.get(part)  # a key that was added later is absent where it says nothing
+        return found
+
+    @property
+    def deviates(self) -> bool:
+        """Whether ours is another value; of what is no setting, whether a reason is given."""
+        return bool(self.why) if self.key in (LOSS, LENGTH) else self.ours != self.paper
+
+
+def recipe(kind: str) -> Recipe:
+    """What a method's name stands for, with a batch that is large enough for all of its steps."""
+    beside = {"teacher": "small"} if PRESETS[kind].settings.needs_teacher else {}
+    content = {"name": "a", "data": {"worlds": ["count"]}, "objective": kind, "prompts": 512, **beside}
+    return Recipe.model_validate(content)
+
+
+TRL = "test_presets_equal_trl_on_the_same_tensors"
+RATIO = "test_a_method_with_a_ratio_of_its_own_is_another_one_than_grpo"
+FEWER = "R1-V's 8: a noisier mean, for a fraction of the replies"
+ROWS = [
+    Row("dft", LOSS, "-p log p, p without gradient", "2508.05629", "test_dft_weighs_without_a_gradient_of_its_own"),
+    Row("grpo", LOSS, "eq. 3", "2402.03300", TRL),
+    Row("grpo", "objective.group_size", 64, "2402.03300, 4.2", why=FEWER),
+    Row("grpo", "objective.kl.beta", 0.04, "2402.03300, 4.2", why="TRL's 0: no second model in memory"),
+    Row("grpo", "minibatches", 1, "2402.03300, 4.2", "test_with_one_step_per_batch_no_ratio_acts"),
+    Row("grpo", "optimizer.lr", 1e-6, "2402.03300, 4.2"),
+    Row("grpo-d", "objective.group_size", 8, "R1-V"),
+    Row("grpo-d", "objective.kl.low", 0.0, "2503.16081, geometry"),
+    Row(
+        "grpo-d",
+        "objective.kl.high",
+        0.02,
+        "2503.16081, geometry",
+        "test_grpo_d_has_the_published_values_at_the_corners",
+    ),
+    Row("grpo-d", "objective.kl.explore", 0.3, "2503.16081"),
+    Row(
+        "grpo-d",
+        "objective.kl.monotone",
+        True,
+        "2503.16081, prose",
+        "test_the_prose_of_grpo_d_rises_all_the_way",
+        "the formula is followed, which falls first; the prose is a key",
+    ),
+    Row("grpo-d", "reward.format", 1.0, "2503.16081", "test_the_format_earns_alpha_beside_the_score"),
+    Row("vlaa-grpo", "objective.group_size", 4, "2504.11468"),
+    Row("vlaa-grpo", "sampling.temperature", 0.8, "2504.11468"),
+    Row("vlaa-grpo", "minibatches", 512 * 4 // 256, "2504.11468: 512 prompts of 4, 256 replies each"),
+    Row(
+        "vlaa-grpo", "objective.kl.init", 1e-3, "2504.11468, table 6", "test_the_adaptive_weight_follows_openrlhfs_rule"
+    ),
+    Row("vlaa-grpo", "objective.kl.target", 5e-4, "2504.11468, table 6"),
+    Row("vlaa-grpo", "optimizer.warmup", 0.03, "2504.11468, table 6"),
+    Row(
+        "vlaa-grpo",
+        "optimizer.floor",
+        "5e-7, absolute",
+        "2504.11468, table 6",
+        why="of a peak of 1e-6, which is ours; if its code's tenth of the peak holds, ours is five times too low",
+    ),
+    Row("vlaa-grpo", "optimizer.betas", (0.9, 0.95), "OpenRLHF", "test_the_betas_are_the_recipes"),
+    Row("vlaa-grpo", "optimizer.weight_decay", 0.0, "OpenRLHF"),
+    Row("dapo", LOSS, "eq. 8", "2503.14476", TRL),
+    Row("dapo", "objective.clip_low", 0.2, "2503.14476, 4.1"),
+    Row("dapo", "objective.clip_high", 0.28, "2503.14476, 4.1", RATIO),
+    Row("dapo", "objective.loss_agg_mode", "token-mean", "2503.14476, 3.3", TRL),
+    Row("dapo", "objective.group_size", 16, "2503.14476, 4.1"),
+    Row(
+        "dapo",
+        "objective.zero_variance",
+        "resample",
+        "2503.14476, eq. 11",
+        "test_a_group_of_wrong_replies_is_left_out_whatever_their_lengths",
+    ),
+    Row(
+        "dapo",
+        "reward.truncated",
+        "mask",
+        "2503.14476, 3.4 and table 1",
+        "test_a_masked_reply_is_neither_in_the_group_nor_in_the_loss",
+    ),
+    Row("dapo", "reward.overlong", 4096 / 20480, "2503.14476, 4.1", "test_a_long_reply_is_punished_softly"),
+    Row(
+        "dapo",
+        LENGTH,
+        "1 of 2 between wrong and right",
+        "2503.14476, eq. 13",
+        "test_a_long_reply_is_punished_by_as_much_of_the_rewards_range_as_in_dapo",
+    ),
+    Row("dapo", "minibatches", 512 * 16 // 512, "2503.14476, 4.1: 512 prompts in parts of 32"),
+    Row("dapo", "optimizer.weight_decay", 0.1, "verl's script"),
+    Row("dapo", "optimizer.floor", 1.0, "2503.14476, 4.1: constant rate"),
+    Row("dapo", "optimizer.warmup", "20 batches", "2503.14476, 4.1", why="a share, so that short runs warm up, too"),
+    Row("dapo", "objective.kl.beta", 0.0, "2503.14476, 2.3"),
+    Row("dr-grpo", LOSS, "no deviation, no length of a reply", "2503.20783", TRL),
+    Row("dr-grpo", "objective.scale", "none", "2503.20783", TRL),
+    Row("dr-grpo", "objective.loss_agg_mode", "seq-mean-token-sum-norm", "2503.20783", TRL),
+    Row("dr-grpo", "objective.group_size", 8, "2503.20783"),
+    Row("dr-grpo", "objective.kl.beta", 0.0, "2503.20783"),
+    Row("gspo", LOSS, "one ratio per reply", "2507.18071", TRL),
+    Row("gspo", "objective.ratio", "sequence", "2507.18071", RATIO),
+    Row("gspo", "objective.clip_low", 3e-4, "2507.18071, 5.1", "test_the_clips_of_the_oracle_act"),
+    Row("gspo", "objective.clip_high", 4e-4, "2507.18071, 5.1", "test_the_clips_of_the_oracle_act"),
+    Row("gspo", "minibatches", 4, "2507.18071, 5.1", RATIO),
+    Row("cispo", LOSS, "eq. 4", "2506.13585", TRL),
+    Row("cispo", "objective.loss_agg_mode", "token-mean", "2506.13585, eq. 4", TRL),
+    Row("cispo", "objective.cap", NOT_TOLD, "2506.13585", "test_cispo_by_hand", "ScaleRL's (2510.13786)"),
+    Row(
+        "cispo",
+        "objective.zero_variance",
+        "resample",
+        "2506.13585, 3.1",
+        "test_resample_draws_other_prompts_until_the_batch_is_full",
+    ),
+    Row(
+        "cispo",
+        "reward.overlong",
+        NOT_TOLD,
+        "2506.13585, 3.1: as DAPO",
+        "test_a_long_reply_is_punished_softly",
+        "DAPO's interval",
+    ),
+    Row("cispo", "minibatches", 16, "2506.13585, 3.1", RATIO),
+    Row("cispo", "optimizer.betas", (0.9, 0.95), "2506.13585, 3.2", "test_the_betas_are_the_recipes"),
+    Row("luffy", LOSS, "eq. 6 and 8", "2504.14945", "test_luffy_equals_a_recomputation_from_its_paper"),
+    Row("luffy", "objective.group_size", 7, "2504.14945"),
+    Row("luffy", "objective.scale", "none", "2504.14945"),
+    Row(
+        "luffy",
+        "objective.baseline",
+        "mixed",
+        "2504.14945",
+        "test_outside_the_baseline_a_demonstration_earns_what_it_has_over_it",
+    ),
+    Row("luffy", "objective.gamma", 0.1, "2504.14945", "test_luffy_by_hand"),
+    Row("luffy", "objective.loss_agg_mode", "token-mean", "2504.14945, eq. 6", "test_luffy_by_hand"),
+    Row(
+        "luffy",
+        "objective.entropy_bonus",
+        0.01,
+        "2504.14945",
+        "test_luffy_by_hand",
+        "its script's 0.001, over Z / 8,192 of a forward: 0.00025 to 0.0005 in the scale of this loss",
+    ),
+    Row("luffy", "minibatches", 128 // 64, "2504.14945"),
+    Row("luffy", "optimizer.weight_decay", 0.01, "its script (verl)"),
+    Row("luffy", "optimizer.warmup", 0.0, "2504.14945: constant rate"),
+    Row("luffy", "optimizer.floor", 1.0, "2504.14945: constant rate"),
+    Row("luffy", "objective.kl.beta", 0.0, "2504.14945"),
+    Row("srft", LOSS, "eq. 8 to 13", "2506.19767", "test_srft_equals_a_recomputation_from_its_paper"),
+    Row("srft", "objective.group_size", 8, "2506.19767"),
+    Row("srft", "objective.sft_scale", 0.5, "2506.19767, eq. 9", "test_srft_by_hand"),
+    Row("srft", "objective.rl_scale", 0.1, "2506.19767, eq. 12", "test_srft_by_hand"),
+    Row("srft", "objective.scale", "std", "2506.19767, eq. 7"),
+    Row("srft", "objective.baseline", "mixed", "2506.19767, eq. 7"),
+    Row(
+        "srft",
+        "objective.entropy_of",
+        NOT_TOLD,
+        "2506.19767",
+        "test_srft_takes_its_entropy_of_tokens_or_of_the_batch",
+        "HPT's code has it so: no reply damps another",
+    ),
+    Row(
+        "srft",
+        "objective.loss_agg_mode",
+        NOT_TOLD,
+        "2506.19767",
+        "test_srft_by_hand",
+        "log p of a wrong reply has no lower bound, and must not grow with its length",
+    ),
+    Row(
+        "srft",
+        "minibatches",
+        NOT_TOLD,
+        "2506.19767",
+        why="`rl_self` has no ratio for a second step (HPT's code takes two)",
+    ),
+    Row("srft", "optimizer.weight_decay", NOT_TOLD, "2506.19767", why="ours"),
+    Row("srft", "optimizer.warmup", 0.0, "2506.19767: constant rate"),
+    Row("srft", "optimizer.floor", 1.0, "2506.19767: constant rate"),
+    Row("chord", LOSS, "(1 - mu) GRPO + mu SFT", "2508.11408", "test_chord_by_hand"),
+    Row("chord", "objective.group_size", 8, "Trinity-RFT"),
+    Row("chord", "objective.loss_agg_mode", "token-mean", "Trinity-RFT", "test_chord_by_hand"),
+    Row("chord", "objective.clip_low", 0.2, "Trinity-RFT"),
+    Row("chord", "objective.clip_high", 0.2, "Trinity-RFT"),
+    Row(
+        "chord",
+        "objective.clip_dual",
+        3.0,
+        "Trinity-RFT",
+        "test_chord_bounds_the_loss_of_a_bad_reply_at_three_times_its_advantage",
+    ),
+    Row("chord", "objective.mu_peak", 0.9, "Trinity-RFT", "test_chord_by_hand"),
+    Row("chord", "objective.mu_valley", 0.05, "Trinity-RFT", "test_chord_falls_over_200_steps_however_long_the_run_is"),
+    Row("chord", "objective.mu_warmup_steps", 0, "Trinity-RFT", "test_chords_schedule_by_hand"),
+    Row(
+        "chord",
+        "objective.mu_decay_steps",
+        200,
+        "Trinity-RFT",
+        "test_chord_falls_over_200_steps_however_long_the_run_is",
+    ),
+    Row("chord", "minibatches", 1, "Trinity-RFT"),
+    Row("chord", "objective.kl.beta", 0.0, "Trinity-RFT"),
+    Row(
+        "chord",
+        "objective.baseline",
+        "no group: demonstrations of other prompts",
+        "2508.11408",
+        "test_a_demonstration_may_stand_outside_the_baseline",
+        "one data set; the demonstration stays out of the mean",
+    ),
+    Row("chord-phi", "objective.phi", True, "2508.11408", "test_chord_by_hand"),
+    Row("chord-phi", "objective.mu_peak", 0.1, "Trinity-RFT"),
+    Row("chord-phi", "objective.mu_valley", 0.1, "Trinity-RFT"),
+    Row(
+        "chord-phi",
+        "objective.mu_decay_steps",
+        0,
+        "Trinity-RFT",
+        "test_chord_falls_over_200_steps_however_long_the_run_is",
+    ),
+    Row("opd", LOSS, "reverse KL", "2306.13649", "test_distillation_descends_the_reverse_kl_to_the_teacher"),
+]
+"""In the order of docs/methods.md. arXiv numbers stand for papers."""
+
+
+def shown(value: Any) -> str:
+    """A value as a recipe would have it; words as they are."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    return str(value).lower() if isinstance(value, bool) or value is None else f"{value:g}"
+
+
+def table() -> str:
+    """The rows in Markdown. Raises ValueError where a reason is missing, or given for nothing."""
+    lines = ["| method | setting | paper | source | ours | deviation | test |", "|---|---|---|---|---|---|---|"]
+    for row in ROWS:
+        if row.deviates != bool(row.why):
+            raise ValueError(
+                f"{row.kind} {row.key}: {shown(row.paper)} beside ours, {shown(row.ours)}; why: {row.why!r}"
+            )
+        key = row.key if row.key in (LOSS, LENGTH) else f"`{row.key.removeprefix('objective.')}`"
+        cells = [
+            f"`{row.kind}`",
+            key,
+            shown(row.paper),
+            row.source,
+            shown(row.ours),
+            row.why or "none",
+            f"`{row.test}`",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
