@@ -12,6 +12,7 @@ from firsthand.errors import DataError
 from firsthand.policy.attention import ATTENTION
 from firsthand.policy.lora import Lora, attach
 from firsthand.policy.weights import read_weights
+from firsthand.policy.windows import set_up_windows
 from firsthand.processor import family_of
 
 
@@ -41,6 +42,7 @@ def model_class(config: Any) -> Any:
 def set_up_training(model: Any, trainable: str, adapter: Lora | None, *, gradient_checkpointing: bool) -> bool:
     """Set up attention, what is trained, and checkpointing; whether the vision tower is frozen."""
     model.get_decoder().config._attn_implementation = ATTENTION
+    set_up_windows(model)
     is_frozen = trainable == "language" or adapter is not None
     if is_frozen:
         _freeze_tower(model)
