@@ -147,7 +147,7 @@ def test_config_json_is_all_that_a_model_of_any_family_needs(tmp_path: Path, fam
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy(whole / "config.json", bare)
-    blueprint = Blueprint(recipe(), bare, "cpu")
+    blueprint = Blueprint(recipe(), bare)
     sizes = blueprint.sizes()
     policy = Policy.load(whole, trainable="language")
     assert sum(size.trained for size in sizes.values()) == sum(p.numel() for p in policy.parameters)
@@ -163,14 +163,14 @@ def test_config_json_is_all_that_a_model_of_any_family_needs(tmp_path: Path, fam
 
 
 def test_only_an_adapter_s_parameters_are_trained(folder: Path) -> None:
-    sizes = Blueprint(recipe(adapter={"rank": 4}, trainable="all"), folder, "cpu").sizes()
+    sizes = Blueprint(recipe(adapter={"rank": 4}, trainable="all"), folder).sizes()
     policy = Policy.load(folder, adapter=Lora(rank=4))
     assert sizes["adapters"] == (0, sum(p.numel() for p in policy.parameters))
     assert {name for name, size in sizes.items() if size.trained} == {"adapters"}
 
 
 def test_a_prompt_is_held_once_for_all_of_its_replies(folder: Path) -> None:
-    blueprint = Blueprint(recipe(), folder, "cpu")
+    blueprint = Blueprint(recipe(), folder)
     alone, shared = (
         blueprint.update(rows, "none", reference=False).activations for rows in ([(90, 5)] * 4, [(90, 5, 5, 5, 5)])
     )
@@ -178,7 +178,7 @@ def test_a_prompt_is_held_once_for_all_of_its_replies(folder: Path) -> None:
 
 
 def test_a_trained_tower_keeps_activations(folder: Path) -> None:
-    blueprint = Blueprint(recipe(trainable="all"), folder, "cpu")
+    blueprint = Blueprint(recipe(trainable="all"), folder)
     frozen, trained = (blueprint.pictures((1, 4, 6), 1176, 2, learn=learn) for learn in (False, True))
     assert frozen.features == trained.features == 2 * 6 * 32 * 4
     assert trained.peak > 2 * frozen.peak

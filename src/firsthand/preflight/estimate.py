@@ -85,14 +85,11 @@ class Estimator:
 
     def blueprint(self, recipe: Recipe) -> Blueprint:
         """The model of a settled recipe, without its weights."""
-        # Without a GPU at hand, what a GPU's kernels hold is counted by those of a CPU.
-        device = self.machine.device if torch.cuda.is_available() else "cpu"
-        return self._once("model", recipe, (), lambda: Blueprint(recipe, self._folder, device))
+        return self._once("model", recipe, (), lambda: Blueprint(recipe, self._folder))
 
     def teacher(self, recipe: Recipe) -> TeacherBlueprint:
         """The model of a settled recipe's teacher, without its weights."""
-        device = self.machine.device if torch.cuda.is_available() else "cpu"
-        return self._once("teacher", recipe, recipe.teacher, lambda: TeacherBlueprint(recipe, device))
+        return self._once("teacher", recipe, recipe.teacher, lambda: TeacherBlueprint(recipe))
 
     def settled(self, recipe: Recipe) -> Recipe:
         """With the precision and the optimizer that it has on this machine."""

@@ -17,14 +17,14 @@ from firsthand.recipe import Recipe
 class TeacherBlueprint(Blueprint):
     """The model of a settled recipe's teacher."""
 
-    def __init__(self, recipe: Recipe, device: str) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         """Raises DataError when the teacher's folder has no config.json of a known family."""
         teacher = recipe.teacher
         assert teacher is not None, "the recipe has one"
         # float16 takes what bfloat16 does.
         precision = "float32" if stated(teacher.folder(), teacher.precision) == "float32" else "bfloat16"
         plain = {"precision": precision, "adapter": None, "gradient_checkpointing": False}
-        super().__init__(recipe.model_copy(update=plain), teacher.folder(), device)
+        super().__init__(recipe.model_copy(update=plain), teacher.folder())
 
     def scoring(self, rows: Sequence[RowLengths]) -> int:
         """Bytes at the worst moment of a forward over packed rows, on top of weights."""
