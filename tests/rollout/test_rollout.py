@@ -19,7 +19,7 @@ from firsthand.policy import Limits, Policy, PrefixGroup, slot_decoding
 from firsthand.policy.slot_decoding import SlotDecoder
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example, Reply, StopReason
-from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped
+from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped, sampler_for, slots
 from firsthand.rollout.local import inverse_cdf
 from firsthand.rollout.slots import SlotSampler
 
@@ -433,3 +433,85 @@ def test_replies_longer_than_a_graphs_columns_are_the_same(
     assert token_ids(written(in_slots, ragged_prompts(encoder), 2, Sampling(max_new_tokens=12), seed=1)) == token_ids(
         expected
     )
+
+
+def test_slots_that_are_kept_write_what_new_ones_do(folders: dict[str, Path]) -> None:
+    policy, encoder, _ = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    prompts, settings = ragged_prompts(encoder) * 2, Sampling(max_new_tokens=12)
+    kept = SlotSampler(policy, encoder)
+    for seed in (1, 2):  # shorter prompts, too, which leave some of the room empty
+        for asked in (prompts, sorted(prompts, key=lambda prompt: len(prompt.token_ids))[:6]):
+            fresh = written(SlotSampler(policy, encoder), asked, 3, settings, seed=seed)
+            assert token_ids(written(kept, asked, 3, settings, seed=seed)) == token_ids(fresh)
+
+
+def test_a_call_that_is_not_read_to_its_end_leaves_nothing_to_the_next(folders: dict[str, Path]) -> None:
+    policy, encoder, _ = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    prompts, settings = ragged_prompts(encoder), Sampling(max_new_tokens=12)
+    sampler = SlotSampler(policy, encoder)
+    unread = sampler.sample(prompts, 3, settings, seed=1)
+    next(unread)
+    unread.close()
+    expected = written(SlotSampler(policy, encoder), prompts, 3, settings, seed=2)
+    assert token_ids(written(sampler, prompts, 3, settings, seed=2)) == token_ids(expected)
+
+
+def test_weights_that_lie_elsewhere_get_slots_of_their_own(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, encoder, _ = make(folders["qwen2_5_vl"])
+    made: list[SlotDecoder] = []
+    monkeypatch.setattr(slots, "SlotDecoder", lambda *a, **k: made.append(SlotDecoder(*a, **k)) or made[-1])
+    sampler, settings = SlotSampler(policy, encoder), Sampling(max_new_tokens=2)
+    for _ in range(2):
+        written(sampler, ragged_prompts(encoder), 2, settings)
+    assert len(made) == 1
+    parameter = next(policy.language.parameters())
+    parameter.data = parameter.data.clone()
+    written(sampler, ragged_prompts(encoder), 2, settings)
+    assert len(made) == 2
+
+
+def test_slots_for_which_memory_runs_out_become_fewer_and_write_the_same_replies(folders: dict[str, Path]) -> None:
+    policy, encoder, _ = make(folders["qwen2_5_vl"])
+    often_ends(policy, encoder.stop_ids[0])
+    prompts, settings = ragged_prompts(encoder) * 2, Sampling(max_new_tokens=12)
+    expected = written(SlotSampler(policy, encoder), prompts, 3, settings, seed=3)
+    limits = Limits(rows=18)
+    failures = fail_when(policy.model.lm_head, lambda hidden: len(hidden) > 6)
+    found = written(SlotSampler(policy, encoder, limits=limits), prompts, 3, settings, seed=3)
+    assert token_ids(found) == token_ids(expected)
+    assert failures == [18, 9] and (limits.rows, limits.retries) == (4, 2)
+
+
+@pytest.mark.slow
+def test_compiled_layers_write_the_same_replies(folders: dict[str, Path]) -> None:
+    policy, encoder, _ = make(folders["qwen2_5_vl"])
+    prompts, settings = ragged_prompts(encoder), Sampling(max_new_tokens=12)
+    expected = written(SlotSampler(policy, encoder), prompts, 2, settings, seed=3)
+    torch._dynamo.utils.counters.clear()
+    found = written(SlotSampler(policy, encoder, is_compiled=True), prompts, 2, settings, seed=3)
+    assert token_ids(found) == token_ids(expected)
+    for one, other in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "all layers share one"
+    layers = policy.model.get_decoder().layers
+    assert [layer.self_attn.layer_idx for layer in layers] == list(range(len(layers)))
+
+
+def test_a_processor_writes_without_slots(folders: dict[str, Path]) -> None:
+    policy, encoder, _ = make(folders["qwen2_5_vl"])
+    assert type(sampler_for(policy, encoder)) is LocalSampler
+
+
+def test_a_backward_after_a_rollout_may_use_what_the_rollout_has_moved(folders: dict[str, Path]) -> None:
+    policy, _, _ = make(folders["qwen2_5_vl"])
+    head, hidden = policy.head, torch.randn(2, policy.model.config.get_text_config().hidden_size)
+    head._banned = head._banned.to("meta")  # as on another device
+    moved = torch.zeros_like(head._banned, device="cpu")
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(torch.Tensor, "to", lambda *_: moved.clone())
+        head.logits(hidden, 1.0)
+    assert not head._banned.is_inference()

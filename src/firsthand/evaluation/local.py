@@ -12,7 +12,7 @@ from firsthand.policy import Policy
 from firsthand.policy.precision import STATED, Stated, stated
 from firsthand.processor import Encoder
 from firsthand.records import Example
-from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped
+from firsthand.rollout import Sampler, Sampling, grouped, sampler_for
 
 _SPARE_TOKENS = 8192
 """Of a prompt beside its pictures, where a protocol bounds those."""
@@ -35,7 +35,7 @@ class LocalGenerator:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = encoder_of(folder, protocol)
         policy = Policy.load(folder, dtype=STATED[precision_of(folder, protocol)], device=device)
-        return cls(LocalSampler(policy, encoder), encoder)
+        return cls(sampler_for(policy, encoder), encoder)
 
     def answer(self, examples: Sequence[Example], protocol: Protocol) -> list[tuple[Answered, ...]]:
         """See `Generator`."""

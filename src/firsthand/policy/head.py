@@ -30,7 +30,7 @@ class Head:
 
     def __init__(self, lm_head: nn.Module, banned_ids: tuple[int, ...], vocabulary: int) -> None:
         self._lm_head = lm_head
-        self._banned_ids = list(banned_ids)
+        self._banned = torch.tensor(banned_ids, dtype=torch.long)
         self._chunk = max(1, LOGITS_PER_CHUNK // vocabulary)
 
     def logits(self, hidden_KD: Tensor, temperature: float) -> Tensor:
@@ -39,8 +39,10 @@ class Head:
         if temperature != 1.0:
             logits_KV = logits_KV / temperature
         # In place: neither the matrix product nor the division needs its own output in backward.
-        logits_KV[:, self._banned_ids] = -torch.inf
-        return logits_KV
+        if self._banned.device != logits_KV.device:  # once: a CUDA graph may copy nothing from the CPU
+            with torch.inference_mode(False):  # even inside it: a backward needs them, too
+                self._banned = self._banned.to(logits_KV.device)
+        return logits_KV.index_fill_(1, self._banned, -torch.inf)
 
     def logprobs(self, hidden_KD: Tensor, target_K: Tensor, temperature: float, entropy: Entropy) -> TokenLogprobs:
         """Log-prob of each target under the distribution that its hidden state predicts."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from firsthand.errors import RecipeError
 from firsthand.policy import Limits, Policy
 from firsthand.policy.decoding import Decoder, PlainDecoder
+from firsthand.policy.head import Head
 from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Reply, StopReason, content_id
@@ -100,23 +101,23 @@ class LocalSampler:
                             handed.add(indexed[:2])
                             yield indexed
                 except (RuntimeError, MemoryError) as error:
-                    self._write_fewer(part, error)
+                    self._write_fewer(part.rows, error)
                     waiting.insert(0, part)
         finally:
             self._policy.model.train(was_training)
 
-    def _write_fewer(self, part: "_Part", error: Exception) -> None:
+    def _write_fewer(self, rows: int, error: Exception) -> None:
         """From here on, half as many replies at once as these. Raises the error when fewer would not help."""
         if not is_out_of_memory(error):
             raise error
-        if part.rows == 1:
+        if rows == 1:
             raise RecipeError(
                 "expected memory for one reply at a time, got too little even for that; lower sampling.max_new_tokens "
                 f"or the pictures' size, or take a smaller model ({error})"
             ) from error
-        self._limits.rows = part.rows // 2
+        self._limits.rows = rows // 2
         self._limits.retries += 1
-        _LOG.warning("Out of memory with %d replies at once: from here on %d.", part.rows, self._limits.rows)
+        _LOG.warning("Out of memory with %d replies at once: from here on %d.", rows, self._limits.rows)
 
     def _write_part(
         self, part: "_Part", prompts: Sequence[Prompt], draw: "_Draw", *, shares: bool
@@ -151,10 +152,11 @@ class LocalSampler:
         stop = torch.tensor(self.stop_ids, dtype=torch.long, device=device)
         row_A = torch.arange(B, device=device)
         greedy_B = torch.tensor(is_greedy, device=device)
+        greedy_K = greedy_B.nonzero()[:, 0]
         is_writing_A = torch.ones(B, dtype=torch.bool, device=device)
         for t in range(T):
-            drawn = self._draw(decoder.hidden_BD, uniform_BT[row_A, t], settings.temperature, greedy_B[row_A])
-            token_A, logp_A = drawn
+            head, uniform_A = self._policy.head, uniform_BT[row_A, t]
+            token_A, logp_A = draw(head, decoder.hidden_BD, uniform_A, settings.temperature, greedy_K)
             token_BT[row_A, t], logp_BT[row_A, t] = token_A, logp_A
             ends_A = is_writing_A if t + 1 == T else torch.isin(token_A, stop) & is_writing_A
             for row in row_A[ends_A].tolist():
@@ -167,19 +169,8 @@ class LocalSampler:
                 keep = is_writing_A.nonzero()[:, 0]
                 decoder.keep(keep)
                 row_A, token_A, is_writing_A = row_A[keep], token_A[keep], is_writing_A[keep]
+                greedy_K = greedy_B[row_A].nonzero()[:, 0]
             decoder.step(token_A)
-
-    def _draw(
-        self, hidden_AD: Tensor, uniform_A: Tensor, temperature: float, greedy_A: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One token per row, and its log-prob: at the temperature, or at 1 in greedy rows."""
-        logp_AV = self._policy.head.logits(hidden_AD, temperature or 1.0).log_softmax(-1)
-        if temperature not in (0.0, 1.0) and bool(greedy_A.any()):
-            logp_AV[greedy_A] = self._policy.head.logits(hidden_AD[greedy_A], 1.0).log_softmax(-1)
-        token_A = logp_AV.argmax(-1)
-        if not bool(greedy_A.all()):
-            token_A = torch.where(greedy_A, token_A, inverse_cdf(logp_AV.exp(), uniform_A))
-        return token_A, logp_AV.gather(1, token_A[:, None])[:, 0]
 
     def _reply(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Reply:
         token_ids = tuple(tokens)
@@ -198,6 +189,21 @@ def chunks(prompts: Sequence[Prompt], size: int, *, only_equal: bool) -> Iterato
         chunk.append(i)
     if chunk:
         yield chunk
+
+
+def draw(
+    head: Head, hidden_AD: Tensor, uniform_A: Tensor, temperature: float, greedy_K: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One token per row, and its log-prob: at the temperature, or at 1 in greedy rows, whose places are given."""
+    logp_AV = head.logits(hidden_AD, temperature or 1.0).log_softmax(-1)
+    if temperature not in (0.0, 1.0) and len(greedy_K):
+        logp_AV = logp_AV.index_copy(0, greedy_K, head.logits(hidden_AD[greedy_K], 1.0).log_softmax(-1))
+    if len(greedy_K) == len(hidden_AD):
+        token_A = logp_AV.argmax(-1)
+    else:
+        token_A = inverse_cdf(logp_AV.exp(), uniform_A)
+        token_A = token_A.index_copy(0, greedy_K, logp_AV[greedy_K].argmax(-1))
+    return token_A, logp_AV.gather(1, token_A[:, None])[:, 0]
 
 
 def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from firsthand.recipe import Recipe
 from firsthand.records import Example, Step
 from firsthand.reward import Router
 from firsthand.reward.build import router_of
-from firsthand.rollout import LocalSampler
+from firsthand.rollout import sampler_for
 from firsthand.run import REFUSED, Run
 from firsthand.trainer.batch import Batch
 from firsthand.trainer.check import check_rows
@@ -62,7 +62,7 @@ def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
 
 def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
     state = State.load(recipe, run)
-    sampler = LocalSampler(state.policy, state.encoder, limits=state.limits)
+    sampler = sampler_for(state.policy, state.encoder, limits=state.limits)
     with closing(Journal(run, state.step)) as journal, Saving(recipe, state.size) as saving:
         patience = Patience(recipe, journal.steps())
         for step in range(state.step, recipe.steps):
