@@ -18,7 +18,7 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,9 @@ from typing import Any
 
 import torch
 import transformers
-from gpu_bench import PRECISIONS, SECONDS, Bench, Measurement, Section, carry_out, median, precision
-from gpu_forms import CANDIDATES, FORMS, LEAKY, SINGLE, learn, parity, words_only
-from gpu_memory import brought, memory, preflight
+from gpu_bench import PRECISIONS, Bench, Measurement, Section, carry_out, median, precision
+from gpu_forms import CANDIDATES, FORMS, FUSED, LEAKY, SINGLE, learn, parity, words_only
+from gpu_memory import brought, memory, preflight, whole_step
 from gpu_optimizers import optimizers
 from gpu_speed import rollout, update
 from gpu_step import step
@@ -146,7 +146,7 @@ def equivalence(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     # Not separate rows in float32: what they keep for the backward does not fit beside two sets of gradients.
     yield from ((f"float32, {form}", partial(compared, "float32", form)) for form in ("square", "blocks", LEAKY))
     del exact, policies["float32"], policies["tf32"]
-    for form in (SINGLE, *FORMS, LEAKY, *CANDIDATES):
+    for form in (SINGLE, *FORMS, LEAKY, *CANDIDATES, FUSED):
         yield f"bfloat16, {form}", partial(compared, "bfloat16", form)
 
 
@@ -185,17 +185,49 @@ def environment(bench: Bench) -> dict[str, Any]:
     return {**found, "card": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "nvidia-smi": said}
 
 
+def continued(
+    found: dict[str, Any], here: dict[str, Any], sections: Iterable[str], parser: argparse.ArgumentParser
+) -> dict[str, Any]:
+    """Results of an earlier run on the same machine, without the sections that are measured anew."""
+    other = [name for name in here if name != "date" and found["environment"].get(name) != here[name]]
+    if other:
+        parser.error(f"--out: expected a new file, or one of the same machine, got another {', '.join(other)}")
+    return {title: result for title, result in found.items() if title not in sections} | {"environment": here}
+
+
+def known_peaks(results: Mapping[str, Any]) -> dict[str, float]:
+    """What `machine` has found in an earlier run."""
+    found = {name: result.get("result") for name, result in results.get("machine", {}).items()}
+    named = {name: found.get(f"product, {name}, TFLOP/s") for name in PRECISIONS} | {
+        "bytes": found.get("copy, read and written, TB/s")
+    }
+    return {name: rate * 1e12 for name, rate in named.items() if rate}
+
+
+def known_memory(results: Mapping[str, Any]) -> dict[str, float]:
+    """What update steps took in an earlier run, for `preflight`."""
+    found = {name: result.get("result") for name, result in results.get("memory", {}).items()}
+    return {name: at_most for name, cards in found.items() if isinstance(cards, dict) if (at_most := whole_step(cards))}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everything, and write it down."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="where the JSON goes")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--minutes", type=float, default=SECONDS / 60, help="after which no further measurement begins")
+    parser.add_argument("--minutes", type=float, help="after which no further measurement begins (default: 8 for all)")
     parser.add_argument("--tiny", action="store_true", help="a miniature, to see that everything works")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="these sections alone")
     chosen = parser.parse_args(arguments)
-    bench = Bench(TINY if chosen.tiny else FULL, chosen.device, time.monotonic() + 60 * chosen.minutes)
+    sections = {title: section for title, section in SECTIONS.items() if title in chosen.only}
+    usual = sum(section.seconds for section in sections.values())
+    seconds = 60 * chosen.minutes if chosen.minutes else usual
+    bench = Bench(TINY if chosen.tiny else FULL, chosen.device, time.monotonic() + seconds)
     results: dict[str, Any] = {"environment": environment(bench)}
+    if chosen.out.exists():
+        results = continued(json.loads(chosen.out.read_text()), results["environment"], sections, parser)
+    bench.peaks |= known_peaks(results)
+    bench.measured |= known_memory(results)
     transformers.utils.logging.disable_progress_bar()
 
     def keep(title: str, name: str, result: Any) -> None:
@@ -203,8 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen.out.write_text(json.dumps(results, indent=1) + "\n")
         print(f"{title}: {name}: {json.dumps(result)[:600]}", flush=True)
 
-    sections = {title: section for title, section in SECTIONS.items() if title in chosen.only}
-    carry_out(bench, sections, keep, share=60 * chosen.minutes / SECONDS)
+    carry_out(bench, sections, keep, share=seconds / usual)
 
 
 if __name__ == "__main__":

@@ -78,11 +78,7 @@ class Section(NamedTuple):
 
     measurements: Callable[[Bench], Iterator[tuple[str, Measurement]]]
     seconds: float
-    """After which none of them begins, of the `SECONDS` that all sections have, and what those before it have left."""
-
-
-SECONDS = 480.0
-"""Of the whole script, unless it is told otherwise."""
+    """After which none of them begins; it has what those before it have left, too."""
 
 
 def carry_out(

@@ -3,16 +3,17 @@
 import inspect
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import torch
 from gpu_bench import Skipped
-from torch import Tensor
+from torch import Tensor, nn
 
 from firsthand.policy import Policy, PrefixGroup, attention, model, packing
 from firsthand.policy.decoding import PlainDecoder
@@ -25,6 +26,8 @@ FORMS = ("separate", "square", "blocks")
 VARLEN, FLEX = "varlen", "flex"
 CANDIDATES = (VARLEN, FLEX)
 """What firsthand does not have, by PyTorch's kernels: sequences of many lengths; masks that leave blocks out."""
+FUSED, FUSED_VARLEN, FUSED_ROTARY = "fused blocks", "fused varlen", "fused blocks and rotary"
+"""Norms and gated layers, each compiled to one kernel; and the rotary embedding, too."""
 LEAKY = "leaky"
 """A wrong form, in which replies see the replies before them: what a check must not let pass."""
 SINGLE = "single"
@@ -47,6 +50,65 @@ def attention_form(form: str) -> Iterator[None]:
         raise Skipped(f"{form}: {str(error)[:300]}") from error
     finally:
         attention.WORTHWHILE, packing.block_mask, model.blocks = worthwhile, mask, blocks
+
+
+@contextmanager
+def fused(policy: Policy, form: str) -> Iterator[str]:
+    """Let the parts that a form's name says be compiled; the form of its attention."""
+    if not form.startswith("fused"):
+        yield form
+        return
+    layers = list(policy.model.get_decoder().modules())
+    source = sys.modules[type(layers[0]).__module__]
+    rotary = source.apply_rotary_pos_emb
+    _fuse(policy.model)
+    if form == FUSED_ROTARY:
+        source.apply_rotary_pos_emb = _ROTARY.setdefault("compiled", torch.compile(rotary, dynamic=True))
+    try:
+        yield VARLEN if form == FUSED_VARLEN else "blocks"
+    finally:
+        source.apply_rotary_pos_emb = rotary
+        for layer in layers:
+            vars(layer).pop("forward", None)
+
+
+_ROTARY: dict[str, Any] = {}
+GATED = ("gate_proj", "up_proj", "down_proj", "act_fn")
+"""What a gated feed-forward layer of transformers consists of."""
+
+
+def _fuse(model: Any) -> None:
+    """Replace the forward of norms and gated feed-forward layers.
+
+    Tokens are given to the kernels as rows of a matrix, so that there is one kernel for all batches.
+    """
+    layers = list(model.get_decoder().modules())
+    norms = [layer for layer in layers if type(layer).__name__.endswith("RMSNorm")]
+    gated = [layer for layer in layers if all(hasattr(layer, name) for name in GATED)]
+    for layer in norms:
+        layer.forward = partial(_normed, layer, _compiled(type(layer).forward))
+    for layer in gated:
+        layer.forward = partial(_gated, layer, _compiled(_product))
+
+
+@cache
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    compiled: Callable[..., Tensor] = torch.compile(function, dynamic=True)
+    return compiled
+
+
+def _normed(layer: nn.Module, forward: Callable[..., Tensor], hidden: Tensor) -> Tensor:
+    return forward(layer, hidden.reshape(-1, hidden.shape[-1])).view(hidden.shape)
+
+
+def _gated(layer: Any, product: Callable[..., Tensor], hidden: Tensor) -> Tensor:
+    rows = hidden.reshape(-1, hidden.shape[-1])
+    out: Tensor = layer.down_proj(product(layer.act_fn, layer.gate_proj(rows), layer.up_proj(rows)))
+    return out.view(hidden.shape)
+
+
+def _product(activation: Callable[[Tensor], Tensor], gate: Tensor, up: Tensor) -> Tensor:
+    return activation(gate) * up
 
 
 def _causal(segments_MN: Tensor) -> Tensor:
@@ -200,7 +262,7 @@ def learn(policy: Policy, groups: Sequence[PrefixGroup], form: str) -> Learnt:
     parts = {SINGLE: [[g] for g in alone(groups)], "separate": [alone(groups)]}.get(form, [list(groups)])
     weights = torch.randn(sum(len(r) for g in groups for r in g.replies), generator=torch.Generator().manual_seed(1))
     found: list[Tensor] = []
-    with attention_form(form):
+    with fused(policy, form) as attention, attention_form(attention):
         for part in parts:
             logprobs = policy.logprobs(part)
             logp_K = logprobs.logp_BT[logprobs.mask_BT]

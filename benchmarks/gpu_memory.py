@@ -135,12 +135,17 @@ def _on_all_cards(bench: Bench, state: State, recipe: Recipe, name: str, tokens:
     with capped(bench, CARDS[0]):
         found = {"first step": learned(bench, state, recipe, group)}
         found |= {f"{CARDS[0]} GB": learned(bench, state, recipe, group)}
-    if not found[f"{CARDS[0]} GB"].get("retries"):
-        bench.measured[name] = found[f"{CARDS[0]} GB"].get("GiB at most", 0.0)
+    bench.measured[name] = whole_step(found)
     for card in CARDS[1:] if bench.device != "cpu" else ():
         with capped(bench, card):
             found[f"{card} GB"] = learned(bench, state, recipe, group)
     return found
+
+
+def whole_step(cards: dict[str, Any]) -> float:
+    """GiB of an update step in one piece, on the largest card; 0 where it did not go that way."""
+    found = cards[f"{CARDS[0]} GB"]
+    return 0.0 if found.get("retries") else float(found.get("GiB at most", 0.0))
 
 
 def learned(bench: Bench, state: State, recipe: Recipe, group: Group) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from gpu_bench import Bench, Measurement, kernels, median, peak
-from gpu_forms import FLEX, FORMS, VARLEN, learn, words_only
+from gpu_forms import FLEX, FORMS, FUSED, FUSED_ROTARY, FUSED_VARLEN, VARLEN, learn, words_only
 from gpu_workload import random_group, random_prompt
 
 from firsthand.policy import Limits, Policy, PrefixGroup
@@ -22,8 +22,9 @@ from firsthand.records import Reply
 from firsthand.rollout import LocalSampler, Sampling, grouped
 from firsthand.rollout.slots import SlotSampler
 
-GROWING, SLOTS = "growing", "slots"
-"""How replies are written: in tensors that grow and lose rows that have ended, or in fixed ones, by CUDA graphs."""
+GROWING, SLOTS, COMPILED = "growing", "slots", "slots, compiled"
+"""How replies are written: in tensors that grow and lose rows that have ended, or in fixed ones, by CUDA graphs, whose
+layers may be compiled."""
 
 
 def update(bench: Bench) -> Iterator[tuple[str, Measurement]]:
@@ -75,6 +76,11 @@ def update(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     yield "vision tower, one picture", tower
     yield from ((f"kernels, {form}", partial(kernels, bench, partial(once, form))) for form in FORMS)
     yield "AdamW step, moments in bfloat16", optimizer
+    for form in (FUSED, FUSED_ROTARY, FUSED_VARLEN):
+        yield f"memory, {form}", partial(memory, form)
+        if form in works:
+            yield f"time, {form}", partial(timed, ("blocks", form))
+    yield f"kernels, {FUSED}", partial(kernels, bench, partial(once, FUSED))
     yield f"memory, {FLEX}", partial(memory, FLEX)  # last, for it is compiled
     if FLEX in works:
         yield f"time, {FLEX}", partial(timed, (FLEX,))
@@ -89,7 +95,11 @@ def operations(policy: Policy, group: PrefixGroup, form: str) -> int:
 def rollout(bench: Bench) -> Iterator[tuple[str, Measurement]]:
     """Replies of full length in bfloat16: prompts run, then tokens written, pictures known."""
     policy, R = bench.policy, bench.size.tokens
-    samplers = {GROWING: LocalSampler(policy, words_only()), SLOTS: SlotSampler(policy, words_only())}
+    samplers = {
+        GROWING: LocalSampler(policy, words_only()),
+        SLOTS: SlotSampler(policy, words_only()),
+        COMPILED: SlotSampler(policy, words_only(), is_compiled=True),
+    }
     weights = sum(p.numel() * p.element_size() for p in policy.language.parameters())
 
     def write(form: str, prompts: Sequence[Prompt], tokens: int, temperature: float = 1.0) -> Any:
@@ -120,14 +130,22 @@ def rollout(bench: Bench) -> Iterator[tuple[str, Measurement]]:
         """The likeliest replies to prompts of which the slots hold half at a time, in both forms."""
         prompts = [random_prompt(bench.size, seed) for seed in range(4)]
         samplers["refilled"] = SlotSampler(policy, words_only(), limits=Limits(2 * bench.size.group))
-        expected, *others = [write(form, prompts, 32, temperature=0) for form in (GROWING, SLOTS, "refilled")]
-        return {form: agreement(found, expected) for form, found in zip((SLOTS, "refilled"), others, strict=True)}
+        forms = (SLOTS, COMPILED, "refilled")
+        expected, *others = [write(form, prompts, 32, temperature=0) for form in (GROWING, *forms)]
+        return {form: agreement(found, expected) for form, found in zip(forms, others, strict=True)}
 
     yield "slots, the same replies", same
-    for form in (SLOTS, GROWING):
-        yield from ((f"{number} prompts, {form}", partial(timed, form, number)) for number in bench.size.prompts)
-        one = [random_prompt(bench.size, 0)]
-        yield f"kernels, 9 tokens, {form}", partial(kernels, bench, partial(write, form, one, 9))
+
+    def profiled(form: str) -> dict[str, Any]:
+        prompts = [random_prompt(bench.size, seed) for seed in range(few)]
+        write(form, prompts, 9)
+        return kernels(bench, partial(write, form, prompts, 9), most=30)
+
+    few, *others = (bench.size.prompts[1], bench.size.prompts[0], *bench.size.prompts[2:])
+    for form in (COMPILED, SLOTS, GROWING):
+        yield f"{few} prompts, {form}", partial(timed, form, few)
+        yield f"kernels, {few} prompts, 9 tokens, {form}", partial(profiled, form)
+    yield from ((f"{number} prompts, {COMPILED}", partial(timed, COMPILED, number)) for number in reversed(others))
 
 
 def bytes_per_token(policy: Policy) -> int:

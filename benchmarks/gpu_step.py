@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gpu_bench import Bench, Measurement
+from gpu_forms import FUSED, FUSED_ROTARY, fused
 from gpu_memory import brought
-from gpu_speed import GROWING, SLOTS
+from gpu_speed import COMPILED, SLOTS
 from gpu_workload import Size, policy_of, random_model
 from our_side import PlaceRouter
 from PIL import Image
@@ -75,6 +76,8 @@ def step(bench: Bench) -> Iterator[tuple[str, Measurement]]:
             yield f"{name}, first step", partial(_first_step, bench, sides, name, make)
         if sides:
             updates = {FIRSTHAND if name != TRL else TRL: side.update for name, side in sides.items()}
+            yield "gradients", partial(_gradients, ours, updates)
+            updates |= {form: partial(ours.update_fused, form) for form in (FUSED, FUSED_ROTARY)}
             yield "update", partial(_updates, bench, ours, updates)
             full_steps = {name: side.full_step for name, side in sides.items()}
             yield "full step", partial(in_turns, bench, full_steps, ROUNDS)
@@ -99,8 +102,8 @@ class Ours:
         self._state = State(self.policy, self.encoder, self.optimizer, None, 0, 0.0)
         self._router = PlaceRouter(recipe.objective.samples)
         self.samplers = {
+            COMPILED: SlotSampler(self.policy, self.encoder, is_compiled=True),
             SLOTS: SlotSampler(self.policy, self.encoder),
-            GROWING: LocalSampler(self.policy, self.encoder),
         }
         for sampler in self.samplers.values():
             sampler.stop_ids = ()  # every reply is as long as it may be
@@ -121,6 +124,11 @@ class Ours:
         """On the first replies; the gradient's norm. What the tower made of their pictures is forgotten."""
         self.policy.tower = Tower(self.policy.model.base_model, frozen=True)
         return self._learn(self.groups)
+
+    def update_fused(self, form: str) -> float:
+        """The same with parts of the language model compiled."""
+        with fused(self.policy, form):
+            return self.update()
 
     def operations(self) -> int:
         """Of an update, each token and each picture counted once."""
@@ -197,6 +205,41 @@ def _first_step(bench: Bench, sides: dict[str, Side], name: str, make: Callable[
     seconds = bench.seconds(partial(side.full_step, 0))
     sides[name] = side
     return {"seconds": seconds}
+
+
+def _gradients(ours: Ours, actions: Mapping[str, Callable[[], float]]) -> dict[str, Any]:
+    """Of each side's update at the same weights, which none changes: its norm, and the cosine of ours and TRL's.
+
+    The cosine is over every sixth layer.
+    """
+    [optimizer] = ours.optimizer.optimizers
+    chosen = [
+        p for i, layer in enumerate(ours.policy.model.get_decoder().layers) if i % 6 == 0 for p in layer.parameters()
+    ]
+    found: dict[str, list[Any]] = {}
+    norms = {}
+    for name, action in actions.items():
+
+        def keep(optimizer: Any, *_: Any, name: str = name) -> None:
+            found[name] = [p.grad.flatten().clone() for p in chosen]
+            for group in optimizer.param_groups:
+                group["lr"] = 0.0
+
+        hook = optimizer.register_step_pre_hook(keep)
+        try:
+            norms[name] = {"norm": action()}
+        finally:
+            hook.remove()
+        for group in optimizer.param_groups:
+            group["lr"] = ours.recipe.optimizer.lr
+    if not {FIRSTHAND, TRL} <= found.keys():
+        return norms
+    a, b = (
+        sum(float(x.float() @ y.float()) for x, y in zip(found[i], found[j], strict=True))
+        for i, j in ((FIRSTHAND, FIRSTHAND), (TRL, TRL))
+    )
+    dot = sum(float(x.float() @ y.float()) for x, y in zip(found[FIRSTHAND], found[TRL], strict=True))
+    return norms | {"cosine": dot / (a * b) ** 0.5}
 
 
 def _updates(bench: Bench, ours: Ours, actions: Mapping[str, Callable[[], float]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 Results = Mapping[str, Mapping[str, Any]]
 
-_FORMS = ("separate", "square", "blocks", "varlen", "flex", "leaky")
+_FORMS = ("separate", "square", "blocks", "varlen", "flex", "fused blocks", "leaky")
 _COMPARED = {
     "small model, float32": ("small model", "float32"),
     "TF32": ("small model", "tf32"),
@@ -77,7 +77,9 @@ def step(results: Results) -> str:
     """Seconds of an update and of a full step, and how many times as long TRL takes."""
     alone, full = (result_of(results, "step", name) or {} for name in ("update", "full step"))
     # Of ours there is one update, whichever way replies are written.
-    sides = {"firsthand, slots": ("firsthand", "slots"), "firsthand, growing": ("", "growing"), "TRL": ("TRL", "TRL")}
+    writing = [name for name in full if name != "TRL"] or ["slots"]
+    sides = {f"firsthand, {name}": ("" if i else "firsthand", name) for i, name in enumerate(writing)}
+    sides |= {f"firsthand, {name}": (name, "") for name in alone if name.startswith("fused")} | {"TRL": ("TRL", "TRL")}
     rows = []
     for said, (learning, whole) in sides.items():
         learnt = alone.get(learning, {})
@@ -90,7 +92,10 @@ def step(results: Results) -> str:
 def update(results: Results) -> str:
     """Seconds, memory and share of the peak of an update in each form."""
     rows = []
-    times = {**(result_of(results, "update", "time") or {}), **(result_of(results, "update", "time, flex") or {})}
+    times = dict(result_of(results, "update", "time") or {})
+    for name in ("flex", "fused blocks", "fused blocks and rotary", "fused varlen"):
+        found = result_of(results, "update", f"time, {name}") or {}
+        times |= {form: each for form, each in found.items() if form == name}
     for form, found in times.items():
         low, high = found["range"]
         memory = result_of(results, "update", f"memory, {form}") or {}
@@ -109,7 +114,7 @@ def rollout(results: Results) -> str:
     """Tokens per second by how many replies are written at once, and how."""
     rows = []
     for name in results.get("rollout", {}):
-        found, how = result_of(results, "rollout", name), re.fullmatch(r"\d+ prompts(?:, (\w+))?", name)
+        found, how = result_of(results, "rollout", name), re.fullmatch(r"\d+ prompts(?:, (.+))?", name)
         if found is None or how is None:
             continue
         floor = found.get("milliseconds to read weights, keys and values")
