@@ -25,6 +25,7 @@ from firsthand.forge.split import SplitConfig
 from firsthand.forge.verify import VerifyConfig
 from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, OPD, PRESETS, SFT, SRFT
 from firsthand.objective.kl import Constant
+from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
 from firsthand.policy import Lora
 from firsthand.recipe import Data, Optimizer, Recipe, TeacherPolicy
 from firsthand.records import Record, Rollout, Score, Step
@@ -42,6 +43,10 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Objective: GRPO": GRPO,
     "Objective: CISPO": CISPO,
     "Objective: OPD": OPD,
+    "Objective: GMPO": GMPO,
+    "Objective: SAPO": SAPO,
+    "Objective: NSR": NSR,
+    "Objective: HPT": HPT,
     "Objective: LUFFY": LUFFY,
     "Objective: SRFT": SRFT,
     "Objective: CHORD": CHORD,
@@ -111,7 +116,7 @@ def test_every_setting_is_documented_with_its_default(heading: str) -> None:
 
 
 def test_every_method_is_in_the_docs() -> None:
-    named = re.findall(r"`([a-z-]+)`", section(page("docs/recipes.md"), "Objective").split("A name stands")[0])
+    named = re.findall(r"`([a-z+-]+)`", section(page("docs/recipes.md"), "Objective").split("A name stands")[0])
     assert set(named) - {"kind"} == set(PRESETS)
     assert set(rows(section(page("docs/methods.md"), "All of them"))) == set(PRESETS)
 

@@ -304,7 +304,13 @@ def test_grpo_equals_a_recomputation_in_float64(mode: Any, beta: float) -> None:
 
 
 def trl_loss(
-    table: Table, flags: dict[str, Any], *, beta: float = 0.0, micro: int = 1, tokens: int | None = None
+    table: Table,
+    flags: dict[str, Any],
+    *,
+    beta: float = 0.0,
+    micro: int = 1,
+    tokens: int | None = None,
+    trainer: Any = None,
 ) -> Tensor:
     """TRL 1.16's loss on our tensors: its own `GRPOTrainer._compute_loss`, of which only the forward is ours.
 
@@ -318,9 +324,15 @@ def trl_loss(
     usual = {"importance_sampling_level": "token", "epsilon_low": 0.2, "epsilon_high": 0.2, "top_entropy_quantile": 1.0}
     is_corrected = flags.get("use_bias_correction_kl", False)
     entropy_BT = flags.get("entropies", torch.zeros_like(logp_BT))
-    trainer = SimpleNamespace(
+    settings = SimpleNamespace(
         _get_per_token_logps_and_entropies=lambda *args, **kwargs: (logp_BT, entropy_BT, None),
-        args=SimpleNamespace(use_bias_correction_kl=is_corrected, delta=None, steps_per_generation=micro),
+        args=SimpleNamespace(
+            use_bias_correction_kl=is_corrected,
+            delta=None,
+            steps_per_generation=micro,
+            sapo_temperature_pos=1.0,
+            sapo_temperature_neg=1.05,
+        ),
         accelerator=SimpleNamespace(
             num_processes=1,
             gather=lambda x: x,
@@ -338,7 +350,7 @@ def trl_loss(
         _metrics=defaultdict(lambda: defaultdict(list)),
         **{**usual, **flags},
     )
-    trainer.get_high_entropy_mask = lambda *given: GRPOTrainer.get_high_entropy_mask(trainer, *given)
+    settings.get_high_entropy_mask = lambda *given: GRPOTrainer.get_high_entropy_mask(settings, *given)
     inputs = {
         "prompt_ids": torch.zeros(len(logp_BT), 1, dtype=torch.long),
         "prompt_mask": torch.ones(len(logp_BT), 1, dtype=torch.long),
@@ -347,9 +359,10 @@ def trl_loss(
         "advantages": table.advantage_B,
         "ref_per_token_logps": table.ref_logp_BT,
         "old_per_token_logps": table.old_logp_BT,
+        "old_logps": None if table.old_logp_BT is None else (table.old_logp_BT * table.mask_BT).sum(1),
         "num_items_in_batch": table.mask_BT.sum() if tokens is None else torch.tensor(float(tokens)),
     }
-    return GRPOTrainer._compute_loss(trainer, None, inputs)
+    return (trainer or GRPOTrainer)._compute_loss(settings, None, inputs)
 
 
 TRL: dict[str, dict[str, Any]] = {
@@ -363,6 +376,7 @@ TRL: dict[str, dict[str, Any]] = {
         "epsilon_high": 4e-4,
     },
     "cispo": {"loss_type": "cispo", "epsilon_high": 5.0},
+    "sapo": {"loss_type": "sapo"},
 }
 """The flags with which TRL computes what a preset of ours computes."""
 
@@ -386,6 +400,20 @@ def test_presets_equal_trl_on_the_same_tensors(kind: str, width: float, beta: fl
     ours, theirs = total(kind, table, totals_of(table.mask_BT, beta)), trl_loss(table, TRL[kind], beta=beta)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.6, 2.5])
+@pytest.mark.filterwarnings("ignore:You are importing from 'trl.experimental'")
+def test_gmpo_and_rloo_equal_trl_on_the_same_tensors(width: float) -> None:
+    from trl.experimental.gmpo import GMPOTrainer
+    from trl.trainer.rloo_trainer import RLOOTrainer
+
+    table = off_policy(a_step(), width)
+    clips = {"epsilon_low": 0.4, "epsilon_high": 0.4}
+    for kind, flags, trainer in (("gmpo", clips, GMPOTrainer), ("rloo", {}, RLOOTrainer)):
+        ours, theirs = total(kind, table, totals_of(table.mask_BT)), trl_loss(table, flags, trainer=trainer)
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(gradient(ours, table), gradient(theirs, table), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5])

@@ -37,6 +37,7 @@ from firsthand.objective import (
     register,
 )
 from firsthand.objective.methods import grpo
+from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
 from firsthand.policy import Limits, Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Data, Optimizer, Recipe
@@ -203,6 +204,12 @@ METHODS = {
     "srft by batch": SRFT(entropy_of="batch"),
     "chord": CHORD(),
     "chord with kl": CHORD(phi=True, kl=0.5),
+    "gmpo": GMPO(),
+    "sapo": SAPO(),
+    "nsr": NSR(positive=0.1),
+    "hpt": HPT(),
+    "hpt half-way": HPT(gate=0.5),
+    "rloo": GRPO(ratio="reply"),
 }
 
 

@@ -21,6 +21,9 @@ from firsthand.objective.table import Count, LossAggMode, Table, Totals, require
 from firsthand.policy.head import Entropy
 from firsthand.records import GrownRecord
 
+AdvantageScale = Literal["std", "batch", "none", "loo"]
+"""What a reward's distance from its group's mean is divided by."""
+
 
 class Method(GrownRecord):
     """What the trainer asks of every method."""
@@ -91,9 +94,9 @@ class Sampled(Method):
 
     _later = frozenset(("correction", "correction_cap"))
     group_size: int = Field(default=8, ge=2)
-    scale: Literal["std", "batch", "none"] = "std"
+    scale: AdvantageScale = "std"
     """Divide the advantage by the group's standard deviation (GRPO), by that of the batch's advantages (REINFORCE++),
-    or not (Dr. GRPO)."""
+    or not (Dr. GRPO); `loo` takes the mean of the other replies alone (RLOO)."""
     loss_agg_mode: LossAggMode = "seq-mean-token-mean"
     """Every reply weighs the same (GRPO), every token does (DAPO), or a constant divides the sum (Dr. GRPO)."""
     zero_variance: Literal["keep", "filter", "resample"] = "keep"
@@ -113,8 +116,9 @@ class GRPO(Sampled):
 
     _later = Sampled._later | {"clip_dual", "top_entropy"}
     kind: str = "grpo"
-    ratio: Literal["token", "sequence"] = "token"
-    """One probability ratio per token, or per reply: the geometric mean of its tokens' (GSPO, arXiv:2507.18071)."""
+    ratio: Literal["token", "sequence", "reply"] = "token"
+    """One probability ratio per token, or per reply: the geometric mean of its tokens' (`sequence`: GSPO,
+    arXiv:2507.18071), or their product (`reply`: RLOO, arXiv:2402.14740)."""
     clip_low: float | None = Field(default=0.2, gt=0, lt=1)
     clip_high: float | None = Field(default=0.2, gt=0)
     """The ratio is clipped to [1 - clip_low, 1 + clip_high] (PPO, arXiv:1707.06347); null leaves an end open."""
@@ -175,7 +179,7 @@ class LUFFY(Mixed):
 
     kind: str = "luffy"
     group_size: int = Field(default=7, ge=2)
-    scale: Literal["std", "batch", "none"] = "none"
+    scale: AdvantageScale = "none"
     loss_agg_mode: LossAggMode = "token-mean"
     gamma: float = Field(default=0.1, gt=0)
     entropy_bonus: float = Field(default=0.0005, ge=0)
@@ -224,7 +228,7 @@ class CHORD(Mixed, GRPO):
 
 def sft(table: Table, totals: Totals, settings: SFT) -> dict[str, Tensor]:
     """`nll`: the mean negative log-likelihood per demonstration token; `kl`: see `kl_term`."""
-    weight_BT = _weights(table, totals, table.mask_BT, totals.demos, "token-mean")
+    weight_BT = step_weights(table, totals, table.mask_BT, totals.demos, "token-mean")
     if settings.dft:
         weight_BT = weight_BT * table.logp_BT.detach().exp()
     return {"nll": -(weight_BT * table.logp_BT).sum(), **kl_term(table, totals, "token-mean", settings.kl)}
@@ -235,6 +239,8 @@ def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
     log_ratio_BT = table.log_ratio_BT
     if settings.ratio == "sequence":
         log_ratio_BT = sequence_mean(log_ratio_BT, table.mask_BT).expand_as(log_ratio_BT)
+    elif settings.ratio == "reply":
+        log_ratio_BT = (log_ratio_BT * table.mask_BT).sum(dim=1, keepdim=True).expand_as(log_ratio_BT)
     surrogate_BT = clipped_surrogate(
         log_ratio_BT,
         table.advantage_B,
@@ -282,14 +288,14 @@ def luffy(table: Table, totals: Totals, settings: LUFFY) -> dict[str, Tensor]:
 
     The demonstration's behaviour probability is taken as 1, and neither part is clipped (the paper's "NoClip").
     """
-    weight_BT = _weights(table, totals, table.mask_BT, totals.all, settings.loss_agg_mode)
+    weight_BT = step_weights(table, totals, table.mask_BT, totals.all, settings.loss_agg_mode)
     weighted_BT = weight_BT * table.advantage_B[:, None]
     terms = {
         "off_policy": -(weighted_BT * table.demo_BT * shaped_probability(table.logp_BT, settings.gamma)).sum(),
         "on_policy": -(weighted_BT * table.sampled_BT * table.log_ratio_BT.exp()).sum(),
     }
     if settings.entropy_bonus:
-        weight_BT = _weights(table, totals, table.mask_BT, totals.all, "token-mean")
+        weight_BT = step_weights(table, totals, table.mask_BT, totals.all, "token-mean")
         bonus_BT = weight_BT * required(table.entropy_BT, "entropies")
         terms["entropy"] = -settings.entropy_bonus * bonus_BT.sum()
     return terms | kl_term(table, totals, settings.loss_agg_mode, settings.kl)
@@ -301,7 +307,7 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
     A sampled reply is positive when its score is at least a half: the paper's rewards are 0 and 1, a box's are not.
     """
     entropy_BT = _entropy(table, totals, settings)
-    demo_BT = _weights(table, totals, table.demo_BT, totals.demos, settings.loss_agg_mode)
+    demo_BT = step_weights(table, totals, table.demo_BT, totals.demos, settings.loss_agg_mode)
     self_BT = _sampled_weights(table, totals, settings.loss_agg_mode)
     sft_weight_BT = settings.sft_scale * (-entropy_BT).exp()
     is_right_B1 = table.score_B[:, None] >= 0.5
@@ -317,7 +323,7 @@ def srft(table: Table, totals: Totals, settings: SRFT) -> dict[str, Tensor]:
 def chord(table: Table, totals: Totals, settings: CHORD) -> dict[str, Tensor]:
     """`policy` and `kl`: (1 - mu) times GRPO's; `sft`: mu times the (weighted) mean NLL of demonstration tokens."""
     mu = chord_mu(totals.step, settings)
-    weight_BT = _weights(table, totals, table.demo_BT, totals.demos, "token-mean")
+    weight_BT = step_weights(table, totals, table.demo_BT, totals.demos, "token-mean")
     if settings.phi:
         prob_BT = table.logp_BT.detach().exp()
         weight_BT = weight_BT * prob_BT * (1 - prob_BT)
@@ -338,10 +344,10 @@ def chord_mu(step: int, settings: CHORD) -> float:
 
 def _sampled_weights(table: Table, totals: Totals, mode: LossAggMode) -> Tensor:
     """Weights [B, T] of a mean over the step's sampled replies."""
-    return _weights(table, totals, table.sampled_BT, totals.sampled, mode)
+    return step_weights(table, totals, table.sampled_BT, totals.sampled, mode)
 
 
-def _weights(table: Table, totals: Totals, mask_BT: Tensor, count: Count, mode: LossAggMode) -> Tensor:
+def step_weights(table: Table, totals: Totals, mask_BT: Tensor, count: Count, mode: LossAggMode) -> Tensor:
     """Weights [B, T] of a mean over some replies of the step, corrected for the sampler where that is wanted."""
     weight_BT = token_weights(mask_BT, count, mode=mode, max_tokens=totals.max_tokens, dtype=table.logp_BT.dtype)
     return weight_BT if table.correction_BT is None else weight_BT * table.correction_BT

@@ -17,11 +17,12 @@ EPSILON = 1e-4
 
 
 def group_advantage(
-    rewards_G: Sequence[float | None], *, scale: Literal["std", "none"], apart_G: Sequence[bool] | None = None
+    rewards_G: Sequence[float | None], *, scale: Literal["std", "none", "loo"], apart_G: Sequence[bool] | None = None
 ) -> list[float]:
     """Each reply's reward relative to its group: `(r - mean) / (std + 1e-4)` (DeepSeekMath §4.1.2).
 
-    `none` leaves the division out (Dr. GRPO, arXiv:2503.20783), and so does a group whose rewards agree: all its
+    `none` leaves the division out (Dr. GRPO, arXiv:2503.20783), `loo` measures a reply by the mean of the others (RLOO,
+    arXiv:2402.14740), which is n / (n - 1) times that, and so does a group whose rewards agree: all its
     replies get 0. A reply that stands apart counts in neither mean nor std, and is measured by them all the same (the
     split form of LUFFY's code). An unmeasured reward (None) counts in neither, and its reply gets 0, as all do where
     fewer than two count. The standard deviation is the sample's (n - 1), as in TRL.
@@ -32,7 +33,7 @@ def group_advantage(
         return [0.0] * len(rewards_G)
     agree = max(known) == min(known)
     mean = known[0] if agree else math.fsum(known) / len(known)  # exact where they agree
-    spread = 1.0
+    spread = 1.0 if scale != "loo" else (len(known) - 1) / len(known)
     if scale == "std" and not agree:
         spread = math.sqrt(math.fsum((r - mean) ** 2 for r in known) / (len(known) - 1)) + EPSILON
     return [0.0 if r is None else (r - mean) / spread for r in rewards_G]

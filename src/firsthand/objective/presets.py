@@ -16,10 +16,11 @@ from torch import Tensor
 from firsthand.config import build, merge
 from firsthand.errors import RecipeError
 from firsthand.identity import source_id
-from firsthand.objective import methods
+from firsthand.objective import methods, variants
 from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, OPD, SFT, SRFT, Method
 from firsthand.objective.own import Terms, imported_source, own_method, own_terms
 from firsthand.objective.table import Table, Totals
+from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def method_id(method: Method) -> str | None:
     if ":" in method.kind:
         return imported_source(method.kind)
     terms = PRESETS[method.kind].terms
-    return None if terms.__module__ == methods.__name__ else source_id(terms)
+    return None if terms.__module__ in (methods.__name__, variants.__name__) else source_id(terms)
 
 
 def parse(content: Any) -> Method:
@@ -160,4 +161,24 @@ register(
     methods.chord,
     CHORD,
     {"mu_peak": 0.1, "mu_valley": 0.1, "mu_decay_steps": 0, "phi": True},
+)
+register("rloo", methods.grpo, GRPO, {"scale": "loo", "ratio": "reply"})  # arXiv:2402.14740
+register(
+    # arXiv:2501.03262, with a baseline; the KL is OpenRLHF's example's, and so are the 8 parts of a batch.
+    "reinforce++",
+    methods.grpo,
+    GRPO,
+    {"scale": "batch", "loss_agg_mode": "token-mean", "kl": {"kind": "constant", "beta": 1e-3, "estimator": "k2"}},
+    {"minibatches": 8},
+)
+register("gmpo", variants.gmpo, GMPO, recipe={"minibatches": 4})  # the parts are ours: in one, no ratio acts
+register("sapo", variants.sapo, SAPO, recipe={"minibatches": 4})  # arXiv:2511.20347; as gmpo
+register("nsr", variants.nsr, NSR)
+register(
+    # Its script: no deviation, no clip; batches of 128 in parts of 64, a constant rate, gradients up to a norm of 80.
+    "hpt",
+    variants.hpt,
+    HPT,
+    {"scale": "none", "loss_agg_mode": "token-mean", "clip_low": None, "clip_high": None},
+    {"minibatches": 2, "optimizer": {"warmup": 0.0, "floor": 1.0, "max_grad_norm": 80.0}},
 )

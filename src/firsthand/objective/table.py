@@ -7,7 +7,7 @@ Shape letters: B replies (demonstrations included), T tokens of the longest repl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import torch
@@ -70,6 +70,10 @@ class Table:
             return torch.cat([part.detach() for part in parts])
 
         return cls(**{name: column(name) for name in TABLE_COLUMNS})  # type: ignore[arg-type]
+
+    def without_advantage(self, where_B: Tensor) -> "Table":
+        """The table in which these replies have none."""
+        return replace(self, advantage_B=self.advantage_B.masked_fill(where_B, 0.0))
 
     @property
     def demo_BT(self) -> Tensor:

@@ -56,7 +56,7 @@ def _advantages(replies: Sequence[Reply], rewards: Sequence[float | None], recip
     splits = isinstance(method, Mixed) and method.baseline == "sampled"
     return group_advantage(
         rewards,
-        scale="std" if method.scale == "std" else "none",
+        scale="none" if method.scale == "batch" else method.scale,
         apart_G=[splits and reply.is_demo for reply in replies],
     )
 
