@@ -27,7 +27,7 @@ from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, OPD, PRESETS, SFT, SR
 from firsthand.objective.kl import Constant
 from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
 from firsthand.policy import Lora
-from firsthand.recipe import Data, Optimizer, Recipe, TeacherPolicy
+from firsthand.recipe import Data, Optimizer, Probe, Recipe, TeacherPolicy
 from firsthand.records import Record, Rollout, Score, Step
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
@@ -54,6 +54,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Adapter": Lora,
     "Teacher": TeacherPolicy,
     "Sampling": Sampling,
+    "Probe": Probe,
     "Optimizer": Optimizer,
     "Study": studies.Study,
     "Test": studies.Test,

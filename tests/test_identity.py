@@ -20,7 +20,7 @@ from firsthand.identity import code_files, code_id, data_id, folder_id
 from firsthand.objective import GRPO, PRESETS, presets, register
 from firsthand.policy import Lora
 from firsthand.policy.precision import Accelerator
-from firsthand.recipe import Data, Optimizer, Recipe, TeacherPolicy
+from firsthand.recipe import Data, Optimizer, Probe, Recipe, TeacherPolicy
 from firsthand.records import (
     Answer,
     Box,
@@ -52,8 +52,17 @@ RECIPE: dict[str, Any] = {
     "optimizer": {},
     "sampling": {},
     "adapter": {},
+    "probe": {"data": {"worlds": ["count"]}},
 }
-AT = {Data: "data", GRPO: "objective", Reward: "reward", Optimizer: "optimizer", Sampling: "sampling", Lora: "adapter"}
+AT = {
+    Data: "data",
+    GRPO: "objective",
+    Reward: "reward",
+    Optimizer: "optimizer",
+    Sampling: "sampling",
+    Lora: "adapter",
+    Probe: "probe",
+}
 """Parts of a recipe, by their keys."""
 
 CHANGED: dict[type[BaseModel], dict[str, Any]] = {
@@ -65,6 +74,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "system": "Answer.",
         "objective": {"kind": "sft"},
         "reward": {"format": 1.0},
+        "probe": None,
         "steps": 61,
         "prompts": 17,
         "minibatches": 2,
@@ -123,6 +133,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "function": "mine:score",
         "truncated": "mask",
     },
+    Probe: {"data": {"worlds": ["digits"]}, "every": 7, "blind": ["gray"]},
     Optimizer: {
         "kind": "adamw-8bit",
         "offload": True,
@@ -233,6 +244,13 @@ def test_worlds() -> None:
     assert said.keys() <= OF_WORLDS.keys()
     for field, value in OF_WORLDS.items():
         assert recipe_id({**RECIPE, "data": {**base, field: value}}) != recipe_id({**RECIPE, "data": base}), field
+
+
+def test_what_a_probe_asks_is_in_the_id_and_a_run_without_one_keeps_its_own() -> None:
+    recipe = Recipe.model_validate(RECIPE)
+    assert recipe.identity([], [FULL]) != recipe.identity([], [FULL.model_copy(update=OTHERWISE)])
+    without = Recipe.model_validate({**RECIPE, "probe": None}).identity([])
+    assert not {"probe", "probe_id"} & without.keys()
 
 
 def test_every_key_of_a_scorer_is_in_the_id() -> None:

@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from firsthand.answers.asking import prompts_id
 from firsthand.config import build, in_todays_names, merge
 from firsthand.data import Loaded, PictureLimits, load_rows
+from firsthand.data.blind import Blind
 from firsthand.data.load import as_source
 from firsthand.data.loaded import OnBad, of_examples
 from firsthand.errors import RecipeError
@@ -198,6 +199,16 @@ def _named(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
+class Probe(Record):
+    """Questions that a training run answers greedily from time to time; they change nothing of the training."""
+
+    data: Data
+    every: int = Field(default=20, gt=0)
+    """Steps from one time to the next. The first is before the first step."""
+    blind: tuple[Blind, ...] = ()
+    """Ask them without their pictures, too: what is shown in their place."""
+
+
 class Recipe(Record):
     """A training run."""
 
@@ -214,6 +225,8 @@ class Recipe(Record):
     reward: Reward = Field(default_factory=Reward)
     teacher: Annotated[TeacherPolicy | None, BeforeValidator(_named)] = None
     """For methods that learn from one: a folder or a finished run."""
+    probe: Probe | None = None
+    """Questions that are answered between steps, as a measure of how far the run is."""
     steps: int = Field(default=60, ge=0)
     """Batches that are sampled and trained on. 0 only copies the model: a baseline."""
     prompts: int = Field(default=16, gt=0)
@@ -324,13 +337,14 @@ class Recipe(Record):
             )
         return kind
 
-    def identity(self, examples: Sequence[Example]) -> dict[str, Any]:
+    def identity(self, examples: Sequence[Example], probed: Sequence[Example] = ()) -> dict[str, Any]:
         """The recipe as JSON, and all that it reads: examples, a user's own code, and what it begins with.
 
-        That is the id of the run in `start`, or the content of the model's folder. Moving a run changes no id; other
-        weights under the same path do. Keys without a value are left out, so that a key which a later version adds
-        does not disown the runs that are there; so are `patience`, which changes nothing of a run that ends, and the
-        precision and optimizer that every run once had. `auto` is what it stands for on this machine.
+        `probed` are the examples of its probe. What it begins with is the id of the run in `start`, or the content of
+        the model's folder. Moving a run changes no id; other weights under the same path do. Keys without a value are
+        left out, so that a key which a later version adds does not disown the runs that are there; so are `patience`,
+        which changes nothing of a run that ends, and the precision and optimizer that every run once had. `auto` is
+        what it stands for on this machine.
         """
         settled = self.settled(Accelerator.here())
         content = settled.model_dump(mode="json", exclude_none=True, exclude={"patience"})
@@ -348,6 +362,8 @@ class Recipe(Record):
         if source := method_id(self.objective):
             content["method_id"] = source
         unread = {*self.reward.unread, *(["traces"] * (not self.objective.imitates))}
+        if probed:
+            content["probe_id"] = data_id(probed, {"traces", *self.reward.unread})
         return {**content, "data_id": data_id(examples, unread)}
 
     def _started(self) -> Path:

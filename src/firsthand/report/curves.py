@@ -26,6 +26,7 @@ PANELS: dict[str, tuple[str, str, str]] = {
         "Groups whose replies all scored the same: they teach nothing",
     ),
     "optim/grad_norm": ("Gradient norm", "norm", "Before clipping"),
+    "probe/score": ("Probe", "score", "Mean score of greedy replies to the recipe's probe, before the step"),
     "loss/total": ("Loss", "loss", "The sum of the terms that are optimised"),
 }
 """metric -> title, unit, explanation; in the page's order. Each loss term follows, then everything else, folded."""
@@ -37,6 +38,7 @@ UNITS = {
     "boxes": "fraction",
     "groups": "fraction",
     "steps": "fraction",
+    "probe": "score",
     "loss": "loss",
     "timing": "seconds",
 }
@@ -54,6 +56,9 @@ EXPLAINED: dict[str, str] = {
     "status/unparsed": "Fraction of replies whose answer is not of the right kind",
     "status/timed_out": "Fraction of replies whose comparison did not end in time: unmeasured",
     "status/failed": "Fraction of replies on which the verifier broke: unmeasured",
+    "probe/blind-gray": "The probe's score beside gray pictures",
+    "probe/blind-shuffled": "The probe's score beside the pictures of other questions",
+    "probe/blind-none": "The probe's score without pictures",
     "steps/agrees": "Fraction of replies to worlds whose steps lead to the answer that they give",
     "steps/disagrees": "Fraction of replies to worlds whose steps lead to another answer than the one given",
     "steps/unread": "Fraction of replies to worlds whose steps, or whose answer, cannot be read",

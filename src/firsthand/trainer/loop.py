@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from firsthand.trainer.cost import of_sampling
 from firsthand.trainer.journal import Journal
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.patience import Patience
+from firsthand.trainer.probe import Questions, answer_probe, questions_of
 from firsthand.trainer.sample import draws, sample
 from firsthand.trainer.saving import Saving
 from firsthand.trainer.score import score
@@ -48,25 +49,30 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
         # Before a directory is made: a mistake leaves nothing behind.
         loaded = check_rows(recipe, loaded, router, encoder)
         examples = loaded.settled(recipe.data.on_bad, root)
-        with open_run(recipe, examples, root) as run:
+        probed = questions_of(recipe, router, encoder)
+        with open_run(recipe, examples, root, probed.examples) as run:
             if not run.is_done:
                 loaded.list_refused(run.folder / REFUSED)
-                _train(recipe, examples, run, router, on_step)
+                _train(recipe, examples, probed, run, router, on_step)
             return run.folder
 
 
-def open_run(recipe: Recipe, examples: list[Example], root: Path) -> Run:
+def open_run(recipe: Recipe, examples: list[Example], root: Path, probed: Sequence[Example] = ()) -> Run:
     """The directory of this recipe on these very examples: other data under the same path is another run."""
-    return Run.open(root, recipe.name, recipe.seed, recipe.identity(examples))
+    return Run.open(root, recipe.name, recipe.seed, recipe.identity(examples, probed))
 
 
-def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on_step: OnStep) -> None:
+def _train(
+    recipe: Recipe, examples: list[Example], probed: Questions, run: Run, router: Router, on_step: OnStep
+) -> None:
     state = State.load(recipe, run)
     sampler = sampler_for(state.policy, state.encoder, limits=state.limits)
     with closing(Journal(run, state.step)) as journal, Saving(recipe, state.size) as saving:
         patience = Patience(recipe, journal.steps())
         for step in range(state.step, recipe.steps):
             began = time.perf_counter()
+            probe = answer_probe(probed, recipe, step, state.encoder, sampler, router)
+            ready = time.perf_counter()
             batch = Batch()
             for drawn in draws(examples, recipe, step):
                 samples = sample(drawn, recipe, state.encoder, sampler, step)
@@ -79,9 +85,9 @@ def _train(recipe: Recipe, examples: list[Example], run: Run, router: Router, on
             batch = in_batch_units(batch, recipe)
             selected = time.perf_counter()
             metrics = of_batch(batch, recipe.prompts) | of_sampling(batch.sampled, state.policy.flops)
-            metrics |= update(state, batch.groups, recipe, step)
+            metrics |= update(state, batch.groups, recipe, step) | probe
             done = time.perf_counter()
-            timing = {**batch.timing, "update": done - selected}
+            timing = {**batch.timing, "update": done - selected} | ({"probe": ready - began} if probe else {})
             record = Step(step=step, metrics=metrics, seconds=done - began, timing=timing)
             journal.write(record, batch)
             on_step(record)

@@ -1,0 +1,59 @@
+"""Questions that a run answers greedily from time to time: how far it is, and how much of that needs the picture.
+
+A probe draws nothing at random and changes nothing of the training. It measures the policy as it is before a step.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from firsthand.data.blind import blinded
+from firsthand.data.loaded import of_examples
+from firsthand.processor import Encoder
+from firsthand.recipe import Recipe
+from firsthand.records import Example
+from firsthand.reward import Router
+from firsthand.rollout import Sampler, grouped
+
+SCORE = "probe/score"
+_BLIND = "probe/blind-"
+
+
+class Questions(NamedTuple):
+    """What a run is probed with."""
+
+    examples: Sequence[Example]
+    """As they are judged."""
+    shown: Mapping[str, Sequence[Example]]
+    """Metric -> the examples as they are shown for it; empty where the recipe has no probe."""
+
+
+def questions_of(recipe: Recipe, router: Router, encoder: Encoder) -> Questions:
+    """Read the probe's questions. Raises DataError where one cannot be used, unless its data says `on_bad: drop`."""
+    if (probe := recipe.probe) is None:
+        return Questions((), {})
+    loaded = probe.data.read()
+    loaded = loaded.without([encoder.complaint(example, recipe.system) for example in loaded.examples])
+    loaded = loaded.without(router.bad_ground_truths(loaded.examples))
+    examples = loaded.settled(probe.data.on_bad)
+    shown = {SCORE: examples} | {f"{_BLIND}{how}": blinded(examples, how, recipe.seed) for how in probe.blind}
+    for name, some in shown.items():  # another question's picture may make a prompt that is too long
+        of_examples(name, some).without([encoder.complaint(example, recipe.system) for example in some]).settled()
+    return Questions(examples, shown)
+
+
+def answer_probe(
+    questions: Questions, recipe: Recipe, step: int, encoder: Encoder, sampler: Sampler, router: Router
+) -> dict[str, float]:
+    """The mean score of greedy replies, seeing and blind; nothing where no probe is due before this step."""
+    found: dict[str, float] = {}
+    if recipe.probe is None or step % recipe.probe.every:
+        return found
+    for name, shown in questions.shown.items():
+        prompts = [encoder.prompt(example, recipe.system) for example in shown]
+        replies = grouped(sampler.sample(prompts, 0, recipe.sampling, seed=recipe.seed, greedy=True), len(prompts))
+        pairs = [(reply.text, e) for (reply,), e in zip(replies, questions.examples, strict=True)]
+        scores = [verdict.score for verdict in router.judge_many(pairs) if verdict.score is not None]
+        if scores:
+            found[name] = statistics.fmean(scores)
+    return found

@@ -1,0 +1,95 @@
+"""A probe says how far a run is, seeing and blind, and changes nothing of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthand.errors import DataError
+from firsthand.evaluation import Protocol
+from firsthand.evaluation.custom import evaluate_folder
+from firsthand.recipe import Data, Recipe
+from firsthand.records import Step
+from firsthand.trainer import train
+from firsthand.worlds import SMALL
+
+PROBED = {"worlds": ["count", "digits"], "split": "validation", "number": 12}
+GRPO: dict[str, Any] = {
+    "name": "grpo",
+    "data": {"worlds": ["count", "digits"], "number": 16},
+    "objective": {"kind": "grpo", "group_size": 4},
+    "sampling": {"max_new_tokens": 40},
+    "optimizer": {"lr": 1e-3},
+    "steps": 4,
+    "prompts": 4,
+    "checkpoint_every": 2,
+}
+PROBE = {"probe": {"data": PROBED, "every": 2, "blind": ["gray", "none"]}}
+
+
+def steps(run: Path) -> list[Step]:
+    return [Step.model_validate_json(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def probes(run: Path) -> list[dict[str, float]]:
+    return [{k: v for k, v in step.metrics.items() if k.startswith("probe/")} for step in steps(run)]
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(Recipe.model_validate(GRPO | PROBE), tmp_path_factory.mktemp("probed"))
+
+
+def test_a_probe_is_measured_before_its_steps_and_at_the_start_says_what_an_evaluation_says(
+    probed: Path, tmp_path: Path
+) -> None:
+    found = probes(probed)
+    assert [sorted(probe) for probe in found] == [["probe/blind-gray", "probe/blind-none", "probe/score"], []] * 2
+    assert all("probe" in step.timing for step in steps(probed)[::2]) and "probe" not in steps(probed)[1].timing
+    for metric, how in {"probe/score": None, "probe/blind-gray": "gray", "probe/blind-none": "none"}.items():
+        protocol = Protocol(samples=0, max_new_tokens=40, answer="tags", blind=how)  # type: ignore[arg-type]
+        run = evaluate_folder(SMALL, Data.model_validate(PROBED), protocol, tmp_path)
+        assert found[0][metric] == json.loads((run / "evaluation.json").read_text())["accuracy"], metric
+    assert found[0] != found[2]  # the policy has moved
+
+
+def test_a_probe_changes_nothing_of_the_training(probed: Path, tmp_path: Path) -> None:
+    plain = train(Recipe.model_validate(GRPO), tmp_path)
+    assert plain.name != probed.name and not any(probes(plain))
+    apart = [{k: v for k, v in step.metrics.items() if not k.startswith("probe/")} for step in steps(probed)]
+    assert apart == [step.metrics for step in steps(plain)]
+    assert (probed / "rollouts.jsonl").read_bytes() == (plain / "rollouts.jsonl").read_bytes()
+    assert (probed / "model/model.safetensors").read_bytes() == (plain / "model/model.safetensors").read_bytes()
+
+
+def test_a_probed_run_goes_on_bit_for_bit(probed: Path, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(step: Step) -> None:
+        if step.step == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(Recipe.model_validate(GRPO | PROBE), tmp_path, stop)
+    again = train(Recipe.model_validate(GRPO | PROBE), tmp_path)
+    assert again.name == probed.name and [s.metrics for s in steps(again)] == [s.metrics for s in steps(probed)]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "How many?", "answer": "many", "kind": "digit"}, r"rows.jsonl"),
+        ({"question": "What is 3 + 4?", "answer": "7", "kind": "digit"}, "blind gray: expected rows with pictures"),
+    ],
+)
+def test_a_probe_that_cannot_be_asked_is_refused_before_anything_is_made(
+    row: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    probe = {"probe": {"data": {"path": str(path)}, "blind": ["gray"]}}
+    with pytest.raises(DataError, match=message):
+        train(Recipe.model_validate(GRPO | probe), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
