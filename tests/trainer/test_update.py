@@ -594,8 +594,10 @@ def test_a_zero_variance_group_is_not_run_and_its_replies_count_all_the_same(fol
     assert difference(uncounted, kept) > 1e-2
 
 
-def test_a_zero_variance_group_is_run_when_a_kl_term_looks_at_it(folder: Path) -> None:
-    for objective, batch in ((GRPO(kl=0.1), scored(folder)), (SFT(), given_demos(scored(folder)))):
+def test_a_zero_variance_group_is_run_when_something_else_looks_at_it(folder: Path) -> None:
+    looking = ((GRPO(kl=0.1), scored(folder)), (SFT(), given_demos(scored(folder))))
+    surveying = ((GRPO(top_entropy=0.2), scored(folder)), (NSR(), scored(folder)))
+    for objective, batch in looking + surveying:
         wanted = recipe(objective)
         totals = totals_of(batch, wanted, 0, objective.kl.first(1))
         assert all(needs_forward(group, wanted, totals) for group in batch)

@@ -142,7 +142,7 @@ def expected_cost(recipe: Recipe, estimator: Estimator) -> Expected:
 def _flops(recipe: Recipe, estimator: Estimator, rows: Sequence[RowLengths], recomputed: int = 0) -> dict[str, int]:
     """Operations of a step's parts; layers that are computed again, so many times, are not among metrics.jsonl's."""
     flops, n, lengths = estimator.blueprint(recipe).flops, recipe.objective.samples, estimator.workload.lengths
-    forwards = 1 + (not recipe.objective.kl.is_off) + recomputed
+    forwards = 1 + (not recipe.objective.kl.is_off) + recipe.objective.surveys + recomputed
     found = {"pictures": 0, "replies": 0, "update": 0}
     for i, (prompt, *replies) in enumerate(rows):
         grids = lengths[i % len(lengths)].grids

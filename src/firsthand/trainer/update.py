@@ -155,7 +155,9 @@ def _optimise(
     if losses:
         metrics["loss/total"] = Metric(torch.tensor(math.fsum(losses), dtype=torch.float64), "mean")
     has_reference = bool(totals.kl_weight) and state.reference is not None
-    passes = 1 + has_reference + recipe.objective.surveys  # a survey's are counted without its teacher's
+    # A survey is counted without its teacher's pass; a correction reads all but the first minibatch once more.
+    passes = 1 + has_reference + recipe.objective.surveys
+    passes += is_corrected(recipe.objective) and not is_on_policy
     cost = of_update(trained, state.policy.flops, forwards=passes, teacher=state.teacher)
     return metrics | cost | _descend(state, recipe, step)
 
