@@ -1,6 +1,7 @@
 """The methods of the papers: each term by hand in float64, then LUFFY and SRFT computed again from their papers."""
 
 import dataclasses
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,12 @@ def test_srft_equals_a_recomputation_from_its_paper() -> None:
 
 
 # ---- names
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_a_method_is_a_function_of_at_most_forty_lines(kind: str) -> None:
+    lines, _ = inspect.getsourcelines(PRESETS[kind].terms)
+    assert len(lines) <= 40
 
 
 def test_a_toy_method_takes_one_function_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
