@@ -34,7 +34,7 @@ def says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         def sampler(policy: object, encoder: Any, limits: object) -> ScriptedSampler:
             return ScriptedSampler(encoder, lambda prompt, i: replies[i % len(replies)])
 
-        monkeypatch.setattr(training, "LocalSampler", sampler)
+        monkeypatch.setattr(training, "sampler_for", sampler)
         monkeypatch.setattr(training, "update", lambda *_: {})  # scripted replies have no log-probs to train on
 
     return follow
