@@ -307,6 +307,21 @@ ROWS = [
     Row("hpt", "optimizer.floor", 1.0, "verl's default: a constant rate"),
     Row("hpt", "optimizer.max_grad_norm", 80.0, "its script"),
     Row("hpt", "optimizer.lr", 5e-6, "its script", why="the recipe's: a rate belongs to a model"),
+    Row("papo", LOSS, "eq. 2, as its code has it", "2507.06448", "test_papo_by_hand"),
+    Row("papo", "objective.gamma", 0.02, "2507.06448, table 6: 3B", "test_papo_by_hand"),
+    Row("papo", "objective.eta", 0.0, "2507.06448, table 6: 3B", "test_papo_by_hand"),
+    Row("papo", "objective.mask_ratio", 0.6, "2507.06448, table 6", "test_about_the_share_is_black"),
+    Row("papo", "objective.group_size", 5, "2507.06448, C"),
+    Row("papo", "objective.clip_low", 0.2, "2507.06448, table 6"),
+    Row("papo", "objective.clip_high", 0.3, "2507.06448, table 6"),
+    Row("papo", "objective.kl.beta", 0.01, "2507.06448, table 6"),
+    Row("papo", "objective.loss_agg_mode", "token-mean", "its code; eq. 2 has the mean of each reply first"),
+    Row("papo", "objective.clip_dual", 3.0, "its code (EasyR1)", why="no part of eq. 2"),
+    Row("papo", "minibatches", 384 // 128, "its script: 384 prompts in parts of 128"),
+    Row("papo", "optimizer.weight_decay", 0.01, "2507.06448, C"),
+    Row("papo", "optimizer.warmup", 0.0, "its code: a constant rate"),
+    Row("papo", "optimizer.floor", 1.0, "its code: a constant rate"),
+    Row("papo", "optimizer.lr", 1e-6, "2507.06448, C"),
 ]
 """In the order of docs/methods.md. arXiv numbers stand for papers."""
 

@@ -26,6 +26,7 @@ from firsthand.forge.verify import VerifyConfig
 from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, OPD, PRESETS, SFT, SRFT
 from firsthand.objective.kl import Constant
 from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
+from firsthand.objective.vision import PAPO
 from firsthand.policy import Lora
 from firsthand.recipe import Data, Optimizer, Probe, Recipe, TeacherPolicy
 from firsthand.records import Record, Rollout, Score, Step
@@ -47,6 +48,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Objective: SAPO": SAPO,
     "Objective: NSR": NSR,
     "Objective: HPT": HPT,
+    "Objective: PAPO": PAPO,
     "Objective: LUFFY": LUFFY,
     "Objective: SRFT": SRFT,
     "Objective: CHORD": CHORD,

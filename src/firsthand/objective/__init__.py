@@ -6,6 +6,7 @@ kl.py        controllers that move the KL weight
 divergence.py  the KL term: what is averaged, in the loss or as a reward
 methods.py   the methods: settings, and a pure function of at most 40 lines each
 variants.py  more of them
+vision.py    those that are about pictures
 presets.py   method names and their papers' values
 own.py       methods of a user's own, at `module:function`
 """

@@ -56,6 +56,11 @@ class Method(GrownRecord):
         """Whether `survey` is asked, which costs another forward."""
         return False
 
+    @property
+    def masks(self) -> float:
+        """The share of every picture that `Table.masked_logp_BT` does without; 0: there is no such column."""
+        return 0.0
+
     def survey(self, table: Table) -> Mapping[str, float]:
         """Numbers that depend on all tokens of an optimizer step, such as a quantile, from a table of the whole step.
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from firsthand.config import build, merge
 from firsthand.errors import RecipeError
 from firsthand.identity import source_id
-from firsthand.objective import methods, variants
+from firsthand.objective import methods, variants, vision
 from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, OPD, SFT, SRFT, Method
 from firsthand.objective.own import Terms, imported_source, own_method, own_terms
 from firsthand.objective.table import Table, Totals
 from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
+from firsthand.objective.vision import PAPO
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {}
+OURS = tuple(module.__name__ for module in (methods, variants, vision))
+"""Modules whose source is this package's version, and in no run's id."""
 
 
 def register(
@@ -75,7 +78,7 @@ def method_id(method: Method) -> str | None:
     if ":" in method.kind:
         return imported_source(method.kind)
     terms = PRESETS[method.kind].terms
-    return None if terms.__module__ in (methods.__name__, variants.__name__) else source_id(terms)
+    return None if terms.__module__ in OURS else source_id(terms)
 
 
 def parse(content: Any) -> Method:
@@ -181,4 +184,12 @@ register(
     HPT,
     {"scale": "none", "loss_agg_mode": "token-mean", "clip_low": None, "clip_high": None},
     {"minibatches": 2, "optimizer": {"warmup": 0.0, "floor": 1.0, "max_grad_norm": 80.0}},
+)
+register(
+    # Its 3B model, table 6; batches of 384 in parts of 128, a constant rate, gradients and replies as in its script.
+    "papo",
+    vision.papo,
+    PAPO,
+    {"group_size": 5, "clip_high": 0.3, "kl": {"kind": "constant", "beta": 0.01}, "loss_agg_mode": "token-mean"},
+    {"minibatches": 3, "optimizer": {"warmup": 0.0, "floor": 1.0, "weight_decay": 0.01}},
 )

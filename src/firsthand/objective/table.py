@@ -40,6 +40,9 @@ class Table:
     """Entropy (nats) of the distribution each token came from; only for methods that ask for it."""
     teacher_logp_BT: Tensor | None = None
     """Log-probs under the recipe's teacher; only for methods that need one."""
+    masked_logp_BT: Tensor | None = None
+    """Log-probs under the policy that sees masked pictures, without gradient; only for methods that mask some. After a
+    prompt without pictures they are nearly the policy's own."""
     sampler_logp_BT: Tensor | None = None
     """What the sampler said of its tokens, in its own precision; of demonstrations, the policy's."""
     correction_BT: Tensor | None = None

@@ -151,6 +151,8 @@ def _flops(recipe: Recipe, estimator: Estimator, rows: Sequence[RowLengths], rec
             found["pictures"] += flops.pictures(grids) * bool(n) + flops.pictures(grids, backward=True)
         found["replies"] += flops.rollout(prompt, replies[:n]) if n else 0
         found["update"] += flops.update(prompt, replies, forwards=forwards)
+        if recipe.objective.masks:
+            found["update"] += flops.scoring(prompt, replies) + flops.pictures(grids)
         if recipe.teacher:
             teacher = estimator.teacher(recipe).flops
             found["update"] += teacher.scoring(lengths[i % len(lengths)].taught, replies) + teacher.pictures(grids)

@@ -111,7 +111,7 @@ class Estimator:
         trained = sum(size.trained for size in model.sizes().values())
         kept = per_weight(recipe) if on_cpu or not recipe.optimizer.offload else PerWeight(0, 0, 0)
         gradients = int(kept.gradient * trained)
-        cut = int(self.workload.examples * self.workload.mean(lambda one: one.pixel_bytes))
+        cut = int(self._shown(recipe) * self.workload.mean(lambda one: one.pixel_bytes))
         held = {
             "weights": model.weights,
             "optimizer's state": int(kept.state * trained),
@@ -199,7 +199,11 @@ class Estimator:
         mean = one * self.workload.mean(lambda example: example.patches) / math.prod(largest[0])
         if self._learns(recipe):
             return int(2 * mean * recipe.prompts)
-        return min(FEATURE_CACHE_BYTES, int(mean * self.workload.examples))
+        return min(FEATURE_CACHE_BYTES, int(mean * self._shown(recipe)))
+
+    def _shown(self, recipe: Recipe) -> int:
+        """Examples whose pictures are seen: those of data, and those that a method masks anew in each step."""
+        return self.workload.examples + recipe.steps * recipe.prompts * (recipe.objective.masks > 0)
 
     def _tower(self, recipe: Recipe) -> int:
         """A trained tower's forward and backward on as many pictures as it sees at once (`Tower.once`)."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from firsthand.data import Loaded
 from firsthand.errors import BadRow, DataError, shown
-from firsthand.objective import Imitating, Mixed
+from firsthand.objective import Imitating, Method, Mixed
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Trace
@@ -20,6 +20,7 @@ def check_rows(recipe: Recipe, loaded: Loaded, router: Router, encoder: Encoder 
     if not loaded.examples and not loaded.found:
         raise DataError("expected at least one example to train on, got none")
     method = recipe.objective
+    _refuse_pictureless(loaded.examples, method)
     if isinstance(method, Imitating):
         _refuse_undemonstrated(loaded.examples, method.style)
     if encoder is not None:
@@ -32,6 +33,15 @@ def check_rows(recipe: Recipe, loaded: Loaded, router: Router, encoder: Encoder 
         if isinstance(method, Mixed):
             loaded = loaded.without(_bad_scores(loaded.examples, method.style, router))
     return loaded
+
+
+def _refuse_pictureless(examples: Sequence[Example], method: Method) -> None:
+    """A method that changes pictures needs some; rows without any beside them are trained on as they are."""
+    if method.masks and examples and not any(example.images for example in examples):
+        raise DataError(
+            f"objective {method.kind} masks pictures: expected rows with some, got none among {len(examples)}; take "
+            "grpo, or other data"
+        )
 
 
 def _refuse_undemonstrated(examples: Sequence[Example], style: str | None) -> None:

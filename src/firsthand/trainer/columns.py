@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from firsthand.data.distort import masked
 from firsthand.objective import Method, Sampled, Table, Totals
 from firsthand.objective.pieces import correction
 from firsthand.policy import Logprobs
@@ -29,13 +30,29 @@ def read(
     temperature = recipe.sampling.temperature if method.samples else 1.0
     # First, so that what its forward takes is given back before the policy's own keeps anything.
     teacher_BT = state.teacher.logprobs(forward, temperature) if state.teacher is not None else None
+    masked_BT = masked_logprobs(state, forward, totals.step, recipe) if method.masks else None
     found = state.policy.logprobs(packed, temperature=temperature, entropy=method.entropy)
     reference_BT = None
     if totals.kl_weight and state.reference is not None:
         with torch.no_grad():
             reference_BT = state.reference.logprobs(packed, temperature=temperature).logp_BT
-    table = table_of(forward, found, is_on_policy, ref_logp_BT=reference_BT, teacher_logp_BT=teacher_BT)
+    others = {"ref_logp_BT": reference_BT, "teacher_logp_BT": teacher_BT, "masked_logp_BT": masked_BT}
+    table = table_of(forward, found, is_on_policy, **others)
     return _corrected(table, method), found
+
+
+@torch.no_grad()
+def masked_logprobs(state: "State", forward: Sequence[Group], step: int, recipe: Recipe) -> Tensor:
+    """Log-probs [B, T] of the replies under the policy as it is, after prompts whose pictures are masked.
+
+    A picture's mask is the same in all parts of a step, and another in the next.
+    """
+    packed = []
+    for group in forward:
+        example = masked(group.example, recipe.objective.masks, f"mask {recipe.seed} {step}")
+        prompt = state.encoder.prompt(example, recipe.system)
+        packed.append(dataclasses.replace(group.packed, prompt=prompt, sampled_logprobs=()))
+    return state.policy.logprobs(packed, temperature=recipe.sampling.temperature).logp_BT
 
 
 def surveyed(

@@ -30,17 +30,24 @@ def of_sampling(groups: Sequence[Group], flops: Flops) -> dict[str, float]:
 
 
 def of_update(
-    groups: Sequence[Group], flops: Flops, *, forwards: int = 1, teacher: TeacherReader | None = None
+    groups: Sequence[Group],
+    flops: Flops,
+    *,
+    forwards: int = 1,
+    teacher: TeacherReader | None = None,
+    masked: bool = False,
 ) -> dict[str, Metric]:
     """Of the groups that an optimizer step learned from; a trained tower sees and learns their pictures in it.
 
-    A teacher sees them, too, each after its own prompt.
+    A teacher sees them, too, each after its own prompt, and so does the policy where pictures are masked.
     """
     learned = trained = 0
     for group in groups:
         lengths = [len(judged.reply.token_ids) for judged in group.trainable]
         trained += sum(lengths)
         learned += flops.update(len(group.prompt.token_ids), lengths, forwards=forwards)
+        if masked:
+            learned += flops.scoring(len(group.prompt.token_ids), lengths) + flops.of_prompt(group.prompt)
         if teacher is not None:
             seen_by = teacher.packed(group).prompt
             learned += teacher.policy.flops.scoring(len(seen_by.token_ids), lengths)

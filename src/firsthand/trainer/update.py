@@ -158,7 +158,9 @@ def _optimise(
     # A survey is counted without its teacher's pass; a correction reads all but the first minibatch once more.
     passes = 1 + has_reference + recipe.objective.surveys
     passes += is_corrected(recipe.objective) and not is_on_policy
-    cost = of_update(trained, state.policy.flops, forwards=passes, teacher=state.teacher)
+    cost = of_update(
+        trained, state.policy.flops, forwards=passes, teacher=state.teacher, masked=recipe.objective.masks > 0
+    )
     return metrics | cost | _descend(state, recipe, step)
 
 
