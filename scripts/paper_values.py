@@ -322,6 +322,47 @@ ROWS = [
     Row("papo", "optimizer.warmup", 0.0, "its code: a constant rate"),
     Row("papo", "optimizer.floor", 1.0, "its code: a constant rate"),
     Row("papo", "optimizer.lr", 1e-6, "2507.06448, C"),
+    Row(
+        "noisy-rollout",
+        LOSS,
+        "GRPO on clean pictures, and an entropy bonus of 0.001",
+        "2504.13055, its code",
+        "test_later_minibatches_of_noisy_rollouts_meet_the_trainer_s_old_policy",
+        "the bonus is left out, as it is of hpt",
+    ),
+    Row(
+        "noisy-rollout",
+        "objective.group_size",
+        6 + 6,
+        "its script",
+        "test_half_of_a_group_is_written_to_a_distorted_picture",
+    ),
+    Row(
+        "noisy-rollout", "objective.noise", 500, "its script", "test_the_noise_of_noisy_rollout_falls_as_in_its_script"
+    ),
+    Row(
+        "noisy-rollout",
+        "objective.noise_slope",
+        30.0,
+        "its script",
+        "test_the_noise_of_noisy_rollout_falls_as_in_its_script",
+    ),
+    Row(
+        "noisy-rollout",
+        "objective.noise_middle",
+        40 / 60,
+        "its script: step 40 of 60",
+        "test_the_noise_of_noisy_rollout_falls_as_in_its_script",
+    ),
+    Row("noisy-rollout", "objective.loss_agg_mode", "token-mean", "its code"),
+    Row("noisy-rollout", "objective.clip_low", 0.2, "its code"),
+    Row("noisy-rollout", "objective.clip_high", 0.2, "its code"),
+    Row("noisy-rollout", "objective.kl.beta", 0.0, "its script"),
+    Row("noisy-rollout", "minibatches", 512 // 128, "its configuration: 512 prompts in parts of 128"),
+    Row("noisy-rollout", "optimizer.weight_decay", 0.01, "its configuration"),
+    Row("noisy-rollout", "optimizer.warmup", 0.0, "its configuration: a constant rate"),
+    Row("noisy-rollout", "optimizer.floor", 1.0, "its configuration: a constant rate"),
+    Row("noisy-rollout", "optimizer.lr", 1e-6, "its configuration"),
 ]
 """In the order of docs/methods.md. arXiv numbers stand for papers."""
 

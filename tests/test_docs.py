@@ -26,7 +26,7 @@ from firsthand.forge.verify import VerifyConfig
 from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, OPD, PRESETS, SFT, SRFT
 from firsthand.objective.kl import Constant
 from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
-from firsthand.objective.vision import PAPO
+from firsthand.objective.vision import PAPO, NoisyRollout
 from firsthand.policy import Lora
 from firsthand.recipe import Data, Optimizer, Probe, Recipe, TeacherPolicy
 from firsthand.records import Record, Rollout, Score, Step
@@ -49,6 +49,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Objective: NSR": NSR,
     "Objective: HPT": HPT,
     "Objective: PAPO": PAPO,
+    "Objective: NoisyRollout": NoisyRollout,
     "Objective: LUFFY": LUFFY,
     "Objective: SRFT": SRFT,
     "Objective: CHORD": CHORD,

@@ -301,7 +301,7 @@ class Verdict(GrownRecord):
 class Reply(GrownRecord):
     """One reply to a prompt: its tokens, and the log-probs they were sampled with (natural log, one per token)."""
 
-    _later = frozenset(("tokens",))
+    _later = frozenset(("tokens", "distorted"))
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...] = ()
@@ -309,6 +309,8 @@ class Reply(GrownRecord):
     stop: StopReason = StopReason.EOS
     tokens: int | None = None
     """How many there are, where a server has told that alone."""
+    distorted: bool = False
+    """Whether it was written to a distorted picture, so that `logprobs` belong to another prompt than the group's."""
 
     @property
     def length(self) -> int | None:

@@ -1,9 +1,12 @@
 """Pictures with less in them: how much, and always the same for one key."""
 
+import math
+
 import numpy as np
 import pytest
 
-from firsthand.data.distort import PATCH, masked
+from firsthand.data.blind import blinded
+from firsthand.data.distort import PATCH, masked, noisy
 from firsthand.recipe import Data
 from firsthand.records import Example
 
@@ -38,3 +41,13 @@ def test_a_mask_follows_from_its_key_and_the_example_alone(example: Example) -> 
     assert first == again and first.images != other.images
     assert first.id == other.id == example.id
     assert masked(example.model_copy(update={"images": ()}), 0.6, "a").images == ()
+
+
+@pytest.mark.parametrize(("level", "kept"), [(0, 0.999978), (100, 0.9966), (200, 0.9878)])
+def test_noise_keeps_a_share_of_the_picture(example: Example, level: int, kept: float) -> None:
+    """The shares are those of the authors' code, which multiplies up in torch."""
+    (gray,) = blinded([example], "gray")
+    found = pixels(noisy(gray, level, "a")) / 255
+    assert found.mean() == pytest.approx(math.sqrt(kept) * 128 / 255, abs=2e-3)
+    assert found.std() == pytest.approx(math.sqrt(1 - kept), rel=0.02 if level else 0.1)  # steps of 1 / 255
+    assert noisy(gray, level, "a") == noisy(gray, level, "a") != noisy(gray, level, "b")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from firsthand.errors import RecipeError
 from firsthand.objective import PRESETS, Count, Table, Totals, parse
 
 LN2 = math.log(2)
@@ -64,3 +65,16 @@ def test_papo_needs_no_advantage() -> None:
     assert not parse("papo").needs_advantage and parse("papo").masks == 0.6
     plain = parse({"kind": "papo", "gamma": 0})
     assert plain.needs_advantage and plain.masks == 0
+
+
+def test_the_noise_of_noisy_rollout_falls_as_in_its_script() -> None:
+    """500 at first, half of it after 40 of 60 steps, none at the end."""
+    method = parse("noisy-rollout")
+    assert [method.noise_at(step, 60) for step in (0, 39, 59)] == [499, 250, 0]
+    assert method.noise_at(33, 60) == int(500 / (1 + math.exp(30 * (34 - 40) / 60)))
+    assert not parse("grpo").distorts
+
+
+def test_a_correction_of_noisy_rollouts_is_refused() -> None:
+    with pytest.raises(RecipeError, match="correction: truncate would weigh replies to distorted pictures"):
+        parse({"kind": "noisy-rollout", "correction": "truncate"})

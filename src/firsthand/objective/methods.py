@@ -61,6 +61,15 @@ class Method(GrownRecord):
         """The share of every picture that `Table.masked_logp_BT` does without; 0: there is no such column."""
         return 0.0
 
+    @property
+    def distorts(self) -> bool:
+        """Whether half of each group is written to distorted pictures; see `noise_at`."""
+        return False
+
+    def noise_at(self, step: int, steps: int) -> int:
+        """How strongly they are distorted in a step of so many: a level of `distort.noisy`."""
+        return 0
+
     def survey(self, table: Table) -> Mapping[str, float]:
         """Numbers that depend on all tokens of an optimizer step, such as a quantile, from a table of the whole step.
 

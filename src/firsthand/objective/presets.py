@@ -21,7 +21,7 @@ from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, OPD, SFT, SRF
 from firsthand.objective.own import Terms, imported_source, own_method, own_terms
 from firsthand.objective.table import Table, Totals
 from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
-from firsthand.objective.vision import PAPO
+from firsthand.objective.vision import PAPO, NoisyRollout
 
 
 @dataclass(frozen=True)
@@ -192,4 +192,12 @@ register(
     PAPO,
     {"group_size": 5, "clip_high": 0.3, "kl": {"kind": "constant", "beta": 0.01}, "loss_agg_mode": "token-mean"},
     {"minibatches": 3, "optimizer": {"warmup": 0.0, "floor": 1.0, "weight_decay": 0.01}},
+)
+register(
+    # Its script: batches of 512 prompts in parts of 128, a constant rate, and the weight decay of its framework.
+    "noisy-rollout",
+    methods.grpo,
+    NoisyRollout,
+    {"loss_agg_mode": "token-mean"},
+    {"minibatches": 4, "optimizer": {"warmup": 0.0, "floor": 1.0, "weight_decay": 0.01}},
 )

@@ -3,7 +3,9 @@
 Shape letters: B replies, T tokens of the longest reply.
 """
 
-from pydantic import Field
+import math
+
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from firsthand.objective.methods import GRPO, grpo, step_weights
@@ -32,6 +34,37 @@ class PAPO(GRPO):
     @property
     def masks(self) -> float:
         return self.mask_ratio if self.gamma else 0.0
+
+
+class NoisyRollout(GRPO):
+    """GRPO whose groups are half written to distorted pictures, and learned from with clean ones (arXiv:2504.13055)."""
+
+    kind: str = "noisy-rollout"
+    group_size: int = Field(default=12, ge=2, multiple_of=2)
+    noise: int = Field(default=500, ge=0, lt=1000)
+    """Steps of diffusion, of 1,000, that distort a picture at the start."""
+    noise_slope: float = Field(default=30.0, ge=0)
+    """How suddenly the noise falls, along a sigmoid of the run's share that is done."""
+    noise_middle: float = Field(default=2 / 3, ge=0, le=1)
+    """The share of the run at which half of it is left."""
+
+    @property
+    def distorts(self) -> bool:
+        return True
+
+    def noise_at(self, step: int, steps: int) -> int:
+        """`noise` times 1 - sigmoid(slope * (share done - middle)), the step itself counting as done (its code)."""
+        late = self.noise_slope * ((step + 1) / steps - self.noise_middle)
+        return int(self.noise / (1 + math.exp(late)))
+
+    @model_validator(mode="after")
+    def _has_no_other_correction(self) -> "NoisyRollout":
+        if self.correction != "none":
+            raise ValueError(
+                f"correction: {self.correction} would weigh replies to distorted pictures by what the sampler said of "
+                "them under another prompt; leave it out"
+            )
+        return self
 
 
 def papo(table: Table, totals: Totals, settings: PAPO) -> dict[str, Tensor]:

@@ -131,8 +131,9 @@ def preflight(recipe: Recipe, device: str | None = None, *, alone: bool = True) 
 def expected_cost(recipe: Recipe, estimator: Estimator) -> Expected:
     """Tokens and operations of all steps of a settled recipe; every group is taken to be trained on."""
     n, rows = recipe.objective.samples, expected_rows(recipe, estimator.workload)
+    views = 1 + recipe.objective.distorts
     return Expected(
-        prompt_tokens=recipe.steps * sum(row[0] for row in rows),
+        prompt_tokens=recipe.steps * views * sum(row[0] for row in rows),
         generated_tokens=recipe.steps * sum(sum(row[1 : 1 + n]) for row in rows),
         trained_tokens=recipe.steps * sum(sum(row[1:]) for row in rows),
         flops=recipe.steps * sum(_flops(recipe, estimator, rows).values()),
@@ -143,13 +144,14 @@ def _flops(recipe: Recipe, estimator: Estimator, rows: Sequence[RowLengths], rec
     """Operations of a step's parts; layers that are computed again, so many times, are not among metrics.jsonl's."""
     flops, n, lengths = estimator.blueprint(recipe).flops, recipe.objective.samples, estimator.workload.lengths
     forwards = 1 + (not recipe.objective.kl.is_off) + recipe.objective.surveys + recomputed
+    views = 1 + recipe.objective.distorts  # what a group is written to
     found = {"pictures": 0, "replies": 0, "update": 0}
     for i, (prompt, *replies) in enumerate(rows):
         grids = lengths[i % len(lengths)].grids
-        found["pictures"] += flops.pictures(grids)
+        found["pictures"] += views * flops.pictures(grids)
         if flops.patches.trained:
             found["pictures"] += flops.pictures(grids) * bool(n) + flops.pictures(grids, backward=True)
-        found["replies"] += flops.rollout(prompt, replies[:n]) if n else 0
+        found["replies"] += sum(flops.rollout(prompt, replies[v:n:views]) for v in range(views)) if n else 0
         found["update"] += flops.update(prompt, replies, forwards=forwards)
         if recipe.objective.masks:
             found["update"] += flops.scoring(prompt, replies) + flops.pictures(grids)

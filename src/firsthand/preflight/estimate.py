@@ -202,8 +202,9 @@ class Estimator:
         return min(FEATURE_CACHE_BYTES, int(mean * self._shown(recipe)))
 
     def _shown(self, recipe: Recipe) -> int:
-        """Examples whose pictures are seen: those of data, and those that a method masks anew in each step."""
-        return self.workload.examples + recipe.steps * recipe.prompts * (recipe.objective.masks > 0)
+        """Examples whose pictures are seen: those of data, and those that a method changes anew in each step."""
+        changes = recipe.objective.masks > 0 or recipe.objective.distorts
+        return self.workload.examples + recipe.steps * recipe.prompts * changes
 
     def _tower(self, recipe: Recipe) -> int:
         """A trained tower's forward and backward on as many pictures as it sees at once (`Tower.once`)."""

@@ -58,7 +58,7 @@ class Group:
         return PrefixGroup(
             self.prompt,
             tuple(j.reply.token_ids for j in self.trainable),
-            sampled_logprobs=tuple(j.reply.logprobs for j in self.trainable),
+            sampled_logprobs=tuple(() if j.reply.distorted else j.reply.logprobs for j in self.trainable),
             given=tuple(j.reply.is_demo for j in self.trainable),
         )
 
@@ -76,5 +76,6 @@ class Batch:
 
 def sampled_entropy(groups: Sequence[Group]) -> float | None:
     """The policy's mean entropy per sampled token (nats), estimated by -log-prob of what it sampled; None without."""
-    logps = [p for group in groups for j in group.replies if not j.reply.is_demo for p in j.reply.logprobs]
+    replies = [j.reply for group in groups for j in group.replies if not (j.reply.is_demo or j.reply.distorted)]
+    logps = [p for reply in replies for p in reply.logprobs]
     return -math.fsum(logps) / len(logps) if logps else None

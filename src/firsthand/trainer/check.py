@@ -37,9 +37,9 @@ def check_rows(recipe: Recipe, loaded: Loaded, router: Router, encoder: Encoder 
 
 def _refuse_pictureless(examples: Sequence[Example], method: Method) -> None:
     """A method that changes pictures needs some; rows without any beside them are trained on as they are."""
-    if method.masks and examples and not any(example.images for example in examples):
+    if (method.masks or method.distorts) and examples and not any(example.images for example in examples):
         raise DataError(
-            f"objective {method.kind} masks pictures: expected rows with some, got none among {len(examples)}; take "
+            f"objective {method.kind} changes pictures: expected rows with some, got none among {len(examples)}; take "
             "grpo, or other data"
         )
 

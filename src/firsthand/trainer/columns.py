@@ -66,9 +66,10 @@ def surveyed(
     return dataclasses.replace(totals, survey=recipe.objective.survey(Table.joined(tables)))
 
 
-def is_corrected(method: Method) -> bool:
-    """Whether sampled tokens are weighed for being the sampler's."""
-    return isinstance(method, Sampled) and method.correction != "none"
+def keeps_old(method: Method) -> bool:
+    """Whether the old policy's log-probs are the trainer's own: where sampled tokens are weighed for being the
+    sampler's, and where the sampler's belong to another picture."""
+    return method.distorts or (isinstance(method, Sampled) and method.correction != "none")
 
 
 def _corrected(table: Table, method: Method) -> Table:
@@ -114,9 +115,9 @@ def table_of(groups: Sequence[Group], found: Logprobs, is_on_policy: bool, **oth
 
 def _old(groups: Sequence[Group], found: Logprobs) -> Tensor | None:
     """Log-probs under the policy before the batch's first update: the trainer's own where it kept them."""
-    if any(group.old_logprobs is None for group in groups) or found.sampled_logp_BT is None:
+    if any(group.old_logprobs is None for group in groups):
         return found.sampled_logp_BT
-    old_BT = found.sampled_logp_BT.clone()
+    old_BT = (found.logp_BT.detach() if found.sampled_logp_BT is None else found.sampled_logp_BT).clone()
     rows = [row for group in groups for row in zip(group.trainable, group.old_logprobs or (), strict=True)]
     for b, (judged, logprobs) in enumerate(rows):
         if not judged.reply.is_demo:  # which nobody sampled: it never meets a ratio

@@ -16,17 +16,23 @@ from firsthand.trainer.teaching import TeacherReader
 
 def of_sampling(groups: Sequence[Group], flops: Flops) -> dict[str, float]:
     """Of prompts and the replies that were written to them, those of groups that were then left out included."""
-    prompts = [len(group.prompt.token_ids) for group in groups]
-    replies = [
-        [len(judged.reply.token_ids) for judged in group.replies if not judged.reply.is_demo] for group in groups
-    ]
-    written = [(prompt, lengths) for prompt, lengths in zip(prompts, replies, strict=True) if lengths]
+    written = [(group.prompt, _written(group)) for group in groups]
+    prompts = [(len(prompt.token_ids), flops.of_prompt(prompt), max(1, len(views))) for prompt, views in written]
     return {
-        "tokens/prompt": float(sum(prompts)),
-        "tokens/generated": float(sum(map(sum, replies))),
-        "flops/vision": float(sum(flops.of_prompt(group.prompt) for group in groups)),
-        "flops/rollout": float(sum(flops.rollout(*one) for one in written)),
+        "tokens/prompt": float(sum(tokens * views for tokens, _, views in prompts)),
+        "tokens/generated": float(sum(sum(lengths) for _, views in written for lengths in views)),
+        "flops/vision": float(sum(pictures * views for _, pictures, views in prompts)),
+        "flops/rollout": float(
+            sum(flops.rollout(len(prompt.token_ids), lengths) for prompt, views in written for lengths in views)
+        ),
     }
+
+
+def _written(group: Group) -> list[list[int]]:
+    """Lengths of its sampled replies, those to the prompt, and those to its distorted pictures; without empty lists."""
+    replies = [judged.reply for judged in group.replies if not judged.reply.is_demo]
+    views = [[len(reply.token_ids) for reply in replies if reply.distorted == said] for said in (False, True)]
+    return [lengths for lengths in views if lengths]
 
 
 def of_update(

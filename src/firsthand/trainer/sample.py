@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from firsthand.data.distort import noisy
 from firsthand.errors import RecipeError
 from firsthand.objective import Imitating, Sampled
 from firsthand.processor import Encoder, Prompt
@@ -65,11 +66,33 @@ def sample(examples: Sequence[Example], recipe: Recipe, encoder: Encoder, sample
     prompts = [encoder.prompt(example, recipe.system) for example in examples]
     replies: Iterator[IndexedReply] = iter(())
     if method.samples:
-        seed = recipe.seed * 1_000_003 + step
-        replies = _finite(sampler.sample(prompts, method.samples, recipe.sampling, seed=seed), step)
+        replies = _finite(_written(examples, prompts, recipe, encoder, sampler, step), step)
     if isinstance(method, Imitating):
         replies = itertools.chain(replies, _demonstrations(examples, method, encoder))
     return Samples(examples, prompts, replies)
+
+
+def _written(
+    examples: Sequence[Example],
+    prompts: Sequence[Prompt],
+    recipe: Recipe,
+    encoder: Encoder,
+    sampler: Sampler,
+    step: int,
+) -> Iterator[IndexedReply]:
+    """What the policy writes; the second half of each group to distorted pictures, where the method distorts some."""
+    method, seed = recipe.objective, recipe.seed * 1_000_003 + step
+    if not method.distorts:
+        yield from sampler.sample(prompts, method.samples, recipe.sampling, seed=seed)
+        return
+    level, half = method.noise_at(step, recipe.steps), method.samples // 2
+    distorted = [noisy(example, level, f"noise {recipe.seed} {step}") for example in examples]
+    shown = [*prompts, *(encoder.prompt(example, recipe.system) for example in distorted)]
+    for i, number, reply in sampler.sample(shown, half, recipe.sampling, seed=seed):
+        again, place = divmod(i, len(prompts))
+        if again and examples[place].images:
+            reply = reply.model_copy(update={"distorted": True})
+        yield IndexedReply(place, number + again * half, reply)
 
 
 def demonstration(example: Example, style: str | None) -> Trace | None:

@@ -21,7 +21,7 @@ from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.recipe import Optimizer, Recipe
 from firsthand.records import Reply
 from firsthand.trainer.batch import Group, sampled_entropy
-from firsthand.trainer.columns import is_corrected, read, surveyed, with_old
+from firsthand.trainer.columns import keeps_old, read, surveyed, with_old
 from firsthand.trainer.cost import of_update
 from firsthand.trainer.metrics import Metric, over_forwards, over_minibatches, scores
 
@@ -56,7 +56,7 @@ def update(state: "State", groups: Sequence[Group], recipe: Recipe, step: int) -
     """
     groups = [group.placed(number) for number, group in enumerate(groups)]
     parts = minibatches(groups, recipe.minibatches)
-    if is_corrected(recipe.objective):  # before anything moves
+    if keeps_old(recipe.objective):  # before anything moves
         parts = [parts[0], *([with_old(state, group, recipe) for group in part] for part in parts[1:])]
     metrics = over_minibatches(
         [_optimise(state, part, recipe, step, is_on_policy=number == 0) for number, part in enumerate(parts)]
@@ -155,9 +155,9 @@ def _optimise(
     if losses:
         metrics["loss/total"] = Metric(torch.tensor(math.fsum(losses), dtype=torch.float64), "mean")
     has_reference = bool(totals.kl_weight) and state.reference is not None
-    # A survey is counted without its teacher's pass; a correction reads all but the first minibatch once more.
+    # A survey is counted without its teacher's pass; old log-probs of all but the first minibatch are a pass, too.
     passes = 1 + has_reference + recipe.objective.surveys
-    passes += is_corrected(recipe.objective) and not is_on_policy
+    passes += keeps_old(recipe.objective) and not is_on_policy
     cost = of_update(
         trained, state.policy.flops, forwards=passes, teacher=state.teacher, masked=recipe.objective.masks > 0
     )
@@ -233,10 +233,11 @@ def _forward(
         metrics["policy/kl"] = Metric(kl.cpu(), "mean")
     gap = None
     if is_on_policy and found.sampled_logp_BT is not None:
+        # 0 wherever the sampler's log-prob is unknown, or of another prompt: those tokens count in no mean.
         gap_BT = (found.logp_BT.detach() - found.sampled_logp_BT).abs()
-        sampled = int(table.sampled_BT.sum())
+        compared = sum(len(logps) for group in forward for logps in group.packed.sampled_logprobs)
         metrics["parity/max_abs"] = Metric(gap_BT.max().cpu(), "max")
-        gap = Gap(float(gap_BT.max()), float(gap_BT.sum()) / sampled)
+        gap = Gap(float(gap_BT.max()), float(gap_BT.sum()) / compared)
     return terms, metrics, gap
 
 
