@@ -24,6 +24,7 @@ from firsthand.forge.rewrite import RewriteConfig
 from firsthand.forge.split import SplitConfig
 from firsthand.forge.verify import VerifyConfig
 from firsthand.objective import CHORD, CISPO, GRPO, LUFFY, OPD, PRESETS, SFT, SRFT
+from firsthand.objective.covariance import ClipCov, KLCov
 from firsthand.objective.kl import Constant
 from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
 from firsthand.objective.vision import PAPO, NoisyRollout
@@ -50,6 +51,8 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Objective: HPT": HPT,
     "Objective: PAPO": PAPO,
     "Objective: NoisyRollout": NoisyRollout,
+    "Objective: ClipCov": ClipCov,
+    "Objective: KLCov": KLCov,
     "Objective: LUFFY": LUFFY,
     "Objective: SRFT": SRFT,
     "Objective: CHORD": CHORD,

@@ -116,6 +116,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "top_entropy": 0.2,
         "correction": "truncate",
         "correction_cap": 3.0,
+        "pass_k": 4,
         "clip_low": 0.1,
         "clip_high": None,
         "clip_dual": 3.0,

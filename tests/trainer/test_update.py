@@ -36,6 +36,7 @@ from firsthand.objective import (
     group_advantage,
     register,
 )
+from firsthand.objective.covariance import ClipCov, KLCov
 from firsthand.objective.methods import grpo
 from firsthand.objective.variants import GMPO, HPT, NSR, SAPO
 from firsthand.policy import Limits, Policy, PrefixGroup
@@ -210,6 +211,8 @@ METHODS = {
     "hpt": HPT(),
     "hpt half-way": HPT(gate=0.5),
     "rloo": GRPO(ratio="reply"),
+    "clip-cov": ClipCov(share=0.05, cov_low=0.0, cov_high=100.0),
+    "kl-cov": KLCov(share=0.2),
 }
 
 
@@ -219,7 +222,7 @@ def test_splitting_a_step_into_micro_batches_changes_no_gradient(folder: Path, o
     longest = max(map(packed, batch))
     found, metrics = [], []
     for budget in (1, 2 * longest, 10**6):
-        wanted = recipe(objective, tokens_per_forward=budget)
+        wanted = recipe(objective, tokens_per_forward=budget, minibatches=1)  # whatever the preset has
         kl = objective.kl.first(1)
         state = state_of(folder, kl)
         if state.reference is not None:

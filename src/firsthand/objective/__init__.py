@@ -7,6 +7,7 @@ divergence.py  the KL term: what is averaged, in the loss or as a reward
 methods.py   the methods: settings, and a pure function of at most 40 lines each
 variants.py  more of them
 vision.py    those that are about pictures
+covariance.py  those that choose tokens by covariance
 presets.py   method names and their papers' values
 own.py       methods of a user's own, at `module:function`
 """

@@ -106,7 +106,7 @@ class SFT(Imitating):
 class Sampled(Method):
     """What all methods share that learn from groups of sampled replies."""
 
-    _later = frozenset(("correction", "correction_cap"))
+    _later = frozenset(("correction", "correction_cap", "pass_k"))
     group_size: int = Field(default=8, ge=2)
     scale: AdvantageScale = "std"
     """Divide the advantage by the group's standard deviation (GRPO), by that of the batch's advantages (REINFORCE++),
@@ -119,6 +119,15 @@ class Sampled(Method):
     correction: Literal["none", "truncate", "mask"] = "none"
     """Weigh sampled tokens by p_old / p_sampler, cut at a cap or left out beyond it: see `pieces.correction`."""
     correction_cap: float = Field(default=2.0, gt=1)
+    pass_k: int | None = Field(default=None, ge=1)
+    """Advantages are those of the best of so many replies (pass@k training, arXiv:2508.10751), which look at right and
+    wrong alone; null: each reply's own."""
+
+    @model_validator(mode="after")
+    def _has_so_many(self) -> "Sampled":
+        if self.pass_k is not None and self.pass_k > self.group_size:
+            raise ValueError(f"pass_k must not exceed group_size: got {self.pass_k} and {self.group_size}")
+        return self
 
     @property
     def samples(self) -> int:

@@ -53,6 +53,36 @@ def correction(old_logp_BT: Tensor, sampler_logp_BT: Tensor, *, how: Literal["tr
     return weight_BT * ((weight_BT <= cap) & (weight_BT >= 1 / cap))
 
 
+def pass_at_k_advantage(
+    right_G: Sequence[bool | None], k: int, *, is_scaled: bool = True, apart_G: Sequence[bool] | None = None
+) -> list[float]:
+    """Each reply's part in the chance that k of the group hold a right one (arXiv:2508.10751, its code).
+
+    Of n replies, w of them wrong, k are all wrong with chance f = C(w, k) / C(n, k); a right reply earns f and a wrong
+    one f - C(w - 1, k - 1) / C(n - 1, k - 1), divided by sqrt(f (1 - f)) + 1e-6 where it is scaled. k = 1 is GRPO's,
+    with the deviation over n. Replies that stand apart, and unmeasured ones (None), are as in `group_advantage`.
+    """
+    apart_G = apart_G or [False] * len(right_G)
+    known = [r for r, is_apart in zip(right_G, apart_G, strict=True) if r is not None and not is_apart]
+    n, wrong = len(known), known.count(False)
+    if n < 2:
+        return [0.0] * len(right_G)
+    k = min(k, n)
+    failing = math.comb(wrong, k) / math.comb(n, k)
+    others_fail = math.comb(wrong - 1, k - 1) / math.comb(n - 1, k - 1) if wrong else 0.0
+    spread = math.sqrt(failing * (1 - failing)) + 1e-6 if is_scaled else 1.0
+    return [0.0 if r is None else (failing - (0.0 if r else others_fail)) / spread for r in right_G]
+
+
+def token_draws(key_B: Tensor, tokens: int) -> Tensor:
+    """A number float64 [B, T] in [0, 1) for each token of replies with these keys, by a mix of 32 bits (lowbias32)."""
+    place_T = torch.arange(tokens, device=key_B.device)
+    x_BT = (key_B[:, None] * 0x9E3779B1 + place_T * 0x85EBCA77) & 0xFFFFFFFF
+    x_BT = ((x_BT ^ (x_BT >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    x_BT = ((x_BT ^ (x_BT >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return (x_BT ^ (x_BT >> 16)).double() / 2**32
+
+
 def batch_spread(advantages: Sequence[float]) -> float:
     """What divides the centred rewards of a whole batch: their deviation (n - 1) + 1e-4; 1 where all are 0.
 

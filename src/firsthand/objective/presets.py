@@ -16,7 +16,8 @@ from torch import Tensor
 from firsthand.config import build, merge
 from firsthand.errors import RecipeError
 from firsthand.identity import source_id
-from firsthand.objective import methods, variants, vision
+from firsthand.objective import covariance, methods, variants, vision
+from firsthand.objective.covariance import ClipCov, KLCov
 from firsthand.objective.methods import CHORD, CISPO, GRPO, LUFFY, OPD, SFT, SRFT, Method
 from firsthand.objective.own import Terms, imported_source, own_method, own_terms
 from firsthand.objective.table import Table, Totals
@@ -38,7 +39,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {}
-OURS = tuple(module.__name__ for module in (methods, variants, vision))
+OURS = tuple(module.__name__ for module in (covariance, methods, variants, vision))
 """Modules whose source is this package's version, and in no run's id."""
 
 
@@ -201,3 +202,8 @@ register(
     {"loss_agg_mode": "token-mean"},
     {"minibatches": 4, "optimizer": {"warmup": 0.0, "floor": 1.0, "weight_decay": 0.01}},
 )
+COVARIANCE = {"minibatches": 8, "optimizer": {"warmup": 0.0, "floor": 1.0}}
+"""arXiv:2505.22617, its script for 7B: batches of 256 prompts in parts of 32, a constant rate."""
+register("clip-cov", covariance.clip_cov, ClipCov, {"zero_variance": "resample"}, COVARIANCE)
+register("kl-cov", covariance.kl_cov, KLCov, {"zero_variance": "resample"}, COVARIANCE)
+register("pass-at-k", methods.grpo, GRPO, {"pass_k": 4})  # arXiv:2508.10751

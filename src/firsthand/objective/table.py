@@ -51,6 +51,8 @@ class Table:
     """int: the number of each reply's group in its batch; a group may be spread over several tables."""
     accuracy_B: Tensor | None = None
     """Mean score of the sampled replies of each reply's whole group; 0 where none was measured."""
+    key_B: Tensor | None = None
+    """int: a hash of each reply's tokens, for what is drawn by chance: see `pieces.token_draws`."""
 
     def __post_init__(self) -> None:
         """Broadcasting a column would be wrong and silent. Raises ValueError."""

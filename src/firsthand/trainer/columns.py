@@ -4,6 +4,7 @@ Shape letters: B replies, T tokens.
 """
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,7 @@ def table_of(groups: Sequence[Group], found: Logprobs, is_on_policy: bool, **oth
         sampler_logp_BT=found.sampled_logp_BT,
         group_B=column([group.number for group in groups for _ in group.trainable]).long(),
         accuracy_B=column([group.accuracy for group in groups for _ in group.trainable]),
+        key_B=column([zlib.crc32(str(j.reply.token_ids).encode()) for j in rows]).long(),
         entropy_BT=found.entropy_BT,
         **others,
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from firsthand.objective import Mixed, Sampled, group_advantage
+from firsthand.objective.pieces import pass_at_k_advantage
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Judged, Reply, Status, Verdict
 from firsthand.reward import Router
@@ -41,24 +42,26 @@ def _judged(found: Sequence[tuple[Reply, Verdict]], recipe: Recipe) -> tuple[Jud
     """A group with its rewards and advantages."""
     longest = recipe.sampling.max_new_tokens
     rewards = [recipe.reward.of(reply, verdict, longest) for reply, verdict in found]
-    advantages = _advantages([reply for reply, _ in found], rewards, recipe)
+    advantages = _advantages(found, rewards, recipe)
     return tuple(
         Judged(reply=r, verdict=v, reward=w, advantage=a)
         for (r, v), w, a in zip(found, rewards, advantages, strict=True)
     )
 
 
-def _advantages(replies: Sequence[Reply], rewards: Sequence[float | None], recipe: Recipe) -> Sequence[float | None]:
+def _advantages(
+    found: Sequence[tuple[Reply, Verdict]], rewards: Sequence[float | None], recipe: Recipe
+) -> Sequence[float | None]:
     """A method that only imitates has no advantages, and a demonstration may stand outside the baseline."""
     method = recipe.objective
     if not isinstance(method, Sampled):
-        return [None] * len(replies)
+        return [None] * len(found)
     splits = isinstance(method, Mixed) and method.baseline == "sampled"
-    return group_advantage(
-        rewards,
-        scale="none" if method.scale == "batch" else method.scale,
-        apart_G=[splits and reply.is_demo for reply in replies],
-    )
+    apart_G = [splits and reply.is_demo for reply, _ in found]
+    if method.pass_k is not None:
+        right_G = [None if w is None else (v.score or 0.0) >= 0.5 for (_, v), w in zip(found, rewards, strict=True)]
+        return pass_at_k_advantage(right_G, method.pass_k, is_scaled=method.scale == "std", apart_G=apart_G)
+    return group_advantage(rewards, scale="none" if method.scale == "batch" else method.scale, apart_G=apart_G)
 
 
 class _Judging:
