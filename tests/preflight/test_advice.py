@@ -253,7 +253,14 @@ def test_the_docs_list_the_cards() -> None:
 
 
 @pytest.mark.parametrize(
-    "objective", [{"kind": "sft", "style": "plain"}, {"kind": "grpo", "group_size": 2, "kl": 0.1}], ids=str
+    "objective",
+    [
+        {"kind": "sft", "style": "plain"},
+        {"kind": "grpo", "group_size": 2, "kl": 0.1},
+        {"kind": "papo", "group_size": 2},
+        {"kind": "noisy-rollout", "group_size": 2, "kl": 0.1},
+    ],
+    ids=str,
 )
 def test_the_cost_that_is_expected_is_counted_as_the_run_counts_it(
     tmp_path: Path, objective: dict[str, object]

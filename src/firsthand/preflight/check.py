@@ -16,6 +16,7 @@ from firsthand.preflight.estimate import Estimator, Memory, prompts_at_once
 from firsthand.preflight.machine import Machine, Rates, find_machine, machine_of, measure
 from firsthand.preflight.workload import RowLengths, Workload, examine_data, expected_rows, longest_row
 from firsthand.recipe import Recipe
+from firsthand.trainer.columns import keeps_old
 from firsthand.trainer.update import forward_budget
 
 _SHORT = 0.25
@@ -152,7 +153,8 @@ def _flops(recipe: Recipe, estimator: Estimator, rows: Sequence[RowLengths], rec
         if flops.patches.trained:
             found["pictures"] += flops.pictures(grids) * bool(n) + flops.pictures(grids, backward=True)
         found["replies"] += sum(flops.rollout(prompt, replies[v:n:views]) for v in range(views)) if n else 0
-        found["update"] += flops.update(prompt, replies, forwards=forwards)
+        again = keeps_old(recipe.objective) and i >= len(rows) // recipe.minibatches  # not the first minibatch
+        found["update"] += flops.update(prompt, replies, forwards=forwards + again)
         if recipe.objective.masks:
             found["update"] += flops.scoring(prompt, replies) + flops.pictures(grids)
         if recipe.teacher:
