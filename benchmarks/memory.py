@@ -132,7 +132,7 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
             super().__init__(*args, **kwargs)
             self.stop_ids = ()
 
-    loop.LocalSampler = Endless
+    loop.sampler_for = Endless
     update._learn = watch.inside("update", update._learn)
     update._descend = watch.inside("optimizer", update._descend)
     State.save = watch.inside("saving", State.save)

@@ -282,8 +282,9 @@ def test_a_miniature_trains_and_evaluates_every_arm(path: Path, tmp_path: Path) 
     study = Study.read(path, [*small, "evaluation.data.number=4", "evaluation.protocol.max_new_tokens=24"])
     runs = run_study(study, tmp_path)
     folders = {arm: run.training for arm, run in runs.items()}
-    for arm, (folder, evaluation) in runs.items():
-        assert (folder / "DONE").exists() and (evaluation / "evaluation.json").exists()
+    for arm, run in runs.items():
+        folder = run.training
+        assert (folder / "DONE").exists() and (run.evaluation / "evaluation.json").exists()
         steps = (folder / "metrics.jsonl").read_text().count("\n") if (folder / "metrics.jsonl").exists() else 0
         assert steps == study.recipe(arm, 0, folders).steps
 

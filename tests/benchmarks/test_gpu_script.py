@@ -38,7 +38,7 @@ def test_every_measurement_of_the_miniature_succeeds(results: dict[str, Any]) ->
         for name, found in results[title].items()
         if "skipped" in found
     }
-    assert skipped == set(gpu_forms.CANDIDATES), "on a CPU nothing else is left out"
+    assert skipped == {*gpu_forms.CANDIDATES, gpu_forms.FUSED_VARLEN}, "on a CPU nothing else is left out"
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_both_sides_make_one_gradient_of_a_step_and_take_their_times(results: di
     update, full = (results["step"][name]["result"] for name in ("update", "full step"))
     norms = [update[side]["norm of the gradient"] for side in ("firsthand", "TRL")]
     assert norms[0] == pytest.approx(norms[1], rel=0.01)  # weights are bfloat16
-    assert {"slots", "growing", "TRL"} <= full.keys()
+    assert {"slots", "slots, compiled", "TRL"} <= full.keys()
     ratios = [theirs / ours for ours, theirs in zip(full["slots"]["all"], full["TRL"]["all"], strict=True)]
     assert full["slots"]["range"] == [min(ratios), max(ratios)]
 

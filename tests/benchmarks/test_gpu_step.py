@@ -34,5 +34,7 @@ def test_a_side_that_fails_is_left_out_of_the_comparison(monkeypatch: pytest.Mon
     gpu_bench.carry_out(bench, sections, lambda title, name, result: kept.update({name: result}))
     assert "no such kernel" in kept["TRL, first step"]["error"]
     full = kept["full step"]["result"]
-    assert full.keys() == {"slots", "growing"} and all(len(side["all"]) == gpu_step.ROUNDS for side in full.values())
+    assert full.keys() == {"slots", "slots, compiled"} and all(
+        len(side["all"]) == gpu_step.ROUNDS for side in full.values()
+    )
     assert kept["update"]["result"]["firsthand"]["norm of the gradient"] > 0
