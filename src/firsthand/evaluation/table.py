@@ -1,12 +1,13 @@
 """Judged replies -> a table: accuracy with an interval, pass@k, and what stands beside every accuracy."""
 
 import statistics
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from firsthand.answers.stated import read_answer
-from firsthand.records import Agreement, Judged, Score, Status, StopReason, Verdict
+from firsthand.records import Judged, Score, Status, StopReason
 from firsthand.stats import SUCCESS, clustered_mean, pass_at
+from firsthand.worlds.agreement import agreements
 
 _KS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -48,15 +49,6 @@ def _row(scores: Sequence[Score], samples: int, cluster: Callable[[Score], Hasha
     if sampled:
         table["sampled_accuracy"] = statistics.fmean(sampled)
     return table
-
-
-def agreements(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """Shares of the replies whose steps agree with their answer, disagree with it, or cannot be read.
-
-    Of those to worlds, whose steps somebody looked at; nothing where there is none.
-    """
-    found = [verdict.agreement for verdict in verdicts if verdict.agreement is not None]
-    return {str(state): found.count(state) / len(found) for state in Agreement} if found else {}
 
 
 def counting(score: Score) -> tuple[Judged, ...]:

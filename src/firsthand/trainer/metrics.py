@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from firsthand.records import Agreement, Judged, Status, StopReason
+from firsthand.records import Judged, Status, StopReason
 from firsthand.reward.alarms import EARNING, OUTSIDE
 from firsthand.trainer.batch import Batch, Group, sampled_entropy
+from firsthand.worlds.agreement import agreements
 
 Reduction = Literal["mean", "max", "sum"]
 
@@ -59,8 +60,7 @@ def of_batch(batch: Batch, wanted: int) -> dict[str, float]:
         return {"groups/kept": 0.0} | earning
     metrics = {"reply/tokens": statistics.fmean(len(j.reply.token_ids) for j in measured)}
     metrics |= {f"status/{s}": sum(j.verdict.status is s for j in measured) / len(measured) for s in Status}
-    steps = [j.verdict.agreement for j in measured if j.verdict.agreement is not None]
-    metrics |= {f"steps/{state}": steps.count(state) / len(steps) for state in Agreement if steps}
+    metrics |= {f"steps/{state}": share for state, share in agreements(j.verdict for j in measured).items()}
     boxes = [j.verdict.outside for j in measured if j.verdict.outside is not None]
     if boxes:
         metrics[OUTSIDE] = statistics.fmean(boxes)

@@ -6,7 +6,7 @@ learning can make reasoning and answer part (arXiv:2604.18892).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 from firsthand.answers.boxes import are_shares, read_boxes
@@ -105,3 +105,12 @@ _COMPARED: dict[str, Callable[[str, str, Example], bool | None]] = {
     "locate": _cell,
 }
 """Family -> whether the steps lead to the answer; None: one of the two cannot be read."""
+
+
+def agreements(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """Shares of the replies whose steps agree with their answer, disagree with it, or cannot be read.
+
+    Of those to worlds, whose steps somebody looked at; nothing where there is none.
+    """
+    found = [verdict.agreement for verdict in verdicts if verdict.agreement is not None]
+    return {str(state): found.count(state) / len(found) for state in Agreement} if found else {}
