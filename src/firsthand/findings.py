@@ -1,0 +1,110 @@
+"""What a study finds: is each arm healthy, and what is the answer to each question. Written by the study, read by its report.
+
+Check         one thing that a healthy arm shows: passed, failed, or unmeasured
+Health        the checks of an arm; an unhealthy one carries no verdict
+StudyVerdict  a question and its answer: helps, hurts, not resolved, or baseline not healthy
+Tuned         the settings that an arm chose on validation data, and what it chose from
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from firsthand.records import Record
+
+
+class State(StrEnum):
+    """What became of a check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNMEASURED = "unmeasured"
+    """Nobody could tell; not the same as passed."""
+
+
+class Check(Record):
+    """One thing that a healthy arm shows."""
+
+    name: str
+    """Such as `micro-batches`."""
+    state: State
+    what: str
+    """What was measured and what it was, in a sentence."""
+    value: float | None = None
+    limit: float | None = None
+    """From where on the check fails; None where no single number decides."""
+    remedy: str = ""
+    """What to try; empty unless it failed."""
+
+
+class Health(Record):
+    """The checks of an arm."""
+
+    arm: str
+    checks: tuple[Check, ...]
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """What speaks against the arm."""
+        return tuple(check for check in self.checks if check.state is State.FAILED)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing speaks against the arm; unmeasured checks are shown, and do not."""
+        return not self.failed
+
+
+class Ruling(StrEnum):
+    """The answer to a question of a study."""
+
+    HELPS = "helps"
+    HURTS = "hurts"
+    OPEN = "not resolved"
+    UNHEALTHY = "baseline not healthy"
+
+
+class StudyVerdict(Record):
+    """A question of a study and its answer: a difference, paired over items and seeds, `arms` minus `against`."""
+
+    name: str
+    ask: str
+    """The question in words: `Does SFT before RL help?`."""
+    arms: tuple[str, ...]
+    """The mean of these is compared."""
+    against: tuple[str, ...]
+    measure: str
+    """What is compared: `greedy` or `sampled` accuracy."""
+    ruling: Ruling
+    sentence: str
+    """All of it in one sentence."""
+    difference: float | None
+    """None where the two have no measured item in common."""
+    low: float | None
+    """End of the 95 % interval, as `high`; not corrected for the number of questions."""
+    high: float | None
+    p: float | None
+    """Two-sided, of this question alone."""
+    p_corrected: float | None
+    """For all questions of the study; what the ruling goes by."""
+    items: int
+    seeds: int
+    needed_items: int | None = None
+    """Where it is not resolved: how many would resolve a difference of this size, with as many seeds as there are."""
+    needed_seeds: int | None = None
+    """The same, with as many items as there are."""
+    unhealthy: tuple[str, ...] = ()
+    """The arms that cannot carry a verdict."""
+
+
+class Tuned(Record):
+    """The settings that an arm chose on validation data."""
+
+    arm: str
+    settings: dict[str, Any]
+    """Key of the recipe -> value: `{"optimizer.lr": 1e-4, "stop": 40}`."""
+    accuracy: float
+    """On the validation items, under these settings."""
+    grid: dict[str, tuple[Any, ...]]
+    """What was to choose from."""
+    tries: int
+    edges: tuple[str, ...] = ()
+    """Settings whose best value is at an end of its grid: a better one may lie beyond."""

@@ -1,0 +1,22 @@
+"""A study: arms x seeds -> run directories -> one table.
+
+A study is a YAML file: what all arms share, and what each changes. An arm may start from another one.
+
+    shared: {data: {...}, steps: 60}
+    arms:
+      base: {steps: 0}
+      sft: {objective: {kind: sft, style: expert}}
+      grpo: {objective: {kind: grpo}}
+      sft+grpo: {start: sft, objective: {kind: grpo}}
+    evaluation: {data: {...}, protocol: {...}}
+
+    plan.py      what the file says
+    running.py   arms and seeds, one after the other
+    results.py   the runs of an arm, and the table made of them
+"""
+
+from firsthand.study.plan import Study, Test
+from firsthand.study.results import ArmRuns
+from firsthand.study.running import run_seeds, run_study
+
+__all__ = ["ArmRuns", "Study", "Test", "run_seeds", "run_study"]

@@ -1,0 +1,79 @@
+"""Carry out a study: arm after arm, seed after seed; what is done is not done again."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from firsthand.data.blind import blinded
+from firsthand.errors import RecipeError
+from firsthand.evaluation.custom import evaluate_folder
+from firsthand.evaluation.replies import OnProgress
+from firsthand.recipe import Recipe
+from firsthand.records import Step
+from firsthand.study.plan import Study, Test
+from firsthand.study.results import ArmRuns, over_seeds, row_of, write_results
+from firsthand.trainer import train
+
+OnArm = Callable[[str, Recipe], Callable[[Step], None]]
+
+
+def run_study(
+    study: Study,
+    root: Path,
+    seed: int = 0,
+    on_arm: OnArm = lambda arm, recipe: lambda step: None,
+    on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
+) -> dict[str, ArmRuns]:
+    """Train and evaluate every arm that is not done; the run directories by arm. Also writes `results.json`."""
+    for arm in study.arms:  # the last one's mistake must not show only when the others are trained
+        study.recipe(arm, seed, {name: Path(name) for name in study.arms})
+    questions = study.evaluation.data.load()  # nor that of the questions
+    for how in study.evaluation.blind:
+        blinded(questions, how)
+    runs: dict[str, ArmRuns] = {}
+    for arm in study.arms:
+        recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
+        training = train(recipe, root, on_arm(arm, recipe))
+        runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation)
+    tables = {arm: row_of(run, seed) for arm, run in runs.items()}
+    write_results(root, tables, {arm: [run] for arm, run in runs.items()})
+    return runs
+
+
+def run_seeds(
+    study: Study,
+    root: Path,
+    seeds: Sequence[int],
+    on_arm: OnArm = lambda arm, recipe: lambda step: None,
+    on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
+) -> list[ArmRuns]:
+    """`run_study` for every seed; all run directories. Of several seeds, `results.json` holds each arm's mean.
+
+    Raises RecipeError when a seed is given twice.
+    """
+    if len(set(seeds)) < len(seeds):
+        raise RecipeError(f"seeds: expected each seed once, got {list(seeds)}")
+    runs: list[ArmRuns] = []
+    by_arm: dict[str, dict[int, ArmRuns]] = {arm: {} for arm in study.arms}
+    for seed in seeds:
+
+        def training(arm: str, recipe: Recipe) -> Callable[[Step], None]:
+            return on_arm(arm if len(seeds) == 1 else f"{arm}, seed {recipe.seed}", recipe)
+
+        for arm, both in run_study(study, root, seed, training, on_evaluation).items():
+            by_arm[arm][seed] = both
+            runs.append(both)
+    if len(seeds) > 1:
+        tables = {arm: over_seeds(found) for arm, found in by_arm.items()}
+        write_results(root, tables, {arm: list(found.values()) for arm, found in by_arm.items()})
+    return runs
+
+
+def _evaluated(test: Test, training: Path, arm: str, root: Path, on_evaluation: Callable[[str], OnProgress]) -> ArmRuns:
+    """A finished run with its evaluations, beside it."""
+
+    def evaluate(test: Test, title: str) -> Path:
+        bar = on_evaluation(title)
+        return evaluate_folder(training / "model", test.data, test.protocol, root, bar, name=arm, reward=test.reward)
+
+    seeing = evaluate(test, arm)
+    return ArmRuns(training, seeing, {how: evaluate(test.blindly(how), f"{arm}, blind {how}") for how in test.blind})
