@@ -1,4 +1,4 @@
-"""What a study finds: is each arm healthy, and what is the answer to each question. Written by the study, read by its report.
+"""What a study finds: is each arm healthy, and what answers its questions. Written by it, read by its report.
 
 Check         one thing that a healthy arm shows: passed, failed, or unmeasured
 Health        the checks of an arm; an unhealthy one carries no verdict
@@ -12,7 +12,7 @@ from typing import Any
 from firsthand.records import Record
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """What became of a check."""
 
     PASSED = "passed"
@@ -26,7 +26,7 @@ class Check(Record):
 
     name: str
     """Such as `micro-batches`."""
-    state: State
+    state: CheckState
     what: str
     """What was measured and what it was, in a sentence."""
     value: float | None = None
@@ -45,7 +45,7 @@ class Health(Record):
     @property
     def failed(self) -> tuple[Check, ...]:
         """What speaks against the arm."""
-        return tuple(check for check in self.checks if check.state is State.FAILED)
+        return tuple(check for check in self.checks if check.state is CheckState.FAILED)
 
     @property
     def is_healthy(self) -> bool:

@@ -28,7 +28,7 @@ from firsthand.report.runs import read_runs
 from firsthand.study import ArmRuns, Study, run_seeds, run_study
 from firsthand.study.results import _blind, over_seeds
 
-DEMO = Path(__file__).parent.parent / "src/firsthand/recipes/demo.yaml"
+DEMO = Path(__file__).parents[2] / "src/firsthand/recipes/demo.yaml"
 TEST = {"data": {"worlds": ["count"], "number": 2}, "protocol": {"max_new_tokens": 2, "samples": 0}}
 
 
