@@ -53,7 +53,7 @@ class Health(Record):
         return not self.failed
 
 
-class Ruling(StrEnum):
+class Effect(StrEnum):
     """The answer to a question of a study."""
 
     HELPS = "helps"
@@ -73,7 +73,7 @@ class StudyVerdict(Record):
     against: tuple[str, ...]
     measure: str
     """What is compared: `greedy` or `sampled` accuracy."""
-    ruling: Ruling
+    effect: Effect
     sentence: str
     """All of it in one sentence."""
     difference: float | None
@@ -84,7 +84,7 @@ class StudyVerdict(Record):
     p: float | None
     """Two-sided, of this question alone."""
     p_corrected: float | None
-    """For all questions of the study; what the ruling goes by."""
+    """For all questions of the study; what the effect goes by."""
     items: int
     seeds: int
     needed_items: int | None = None
