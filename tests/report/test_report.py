@@ -399,7 +399,7 @@ def test_the_ninth_arm_has_the_first_colour_dashed() -> None:
 
 
 def test_every_metric_has_one_chart_with_one_line_per_arm_that_measured_it(runs: list[Path]) -> None:
-    opened, folded = curves.panels(make_arms(read_runs(runs)))
+    opened, folded = curves.curve_panels(make_arms(read_runs(runs)))
     titles = [panel.title for panel in opened]
     assert titles == ["Score", "Reply length", "Entropy", "KL", "Zero-variance groups", "Gradient norm", "Loss",
                       "loss/kl", "loss/nll", "loss/policy"]  # fmt: skip
@@ -417,7 +417,7 @@ def test_the_bold_line_ends_where_the_first_of_the_seeds_does(tmp_path: Path) ->
             folder / "metrics.jsonl",
             [Step(step=i, metrics={"score/mean": float(steps)}, seconds=1) for i in range(1, steps + 1)],
         )
-    [panel], _ = curves.panels(make_arms(read_runs(folders)))
+    [panel], _ = curves.curve_panels(make_arms(read_runs(folders)))
     [line] = panel.curves
     assert [len(raw) for raw in line.raw] == [30, 50]
     assert (line.smooth[-1], line.last) == ((30, 40.0), 40.0)
@@ -427,7 +427,7 @@ def test_a_long_run_is_thinned_without_losing_its_extremes(grpo: Path) -> None:
     values = [float(np.sin(i)) for i in range(5000)]
     values[1234], values[4321] = 9.0, -9.0
     write_lines(grpo / "metrics.jsonl", [Step(step=i, metrics={"x": y}, seconds=1) for i, y in enumerate(values)])
-    _, [_, panel] = curves.panels(make_arms([read_run(grpo)]))
+    _, [_, panel] = curves.curve_panels(make_arms([read_run(grpo)]))
     [raw] = panel.curves[0].raw
     assert len(raw) <= curves.MOST_POINTS + 1
     assert {Point(1234, 9.0), Point(4321, -9.0)} < set(raw)

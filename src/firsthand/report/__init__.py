@@ -6,7 +6,9 @@ scorers.py    a benchmark's numbers by its scorers
 headline.py   the sentences
 curves.py     which measurements are drawn; charts.py: SVG
 gallery.py    which replies are shown; pictures.py: images -> data URIs
-page.py       all of it -> page.html.j2 with page.css and filter.js
+results.py    what the study found, from its results.json
+panels.py     what an analysis hands to the page; analyses/ has them
+page.py       all of it -> page.html.j2, its sections in parts/, with page.css and filter.js
 """
 
 from firsthand.report.page import write_report

@@ -77,7 +77,7 @@ class Panel:
     outside: int
 
 
-def panels(arms: Sequence[Arm]) -> tuple[list[Panel], list[Panel]]:
+def curve_panels(arms: Sequence[Arm]) -> tuple[list[Panel], list[Panel]]:
     """The charts that open with the page, and those that are folded. A metric nobody measured has no chart."""
     metrics = {name for arm in arms for run in arm.runs for step in run.steps for name in _measured(step)}
     losses = sorted(name for name in metrics if name.startswith("loss/") and name not in PANELS)

@@ -1,4 +1,4 @@
-"""Run directories -> one HTML file that opens offline: no network reference, no script but the gallery's filter."""
+"""Run directories -> one HTML file that opens offline: no network reference, no script but those beside this file."""
 
 import base64
 import hashlib
@@ -27,6 +27,16 @@ _MOST_PASSES = 4
 """Columns of pass@k: the first, and the largest ones that were measured."""
 
 _Difference = tuple[Arm, Estimate | None, Comparison | None]
+
+
+_SCRIPTS = ("filter.js",)
+
+
+class _Script(NamedTuple):
+    """One of our scripts, and the source expression by which the page's policy lets it run."""
+
+    text: Markup
+    source: str
 
 
 class _Table(NamedTuple):
@@ -72,8 +82,8 @@ def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
 def _context(arms: Sequence[Arm]) -> dict[str, Any]:
     tables, trained = _tables(arms), _trained(arms)
     runs = [run for arm in trained for run in arm.runs]
-    opened, folded = curves.panels(trained)
-    training, script = gallery.training(trained), _beside("filter.js")
+    opened, folded = curves.curve_panels(trained)
+    training = gallery.training(trained)
     shown = [*(card for table in tables for card in table.held_out), *training]
     return {
         "arm_class": charts.arm_class,
@@ -93,8 +103,7 @@ def _context(arms: Sequence[Arm]) -> dict[str, Any]:
         "pretty": partial(json.dumps, indent=2, ensure_ascii=False),
         "runs": runs,
         "scale": charts.scale,
-        "script": script,
-        "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "scripts": [_script(name) for name in _SCRIPTS],
         "several_seeds": any(len(arm.runs) > 1 for arm in trained),
         "style": _beside("page.css"),
         "tables": tables,
@@ -196,6 +205,11 @@ def _difference_domain(said: Headline) -> tuple[float, float]:
 def _beside(name: str) -> Markup:
     """Our own text, which needs no escaping."""
     return Markup(files("firsthand.report").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _script(name: str) -> _Script:
+    text = _beside(name)
+    return _Script(text, "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
 
 
 def _duration(seconds: float) -> str:
