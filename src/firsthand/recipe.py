@@ -363,7 +363,7 @@ class Recipe(Record):
             content["method_id"] = source
         unread = {*self.reward.unread, *(["traces"] * (not self.objective.imitates))}
         if probed:
-            content["probe_id"] = data_id(probed, {"traces", *self.reward.unread})
+            content["probe_id"] = data_id(probed, unread)
         return {**content, "data_id": data_id(examples, unread)}
 
     def _started(self) -> Path:

@@ -1,6 +1,7 @@
 """A probe says how far a run is, seeing and blind, and changes nothing of it."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from firsthand.errors import DataError
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.custom import evaluate_folder
+from firsthand.evaluation.perplexity import write_perplexities
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Step
 from firsthand.trainer import train
@@ -93,3 +95,27 @@ def test_a_probe_that_cannot_be_asked_is_refused_before_anything_is_made(
     with pytest.raises(DataError, match=message):
         train(Recipe.model_validate(GRPO | probe), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+SFT = {key: value for key, value in GRPO.items() if key != "objective"} | {
+    "objective": {"kind": "sft", "style": "plain"}
+}
+
+
+def test_a_run_that_imitates_says_how_much_held_out_demonstrations_surprise_it(tmp_path: Path) -> None:
+    run = train(Recipe.model_validate(SFT | PROBE), tmp_path)
+    found = probes(run)
+    write_perplexities(SMALL, Data.model_validate(PROBED), tmp_path / "perplexity.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "perplexity.jsonl").read_text().splitlines()]
+    nats = math.fsum(math.log(row["perplexity"]) * row["tokens"] for row in rows)
+    assert found[0]["probe/nll"] == pytest.approx(nats / sum(row["tokens"] for row in rows), rel=1e-4)
+    assert found[2]["probe/nll"] != found[0]["probe/nll"] and "probe/nll" not in found[1]
+    unprobed = train(Recipe.model_validate(SFT), tmp_path)
+    assert (run / "model/model.safetensors").read_bytes() == (unprobed / "model/model.safetensors").read_bytes()
+
+
+def test_demonstrations_of_a_style_that_a_probe_does_not_have_are_not_measured(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": "What is 3 + 4?", "answer": "7", "kind": "digit"}) + "\n")
+    run = train(Recipe.model_validate(SFT | {"probe": {"data": {"path": str(path)}}}), tmp_path)
+    assert sorted(probes(run)[0]) == ["probe/score"]

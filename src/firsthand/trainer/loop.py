@@ -71,7 +71,7 @@ def _train(
         patience = Patience(recipe, journal.steps())
         for step in range(state.step, recipe.steps):
             began = time.perf_counter()
-            probe = answer_probe(probed, recipe, step, state.encoder, sampler, router)
+            probe = answer_probe(probed, recipe, step, state, sampler, router)
             ready = time.perf_counter()
             batch = Batch()
             for drawn in draws(examples, recipe, step):

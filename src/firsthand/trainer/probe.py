@@ -1,21 +1,32 @@
 """Questions that a run answers greedily from time to time: how far it is, and how much of that needs the picture.
 
 A probe draws nothing at random and changes nothing of the training. It measures the policy as it is before a step.
+Where the objective imitates, it is also told how much the questions' demonstrations, which are held out, surprise it.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
 
 from firsthand.data.blind import blinded
 from firsthand.data.loaded import of_examples
+from firsthand.objective import Imitating
+from firsthand.policy import PrefixGroup
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
 from firsthand.records import Example
 from firsthand.reward import Router
 from firsthand.rollout import Sampler, grouped
+from firsthand.trainer.sample import demonstration
+from firsthand.trainer.update import forward_budget, split
+
+if TYPE_CHECKING:
+    from firsthand.trainer.state import State
 
 SCORE = "probe/score"
+NLL = "probe/nll"
 _BLIND = "probe/blind-"
 
 
@@ -43,17 +54,48 @@ def questions_of(recipe: Recipe, router: Router, encoder: Encoder) -> Questions:
 
 
 def answer_probe(
-    questions: Questions, recipe: Recipe, step: int, encoder: Encoder, sampler: Sampler, router: Router
+    questions: Questions, recipe: Recipe, step: int, state: "State", sampler: Sampler, router: Router
 ) -> dict[str, float]:
-    """The mean score of greedy replies, seeing and blind; nothing where no probe is due before this step."""
+    """The mean score of greedy replies, seeing and blind, and the loss of demonstrations where some are imitated.
+
+    Nothing where no probe is due before this step.
+    """
     found: dict[str, float] = {}
     if recipe.probe is None or step % recipe.probe.every:
         return found
     for name, shown in questions.shown.items():
-        prompts = [encoder.prompt(example, recipe.system) for example in shown]
+        prompts = [state.encoder.prompt(example, recipe.system) for example in shown]
         replies = grouped(sampler.sample(prompts, 0, recipe.sampling, seed=recipe.seed, greedy=True), len(prompts))
         pairs = [(reply.text, e) for (reply,), e in zip(replies, questions.examples, strict=True)]
         scores = [verdict.score for verdict in router.judge_many(pairs) if verdict.score is not None]
         if scores:
             found[name] = statistics.fmean(scores)
-    return found
+    nll = held_out_nll(questions.examples, recipe, state)
+    return found if nll is None else found | {NLL: nll}
+
+
+@torch.no_grad()
+def held_out_nll(examples: Sequence[Example], recipe: Recipe, state: "State") -> float | None:
+    """Mean -log-prob per token (nats) of the demonstrations that the objective would imitate; None where it has none.
+
+    Each ends with the token that ends a turn, which counts, too. Examples without such a demonstration are passed over.
+    """
+    method, encoder = recipe.objective, state.encoder
+    if not isinstance(method, Imitating):
+        return None
+    found = [(example, demonstration(example, method.style)) for example in examples]
+    groups = [
+        PrefixGroup(encoder.prompt(example, recipe.system), (encoder.reply(trace.text),), given=(True,))
+        for example, trace in found
+        if trace is not None and encoder.complaint_of_trace(trace) is None
+    ]
+    if not groups:
+        return None
+    total = 0.0
+    for forward in split(groups, forward_budget(recipe, state.policy.model.device, state.limits), _tokens):
+        total -= float(state.policy.logprobs(forward).logp_BT.double().sum())
+    return total / sum(len(reply) for group in groups for reply in group.replies)
+
+
+def _tokens(group: PrefixGroup) -> int:
+    return group.tokens
