@@ -11,6 +11,7 @@ import pytest
 from firsthand.records import Example
 from firsthand.worlds import SPLITS, WORLDS, generate, scene
 from firsthand.worlds.chart import four_options, running_sum
+from firsthand.worlds.draw import COLOURS
 from firsthand.worlds.grid import UNSEEN
 from firsthand.worlds.world import split_of
 
@@ -74,6 +75,19 @@ def test_both_demonstrations_score_one_under_the_reward(family, router):
 def test_counts_agree_with_the_scene_description():
     for example in generate("count", "validation", 200):
         assert int(example.answer.value) == counted(example), example.question
+
+
+def test_comparisons_agree_with_the_scene_description_and_with_the_steps():
+    for example in generate("compare", "validation", 200):
+        more, fewer = re.findall("|".join(COLOURS), example.question)
+        counts = [sum(thing.split()[1] == colour for thing in example.scene.split(", ")) for colour in (more, fewer)]
+        assert int(example.answer.value) == counts[0] - counts[1], example.question
+        assert f"{counts[0]} - {counts[1]} = {example.answer.value}" in example.traces[0].text
+
+
+def test_no_answer_to_a_comparison_is_a_good_guess():
+    answers = [example.answer.value for example in generate("compare", "test", 400)]
+    assert max(answers.count(value) for value in set(answers)) < 0.35 * len(answers)
 
 
 def test_digit_sums_agree_with_the_scene_description():

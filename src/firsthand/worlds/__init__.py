@@ -1,11 +1,12 @@
 """Worlds: rendered visual tasks with exact answers, and the small VLM that ships with the package.
 
-They are what runs with no download. Six families give real data to every kind of reward:
+They are what runs with no download. Seven families give real data to every kind of reward:
 
     count     coloured shapes with occluders and distractors      digit
     digits    sums over real handwritten digits                   digit
     chart     bar charts and tables, four options                 choice
     geometry  figures with labelled lengths and angles            math
+    compare   how many more objects of one colour than another  digit
     locate    where an object is                                  box
     describe  what is in the picture                              open
 

@@ -102,6 +102,7 @@ _COMPARED: dict[str, Callable[[str, str, Example], bool | None]] = {
     "digits": _sum,
     "chart": _option,
     "geometry": _length,
+    "compare": _sum,
     "locate": _cell,
 }
 """Family -> whether the steps lead to the answer; None: one of the two cannot be read."""

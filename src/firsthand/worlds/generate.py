@@ -8,11 +8,11 @@ from firsthand.records import Example, Picture, png
 from firsthand.worlds.chart import CHART
 from firsthand.worlds.digits import DIGITS
 from firsthand.worlds.geometry import GEOMETRY
-from firsthand.worlds.grid import COUNT, DESCRIBE, LOCATE
+from firsthand.worlds.grid import COMPARE, COUNT, DESCRIBE, LOCATE
 from firsthand.worlds.traces import expert_trace, plain_trace
 from firsthand.worlds.world import SPLITS, Scene, World, split_of
 
-WORLDS: dict[str, World] = {w.name: w for w in (COUNT, DIGITS, CHART, GEOMETRY, LOCATE, DESCRIBE)}
+WORLDS: dict[str, World] = {w.name: w for w in (COUNT, DIGITS, CHART, GEOMETRY, COMPARE, LOCATE, DESCRIBE)}
 SMALL = Path(__file__).parent / "small"
 """Folder of the small VLM that ships with the package, in Hugging Face layout."""
 

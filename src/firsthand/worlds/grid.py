@@ -1,4 +1,4 @@
-"""Coloured shapes on a grid: the scene behind counting, locating and describing.
+"""Coloured shapes on a grid: the scene behind counting, comparing, locating and describing.
 
 Cells are named by column letter and row number (`a1` is top left). Distractors are small grey crosses; an occluder is
 a grey bar over part of a shape. The shifted variant shows colour-shape pairs that training never shows, and more
@@ -100,6 +100,28 @@ def ask_count(rng: random.Random, scene: Scene) -> Question:
     return Question(text, Digit(value=str(total)), tuple(steps), str(total))
 
 
+def ask_more(rng: random.Random, scene: Scene) -> Question:
+    """How many more objects have one colour than another: two counts and their difference."""
+    things: tuple[Thing, ...] = scene.facts["things"]
+    total = {colour: sum(t.colour == colour for t in things) for colour in sorted(COLOURS)}
+    pairs = [
+        (more, fewer) for more in total for fewer in total if more != fewer and total[more] >= max(1, total[fewer])
+    ]
+    wanted = rng.choice(sorted({total[more] - total[fewer] for more, fewer in pairs}))  # so that no answer is common
+    more, fewer = rng.choice([(more, fewer) for more, fewer in pairs if total[more] - total[fewer] == wanted])
+    counts, steps = {more: 0, fewer: 0}, []
+    for thing in things:
+        if thing.colour not in counts:
+            steps.append(f"{thing.cell} {thing.name} no")
+            continue
+        counts[thing.colour] += 1
+        steps.append(f"{thing.cell} {thing.name} {thing.colour} {counts[thing.colour]}")
+    difference = counts[more] - counts[fewer]
+    steps.append(f"{counts[more]} - {counts[fewer]} = {difference}")
+    text = f"How many more {more} objects than {fewer} objects are there?"
+    return Question(text, Digit(value=str(difference)), tuple(steps), str(difference))
+
+
 def ask_box(rng: random.Random, scene: Scene) -> Question:
     """Where the only object of its name is, as a normalised box."""
     things: tuple[Thing, ...] = scene.facts["things"]
@@ -122,5 +144,6 @@ def ask_caption(rng: random.Random, scene: Scene) -> Question:
 
 
 COUNT = World("count", draw, ask_count)
+COMPARE = World("compare", draw, ask_more)
 LOCATE = World("locate", draw, ask_box)
 DESCRIBE = World("describe", draw, ask_caption)
