@@ -109,7 +109,9 @@ def test_a_run_that_imitates_says_how_much_held_out_demonstrations_surprise_it(t
     rows = [json.loads(line) for line in (tmp_path / "perplexity.jsonl").read_text().splitlines()]
     nats = math.fsum(math.log(row["perplexity"]) * row["tokens"] for row in rows)
     assert found[0]["probe/nll"] == pytest.approx(nats / sum(row["tokens"] for row in rows), rel=1e-4)
-    assert found[2]["probe/nll"] != found[0]["probe/nll"] and "probe/nll" not in found[1]
+    assert found[2]["probe/nll"] != found[0]["probe/nll"]
+    assert ["probe/score" in probe for probe in found] == [True, False, True, False]
+    assert all("probe/nll" in probe for probe in found)  # four times as often, or before every step
     unprobed = train(Recipe.model_validate(SFT), tmp_path)
     assert (run / "model/model.safetensors").read_bytes() == (unprobed / "model/model.safetensors").read_bytes()
 

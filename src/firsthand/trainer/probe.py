@@ -4,6 +4,7 @@ A probe draws nothing at random and changes nothing of the training. It measures
 Where the objective imitates, it is also told how much the questions' demonstrations, which are held out, surprise it.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 SCORE = "probe/score"
 NLL = "probe/nll"
+OFTENER = 4
+"""So many times as often as questions are asked, demonstrations are measured: it costs a fraction, and a loss that
+rises while the rate is high falls again with the rate (ours)."""
 _BLIND = "probe/blind-"
 
 
@@ -61,7 +65,15 @@ def answer_probe(
     Nothing where no probe is due before this step.
     """
     found: dict[str, float] = {}
-    if recipe.probe is None or step % recipe.probe.every:
+    if recipe.probe is None:
+        return found
+    every = recipe.probe.every
+    if (
+        _is_due(step, math.ceil(every / OFTENER))
+        and (nll := held_out_nll(questions.examples, recipe, state)) is not None
+    ):
+        found[NLL] = nll
+    if not _is_due(step, every):
         return found
     for name, shown in questions.shown.items():
         prompts = [state.encoder.prompt(example, recipe.system) for example in shown]
@@ -70,8 +82,11 @@ def answer_probe(
         scores = [verdict.score for verdict in router.judge_many(pairs) if verdict.score is not None]
         if scores:
             found[name] = statistics.fmean(scores)
-    nll = held_out_nll(questions.examples, recipe, state)
-    return found if nll is None else found | {NLL: nll}
+    return found
+
+
+def _is_due(step: int, every: int) -> bool:
+    return step % every == 0
 
 
 @torch.no_grad()
