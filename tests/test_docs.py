@@ -63,6 +63,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Probe": Probe,
     "Optimizer": Optimizer,
     "Study": studies.Study,
+    "StudyQuestion": studies.StudyQuestion,
     "Test": studies.Test,
     "Protocol": Protocol,
 }

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from firsthand.records import Record
+from firsthand.stats import Covers
 
 
 class CheckState(StrEnum):
@@ -82,17 +83,23 @@ class StudyVerdict(Record):
     """End of the 95 % interval, as `high`; not corrected for the number of questions."""
     high: float | None
     p: float | None
-    """Two-sided, of this question alone."""
+    """Two-sided, of this question alone; the level at which the interval just reaches 0."""
     p_corrected: float | None
     """For all questions of the study; what the effect goes by."""
     items: int
+    """That every run of both sides has measured."""
     seeds: int
+    covers: Covers = Covers.BOTH
+    """What chance the interval is about. Of the questions alone it never says that an arm helps or hurts."""
     needed_items: int | None = None
-    """Where it is not resolved: how many would resolve a difference of this size, with as many seeds as there are."""
+    """Where it is not resolved: how many would resolve a difference of this size in 80 % of studies, with as many seeds
+    as there are. None where no number would, or where one seed cannot say."""
     needed_seeds: int | None = None
     """The same, with as many items as there are."""
     unhealthy: tuple[str, ...] = ()
-    """The arms that cannot carry a verdict."""
+    """The arms that cannot carry a verdict: of either side, or below one in its chain of starts."""
+    unmeasured: tuple[str, ...] = ()
+    """The trained ones of these arms whose health nobody has measured."""
 
 
 class Tuned(Record):

@@ -81,6 +81,12 @@ class Console:
             screen.say("what training cost, as a mean over seeds")
             screen.table(["arm", *HEADERS], costs)
 
+    def verdicts(self, results: Path) -> None:
+        """The answers of a results.json to its study's questions, a sentence each."""
+        found: list[dict[str, Any]] = json.loads(results.read_text()).get("verdicts", [])
+        for verdict in found:
+            Screen().say(verdict["sentence"])
+
     def families(self, evaluation: Path) -> None:
         """The families of an evaluation.json."""
         content: dict[str, Any] = json.loads(evaluation.read_text())

@@ -59,6 +59,7 @@ def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str) -> int:
         print(f"already done: all runs are in {out}; to do one again, delete its folder")
     page = write_report([folder for arm in runs for folder in arm.folders], out / "report.html", title)
     console.table(out / "results.json")
+    console.verdicts(out / "results.json")
     print(f"report: {page}\nnumbers: {out / 'results.json'}")
     if len(study.arms) > 1:
         print(f"whether the arms differ: firsthand compare {out}")

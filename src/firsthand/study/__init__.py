@@ -9,14 +9,17 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
       grpo: {objective: {kind: grpo}}
       sft+grpo: {start: sft, objective: {kind: grpo}}
     evaluation: {data: {...}, protocol: {...}}
+    questions:
+      sft-first: {ask: "Does SFT before RL help?", arm: sft+grpo, against: grpo}
 
     plan.py      what the file says
     running.py   arms and seeds, one after the other
     results.py   the runs of an arm, and the table made of them
+    verdicts.py  the questions, answered
 """
 
-from firsthand.study.plan import Study, Test
+from firsthand.study.plan import Study, StudyQuestion, Test
 from firsthand.study.results import ArmRuns
 from firsthand.study.running import run_seeds, run_study
 
-__all__ = ["ArmRuns", "Study", "Test", "run_seeds", "run_study"]
+__all__ = ["ArmRuns", "Study", "StudyQuestion", "Test", "run_seeds", "run_study"]

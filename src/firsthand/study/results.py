@@ -20,7 +20,7 @@ from firsthand.evaluation.pairing import (
 )
 from firsthand.evaluation.replies import read_journal
 from firsthand.files import write_atomically
-from firsthand.records import Unit
+from firsthand.records import Record, Unit
 from firsthand.stats import Covers
 
 
@@ -76,10 +76,18 @@ def row_of(runs: ArmRuns, seed: int) -> dict[str, Any]:
     return {**table, **covers, "cost": cost, "run": runs.training.name, "seed": seed}
 
 
-def write_results(root: Path, tables: Mapping[str, Any], runs: Mapping[str, Sequence[ArmRuns]]) -> None:
-    """Every arm's numbers: `{"arms": {name: {"accuracy": x, "ci95": [lo, hi], "covers": what, "n": n, ...}}}`."""
+def write_results(
+    root: Path, tables: Mapping[str, Any], runs: Mapping[str, Sequence[ArmRuns]], **findings: Sequence[Record]
+) -> None:
+    """Every arm's numbers: `{"arms": {name: {"accuracy": x, "ci95": [lo, hi], "covers": what, "n": n, ...}}}`.
+
+    Beside them the `findings` that there are, by name: `verdicts`.
+    """
     arms = {arm: {**table, **_blind(runs, arm)} for arm, table in tables.items()}
-    write_atomically(root / "results.json", json.dumps({"arms": arms}, indent=2) + "\n")
+    found = {
+        name: [record.model_dump(mode="json") for record in records] for name, records in findings.items() if records
+    }
+    write_atomically(root / "results.json", json.dumps({"arms": arms, **found}, indent=2) + "\n")
 
 
 def _blind(runs: Mapping[str, Sequence[ArmRuns]], arm: str) -> dict[str, Any]:

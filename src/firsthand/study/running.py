@@ -1,6 +1,6 @@
 """Carry out a study: arm after arm, seed after seed; what is done is not done again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from firsthand.data.blind import blinded
@@ -11,6 +11,7 @@ from firsthand.recipe import Recipe
 from firsthand.records import Step
 from firsthand.study.plan import Study, Test
 from firsthand.study.results import ArmRuns, over_seeds, row_of, write_results
+from firsthand.study.verdicts import verdicts_of
 from firsthand.trainer import train
 
 OnArm = Callable[[str, Recipe], Callable[[Step], None]]
@@ -34,8 +35,7 @@ def run_study(
         recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
         training = train(recipe, root, on_arm(arm, recipe))
         runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation)
-    tables = {arm: row_of(run, seed) for arm, run in runs.items()}
-    write_results(root, tables, {arm: [run] for arm, run in runs.items()})
+    _conclude(study, root, {arm: {seed: run} for arm, run in runs.items()})
     return runs
 
 
@@ -63,9 +63,18 @@ def run_seeds(
             by_arm[arm][seed] = both
             runs.append(both)
     if len(seeds) > 1:
-        tables = {arm: over_seeds(found) for arm, found in by_arm.items()}
-        write_results(root, tables, {arm: list(found.values()) for arm, found in by_arm.items()})
+        _conclude(study, root, by_arm)
     return runs
+
+
+def _conclude(study: Study, root: Path, by_arm: Mapping[str, Mapping[int, ArmRuns]]) -> None:
+    """Write what the runs of every arm say, by seed: `results.json`."""
+    tables = {
+        arm: over_seeds(found) if len(found) > 1 else row_of(*next((run, seed) for seed, run in found.items()))
+        for arm, found in by_arm.items()
+    }
+    runs = {arm: list(found.values()) for arm, found in by_arm.items()}
+    write_results(root, tables, runs, verdicts=verdicts_of(study, by_arm))
 
 
 def _evaluated(test: Test, training: Path, arm: str, root: Path, on_evaluation: Callable[[str], OnProgress]) -> ArmRuns:
