@@ -12,6 +12,7 @@ PACKAGE = Path(firsthand.__file__).parent
 SHARED = {
     "answer": "a worker's task: the answer to one request",
     "before_fork": "a worker's task: what every fork of it shares",
+    "panel": "an analysis' panel for the report, None where its data are not there",
     "prepare": "a worker's task: what a fork does before its first request",
     "ask": "a world's question about what it has drawn",
     "draw": "a world's picture and what is in it, from a random generator",
