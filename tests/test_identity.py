@@ -76,6 +76,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "reward": {"format": 1.0},
         "probe": None,
         "steps": 61,
+        "stop": 5,  # one at the last step is none: see `test_a_stop_at_the_last_step_is_none`
         "prompts": 17,
         "minibatches": 2,
         "sampling": {"temperature": 0.5},
@@ -237,6 +238,11 @@ def test_auto_is_in_the_id_as_what_it_is_on_this_machine(monkeypatch: pytest.Mon
     assert Recipe.model_validate(RECIPE).identity([])["precision"] == "bfloat16"
     monkeypatch.setattr(Accelerator, "here", classmethod(lambda cls: here._replace(has_bfloat16=False)))
     assert "precision" not in Recipe.model_validate(RECIPE).identity([])
+
+
+def test_a_stop_at_the_last_step_is_none() -> None:
+    assert recipe_id({**RECIPE, "steps": 7, "stop": 7}) == recipe_id({**RECIPE, "steps": 7})
+    assert "stop" not in Recipe.model_validate(RECIPE).identity([])
 
 
 def test_worlds() -> None:

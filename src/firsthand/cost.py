@@ -24,12 +24,12 @@ class RunCost(Record):
     flops: float | None = None
     """Floating-point operations."""
     minutes: float
-    """Wall time of the steps, without checkpoints and evaluation."""
+    """Wall time of the steps, without checkpoints, probes and evaluation."""
 
     @classmethod
     def of(cls, steps: Iterable[Step]) -> "RunCost":
         """The cost of these steps."""
-        steps = list(steps)
+        steps = [step for step in steps if step.trained]
 
         def total(names: Iterable[str]) -> float | None:
             found = [[step.metrics[name] for name in names if name in step.metrics] for step in steps]
@@ -41,7 +41,7 @@ class RunCost(Record):
             generated_tokens=None if generated is None else int(generated),
             trained_tokens=None if trained is None else int(trained),
             flops=total(FLOPS),
-            minutes=sum(step.seconds for step in steps) / 60,
+            minutes=sum(step.seconds - step.timing.get("probe", 0.0) for step in steps) / 60,
         )
 
     @classmethod

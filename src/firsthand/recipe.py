@@ -204,7 +204,7 @@ class Probe(Record):
 
     data: Data
     every: int = Field(default=20, gt=0)
-    """Steps from one time to the next. The first is before the first step."""
+    """Steps from one time to the next. The first is before the first step; the last, after the last one."""
     blind: tuple[Blind, ...] = ()
     """Ask them without their pictures, too: what is shown in their place."""
 
@@ -229,6 +229,8 @@ class Recipe(Record):
     """Questions that are answered between steps, as a measure of how far the run is."""
     steps: int = Field(default=60, ge=0)
     """Batches that are sampled and trained on. 0 only copies the model: a baseline."""
+    stop: int | None = Field(default=None, gt=0)
+    """End after so many of the `steps`, for which the rate's schedule is planned all the same: early stopping."""
     prompts: int = Field(default=16, gt=0)
     """Prompts per batch."""
     minibatches: int = Field(default=1, gt=0)
@@ -285,6 +287,8 @@ class Recipe(Record):
             )
         if self.precision != "auto":
             self._kind(self.precision)
+        if self.stop is not None and self.stop > self.steps:
+            raise ValueError(f"stop ends a training early: expected at most steps ({self.steps}), got {self.stop}")
         if self.minibatches > self.prompts:
             raise ValueError(f"minibatches must not exceed prompts: got {self.minibatches} and {self.prompts}")
         if re.search(r"[^\w.+-]", self.name):
@@ -322,6 +326,11 @@ class Recipe(Record):
         return self.model_copy(update=chosen)
 
     @property
+    def taken(self) -> int:
+        """Steps that are taken: all, or those until `stop`."""
+        return self.steps if self.stop is None else self.stop
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of the weights that a settled recipe samples and trains with."""
         assert self.precision != "auto", "the recipe is settled"
@@ -343,8 +352,8 @@ class Recipe(Record):
         `probed` are the examples of its probe. What it begins with is the id of the run in `start`, or the content of
         the model's folder. Moving a run changes no id; other weights under the same path do. Keys without a value are
         left out, so that a key which a later version adds does not disown the runs that are there; so are `patience`,
-        which changes nothing of a run that ends, and the precision and optimizer that every run once had. `auto` is
-        what it stands for on this machine.
+        which changes nothing of a run that ends, a `stop` at the last step, and the precision and optimizer that every
+        run once had. `auto` is what it stands for on this machine.
         """
         settled = self.settled(Accelerator.here())
         content = settled.model_dump(mode="json", exclude_none=True, exclude={"patience"})
@@ -352,6 +361,8 @@ class Recipe(Record):
             del content["precision"]
         if settled.optimizer.kind == "adamw":
             del content["optimizer"]["kind"]
+        if settled.stop == settled.steps:
+            del content["stop"]
         if self.start is not None:
             content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
         else:

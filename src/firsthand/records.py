@@ -369,18 +369,21 @@ class Unit(Record):
     """In [0, 1]; None was not measured."""
 
 
-class Step(Record):
+class Step(GrownRecord):
     """The measurements of one training step: a batch of prompts, and the optimizer updates on it.
 
     One line of metrics.jsonl; a key that was not measured is absent.
     """
 
+    _later = frozenset(("trained",))
     step: int
     metrics: dict[str, float]
     seconds: float
     """Wall time of the whole step. `seconds` and `timing` are all that two equal runs may differ in (docs/runs.md)."""
     timing: dict[str, float] = Field(default_factory=dict)
     """Seconds of the step's parts: `rollout`, `reward`, `update`."""
+    trained: bool = True
+    """False: no step, but what the probe found after the last one, whose number is then that of all steps."""
 
 
 def json_lines(records: Iterable[Record]) -> str:

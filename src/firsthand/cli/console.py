@@ -52,11 +52,11 @@ class Console:
 
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
         """A bar for one training run, from its first step on; call what is returned after every step."""
-        show = self._bar(f"train {arm}", is_empty=recipe.steps == 0)
-        bell = Bell(recipe.steps)
+        show = self._bar(f"train {arm}", is_empty=recipe.taken == 0)
+        bell = Bell(recipe.taken)
 
         def on_step(step: Step) -> None:
-            show(step.step + 1, recipe.steps, ", ".join(_note(step)))
+            show(step.step + 1, recipe.taken, ", ".join(_note(step)))
             for line in bell.hear(step.step + 1, step.metrics) if recipe.objective.samples else ():
                 self._terminal.print(line, markup=False, soft_wrap=not self._terminal.is_terminal)
 

@@ -134,10 +134,10 @@ def expected_cost(recipe: Recipe, estimator: Estimator) -> Expected:
     n, rows = recipe.objective.samples, expected_rows(recipe, estimator.workload)
     views = 1 + recipe.objective.distorts
     return Expected(
-        prompt_tokens=recipe.steps * views * sum(row[0] for row in rows),
-        generated_tokens=recipe.steps * sum(sum(row[1 : 1 + n]) for row in rows),
-        trained_tokens=recipe.steps * sum(sum(row[1:]) for row in rows),
-        flops=recipe.steps * sum(_flops(recipe, estimator, rows).values()),
+        prompt_tokens=recipe.taken * views * sum(row[0] for row in rows),
+        generated_tokens=recipe.taken * sum(sum(row[1 : 1 + n]) for row in rows),
+        trained_tokens=recipe.taken * sum(sum(row[1:]) for row in rows),
+        flops=recipe.taken * sum(_flops(recipe, estimator, rows).values()),
     )
 
 

@@ -164,7 +164,7 @@ class Estimator:
     def _kernels(self, recipe: Recipe) -> int:
         """Bytes of the code that oneDNN has made by the end: rows of other steps have other lengths."""
         forwards = len(self.forwards(recipe, self._minibatch(recipe))) * recipe.minibatches
-        made = recipe.steps * forwards * self.update(recipe).products
+        made = recipe.taken * forwards * self.update(recipe).products
         if recipe.objective.samples:
             made += self.rollout(recipe).products
         return _KERNEL * min(_KERNELS, made)
@@ -204,7 +204,7 @@ class Estimator:
     def _shown(self, recipe: Recipe) -> int:
         """Examples whose pictures are seen: those of data, and those that a method changes anew in each step."""
         changes = recipe.objective.masks > 0 or recipe.objective.distorts
-        return self.workload.examples + recipe.steps * recipe.prompts * changes
+        return self.workload.examples + recipe.taken * recipe.prompts * changes
 
     def _tower(self, recipe: Recipe) -> int:
         """A trained tower's forward and backward on as many pictures as it sees at once (`Tower.once`)."""

@@ -155,9 +155,9 @@ def _arm(index: int, name: str, runs: Sequence[RunRecords], names_by_id: dict[st
             state: value for state in Agreement if (value := _mean(r.steps.get(state) for r in results)) is not None
         },
         unmeasured=sum(unmeasured) if unmeasured else None,
-        steps=_mean(len(run.steps) if run.steps or run.planned_steps == 0 else None for run in trainings),
+        steps=_mean(len(run.taken) if run.taken or run.planned_steps == 0 else None for run in trainings),
         planned_steps=_mean(run.planned_steps for run in trainings),
-        seconds=_mean(sum(step.seconds for step in run.steps) if run.steps else None for run in trainings),
+        seconds=_mean(sum(step.seconds for step in run.taken) if run.taken else None for run in trainings),
     )
 
 

@@ -106,8 +106,12 @@ class RunRecords:
     @property
     def planned_steps(self) -> int | None:
         """Training steps that the recipe asks for; None when it does not say."""
-        steps = (self.recipe or {}).get("steps")
-        return steps if isinstance(steps, int) else None
+        return _planned(self.recipe)
+
+    @property
+    def taken(self) -> tuple[Step, ...]:
+        """The training steps alone; the last of `steps` may be what a probe found after them."""
+        return tuple(step for step in self.steps if step.trained)
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunRecords]:
@@ -226,10 +230,16 @@ def _steps(folder: Path, recipe: dict[str, Any] | None, notices: list[str]) -> t
     steps = {step.step: step for step in lines}
     if len(steps) < len(lines):
         notices.append(f"steps that metrics.jsonl has twice: {len(lines) - len(steps):,}; the later line counts")
-    planned = (recipe or {}).get("steps")
-    if isinstance(planned, int) and len(steps) < planned:
-        notices.append(f"metrics.jsonl has {len(steps):,} of the {planned:,} steps that the recipe asks for")
+    planned, found = _planned(recipe), sum(step.trained for step in steps.values())
+    if planned is not None and found < planned:
+        notices.append(f"metrics.jsonl has {found:,} of the {planned:,} steps that the recipe asks for")
     return tuple(steps[number] for number in sorted(steps))
+
+
+def _planned(recipe: dict[str, Any] | None) -> int | None:
+    """Training steps until the end, early or not; None where nobody says."""
+    said = [(recipe or {}).get(key) for key in ("stop", "steps")]
+    return next((steps for steps in said if isinstance(steps, int)), None)
 
 
 def _renamed(step: Step) -> Step:

@@ -69,14 +69,14 @@ def _train(
     sampler = sampler_for(state.policy, state.encoder, limits=state.limits)
     with closing(Journal(run, state.step)) as journal, Saving(recipe, state.size) as saving:
         patience = Patience(recipe, journal.steps())
-        for step in range(state.step, recipe.steps):
+        for step in range(state.step, recipe.taken):
             began = time.perf_counter()
             probe = answer_probe(probed, recipe, step, state, sampler, router)
             ready = time.perf_counter()
             batch = Batch()
             for drawn in draws(examples, recipe, step):
                 samples = sample(drawn, recipe, state.encoder, sampler, step)
-                if step + 1 < recipe.steps:
+                if step + 1 < recipe.taken:
                     state.encoder.prefetch(next(draws(examples, recipe, step + 1)))
                 batch = select(batch, score(samples, recipe, router), recipe)
                 if len(batch.groups) == recipe.prompts:
@@ -91,11 +91,19 @@ def _train(
             record = Step(step=step, metrics=metrics, seconds=done - began, timing=timing)
             journal.write(record, batch)
             on_step(record)
-            if saving.is_due(step + 1) and step + 1 < recipe.steps:
+            if saving.is_due(step + 1) and step + 1 < recipe.taken:
                 saving.carry_out(partial(state.save, run, step + 1))
             if (reason := patience.after(metrics)) is not None:
                 state.save(run, step + 1)
                 raise NothingEarned(f"{run.folder}: {reason}")
+        began = time.perf_counter()
+        if probe := answer_probe(probed, recipe, recipe.taken, state, sampler, router, is_over=True):
+            journal.write(_no_step(recipe.taken, probe, time.perf_counter() - began), Batch())
     state.policy.save(run.model)
     run.finish()
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+
+
+def _no_step(steps: int, probe: dict[str, float], seconds: float) -> Step:
+    """What a probe found after so many steps, the last."""
+    return Step(step=steps, metrics=probe, seconds=seconds, timing={"probe": seconds}, trained=False)

@@ -1,7 +1,8 @@
 """Questions that a run answers greedily from time to time: how far it is, and how much of that needs the picture.
 
-A probe draws nothing at random and changes nothing of the training. It measures the policy as it is before a step.
-Where the objective imitates, it is also told how much the questions' demonstrations, which are held out, surprise it.
+A probe draws nothing at random and changes nothing of the training. It measures the policy as it is before a step, and
+once more after the last one. Where the objective imitates, it is also told how much the questions' demonstrations,
+which are held out, surprise it.
 """
 
 import math
@@ -58,22 +59,28 @@ def questions_of(recipe: Recipe, router: Router, encoder: Encoder) -> Questions:
 
 
 def answer_probe(
-    questions: Questions, recipe: Recipe, step: int, state: "State", sampler: Sampler, router: Router
+    questions: Questions,
+    recipe: Recipe,
+    step: int,
+    state: "State",
+    sampler: Sampler,
+    router: Router,
+    *,
+    is_over: bool = False,
 ) -> dict[str, float]:
     """The mean score of greedy replies, seeing and blind, and the loss of demonstrations where some are imitated.
 
-    Nothing where no probe is due before this step.
+    Nothing where no probe is due before this step; all where the last step `is_over`.
     """
     found: dict[str, float] = {}
     if recipe.probe is None:
         return found
     every = recipe.probe.every
-    if (
-        _is_due(step, math.ceil(every / OFTENER))
-        and (nll := held_out_nll(questions.examples, recipe, state)) is not None
-    ):
+    if (is_over or _is_due(step, math.ceil(every / OFTENER))) and (
+        nll := held_out_nll(questions.examples, recipe, state)
+    ) is not None:
         found[NLL] = nll
-    if not _is_due(step, every):
+    if not is_over and not _is_due(step, every):
         return found
     for name, shown in questions.shown.items():
         prompts = [state.encoder.prompt(example, recipe.system) for example in shown]

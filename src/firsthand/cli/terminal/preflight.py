@@ -32,8 +32,8 @@ def show(recipe: Recipe, found: PreflightResult) -> None:
         low, usual, high = found.time.seconds
         screen.say(
             f"expected: {_seconds(usual)} per step ({_seconds(low)} to {_seconds(high)}), "
-            f"{_seconds(usual * recipe.steps)} for {recipe.steps} steps ({_seconds(low * recipe.steps)} to "
-            f"{_seconds(high * recipe.steps)}); rewards, optimizer, checkpoints and evaluation come on top"
+            f"{_seconds(usual * recipe.taken)} for {recipe.taken} steps ({_seconds(low * recipe.taken)} to "
+            f"{_seconds(high * recipe.taken)}); rewards, optimizer, checkpoints and evaluation come on top"
         )
 
 
@@ -46,7 +46,7 @@ def show_arms(recipes: Mapping[str, Recipe], found: Mapping[str, PreflightResult
         return
     machine = next(iter(found.values())).machine
     screen.say(f"{_gib(machine.free)} GiB are free ({machine.name}); each arm alone, one after the other")
-    known = [(recipes[arm].steps, plan.time.seconds) for arm, plan in found.items() if plan.time is not None]
+    known = [(recipes[arm].taken, plan.time.seconds) for arm, plan in found.items() if plan.time is not None]
     if len(known) == len(found):
         low, usual, high = (seeds * math.fsum(steps * one[i] for steps, one in known) for i in range(3))
         over = f", {seeds} seeds" if seeds > 1 else ""
@@ -59,7 +59,7 @@ def show_arms(recipes: Mapping[str, Recipe], found: Mapping[str, PreflightResult
 def _arm(recipe: Recipe, found: PreflightResult) -> list[str]:
     step, run = "-", "-"
     if found.time is not None:
-        step, run = (_seconds(found.time.seconds[1] * steps) for steps in (1, recipe.steps))
+        step, run = (_seconds(found.time.seconds[1] * steps) for steps in (1, recipe.taken))
     fits = "yes" if found.fits else "no"
     return [_gib(found.memory.total), found.memory.worst, fits, step, run, f"{found.cost.flops / 1e12:,.3g}"]
 
