@@ -80,6 +80,33 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [float(f"{i * step:.10g}") for i in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
 
 
+_SHAPES = (
+    "M-3.5 0A3.5 3.5 0 1 0 3.5 0A3.5 3.5 0 1 0-3.5 0Z",
+    "M-3.2-3.2H3.2V3.2H-3.2Z",
+    "M0-4.4L4.3 3.2H-4.3Z",
+    "M0-4.6L4.6 0L0 4.6L-4.6 0Z",
+    "M0 4.4L4.3-3.2H-4.3Z",
+    "M-4.5-1.5H-1.5V-4.5H1.5V-1.5H4.5V1.5H1.5V4.5H-1.5V1.5H-4.5Z",
+    "M0-4.4L4.2-1.4L2.6 3.6H-2.6L-4.2-1.4Z",
+    "M-4.4 0L-2.2-3.8H2.2L4.4 0L2.2 3.8H-2.2Z",
+)
+"""Of each colour, around (0, 0): an arm is told from another by its shape, too."""
+
+
+def marker(index: int, x: float, y: float) -> Markup:
+    """The arm's shape, around a point. Its class is that of a dot."""
+    return Markup('<path class="dot" transform="translate({:.1f} {:.1f})" d="{}"/>').format(
+        x, y, _SHAPES[index % _COLOURS]
+    )
+
+
+def key(index: int) -> Markup:
+    """The arm's colour and shape beside its name."""
+    return Markup(
+        '<svg class="key {}" width="13" height="13" viewBox="-5.2 -5.2 10.4 10.4" aria-hidden="true">{}</svg>'
+    ).format(arm_class(index), marker(index, 0, 0))
+
+
 def whisker(estimate: Estimate, index: int, domain: tuple[float, float], width: int = 132) -> Markup:
     """A dot with its interval on the scale `domain`; without an interval, a hollow dot."""
     at = Frame(domain, domain, left=6, right=width - 6).x
@@ -114,27 +141,57 @@ def scale(domain: tuple[float, float], width: int = 132) -> Markup:
     )
 
 
+def against_zero(value: float | None, low: float | None, high: float | None, reach: float) -> Markup:
+    """A difference and its interval on a scale from `-reach` to `reach` around zero, which stands in the middle."""
+    if value is None:
+        return Markup()
+    domain = (-1.08 * reach, 1.08 * reach)
+    at = Frame(domain, domain, left=6, right=354).x
+    marks = Markup().join(
+        Markup(
+            '<line class="{}" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="30"/>'
+            '<text class="tick" x="{x:.1f}" y="42" text-anchor="middle">{}</text>'
+        ).format("grid" if v else "zero", _signed(v), x=at(v))
+        for v in ticks(*domain)
+    )
+    bar = Markup()
+    if low is not None and high is not None:
+        bar = Markup(
+            '<line class="bar" x1="{a:.1f}" x2="{b:.1f}" y1="16" y2="16"/>'
+            '<path class="bar" d="M{a:.1f} 10V22M{b:.1f} 10V22"/>'
+        ).format(a=at(low), b=at(high))
+    return Markup(
+        '<svg class="against-zero" viewBox="0 0 360 46" aria-hidden="true">{}{}'
+        '<circle class="{}" cx="{:.1f}" cy="16" r="5.5"/></svg>'
+    ).format(marks, bar, "dot" if bar else "hollow", at(value))
+
+
 def _signed(value: float) -> str:
     """A difference of fractions in whole points, as an axis shows it: `+20`, `−20` with a minus sign, `0`."""
-    points = round(100 * value)
-    return f"{points:+d}".replace("-", "−") if points else "0"
+    points = f"{100 * value:+.10g}".replace("-", "−")
+    return points if value else "0"
 
 
-def line_chart(title: str, y_label: str, curves: Sequence[Curve]) -> Markup:
-    """Curves over training steps, with axes and their labels. Needs at least one finite point."""
+def line_chart(title: str, y_label: str, curves: Sequence[Curve], x_label: str = "training step (one batch)") -> Markup:
+    """Curves over training steps, with axes and their labels. Needs at least one finite point.
+
+    Of another `x_label`, no point leads to rollouts.
+    """
     frame = _frame(curves)
     lines = Markup().join(_curve(curve, frame) for curve in curves)
     power = _power(frame)
     summary = ", ".join(f"{c.name} ends at {c.last:.3g}" for c in curves if c.last is not None)
     return Markup(
-        '<svg class="chart" viewBox="0 0 352 206" role="img" aria-label="{}">{}{}'
-        '<text class="label" x="{:.0f}" y="202" text-anchor="middle">training step (one batch)</text>'
+        '<svg class="chart" viewBox="0 0 352 206" role="img" aria-label="{}" data-x="{}">{}{}'
+        '<text class="label" x="{:.0f}" y="202" text-anchor="middle">{}</text>'
         '<text class="label" transform="translate(12 {:.0f}) rotate(-90)" text-anchor="middle">{}</text></svg>'
     ).format(
-        f"{title} over training steps: {summary}",
+        f"{title} over {x_label}: {summary}",
+        "step" if x_label.startswith("training step") else x_label,
         _axes(frame, power),
         lines,
         (frame.left + frame.right) / 2,
+        x_label,
         (frame.top + frame.bottom) / 2,
         f"{y_label} × 10{str(power).translate(_SUPERSCRIPT)}" if power else y_label,
     )
@@ -165,7 +222,7 @@ def _frame(curves: Sequence[Curve]) -> Frame:
 def _power(frame: Frame) -> int:
     """The power of ten that the vertical axis' numbers leave to its label: 0 unless they would be very long."""
     largest = floor(log10(max(abs(end) for end in frame.y_range)))
-    return largest if not -3 <= largest <= 4 else 0
+    return largest if not -2 <= largest <= 4 else 0
 
 
 def _axes(frame: Frame, power: int) -> Markup:
@@ -199,10 +256,15 @@ def _curve(curve: Curve, frame: Frame) -> Markup:
     smooth = Markup('<path class="smooth" d="{}"/>').format(_path(curve.smooth, frame))
     end = Markup()
     if curve.last is not None:
-        end = Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(
-            frame.x(curve.smooth[-1].x), frame.y(curve.last)
-        )
-    return Markup('<g class="{}">{}{}{}</g>').format(arm_class(curve.index), raw, smooth, end)
+        end = marker(curve.index, frame.x(curve.smooth[-1].x), frame.y(curve.last))
+    return Markup('<g class="{}" data-arm="{}" data-name="{}" data-points="{}">{}{}{}</g>').format(
+        arm_class(curve.index), curve.index, curve.name, _points(curve.smooth), raw, smooth, end
+    )
+
+
+def _points(line: Sequence[Point]) -> str:
+    """`x,y x,y`, one for each place of the line's path: what is said of a point that is pointed at."""
+    return " ".join(f"{point.x:g},{point.y:.4g}" for point in line if isfinite(point.y))
 
 
 def _path(line: Sequence[Point], frame: Frame) -> str:

@@ -16,11 +16,14 @@ from markupsafe import Markup
 
 from firsthand.cost import HEADERS, RunCost
 from firsthand.report import charts, curves, gallery
+from firsthand.report.analyses import panels
 from firsthand.report.arms import Arm, Comparison, compare_arms, make_arms, reference
 from firsthand.report.blind import BlindColumns, blind_columns, seeing_titles
 from firsthand.report.headline import Headline, doubts, headline, points
+from firsthand.report.results import RESULTS, StudyResults, read_results
 from firsthand.report.runs import RunRecords, read_runs
 from firsthand.report.scorers import Benchmarked, by_scorer
+from firsthand.report.verdicts import lay_out
 from firsthand.stats import FEWEST_PAIRS, Estimate
 
 _MOST_PASSES = 4
@@ -29,7 +32,23 @@ _MOST_PASSES = 4
 _Difference = tuple[Arm, Estimate | None, Comparison | None]
 
 
-_SCRIPTS = ("filter.js",)
+_SCRIPTS = ("charts.js", "tables.js", "filter.js")
+_MOST_ROWS = 400
+"""Of an analysis' numbers that the page shows; the file to save has all."""
+
+
+_SECTIONS = {
+    "verdicts": "Verdicts",
+    "health": "Health",
+    "settings": "Tuning",
+    "result": "Accuracy",
+    "arms": "Arms",
+    "curves": "Curves",
+    "analyses": "Analyses",
+    "gallery": "Gallery",
+    "provenance": "Provenance",
+}
+"""Those of the page, in its order: the template of each in parts/, and its link. The first three are a study's."""
 
 
 class _Script(NamedTuple):
@@ -73,30 +92,44 @@ def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html.j2").render(title=title, **_context(make_arms(read_runs(runs))))
+    read = read_runs(runs)
+    results, notices = read_results([*runs, *(run.folder.parent for run in read)])
+    context = _context(make_arms(read), results, notices)
+    page = environment.get_template("page.html.j2").render(title=title, **context)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page.lstrip(), encoding="utf-8")
     return out
 
 
-def _context(arms: Sequence[Arm]) -> dict[str, Any]:
+def _context(arms: Sequence[Arm], results: StudyResults | None, notices: Sequence[str]) -> dict[str, Any]:
     tables, trained = _tables(arms), _trained(arms)
+    found, analyses = lay_out(results, trained), panels(trained, results)
     runs = [run for arm in trained for run in arm.runs]
     opened, folded = curves.curve_panels(trained)
     training = gallery.training(trained)
     shown = [*(card for table in tables for card in table.held_out), *training]
+    there = {
+        "verdicts": found.cards,
+        "health": found.health,
+        "settings": [*found.tuned, *found.budget],
+        "analyses": analyses,
+    }
+    absent = {id for id, content in there.items() if not content}
     return {
-        "arm_class": charts.arm_class,
+        "analyses": analyses,
+        "arm_key": charts.key,
         "arms": trained,
         "cost_headers": HEADERS,
         "costs": [(arm, _cost(arm).cells()) for arm in trained if any(run.steps for run in arm.runs)],
-        "doubts": _doubts(arms),
+        "doubts": [*([(RESULTS, notices)] if notices else []), *_doubts(arms)],
         "duration": _duration,
         "evaluations": {run.folder: [r for a in arms for r in a.runs if r.folder == run.folder] for run in runs},
         "fewest": FEWEST_PAIRS,
         "folded": folded,
+        "found": found,
         "gallery_families": sorted({card.family for card in shown}),
         "lead": _lead(tables),
+        "most_rows": _MOST_ROWS,
         "opened": opened,
         "outcomes": list(gallery.ReplyOutcome),
         "points": points,
@@ -104,6 +137,7 @@ def _context(arms: Sequence[Arm]) -> dict[str, Any]:
         "runs": runs,
         "scale": charts.scale,
         "scripts": [_script(name) for name in _SCRIPTS],
+        "sections": [(id, name) for id, name in _SECTIONS.items() if id not in absent],
         "several_seeds": any(len(arm.runs) > 1 for arm in trained),
         "style": _beside("page.css"),
         "tables": tables,
@@ -178,12 +212,12 @@ def _trained(arms: Sequence[Arm]) -> list[Arm]:
     ]
 
 
-def _doubts(arms: Sequence[Arm]) -> list[tuple[RunRecords, list[str]]]:
+def _doubts(arms: Sequence[Arm]) -> list[tuple[str, list[str]]]:
     """What speaks against each run, once."""
     found: dict[Path, tuple[RunRecords, dict[str, None]]] = {}
     for run in (run for arm in arms for run in arm.runs):
         found.setdefault(run.folder, (run, {}))[1].update(dict.fromkeys(doubts(run)))
-    return [(run, list(notices)) for run, notices in found.values() if notices]
+    return [(run.folder.name, list(notices)) for run, notices in found.values() if notices]
 
 
 def _families(arms: Sequence[Arm], base: Arm) -> list[tuple[str, list[_Difference]]]:
