@@ -1,15 +1,28 @@
 """The analyses of a report, on runs of a few lines whose numbers are worked out by hand."""
 
-from math import sqrt
+from math import atanh, sqrt, tanh
 from pathlib import Path
 
 import pytest
 from small_runs import asked, evidence, grouped, said, write_run
 
-from firsthand.records import Score
-from firsthand.report.analyses import length, panels, passes, race, reflection
+from firsthand.records import Agreement, Score, Step
+from firsthand.report.analyses import (
+    exploration,
+    families,
+    length,
+    panels,
+    passes,
+    prediction,
+    race,
+    reasoning,
+    reflection,
+    scale,
+    transfer,
+)
 from firsthand.report.analyses.length import Told
 from firsthand.report.analyses.tally import Expressions, tallied
+from firsthand.report.analyses.tenths import tenths
 from firsthand.stats import student95
 
 
@@ -212,6 +225,174 @@ def test_a_ratio_over_seeds_is_their_geometric_mean(tmp_path: Path) -> None:
     assert found.value == pytest.approx(sqrt(slow[0] / fast[0] * slow[1] / fast[1]))
     assert found.low is not None
     assert found.low < found.value
+
+
+# Over training.
+
+
+def test_a_tenth_is_the_mean_over_its_steps_and_runs_and_a_probe_after_the_last_step_is_none(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path, "grpo", seed=seed, steps=[{"policy/entropy": at + seed} for at in range(20)])
+        for seed in (0, 1)
+    ]
+    for run in runs:
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(
+                Step(step=20, metrics={"policy/entropy": 99.0}, seconds=1, trained=False).model_dump_json() + "\n"
+            )
+    [arm] = evidence(*runs).arms
+    found = tenths(arm, "policy/entropy")
+    assert found[0] == (1.0, 1.0)  # 0, 1 and 1, 2
+    assert found[9] == (19.0, 19.0)  # 18, 19 and 19, 20
+    assert len(found) == 10
+
+
+def test_families_are_those_of_policies_that_sample(tmp_path: Path) -> None:
+    own = {"score/mean": 0.5, "score/std": 0.1, "reply/truncated": 0.0}
+    grpo = write_run(tmp_path, "grpo", steps=[{**own, "score/count": 0.25, "score/chart": 0.75}] * 10)
+    sft = write_run(tmp_path, "sft", steps=[{"score/mean": 1.0, "score/digits": 1.0}] * 10)
+    found = evidence(grpo, sft)
+    assert families.families_of(found) == ["chart", "count"]
+    assert families.rows(found)[:1] == [("grpo", "chart", 0.5, 0.75)]
+    assert len(families.rows(found)) == 20
+
+
+def test_a_warm_start_is_told_beside_the_arm_that_does_the_same_without(tmp_path: Path) -> None:
+    def entropy(first: float, last: float) -> list[dict[str, float]]:
+        return [{"policy/entropy": first}] * 5 + [{"policy/entropy": last}] * 5
+
+    sft = write_run(tmp_path, "sft", steps=[{}], scores=greedy(*[0.0] * 40))
+    cold = write_run(tmp_path, "grpo", steps=entropy(0.2, 0.1), scores=greedy(*[0.0] * 40), recipe={"lr": 1})
+    warm = write_run(tmp_path, "warm", start=sft, steps=entropy(2.0, 0.1), scores=greedy(*[1.0] * 40), recipe={"lr": 1})
+    [found] = exploration.warm_starts(evidence(sft, cold, warm))
+    assert (found.warm.name, found.cold.name) == ("warm", "grpo")
+    assert found.entropy == ((2.0, 0.1), (0.2, 0.1))
+    assert found.difference.estimate.value == 1.0
+    other = write_run(tmp_path, "fast", start=sft, steps=entropy(2, 1), scores=greedy(*[1.0] * 40), recipe={"lr": 9})
+    assert exploration.warm_starts(evidence(sft, cold, other)) == []
+
+
+# Same task, other task.
+
+
+def of_families(**scores: float) -> list[Score]:
+    numbers = iter(range(1000))
+    return [asked(next(numbers), said(score), family=name) for name, score in scores.items() for _ in range(25)]
+
+
+def test_a_gain_is_on_a_trained_family_or_on_another_also_by_the_start(tmp_path: Path) -> None:
+    base = write_run(tmp_path, "base", scores=of_families(count=0, chart=0, digits=0))
+    sft = write_run(tmp_path, "sft", steps=[{"score/mean": 1.0, "score/chart": 1.0}])
+    steps = [{"score/mean": 0.5, "score/std": 0.5, "score/count": 0.5}]
+    grpo = write_run(tmp_path, "grpo", start=sft, steps=steps, scores=of_families(count=1, chart=0, digits=1))
+    found = transfer.transfers(evidence(base, sft, grpo))
+    assert [(one.family, one.is_trained, one.difference.value) for one in found] == [
+        ("chart", True, 0.0),
+        ("count", True, 1.0),
+        ("digits", False, 1.0),
+    ]
+    panel = transfer.panel(evidence(base, sft, grpo))
+    assert panel is not None
+    assert "grpo: +50.0 points" in panel.body
+
+
+def test_there_is_no_matrix_where_every_arm_was_trained_on_everything(tmp_path: Path) -> None:
+    base = write_run(tmp_path, "base", scores=of_families(count=0))
+    grpo = write_run(tmp_path, "grpo", steps=[{"score/count": 0.5}], scores=of_families(count=1))
+    assert transfer.panel(evidence(base, grpo)) is None
+
+
+# How many demonstrations.
+
+
+def test_arms_that_differ_in_demonstrations_alone_are_of_one_kind(tmp_path: Path) -> None:
+    def imitator(name: str, steps: int, number: int, **more: object) -> Path:
+        recipe = {"prompts": 16, "data": {"worlds": ["count"], "number": number}, **more}
+        return write_run(tmp_path, name, steps=[{}] * steps, scores=greedy(1, 0), recipe=recipe)
+
+    runs = [
+        imitator("long", 20, 64),
+        imitator("short", 2, 64),
+        imitator("many", 20, 1024),
+        imitator("fast", 9, 64, lr=1),
+    ]
+    recipe = {"prompts": 16, "data": {"worlds": ["count"], "number": 64}}
+    rl = write_run(tmp_path, "rl", steps=[{"reply/truncated": 0.0}] * 5, scores=greedy(1), recipe=recipe)
+    [kind] = scale.kinds(evidence(*runs, rl))
+    assert [(one.arm.name, one.seen, one.different) for one in kind] == [
+        ("short", 32, 32),
+        ("long", 320, 64),
+        ("many", 320, 320),
+    ]
+
+
+# What foretells.
+
+
+def test_a_rank_correlation_is_spearmans_with_shared_ranks() -> None:
+    found = prediction.rank_correlation([1, 2, 3, 4, 5], [2, 1, 4, 3, 5])
+    assert found is not None
+    assert found.value == pytest.approx(1 - 6 * 4 / (5 * 24))  # 0.8
+    reach = 1.959964 * sqrt((1 + 0.32) / 2)
+    assert (found.low, found.high) == pytest.approx((tanh(atanh(0.8) - reach), tanh(atanh(0.8) + reach)), abs=1e-6)
+    tied = prediction.rank_correlation([1, 1, 2, 3, 4], [1, 2, 3, 4, 5])
+    assert tied is not None
+    assert tied.value == pytest.approx(0.9746794)  # scipy.stats.spearmanr
+
+
+def test_a_perfect_order_of_five_has_an_interval_and_four_have_no_correlation() -> None:
+    found = prediction.rank_correlation([1, 2, 3, 4, 5], [5, 6, 7, 8, 9])
+    assert found is not None
+    assert (found.value, found.high) == (pytest.approx(1), pytest.approx(1))
+    assert found.low < 0
+    assert prediction.rank_correlation([1, 2, 3, 4], [1, 2, 3, 4]) is None
+    assert prediction.rank_correlation([1] * 5, [1, 2, 3, 4, 5]) is None
+
+
+def test_a_run_of_rl_is_set_beside_what_was_known_of_its_own_start(tmp_path: Path) -> None:
+    runs = []
+    for seed in (0, 1):
+        loss = [{"probe/nll": 2.0}, {"probe/nll": 1.0 + seed}]
+        start = write_run(tmp_path, "sft", seed=seed, steps=loss, scores=sampled([seed, 2], 2))
+        after = greedy(float(seed), 1.0)
+        rl = write_run(tmp_path, "rl", seed=seed, start=start, steps=[{"reply/truncated": 0.0}], scores=after)
+        runs += [start, rl]
+    found = prediction.foretold(evidence(*runs))
+    assert [(one.arm.name, one.seed, one.start, one.after) for one in found] == [
+        ("rl", 0, "sft", 0.5),
+        ("rl", 1, "sft", 1.0),
+    ]
+    assert [one.known for one in found] == [
+        {"accuracy": 1.0, "pass@k": 0.5, "held-out loss": 1.0},
+        {"accuracy": 1.0, "pass@k": 1.0, "held-out loss": 2.0},
+    ]
+    panel = prediction.panel(evidence(*runs))
+    assert panel is not None
+    assert "too few pairs (2 of the 5 it takes)" in panel.body
+
+
+# Reasoning and answer.
+
+
+def test_contradictions_of_right_and_wrong_replies_are_told_apart(tmp_path: Path) -> None:
+    replies = [
+        *[said(1, agreement=Agreement.AGREES)] * 3,
+        said(1, agreement=Agreement.DISAGREES),
+        said(0, agreement=Agreement.DISAGREES),
+        said(0, agreement=Agreement.UNREAD),
+        said(0),  # nobody can tell
+        said(None, agreement=Agreement.AGREES),
+    ]
+    [arm] = evidence(write_run(tmp_path, "grpo", scores=[asked(i, one) for i, one in enumerate(replies)])).arms
+    right, wrong = reasoning.reasoned(arm)
+    assert (right.agrees, right.disagrees, right.unread, right.share) == (3, 1, 0, 0.25)
+    assert (wrong.agrees, wrong.disagrees, wrong.unread, wrong.share) == (0, 1, 1, 1.0)
+
+
+def test_an_arrival_is_read_between_two_measurements() -> None:
+    line = [race.Mile((0.0, 0.0, None), 0.2), race.Mile((10.0, 100.0, None), 0.6), race.Mile((20.0, 200.0, None), 0.5)]
+    assert race.arrival(line, 0.5) == pytest.approx((7.5, 75.0, None))
+    assert race.arrival(line, 0.2) == (0.0, 0.0, None)
 
 
 # All together.

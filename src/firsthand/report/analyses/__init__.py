@@ -6,13 +6,31 @@ reflection.py  expressions of doubt
 length.py      length, reward and accuracy
 passes.py      pass@k: does training only sharpen?
 race.py        time, tokens and operations to the same score
+families.py    the score of each family over training
+exploration.py entropy, KL and clipping; warm starts
+transfer.py    same task, other task
+scale.py       how many demonstrations
+prediction.py  what foretells the result of RL
+reasoning.py   reasoning and answer
+tenths.py      a measurement over training
 
 Each has pure functions from records to rows, and a `panel`, which is None where its data are not there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
-from firsthand.report.analyses import length, passes, race, reflection
+from firsthand.report.analyses import (
+    exploration,
+    families,
+    length,
+    passes,
+    prediction,
+    race,
+    reasoning,
+    reflection,
+    scale,
+    transfer,
+)
 from firsthand.report.analyses.evidence import Evidence
 from firsthand.report.analyses.tally import EXPRESSIONS, Expressions
 from firsthand.report.arms import Arm
@@ -21,9 +39,15 @@ from firsthand.report.results import StudyResults
 
 _ALL: tuple[Callable[[Evidence], AnalysisPanel | None], ...] = (
     passes.panel,
-    length.panel,
-    reflection.panel,
+    transfer.panel,
+    scale.panel,
+    prediction.panel,
     race.panel,
+    exploration.panel,
+    families.panel,
+    length.panel,
+    reasoning.panel,
+    reflection.panel,
 )
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from firsthand.cost import FLOPS
 from firsthand.records import Step
 from firsthand.report.analyses.evidence import Evidence
+from firsthand.report.analyses.tenths import samples
 from firsthand.report.arms import Arm, compare_arms
 from firsthand.report.panels import AnalysisPanel, Cell
 from firsthand.report.plots import XY, Series, figure, legend_of, plots, xy_chart
@@ -23,8 +24,10 @@ from firsthand.report.runs import RunRecords
 from firsthand.stats import Finding, student95
 
 PROBE, TRAINING = "probe/score", "score/mean"
-WINDOW = {PROBE: 3, TRAINING: 10}
-"""Measurements that a score is the mean of, so that one lucky step is no arrival (ours)."""
+WINDOW = {PROBE: 1, TRAINING: 10}
+"""Measurements that a score is the mean of (ours): a training step is of few questions, others in each."""
+_PROBES = 8
+"""Of a run, from which on probes are preferred to training scores: between fewer, arrivals are too coarse (ours)."""
 SPENT = ("minutes", "tokens", "TFLOP")
 """Tokens are those generated and those trained on."""
 _TOKENS = ("tokens/generated", "tokens/trained")
@@ -67,14 +70,14 @@ class Race(NamedTuple):
 
 def miles(evidence: Evidence, run: RunRecords, measure: str) -> list[Mile]:
     """The run's smoothed score, and what it and the runs before it had spent by then."""
-    before = [_spent(other.steps) for other in list(evidence.chain(run))[1:]]
+    before = [_spent(other.taken) for other in list(evidence.chain(run))[1:]]
     values: list[float] = []
     found, steps = [], list[Step]()
     for step in run.steps:
         if measure == PROBE and measure in step.metrics:  # a probe is of the policy before its step
             values.append(step.metrics[measure])
             found += _mile(values, measure, [*before, _spent(steps)])
-        steps.append(step)
+        steps += [step] if step.trained else []
         if measure == TRAINING and measure in step.metrics:
             values.append(step.metrics[measure])
             found += _mile(values, measure, [*before, _spent(steps)])
@@ -119,7 +122,7 @@ def race(evidence: Evidence, first: Arm, second: Arm) -> Race:
             continue
         goal = min(line[-1].score for line in both)
         goals.append(goal)
-        arrivals.append([next(mile.spent for mile in line if mile.score >= goal) for line in both])
+        arrivals.append([arrival(line, goal) for line in both])
     if not goals:
         return Race(first, second, measure, None, None, {}, f"no seed has {WINDOW[measure]} measurements of both")
     spent = (_mean([one[0] for one in arrivals]), _mean([one[1] for one in arrivals]))
@@ -127,10 +130,24 @@ def race(evidence: Evidence, first: Arm, second: Arm) -> Race:
     return Race(first, second, measure, fmean(goals), spent, ratios, "" if ratios else "a cost was not counted")
 
 
+def arrival(line: Sequence[Mile], goal: float) -> _Spent:
+    """What was spent when the score was first as high as the goal, read between the measurements around it."""
+    place = next(i for i, mile in enumerate(line) if mile.score >= goal)
+    if place == 0:
+        return line[0].spent
+    before, after = line[place - 1], line[place]
+    share = (goal - before.score) / (after.score - before.score)
+    minutes, tokens, flops = (
+        None if a is None or b is None else a + share * (b - a) for a, b in zip(before.spent, after.spent, strict=True)
+    )
+    return minutes, tokens, flops
+
+
 def _measure(arms: Sequence[Arm]) -> str:
-    """The probe where all runs have it: training scores are of other questions in each step."""
-    probed = [sum(PROBE in step.metrics for step in run.steps) >= WINDOW[PROBE] for arm in arms for run in arm.runs]
-    return PROBE if all(probed) else TRAINING
+    """The probe where all runs have it often enough, or where one samples nothing."""
+    runs = [run for arm in arms for run in arm.runs]
+    fewest = min(sum(PROBE in step.metrics for step in run.steps) for run in runs)
+    return PROBE if fewest >= _PROBES or (fewest > 1 and not all(map(samples, runs))) else TRAINING
 
 
 def _why_not(evidence: Evidence, arms: Sequence[Arm]) -> str:
@@ -145,13 +162,9 @@ def _why_not(evidence: Evidence, arms: Sequence[Arm]) -> str:
             return f"{arm.name} does not end above {base.name} on held-out questions"
         if not all(evidence.is_whole(run) for run in arm.runs):
             return f"the run that {arm.name} started from is not there"
-        if _measure(arms) == TRAINING and not all(_samples(run) for run in arm.runs):
+        if _measure(arms) == TRAINING and not all(samples(run) for run in arm.runs):
             return f"{arm.name} samples nothing in training, and has no probe"
     return ""
-
-
-def _samples(run: RunRecords) -> bool:
-    return any("reply/truncated" in step.metrics for step in run.steps)
 
 
 def _mean(spent: Sequence[_Spent]) -> _Spent:
@@ -215,7 +228,8 @@ def _sentences(races: Sequence[Race]) -> list[str]:
             continue
         turned = one.first is not single
         ratios = {what: _inverse(ratio) if turned else ratio for what, ratio in one.ratios.items()}
-        told.append(f"{chained.name} takes {', '.join(_said(w, r) for w, r in ratios.items())} of {single.name}.")
+        costs = ", ".join(_said(what, ratio) for what, ratio in ratios.items())
+        told.append(f"To a score of {one.goal:.2f}, {chained.name} takes {costs} of {single.name}.")
     return told
 
 
@@ -233,7 +247,7 @@ def _figures(evidence: Evidence, trained: Sequence[Arm]) -> Iterator[Markup]:
     lines = [
         (arm, miles(evidence, arm.runs[0], measure))
         for arm in trained
-        if measure == PROBE or all(map(_samples, arm.runs))
+        if measure == PROBE or all(map(samples, arm.runs))
     ]
     for i, what in enumerate(SPENT):
         series = [

@@ -136,7 +136,7 @@ def tallied(replies: Iterable[Judged], expressions: Expressions, onto: Outcomes 
 
 def trained_on(arm: Arm, expressions: Expressions) -> list[Stretch]:
     """What the policy wrote in training, all runs together; demonstrations are nobody's replies. Empty: nothing."""
-    last = max((run.steps[-1].step for run in arm.runs if run.steps), default=-1)
+    last = max((step.step for run in arm.runs for step in run.taken), default=-1)
     if last < 0:
         return []
     found = [Outcomes(ReplyTally(), ReplyTally()) for _ in range(STRETCHES)]
