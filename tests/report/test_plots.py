@@ -28,9 +28,18 @@ def numbers(svg: str, element: str, attribute: str) -> list[float]:
 
 def test_powers_of_two_stand_at_equal_distances() -> None:
     points = tuple(XY(k, 0.5, words=str(k)) for k in (1.0, 2.0, 4.0, 8.0))
-    at = numbers(xy_chart("pass@k", "k", "chance", [Series(0, "base", points)], log_x=True), "circle", "cx")
+    svg = xy_chart("pass@k", "k", "chance", [Series(0, "base", points)], log_x=True)
+    at = [float(x) for x in re.findall(r"[ML]([\d.]+) [\d.]+", svg.split('class="smooth"')[1].split("/>")[0])]
     gaps = [second - first for first, second in itertools.pairwise(at)]
     assert gaps == pytest.approx([gaps[0]] * 3, abs=0.15)
+
+
+def test_a_line_has_a_place_for_each_of_the_points_that_are_read_out() -> None:
+    svg = xy_chart("t", "steps", "y", [Series(2, "grpo", (XY(0, 0.5), XY(1, 0.25, words="x")))])
+    assert 'data-x="steps"' in svg
+    assert 'data-arm="2" data-name="grpo" data-points="0,0.5 1,0.25"' in svg
+    assert len(re.findall("[ML]", re.findall(r'class="smooth" d="([^"]+)"', svg)[0])) == 2
+    assert "data-points" not in xy_chart("t", "x", "y", [Series(2, "grpo", (XY(0, 0.5, words="x"),))], lines=False)
 
 
 def test_an_interval_is_drawn_from_end_to_end_and_a_bare_point_has_none() -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from firsthand.report.charts import Frame, arm_class, ticks
+from firsthand.report.charts import Frame, arm_class, key, marker, ticks
 
 _LONGEST = 18
 """Characters of a label; a longer one is cut, and whole in its title."""
@@ -84,8 +84,9 @@ def xy_chart(
     points = [point for one in series for point in one.points]
     frame = Frame(_padded(put(p.x) for p in points), y_range or _padded(_heights(points)))
     columns = [(frame.x(put(v)), f"{v:,g}") for v in _columns(frame, log_x)]
-    return Markup('<svg class="chart" viewBox="0 0 352 206" role="img" aria-label="{}">{}{}{}{}{}</svg>').format(
+    return Markup('<svg class="chart" viewBox="0 0 352 206" role="img" aria-label="{}"{}>{}{}{}{}{}</svg>').format(
         f"{title}: {y_label} over {x_label}; " + "; ".join(map(_spoken, series)),
+        Markup(' data-x="{}"').format(x_label) if lines else "",
         _rows(frame),
         Markup().join(
             Markup('<text class="tick" x="{:.1f}" y="{:.0f}" text-anchor="middle">{}</text>').format(
@@ -164,7 +165,7 @@ def step_chart(title: str, x_label: str, y_label: str, edges: Sequence[float], s
 def figure(title: str, svg: Markup, legend: Iterable[tuple[int, str, str]] = (), note: str = "") -> Markup:
     """A plot with its title, a legend of `(arm's index, name, value)`, and what is to be known of it."""
     items = Markup().join(
-        Markup('<li><i class="key {}"></i> {} <span class="muted">{}</span></li>').format(arm_class(i), name, value)
+        Markup('<li data-arm="{}">{} {} <span class="muted">{}</span></li>').format(i, key(i), name, value)
         for i, name, value in legend
     )
     return Markup("<figure><figcaption><h4>{}</h4>{}</figcaption>{}{}</figure>").format(
@@ -236,11 +237,15 @@ def _series(one: Series, frame: Frame, put: Callable[[float], float], lines: boo
     at = [(frame.x(put(p.x)), frame.y(p.y), p) for p in one.points]
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in at)
     line = Markup('<path class="smooth" d="M{}"/>').format(path) if lines else Markup()
-    marks = Markup().join(_mark(x, y, p, frame) for x, y, p in at) if len(at) <= _MOST_MARKS else Markup()
-    return Markup('<g class="{}">{}{}</g>').format(arm_class(one.index), line, marks)
+    marks = Markup().join(_mark(one.index, x, y, p, frame) for x, y, p in at) if len(at) <= _MOST_MARKS else Markup()
+    told = " ".join(f"{p.x:.5g},{p.y:.4g}" for p in one.points)
+    pointed = Markup(' data-name="{}" data-points="{}"').format(one.name, told) if lines else Markup()
+    return Markup('<g class="{}" data-arm="{}"{}>{}{}</g>').format(
+        arm_class(one.index), one.index, pointed, line, marks
+    )
 
 
-def _mark(x: float, y: float, point: XY, frame: Frame) -> Markup:
+def _mark(index: int, x: float, y: float, point: XY, frame: Frame) -> Markup:
     bar = Markup()
     if point.low is not None and point.high is not None:
         bar = Markup('<line class="bar thin" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(
@@ -249,7 +254,7 @@ def _mark(x: float, y: float, point: XY, frame: Frame) -> Markup:
     if not (bar or point.words):
         return Markup()
     words = Markup("<title>{}</title>").format(point.words) if point.words else Markup()
-    return Markup('{}<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3">{}</circle>').format(bar, x, y, words)
+    return Markup("<g>{}{}{}</g>").format(words, bar, marker(index, x, y))
 
 
 def _bar_row(row: Sequence[Bar], frame: Frame, top: float, height: float) -> Markup:
