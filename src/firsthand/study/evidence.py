@@ -1,0 +1,135 @@
+"""What the runs of an arm say about its health: small facts, read from files that are never written again.
+
+A training's rollouts may be hundreds of megabytes: they are read line by line and once, and only sums are kept.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from firsthand.objective import Sampled
+from firsthand.recipe import Recipe
+from firsthand.records import Judged, Record, Rollout, Score, Step
+
+RATE = "optim/lr"
+"""A metric of every step that was trained, and of nothing else."""
+_R = TypeVar("_R", bound=Record)
+
+
+class Asked(NamedTuple):
+    """A question of an evaluation, and the reply that counts."""
+
+    question: str
+    """The example's id."""
+    reply: Judged
+
+
+class Learnt(NamedTuple):
+    """What a line of rollouts.jsonl, a group, has to learn from."""
+
+    tokens: int
+    """Of demonstrations, and of the replies that have a reward."""
+    has_advantage: bool
+    """Whether a reply of it has one other than 0."""
+
+
+class Sums(NamedTuple):
+    """What is kept of rollouts.jsonl."""
+
+    groups: Mapping[int, Sequence[Learnt]]
+    """By step, those that were to be trained on."""
+    demonstrations: Mapping[str, float | None]
+    """Example -> its demonstration's score; None was not measured."""
+
+
+class Training(NamedTuple):
+    """A finished training of an arm."""
+
+    folder: Path
+    recipe: Recipe
+    steps: Sequence[Step]
+    """Those that were trained."""
+    last_probe: Mapping[str, float]
+    """What the probe found after the last step; empty where there was none."""
+    rollouts: Sums
+
+    @classmethod
+    def read(cls, folder: Path, recipe: Recipe) -> "Training":
+        """That of a finished run, which did what the recipe says."""
+        steps = list(_lines(folder / "metrics.jsonl", Step))
+        after = [step.metrics for step in steps if RATE not in step.metrics]
+        trained = [step for step in steps if RATE in step.metrics]
+        return cls(folder, recipe, trained, after[-1] if after else {}, _sums(folder))
+
+    @property
+    def wanted(self) -> int:
+        """Steps that the recipe asks for."""
+        return self.recipe.steps
+
+    @property
+    def probed(self) -> int:
+        """Questions of its probe; 0 without one."""
+        probe = self.recipe.probe
+        return 0 if probe is None else probe.data.number or len(probe.data.load())
+
+    def is_short(self, step: Step) -> bool:
+        """Whether a step has fewer groups than its recipe asks for, though none is ever left out for what it scores."""
+        method = self.recipe.objective
+        may_be = isinstance(method, Sampled) and method.zero_variance != "keep"
+        return not may_be and len(self.rollouts.groups.get(step.step, ())) != self.recipe.prompts
+
+    def curve(self, metric: str) -> dict[int, float]:
+        """Steps taken before it was measured -> a metric; what the probe found at the end among them."""
+        found = {step.step: step.metrics[metric] for step in self.steps if metric in step.metrics}
+        if metric in self.last_probe:
+            found[len(self.steps)] = self.last_probe[metric]
+        return found
+
+    def due(self, step: Step) -> int:
+        """Tokens that a step had to learn from: those of the groups that could change a parameter."""
+        method = self.recipe.objective
+        looks_at_all = bool(step.metrics.get("policy/kl_weight")) or method.surveys or not method.needs_advantage
+        groups = self.rollouts.groups.get(step.step, ())
+        return sum(group.tokens for group in groups if group.has_advantage or looks_at_all)
+
+
+def mean_curve(trainings: Sequence[Training], metric: str) -> dict[int, float]:
+    """The mean over trainings, at the steps where all have it."""
+    curves = [training.curve(metric) for training in trainings]
+    shared = set.intersection(*(set(curve) for curve in curves)) if curves else set()
+    return {step: sum(curve[step] for curve in curves) / len(curves) for step in sorted(shared)}
+
+
+@cache
+def asked(evaluation: Path) -> Sequence[Asked]:
+    """What an evaluation's accuracy is about: greedy replies, or where there are none, all samples."""
+    found: list[Asked] = []
+    for score in _lines(evaluation / "scores.jsonl", Score):
+        counting = score.samples if score.greedy is None else (score.greedy,)
+        found += [Asked(score.example_id, reply) for reply in counting]
+    return found
+
+
+@cache
+def _sums(folder: Path) -> Sums:
+    groups: dict[int, list[Learnt]] = defaultdict(list)
+    demonstrations: dict[str, float | None] = {}
+    for rollout in _lines(folder / "rollouts.jsonl", Rollout):
+        learnt = [j for j in rollout.group if j.reply.is_demo or j.reward is not None]
+        tokens = sum(len(j.reply.token_ids) for j in learnt)
+        groups[rollout.step].append(Learnt(tokens, any(j.advantage for j in rollout.group)))
+        scores = [j.verdict.score for j in rollout.group if j.reply.is_demo]
+        if scores:
+            demonstrations[rollout.example_id] = scores[-1]
+    return Sums(groups, demonstrations)
+
+
+def _lines(path: Path, kind: type[_R]) -> Iterator[_R]:
+    """The records of a JSONL file; none where there is no such file, as in a run that takes no step."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            yield kind.model_validate_json(line)
