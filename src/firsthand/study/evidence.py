@@ -13,8 +13,6 @@ from firsthand.objective import Sampled
 from firsthand.recipe import Recipe
 from firsthand.records import Judged, Record, Rollout, Score, Step
 
-RATE = "optim/lr"
-"""A metric of every step that was trained, and of nothing else."""
 _R = TypeVar("_R", bound=Record)
 
 
@@ -59,14 +57,9 @@ class Training(NamedTuple):
     def read(cls, folder: Path, recipe: Recipe) -> "Training":
         """That of a finished run, which did what the recipe says."""
         steps = list(_lines(folder / "metrics.jsonl", Step))
-        after = [step.metrics for step in steps if RATE not in step.metrics]
-        trained = [step for step in steps if RATE in step.metrics]
+        after = [step.metrics for step in steps if not step.trained]
+        trained = [step for step in steps if step.trained]
         return cls(folder, recipe, trained, after[-1] if after else {}, _sums(folder))
-
-    @property
-    def wanted(self) -> int:
-        """Steps that the recipe asks for."""
-        return self.recipe.steps
 
     @property
     def probed(self) -> int:

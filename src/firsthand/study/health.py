@@ -60,8 +60,8 @@ def _inherited(study: Study, arm: str, found: Mapping[str, Health]) -> tuple[Che
     if start is None or not found[start].failed:
         return ()
     names = ", ".join(check.name for check in found[start].failed)
-    what = f"It starts from {start}, which is not healthy: {names}."
-    remedy = f"Mend {start} first."
+    what = f"it starts from {start}, which is not healthy: {names}"
+    remedy = f"mend {start} first"
     return (Check(name="start", state=CheckState.FAILED, what=what, remedy=remedy),)
 
 

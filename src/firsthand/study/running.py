@@ -9,6 +9,7 @@ from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.replies import OnProgress
 from firsthand.recipe import Recipe
 from firsthand.records import Step
+from firsthand.study.health import health_of
 from firsthand.study.plan import Study, Test
 from firsthand.study.results import ArmRuns, over_seeds, row_of, write_results
 from firsthand.study.verdicts import verdicts_of
@@ -74,7 +75,8 @@ def _conclude(study: Study, root: Path, by_arm: Mapping[str, Mapping[int, ArmRun
         for arm, found in by_arm.items()
     }
     runs = {arm: list(found.values()) for arm, found in by_arm.items()}
-    write_results(root, tables, runs, verdicts=verdicts_of(study, by_arm))
+    health = health_of(study, by_arm)
+    write_results(root, tables, runs, verdicts=verdicts_of(study, by_arm, health), health=list(health.values()))
 
 
 def _evaluated(test: Test, training: Path, arm: str, root: Path, on_evaluation: Callable[[str], OnProgress]) -> ArmRuns:
