@@ -16,7 +16,7 @@ from firsthand.recipe import Recipe
 from firsthand.records import Judged, Reply, Rollout, Score, Status, Step, StopReason, Verdict, json_lines
 from firsthand.study import ArmRuns, Study, checks
 from firsthand.study.distance import relative_distance
-from firsthand.study.evidence import Asked, Training
+from firsthand.study.evidence import ItemReply, Training
 from firsthand.study.health import health_of
 from firsthand.study.loops import loops
 
@@ -232,7 +232,7 @@ def test_a_reply_that_goes_round_in_circles(tokens: list[int], expected: bool) -
     assert loops(words) is expected
 
 
-def replied(kinds: str) -> list[Asked]:
+def replied(kinds: str) -> list[ItemReply]:
     """A letter for each reply: o fine, l loops, c cut, n no answer."""
     found = []
     for number, kind in enumerate(kinds):
@@ -242,7 +242,7 @@ def replied(kinds: str) -> list[Asked]:
             stop=StopReason.LENGTH if kind == "c" else StopReason.EOS,
         )
         verdict = Verdict(score=0.0, status=Status.WRONG_FORMAT if kind == "n" else Status.OK, why="")
-        found.append(Asked(str(number), Judged(reply=reply, verdict=verdict)))
+        found.append(ItemReply(str(number), Judged(reply=reply, verdict=verdict)))
     return found
 
 
@@ -284,11 +284,11 @@ def tuned(rate: float, *edges: str) -> Tuned:
 
 def test_a_rate_is_the_tuned_one_and_not_at_an_edge(tmp_path: Path) -> None:
     run = [training(tmp_path)]  # at the default, 1e-6
-    assert state(checks.learning_rate(run, None)) is UNMEASURED
-    assert state(checks.learning_rate(run, tuned(1e-6))) is PASSED
-    assert state(checks.learning_rate(run, tuned(1e-7))) is FAILED
-    assert state(checks.learning_rate(run, tuned(1e-6, "optimizer.lr"))) is FAILED
-    assert state(checks.learning_rate(run, tuned(1e-6, "stop"))) is PASSED
+    assert state(checks.tuned_rate(run, None)) is UNMEASURED
+    assert state(checks.tuned_rate(run, tuned(1e-6))) is PASSED
+    assert state(checks.tuned_rate(run, tuned(1e-7))) is FAILED
+    assert state(checks.tuned_rate(run, tuned(1e-6, "optimizer.lr"))) is FAILED
+    assert state(checks.tuned_rate(run, tuned(1e-6, "stop"))) is PASSED
 
 
 def weights(folder: Path, value: float) -> Path:

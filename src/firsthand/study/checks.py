@@ -13,7 +13,7 @@ from typing import NamedTuple
 from firsthand.findings import Check, CheckState, Tuned
 from firsthand.records import Judged, Status, StopReason
 from firsthand.stats import SUCCESS, Estimate, clustered_mean
-from firsthand.study.evidence import Asked, Training, mean_curve
+from firsthand.study.evidence import ItemReply, Training, mean_curve
 from firsthand.study.loops import loops
 from firsthand.trainer.probe import NLL, SCORE
 
@@ -23,7 +23,7 @@ SPARE = 0.05
 """An arm may have so many more degenerate replies than its base, as a share of all (ours)."""
 ACCEPTED = 0.95
 """The share of demonstrations that their own verifier must accept (ours)."""
-LEVEL = 0.05
+CHANCE = 0.05
 """How often chance alone may fail an arm in a check where it has a part."""
 FEWEST_PROBES = 5
 """The first, the last, and what lies between: with fewer, a rise would be missed."""
@@ -107,7 +107,7 @@ def training_loss(trainings: Sequence[Training]) -> Check:
     change = _change(trainings, "loss/nll")
     if change is None:
         return _unmeasured("training loss", f"fewer than {FEWEST_STEPS} steps show no trend")
-    limit = change.first + _quantile(LEVEL) * change.noise
+    limit = change.first + _quantile(CHANCE) * change.noise
     what = f"{change.first:.3f} nats per token in the first quarter of the steps, {change.last:.3f} in the last"
     return _judged("training loss", change.last <= limit, what, ": it rises", "lower optimizer.lr", change.last, limit)
 
@@ -153,13 +153,13 @@ def held_out_accuracy(trainings: Sequence[Training]) -> Check:
     at, peak = max(curve.items(), key=lambda pair: pair[1])
     *_, last = curve.values()
     noise = sqrt((peak * (1 - peak) + last * (1 - last)) / asked)
-    limit = peak - _quantile(LEVEL / (len(curve) - 1)) * noise
+    limit = peak - _quantile(CHANCE / (len(curve) - 1)) * noise
     what = f"{last:.3f} at the end, {peak:.3f} at best, after {at} of {trainings[0].recipe.taken} steps ({asked} items)"
     remedy = f"stop: {at}, or a lower optimizer.lr"
     return _judged(name, last >= limit, what, ": it peaked early", remedy, last, limit)
 
 
-def replies(arm: Sequence[Sequence[Asked]], base: Sequence[Sequence[Asked]]) -> Check:
+def replies(arm: Sequence[Sequence[ItemReply]], base: Sequence[Sequence[ItemReply]]) -> Check:
     """Whether more replies to the test items loop, are cut or state no answer than the base's (one list per seed)."""
     rows = [(one.question, one.reply, seed) for seed, some in enumerate(arm) for one in some]
     if not rows:
@@ -222,7 +222,7 @@ def reward(trainings: Sequence[Training]) -> Check:
     change = _change(trainings, "reward/mean")
     if change is None:
         return _unmeasured("reward", f"fewer than {FEWEST_STEPS} steps show no trend")
-    limit = change.first - _quantile(LEVEL) * change.noise
+    limit = change.first - _quantile(CHANCE) * change.noise
     what = f"{change.first:.3f} in the first quarter of the steps, {change.last:.3f} in the last"
     remedy = "a lower optimizer.lr, a larger KL weight, or questions that the policy answers now and then"
     return _judged("reward", change.last >= limit, what, ": it falls", remedy, change.last, limit)
@@ -249,7 +249,7 @@ def parity(trainings: Sequence[Training], bound: float) -> Check:
     return _judged("parity", max(gaps) <= bound, what, "", remedy, max(gaps), bound)
 
 
-def learning_rate(trainings: Sequence[Training], tuned: Tuned | None) -> Check:
+def tuned_rate(trainings: Sequence[Training], tuned: Tuned | None) -> Check:
     """Whether the rate is the one that tuning chose, and not at an end of what there was to choose from."""
     name, key = "learning rate", "optimizer.lr"
     rate = trainings[0].recipe.optimizer.lr

@@ -16,7 +16,7 @@ from firsthand.records import Judged, Record, Rollout, Score, Step
 _R = TypeVar("_R", bound=Record)
 
 
-class Asked(NamedTuple):
+class ItemReply(NamedTuple):
     """A question of an evaluation, and the reply that counts."""
 
     question: str
@@ -96,12 +96,12 @@ def mean_curve(trainings: Sequence[Training], metric: str) -> dict[int, float]:
 
 
 @cache
-def asked(evaluation: Path) -> Sequence[Asked]:
+def counted(evaluation: Path) -> Sequence[ItemReply]:
     """What an evaluation's accuracy is about: greedy replies, or where there are none, all samples."""
-    found: list[Asked] = []
+    found: list[ItemReply] = []
     for score in _lines(evaluation / "scores.jsonl", Score):
         counting = score.samples if score.greedy is None else (score.greedy,)
-        found += [Asked(score.example_id, reply) for reply in counting]
+        found += [ItemReply(score.example_id, reply) for reply in counting]
     return found
 
 

@@ -17,7 +17,7 @@ from firsthand.policy.precision import Accelerator
 from firsthand.recipe import Recipe
 from firsthand.study import checks
 from firsthand.study.distance import relative_distance
-from firsthand.study.evidence import Asked, Training, asked
+from firsthand.study.evidence import ItemReply, Training, counted
 from firsthand.study.plan import Study
 from firsthand.study.results import ArmRuns
 from firsthand.trainer.update import PARITY
@@ -40,7 +40,7 @@ def health_of(study: Study, by_arm: ByArm, tuned: Sequence[Tuned] = ()) -> dict[
             pairs = zip(runs.values(), recipes[arm], strict=True)
             own = _of_training([Training.read(run.training, recipe) for run, recipe in pairs], chosen.get(arm))
             base = next((name for name in by_arm if _is_base_of(recipes[name][0], recipes[arm][0])), None)
-            own.append(checks.replies(_asked(runs), _asked(by_arm[base]) if base else ()))
+            own.append(checks.replies(_counted(runs), _counted(by_arm[base]) if base else ()))
         found[arm] = Health(arm=arm, checks=(*_inherited(study, arm, found), *own))
     return found
 
@@ -77,12 +77,12 @@ def _of_training(trainings: Sequence[Training], tuned: Tuned | None) -> list[Che
     if method.samples:
         found += [checks.reward(trainings), checks.groups(trainings)]
         found.append(checks.parity(trainings, PARITY[recipe.dtype].max))
-    found += [checks.held_out_accuracy(trainings), checks.learning_rate(trainings, tuned)]
+    found += [checks.held_out_accuracy(trainings), checks.tuned_rate(trainings, tuned)]
     found.append(
         checks.distance(min(relative_distance(t.recipe.model_folder(), t.folder / "model") for t in trainings))
     )
     return found
 
 
-def _asked(runs: Mapping[int, ArmRuns]) -> list[Sequence[Asked]]:
-    return [asked(run.evaluation) for run in runs.values()]
+def _counted(runs: Mapping[int, ArmRuns]) -> list[Sequence[ItemReply]]:
+    return [counted(run.evaluation) for run in runs.values()]

@@ -47,10 +47,9 @@ def of_update(
 
     A teacher sees them, too, each after its own prompt, and so does the policy where pictures are masked.
     """
-    learned = trained = 0
+    learned = 0
     for group in groups:
         lengths = [len(judged.reply.token_ids) for judged in group.trainable]
-        trained += sum(lengths)
         learned += flops.update(len(group.prompt.token_ids), lengths, forwards=forwards)
         if masked:
             learned += flops.scoring(len(group.prompt.token_ids), lengths) + flops.of_prompt(group.prompt)
@@ -62,7 +61,4 @@ def of_update(
             seen = [flops.of_prompt(group.prompt, backward=backward) for backward in (False, True)]
             sampled = any(not judged.reply.is_demo for judged in group.replies)
             learned += seen[1] + seen[0] * sampled  # without a rollout, `flops/vision` has its forward
-    return {
-        "tokens/trained": Metric(torch.tensor(trained, dtype=torch.float64), "sum"),
-        "flops/update": Metric(torch.tensor(learned, dtype=torch.float64), "sum"),
-    }
+    return {"flops/update": Metric(torch.tensor(learned, dtype=torch.float64), "sum")}

@@ -41,6 +41,7 @@ class Gap(NamedTuple):
     mean: float
 
 
+TRAINED = "tokens/trained"
 PARITY = {torch.float32: Gap(1e-3, 1e-4), torch.bfloat16: Gap(1.0, 0.1)}
 """What rounding explains in a forward, by what weights are. The most that any had: 1e-5 and 1e-7 in float32, and 0.05
 and 2e-3 in bfloat16 with the small model; 1e-4 and 1e-5, and 0.31 and 0.05, with random weights in the shape of
@@ -150,7 +151,8 @@ def _optimise(
     """One optimizer step. `loss/total` is the sum of the terms."""
     totals = totals_of(minibatch, recipe, step, state.kl_weight)
     trained = [group for group in minibatch if needs_forward(group, recipe, totals)]
-    metrics = over_forwards(_learn(state, trained, totals, recipe, step, is_on_policy))
+    nothing = {TRAINED: Metric(torch.zeros((), dtype=torch.float64), "sum")}
+    metrics = nothing | over_forwards(_learn(state, trained, totals, recipe, step, is_on_policy))
     losses = [float(metric.value) for name, metric in metrics.items() if name.startswith("loss/")]
     if losses:
         metrics["loss/total"] = Metric(torch.tensor(math.fsum(losses), dtype=torch.float64), "mean")
@@ -228,7 +230,8 @@ def _forward(
     method = recipe.objective
     table, found = read(state, forward, totals, recipe, is_on_policy)
     terms = terms_of(table, totals, method)
-    metrics = {}
+    # Counted where the gradient is made, and not where the batch was: so that a part that is lost between is seen.
+    metrics = {TRAINED: Metric(table.mask_BT.sum().double().cpu(), "sum")}
     if (kl := measured_kl(table, totals)) is not None:
         metrics["policy/kl"] = Metric(kl.cpu(), "mean")
     gap = None
