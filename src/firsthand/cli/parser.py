@@ -1,6 +1,7 @@
 """What the commands are, and their options."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -27,12 +28,14 @@ def parser() -> argparse.ArgumentParser:
     _add_out(add, "where the runs and report.html go", "runs/demo")
     add("--seed", type=int, default=0)
     _add_set(add, "change a value of the study, such as shared.steps=20")
+    _add_track(add)
 
     add = command("train", training.train_command, "carry out a recipe")
     _add_recipe(add, "recipe")
     _add_set(add, "change a value of the recipe, such as optimizer.lr=1e-5")
     _add_out(add, "where the run directory is made", "runs")
     _add_reading(add)
+    _add_track(add)
     _add_preflight(add, "say what a step needs, and whether it fits here")
 
     add = command("study", training.study_command, "carry out a study: arms and seeds, evaluated, and a report")
@@ -41,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     _add_set(add, "change a value of the study, such as shared.steps=20")
     add("--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)")
     _add_on_bad(add)
+    _add_track(add)
     _add_preflight(add, "say what each arm needs, and whether it fits here")
 
     add = command("evaluate", evaluating.evaluate_command, "accuracy with intervals, and every reply")
@@ -163,6 +167,11 @@ def _add_reading(add: _Add) -> None:
 def _add_on_bad(add: _Add) -> None:
     what = "drop: leave out and list the rows that cannot be used (default: refuse the file, and name them all)"
     add("--on-bad", choices=("refuse", "drop"), help=what)
+
+
+def _add_track(add: _Add) -> None:
+    what = "where runs can be watched: tensorboard, trackio, wandb, several with commas, or none (default: %(default)s)"
+    add("--track", metavar="NAME,...", default=os.environ.get("FIRSTHAND_TRACK", "tensorboard"), help=what)
 
 
 def _add_preflight(add: _Add, what: str) -> None:

@@ -25,7 +25,7 @@ def recipe_file(name: str) -> Path:
 def demo_command(args: argparse.Namespace) -> int:
     """The demo's four arms, and a report."""
     study = _read_study(RECIPES / "demo.yaml", args.set)
-    return _arms(study, [args.seed], args.out, "Does SFT help or hurt here?")
+    return _arms(study, [args.seed], args.out, "Does SFT help or hurt here?", args.track)
 
 
 def study_command(args: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def study_command(args: argparse.Namespace) -> int:
     _refuse_device_alone(args)
     if args.preflight:
         return _examine_arms(study, args.seeds, args.device)
-    return _arms(study, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem)
+    return _arms(study, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem, args.track)
 
 
 def _read_study(file: Path, assignments: Sequence[str]) -> "Study":
@@ -48,13 +48,15 @@ def _read_study(file: Path, assignments: Sequence[str]) -> "Study":
     return Study.read(file, assignments)
 
 
-def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str) -> int:
+def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str, track: str) -> int:
     from firsthand.cli.console import Console
     from firsthand.report import write_report
     from firsthand.study import run_seeds
+    from firsthand.trainer.trackers import Trackers
 
+    trackers = Trackers.read(track)
     with Console() as console:
-        runs = run_seeds(study, out, seeds, console.training, console.evaluation)
+        runs = run_seeds(study, out, seeds, console.training, console.evaluation, trackers)
     if console.is_idle:
         print(f"already done: all runs are in {out}; to do one again, delete its folder")
     page = write_report([folder for arm in runs for folder in arm.folders], out / "report.html", title)
@@ -98,6 +100,7 @@ def train_command(args: argparse.Namespace) -> int:
     from firsthand.config import build, read_recipe
     from firsthand.recipe import Recipe
     from firsthand.trainer import train
+    from firsthand.trainer.trackers import Trackers
 
     read = {key: getattr(args, key) for key in OF_DATA}
     said = [f"data.{key}={json.dumps(value)}" for key, value in read.items() if value is not None]
@@ -115,8 +118,9 @@ def train_command(args: argparse.Namespace) -> int:
         if not plan.fits:
             print(f"firsthand: {refusal(recipe, plan)}", file=sys.stderr)
         return int(not plan.fits)
+    trackers = Trackers.read(args.track)
     with Console() as console:
-        folder = train(recipe, args.out, console.training(recipe.name, recipe))
+        folder = train(recipe, args.out, console.training(recipe.name, recipe), trackers)
     if console.is_idle:
         print(f"already done: {folder}; to train again, change the recipe (--set seed=1), or delete the folder")
     print(f"run: {folder}\nmodel: {folder / 'model'}")

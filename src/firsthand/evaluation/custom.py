@@ -4,7 +4,7 @@ Replies are read as the protocol says, however the model was trained: a reply wi
 A reply whose score could not be measured is left out and counted; it is never wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,13 @@ def evaluate_folder(
     *,
     name: str | None = None,
     reward: Reward = DEFAULT,
+    on_table: Callable[[Run], None] = lambda run: None,
 ) -> Path:
     """Evaluate a Hugging Face folder, or a server, on `data` in a run directory of its own; skipped when it is done.
 
     The recipe of the directory says which run it `evaluates`, where the model is a run's result.
-    `reward` says how answers are judged; what it adds for format or length plays no part in an accuracy.
+    `reward` says how answers are judged; what it adds for format or length plays no part in an accuracy. `on_table` is
+    called with the run when its table is there, before it is done.
     Raises DataError or RecipeError, before a directory is made, when the model, the data or `reward` cannot be used.
     """
     reward = read_by(protocol, reward)
@@ -81,6 +83,7 @@ def evaluate_folder(
                 noted["samples_alike"] = True
             run.write_json("evaluation.json", {**decisive, **noted, **tabulate(scores, protocol.samples)})
         journal.unlink(missing_ok=True)
+        on_table(run)
         run.finish()
         return run.folder
 

@@ -1,6 +1,7 @@
 """Carry out a study: arm after arm, seed after seed; what is done is not done again."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from firsthand.data.blind import blinded
@@ -14,6 +15,7 @@ from firsthand.study.plan import Study, Test
 from firsthand.study.results import ArmRuns, over_seeds, row_of, write_results
 from firsthand.study.verdicts import verdicts_of
 from firsthand.trainer import train
+from firsthand.trainer.trackers import Trackers, track_evaluation
 
 OnArm = Callable[[str, Recipe], Callable[[Step], None]]
 
@@ -24,6 +26,7 @@ def run_study(
     seed: int = 0,
     on_arm: OnArm = lambda arm, recipe: lambda step: None,
     on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
+    trackers: Trackers | None = None,
 ) -> dict[str, ArmRuns]:
     """Train and evaluate every arm that is not done; the run directories by arm. Also writes `results.json`."""
     for arm in study.arms:  # the last one's mistake must not show only when the others are trained
@@ -34,8 +37,8 @@ def run_study(
     runs: dict[str, ArmRuns] = {}
     for arm in study.arms:
         recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
-        training = train(recipe, root, on_arm(arm, recipe))
-        runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation)
+        training = train(recipe, root, on_arm(arm, recipe), trackers)
+        runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation, trackers)
     _conclude(study, root, {arm: {seed: run} for arm, run in runs.items()})
     return runs
 
@@ -46,6 +49,7 @@ def run_seeds(
     seeds: Sequence[int],
     on_arm: OnArm = lambda arm, recipe: lambda step: None,
     on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
+    trackers: Trackers | None = None,
 ) -> list[ArmRuns]:
     """`run_study` for every seed; all run directories. Of several seeds, `results.json` holds each arm's mean.
 
@@ -60,7 +64,7 @@ def run_seeds(
         def training(arm: str, recipe: Recipe) -> Callable[[Step], None]:
             return on_arm(arm if len(seeds) == 1 else f"{arm}, seed {recipe.seed}", recipe)
 
-        for arm, both in run_study(study, root, seed, training, on_evaluation).items():
+        for arm, both in run_study(study, root, seed, training, on_evaluation, trackers).items():
             by_arm[arm][seed] = both
             runs.append(both)
     if len(seeds) > 1:
@@ -79,12 +83,28 @@ def _conclude(study: Study, root: Path, by_arm: Mapping[str, Mapping[int, ArmRun
     write_results(root, tables, runs, verdicts=verdicts_of(study, by_arm, health), health=list(health.values()))
 
 
-def _evaluated(test: Test, training: Path, arm: str, root: Path, on_evaluation: Callable[[str], OnProgress]) -> ArmRuns:
+def _evaluated(
+    test: Test,
+    training: Path,
+    arm: str,
+    root: Path,
+    on_evaluation: Callable[[str], OnProgress],
+    trackers: Trackers | None,
+) -> ArmRuns:
     """A finished run with its evaluations, beside it."""
 
     def evaluate(test: Test, title: str) -> Path:
         bar = on_evaluation(title)
-        return evaluate_folder(training / "model", test.data, test.protocol, root, bar, name=arm, reward=test.reward)
+        return evaluate_folder(
+            training / "model",
+            test.data,
+            test.protocol,
+            root,
+            bar,
+            name=arm,
+            reward=test.reward,
+            on_table=partial(track_evaluation, trackers or Trackers()),
+        )
 
     seeing = evaluate(test, arm)
     return ArmRuns(training, seeing, {how: evaluate(test.blindly(how), f"{arm}, blind {how}") for how in test.blind})

@@ -1,25 +1,47 @@
-"""Last stage of a step: metrics.jsonl, rollouts.jsonl, its pictures, and TensorBoard's files."""
+"""Last stage of a step: metrics.jsonl, rollouts.jsonl and its pictures; then whoever tracks the run is told."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Self, final
 
 from firsthand.records import Rollout, Step
 from firsthand.run import Run
 from firsthand.trainer.batch import Batch
+from firsthand.trainer.tracked import is_shown, rollout_table
+from firsthand.trainer.trackers import TrackedRun, Trackers, Tracking
 
 
+@final
 class Journal:
-    """The journal of a run, from `step` on: what it held from there is superseded. Close it at the end."""
+    """The journal of a run, from `step` on: what it held from there is superseded. A context manager.
 
-    def __init__(self, run: Run, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    Trackers that do not have the earlier steps are told of them.
+    """
 
+    def __init__(self, run: Run, step: int, trackers: Trackers | None = None) -> None:
+        """Without `trackers`, TensorBoard's files are written."""
+        has_begun = bool(_lines(run.folder / "metrics.jsonl"))
         run.rewind(step)
         self._run = run
-        self._board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step)
-        self.close = self._board.close
+        tracked = TrackedRun(run.folder, "train", step, has_begun)
+        self._steps: int = tracked.recipe.get("stop") or tracked.recipe["steps"]
+        is_silent = not (self._steps or tracked.recipe.get("probe"))
+        self._tracking = Tracking(tracked, {}) if is_silent else (trackers or Trackers()).open(tracked)
+        first = self._tracking.next_step
+        if first is not None and first < step:
+            self._tell_again(first)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._tracking.close(is_complete=error is None)
 
     def steps(self) -> list[Step]:
         """The steps that are journalled."""
-        metrics = self._run.folder / "metrics.jsonl"
-        return [Step.model_validate_json(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+        return [Step.model_validate_json(line) for line in _lines(self._run.folder / "metrics.jsonl")]
 
     def write(self, record: Step, batch: Batch) -> None:
         """One training step. Its line of metrics.jsonl comes when all else is there."""
@@ -37,5 +59,28 @@ class Journal:
             for group in batch.groups
         ]
         self._run.append_step(record, rollouts)
-        for name, value in record.metrics.items():
-            self._board.add_scalar(name, value, record.step)
+        self._track(record, rollouts)
+
+    def _track(self, record: Step, rollouts: Sequence[Rollout]) -> None:
+        tables = {}
+        if rollouts and is_shown(record.step, self._steps):
+            tables["rollouts"] = rollout_table(rollouts, self._run.folder / "images")
+        seconds = {"seconds": record.seconds} if record.trained else {}
+        self._tracking.log(record.step, record.metrics | seconds, tables)
+
+    def _tell_again(self, first: int) -> None:
+        by_step = {step: list(some) for step, some in groupby(self._shown(first), attrgetter("step"))}
+        for record in self.steps()[first:]:
+            self._track(record, by_step.get(record.step, []))
+
+    def _shown(self, first: int) -> Iterator[Rollout]:
+        """The journalled rollouts from a step on, of the steps whose replies trackers show."""
+        with (self._run.folder / "rollouts.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                rollout = Rollout.model_validate_json(line)
+                if rollout.step >= first and is_shown(rollout.step, self._steps):
+                    yield rollout
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

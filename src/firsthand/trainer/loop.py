@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -29,15 +28,17 @@ from firsthand.trainer.score import score
 from firsthand.trainer.select import check_variance, in_batch_units, select
 from firsthand.trainer.state import State
 from firsthand.trainer.teaching import check_teacher
+from firsthand.trainer.trackers import Trackers
 from firsthand.trainer.update import update
 
 OnStep = Callable[[Step], None]
 
 
-def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Path:
+def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None, trackers: Trackers | None = None) -> Path:
     """Carry out a recipe, or what is left of it; the run directory, which then holds `model/` and DONE.
 
-    `on_step` is called after every journalled step, those before a resume excepted.
+    `on_step` is called after every journalled step, those before a resume excepted. `trackers` change no result and no
+    id; without them TensorBoard's files are written.
     Ctrl-C and SIGTERM end the step, save, and raise KeyboardInterrupt.
     Raises DataError, RecipeError, ParityError or NothingEarned; each says what to do.
     """
@@ -53,7 +54,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None) -> Pa
         with open_run(recipe, examples, root, probed.examples) as run:
             if not run.is_done:
                 loaded.list_refused(run.folder / REFUSED)
-                _train(recipe, examples, probed, run, router, on_step)
+                _train(recipe, examples, probed, run, router, on_step, trackers)
             return run.folder
 
 
@@ -63,11 +64,17 @@ def open_run(recipe: Recipe, examples: list[Example], root: Path, probed: Sequen
 
 
 def _train(
-    recipe: Recipe, examples: list[Example], probed: Questions, run: Run, router: Router, on_step: OnStep
+    recipe: Recipe,
+    examples: list[Example],
+    probed: Questions,
+    run: Run,
+    router: Router,
+    on_step: OnStep,
+    trackers: Trackers | None,
 ) -> None:
     state = State.load(recipe, run)
     sampler = sampler_for(state.policy, state.encoder, limits=state.limits)
-    with closing(Journal(run, state.step)) as journal, Saving(recipe, state.size) as saving:
+    with Journal(run, state.step, trackers) as journal, Saving(recipe, state.size) as saving:
         patience = Patience(recipe, journal.steps())
         for step in range(state.step, recipe.taken):
             began = time.perf_counter()
