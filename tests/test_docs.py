@@ -64,6 +64,8 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Optimizer": Optimizer,
     "Study": studies.Study,
     "StudyQuestion": studies.StudyQuestion,
+    "Validation": studies.Validation,
+    "Tune": studies.Tune,
     "Test": studies.Test,
     "Protocol": Protocol,
 }

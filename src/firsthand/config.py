@@ -165,20 +165,52 @@ def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str
         path, equals, value = assignment.partition("=")
         if not equals or not path:
             raise RecipeError(f"--set {assignment}: expected KEY=VALUE, such as --set optimizer.lr=1e-5")
-        *parents, last = path.strip().split(".")
-        inner = result
-        for parent in parents:
-            child = inner.setdefault(parent, {})
-            if parent == "objective" and isinstance(child, str):  # a method's name alone
-                child = inner[parent] = {"kind": child}
-            if not isinstance(child, dict):
-                raise RecipeError(f"--set {assignment}: {parent!r} holds {child!r}, which has no keys of its own")
-            inner = child
         try:
-            inner[last] = _value(value)
+            read = as_number(yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise RecipeError(f"--set {assignment}: not readable as YAML: {error}") from error
+        _assign(result, path.strip(), read, f"--set {assignment}")
     return result
+
+
+def with_settings(content: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`content` with each `a.b` of the settings at its value. Raises RecipeError where `a` holds no mapping."""
+    result = deepcopy(dict(content))
+    for path, value in settings.items():
+        _assign(result, path, value, where)
+    return result
+
+
+def states(content: Mapping[str, Any], path: str) -> bool:
+    """Whether the content has a value at `a.b`."""
+    first, _, rest = path.partition(".")
+    if not rest or first not in content:
+        return first in content
+    return isinstance(content[first], Mapping) and states(content[first], rest)
+
+
+def as_number(value: Any) -> Any:
+    """What was read from YAML, text that is a number as one: YAML 1.1 reads 1e-5 as text, because it has no dot."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Put a value where the path `a.b` points; mappings on the way are made."""
+    *parents, last = path.split(".")
+    inner = content
+    for parent in parents:
+        child = inner.setdefault(parent, {})
+        if parent == "objective" and isinstance(child, str):  # a method's name alone
+            child = inner[parent] = {"kind": child}
+        if not isinstance(child, dict):
+            raise RecipeError(f"{where}: {parent!r} holds {child!r}, which has no keys of its own")
+        inner = child
+    inner[last] = value
 
 
 def _to_todays_names(content: dict[str, Any], *, is_override: bool = False) -> Iterator[str]:
@@ -204,16 +236,6 @@ def _to_todays_names(content: dict[str, Any], *, is_override: bool = False) -> I
 def _warn(where: str, lines: Iterable[str]) -> None:
     if told := ", ".join(lines):
         _LOG.warning("%s: keys have new names, and the old ones are read for one more version: %s", where, told)
-
-
-def _value(text: str) -> Any:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text, because it has no dot
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _problem(model: type[BaseModel], content: Mapping[str, Any], error: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 FirsthandError
 |-- DataError     (ValueError)  a user's data is not what a format promises; the message names file, row and remedy
 |-- RecipeError   (ValueError)  a recipe asks for something unknown or impossible
+|   `-- Diverged                training under this recipe has come to numbers that are not finite
 |-- NothingEarned               training whose replies earn nothing from its first step on teaches nothing
 `-- ParityError                 two computations of the same quantity disagree; going on would train on a lie
 
@@ -41,6 +42,10 @@ class DataError(FirsthandError, ValueError):
 
 class RecipeError(FirsthandError, ValueError):
     """A recipe that cannot be run as it is: what was expected, what was got, what to do."""
+
+
+class Diverged(RecipeError):
+    """Training that has begun, and whose gradients or weights are no longer finite."""
 
 
 class NothingEarned(FirsthandError):

@@ -1,6 +1,7 @@
 """Files and folders that appear whole: written beside their place, and renamed when they are complete."""
 
 import difflib
+import fcntl
 import json
 import os
 import shutil
@@ -46,6 +47,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a kill at any moment leaves either the old content or the new."""
     with replacing(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's `.lock`, for which other processes that do the same wait."""
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def object_in(path: Path) -> dict[str, Any]:

@@ -109,9 +109,12 @@ class Tuned(Record):
     settings: dict[str, Any]
     """Key of the recipe -> value: `{"optimizer.lr": 1e-4, "stop": 40}`."""
     accuracy: float
-    """On the validation items, under these settings."""
+    """On the validation items, under these settings; of the best of several, so a little too high."""
+    standard_error: float | None = None
+    """Of that accuracy, over the items."""
     grid: dict[str, tuple[Any, ...]]
     """What was to choose from."""
     tries: int
+    """Candidates that were begun."""
     edges: tuple[str, ...] = ()
     """Settings whose best value is at an end of its grid: a better one may lie beyond."""

@@ -50,6 +50,10 @@ class Console:
         """Whether there was nothing to do: all that was asked for was done before."""
         return self._promised > 0 and not self._begun
 
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        self._terminal.print(line, markup=False, soft_wrap=True)
+
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
         """A bar for one training run, from its first step on; call what is returned after every step."""
         show = self._bar(f"train {arm}", is_empty=recipe.taken == 0)

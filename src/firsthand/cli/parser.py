@@ -47,6 +47,15 @@ def parser() -> argparse.ArgumentParser:
     _add_track(add)
     _add_preflight(add, "say what each arm needs, and whether it fits here")
 
+    add = command(
+        "tune", training.tune_command, "choose each arm's learning rate, length and settings on validation data"
+    )
+    _add_recipe(add, "study")
+    add("--arms", nargs="+", metavar="ARM", help="these alone, and those that they start from (default: all)")
+    _add_set(add, "change a value of the study, such as shared.steps=20")
+    add("--out", type=Path, help="as for study, which then finds the choices (default: runs/ and the study's name)")
+    _add_on_bad(add)
+
     add = command("evaluate", evaluating.evaluate_command, "accuracy with intervals, and every reply")
     add(
         "models",

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,34 @@ def study_command(args: argparse.Namespace) -> int:
     return _arms(study, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem, args.track)
 
 
+def tune_command(args: argparse.Namespace) -> int:
+    """Each arm's settings, chosen on validation data."""
+    from firsthand.cli.console import Console
+    from firsthand.cli.terminal.tuning import pasted, show_choices, tried
+    from firsthand.evaluation.joined import TRIES
+    from firsthand.study import tune
+    from firsthand.study.tuning import FOLDER
+
+    study = _read_study(args.study, args.set)
+    if study.tune is None:
+        raise FirsthandError(
+            f"{args.study} has nothing to choose from; add tune: {{grid: {{optimizer.lr: [1.0e-5, 1.0e-4, 1.0e-3]}}}}"
+        )
+    if args.on_bad is not None:
+        study = study.on_bad(args.on_bad)
+    out = args.out or Path("runs") / args.study.stem
+    with Console() as console:
+        found = tune(study, out, args.arms, console.training, console.evaluation, lambda one: console.say(tried(one)))
+    chosen = [choice for arm, choice in found.tuned.items() if arm not in study.tuned]
+    show_choices(chosen)
+    print(f"every try: {out / FOLDER / TRIES}")
+    if chosen:
+        said = [f"--set {shlex.quote(one)}" for one in args.set]
+        print("\nto keep these settings, put this into the file; without it `firsthand study` takes them from there\n")
+        print(pasted(chosen, " ".join(["firsthand tune", str(args.study), *said])))
+    return 0
+
+
 def _read_study(file: Path, assignments: Sequence[str]) -> "Study":
     from firsthand.config import read_yaml
     from firsthand.study import Study
@@ -50,13 +79,15 @@ def _read_study(file: Path, assignments: Sequence[str]) -> "Study":
 
 def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str, track: str) -> int:
     from firsthand.cli.console import Console
+    from firsthand.cli.terminal.tuning import tried
     from firsthand.report import write_report
     from firsthand.study import run_seeds
     from firsthand.trainer.trackers import Trackers
 
     trackers = Trackers.read(track)
     with Console() as console:
-        runs = run_seeds(study, out, seeds, console.training, console.evaluation, trackers)
+        tell = lambda one: console.say(tried(one))  # noqa: E731
+        runs = run_seeds(study, out, seeds, console.training, console.evaluation, trackers, tell)
     if console.is_idle:
         print(f"already done: all runs are in {out}; to do one again, delete its folder")
     page = write_report([folder for arm in runs for folder in arm.folders], out / "report.html", title)

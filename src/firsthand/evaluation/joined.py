@@ -18,6 +18,8 @@ from firsthand.run import evaluations_beside, evaluations_inside, recipe_of
 
 FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "evaluation.json")
 """A directory with one of them is a run's."""
+TRIES = "tune.jsonl"
+"""Beside it are runs that a study tried settings with: found where their folder is named, and not from above."""
 _DEPTH = 3
 """A study's runs are in a folder of its own, below that of all runs."""
 _NAMED = 3
@@ -55,7 +57,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
     for child in sorted(folder.iterdir()) if depth and folder.is_dir() else ():
         if _is_run(child):
             yield child
-        elif child.is_dir():
+        elif child.is_dir() and not (child / TRIES).is_file():
             yield from _below(child, depth - 1)
 
 

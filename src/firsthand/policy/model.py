@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from firsthand.errors import RecipeError
+from firsthand.errors import Diverged
 from firsthand.policy.attention import additive, blocks
 from firsthand.policy.flops import Flops
 from firsthand.policy.head import Entropy, Head, TokenLogprobs
@@ -116,7 +116,7 @@ class Policy:
         Adapters are added to the weights, so that anything reads the folder; on their own they are in `adapter/`. The
         weights are read again from the folder that the policy came from, so that those of a quantised model are the
         ones from before, in the precision of that folder.
-        Raises RecipeError, and writes nothing, when a weight is not finite.
+        Raises Diverged, and writes nothing, when a weight is not finite.
         """
         self._refuse_diverged()
         if self.has_adapter:
@@ -153,7 +153,7 @@ class Policy:
     def _refuse_diverged(self) -> None:
         """The last update is followed by no other step, which would notice."""
         if bad := not_finite(dict(self.model.named_parameters())):
-            raise RecipeError(
+            raise Diverged(
                 f"expected finite weights after training, got {len(bad)} that are not (the first is {bad[0]}): "
                 "training has diverged; lower optimizer.lr or optimizer.max_grad_norm"
             )

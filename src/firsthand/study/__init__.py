@@ -9,17 +9,21 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
       grpo: {objective: {kind: grpo}}
       sft+grpo: {start: sft, objective: {kind: grpo}}
     evaluation: {data: {...}, protocol: {...}}
+    validation: {data: {...}}
+    tune: {grid: {optimizer.lr: [3.0e-5, 1.0e-4, 3.0e-4, 1.0e-3]}}
     questions:
       sft-first: {ask: "Does SFT before RL help?", arm: sft+grpo, against: grpo}
 
     plan.py      what the file says
+    tuning.py    each arm's settings, chosen on validation data
     running.py   arms and seeds, one after the other
     results.py   the runs of an arm, and the table made of them
     verdicts.py  the questions, answered
 """
 
-from firsthand.study.plan import Study, StudyQuestion, Test
+from firsthand.study.plan import Study, StudyQuestion, Test, Tune, Validation
 from firsthand.study.results import ArmRuns
 from firsthand.study.running import run_seeds, run_study
+from firsthand.study.tuning import Try, tune
 
-__all__ = ["ArmRuns", "Study", "StudyQuestion", "Test", "run_seeds", "run_study"]
+__all__ = ["ArmRuns", "Study", "StudyQuestion", "Test", "Try", "Tune", "Validation", "run_seeds", "run_study", "tune"]

@@ -1,17 +1,19 @@
 """What a study file says: arms, what they share, and what all are evaluated on."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from firsthand.config import build, in_todays_names, merge, nearest, read_recipe
+from firsthand.config import as_number, build, in_todays_names, merge, nearest, read_recipe, states, with_settings
 from firsthand.data.blind import Blind
 from firsthand.data.loaded import OnBad
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.custom import read_by
-from firsthand.recipe import Data, Recipe
+from firsthand.findings import Tuned
+from firsthand.recipe import Data, Probe, Recipe
 from firsthand.records import Record
 from firsthand.reward import Reward
 
@@ -39,6 +41,8 @@ class Test(Record):
 
 
 Measure = Literal["greedy", "sampled"]
+_PROBES = 3
+"""Probes of an arm's training, the last one apart (ours)."""
 
 
 class StudyQuestion(Record):
@@ -74,6 +78,66 @@ class StudyQuestion(Record):
         return self.ask or f"Does {' and '.join(self.arm)} help, against {' and '.join(self.against)}?"
 
 
+class Validation(Record):
+    """What settings are chosen on, and what every arm is probed with while it trains. Never the test."""
+
+    data: Data
+    every: int | None = Field(default=None, gt=0)
+    """Steps from one probe to the next, see `Probe`; an arm with a probe of its own keeps it. None: a third of them."""
+
+
+LR = "optimizer.lr"
+STOP = "stop"
+_MOST_SETTINGS = 2
+"""That an arm may choose beside its rate and its length: what it is that helps must stay to be seen."""
+Values = Annotated[tuple[Annotated[Any, BeforeValidator(as_number)], ...], Field(min_length=1)]
+SettingsGrid = dict[str, Values]
+"""Key of a recipe -> the values to choose from."""
+
+
+def _halved(rungs: Any) -> Any:
+    """`3` is short for a quarter, half and all of the training."""
+    return [0.5**left for left in reversed(range(rungs))] if isinstance(rungs, int) and 0 < rungs < 10 else rungs
+
+
+class Tune(Record):
+    """How every arm chooses its settings on the validation data: successive halving, with one budget for all."""
+
+    grid: SettingsGrid = Field(default_factory=dict)
+    """Of all trained arms, but for the keys that an arm states itself."""
+    arms: dict[str, SettingsGrid] = Field(default_factory=dict)
+    """Arm -> its own grid, in place of that; an empty one leaves the arm as the file has it."""
+    tries: int | None = Field(default=None, gt=0)
+    """Combinations that each arm begins with, drawn from its grid. None: all, of which all grids then have as many."""
+    rungs: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1), BeforeValidator(_halved)] = (
+        0.25,
+        0.5,
+        1.0,
+    )
+    """Shares of the training after which the combinations are compared."""
+    keep: float = Field(default=0.5, gt=0, lt=1)
+    """Share of them that goes on from each rung to the next."""
+    by: Measure = "greedy"
+    """What decides: accuracy of the greedy replies, or of the samples."""
+    samples: int = Field(default=0, ge=0)
+    """Sampled replies to each validation question."""
+    seed: int = 1000
+    """Of all tuning, whatever the study's seeds are."""
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> "Tune":
+        for where, grid in [("grid", self.grid), *((f"arms.{arm}", grid) for arm, grid in self.arms.items())]:
+            if chosen := grid.keys() & {STOP, "steps"}:
+                raise ValueError(f"{where}: {min(chosen)} is chosen among the rungs; leave it out")
+            if len(grid.keys() - {LR}) > _MOST_SETTINGS:
+                raise ValueError(f"{where}: expected at most {_MOST_SETTINGS} settings beside {LR}, got {list(grid)}")
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs: expected shares of the training that rise, got {list(self.rungs)}")
+        if self.by == "sampled" and not self.samples:
+            raise ValueError("by: no samples are drawn; set samples to 1 or more")
+        return self
+
+
 class Study(Record):
     """Arms that differ in what they say, and in nothing else."""
 
@@ -83,6 +147,12 @@ class Study(Record):
     evaluation: Test
     questions: dict[str, StudyQuestion] = Field(default_factory=dict)
     """Name -> question. Each makes all of them harder to answer; without any, see `asked`."""
+    validation: Validation | None = None
+    """Questions of neither training nor test."""
+    tune: Tune | None = None
+    """None: every arm is trained as the file has it."""
+    tuned: dict[str, Tuned] = Field(default_factory=dict)
+    """Arm -> the settings that it has chosen, as `firsthand tune` prints them: they are taken, and not chosen anew."""
 
     @model_validator(mode="before")
     @classmethod
@@ -99,6 +169,29 @@ class Study(Record):
                     f"arm {name!r} starts from {start!r}, which is not an arm above it; above are: {known}"
                 )
             known.append(name)
+        return self
+
+    @field_validator("tuned", mode="before")
+    @classmethod
+    def _named_by_their_arms(cls, tuned: Any) -> Any:
+        if not isinstance(tuned, dict):
+            return tuned
+        return {arm: {"arm": arm, **said} if isinstance(said, dict) else said for arm, said in tuned.items()}
+
+    @model_validator(mode="after")
+    def _can_tune(self) -> "Study":
+        if self.tune is None:
+            grids: dict[str, SettingsGrid] = {}
+        elif self.validation is None:
+            raise ValueError("tune: name what settings are chosen on, `validation: {data: {...}}`; never the test")
+        else:
+            grids = self.tune.arms
+        for where, named in (("tune.arms", grids), ("tuned", self.tuned)):
+            if unknown := [arm for arm in named if arm not in self.arms]:
+                raise ValueError(f"{where}: {unknown[0]!r} is no arm of the study; {nearest(unknown[0], self.arms)}")
+        for arm, grid in grids.items():
+            if stated := [key for key in grid if states(self.arms[arm], key)]:
+                raise ValueError(f"tune.arms.{arm}: arms.{arm} states {stated[0]} itself; leave it out of one of them")
         return self
 
     @model_validator(mode="after")
@@ -163,12 +256,34 @@ class Study(Record):
         arms = {name: merge(arm, {"data": {"on_bad": on_bad}}) for name, arm in self.arms.items()}
         return self.model_copy(update={"arms": arms, "evaluation": self.evaluation.model_copy(update={"data": data})})
 
-    def recipe(self, arm: str, seed: int, folders: Mapping[str, Path]) -> Recipe:
-        """The recipe of an arm; `folders` holds the finished runs of the arms above it."""
-        content = {**merge(self.shared, self.arms[arm]), "name": arm, "seed": seed}
+    def grid(self, arm: str) -> SettingsGrid:
+        """What an arm has to choose from, its length apart; empty where its settings are the file's."""
+        if self.tune is None or arm in self.tuned:
+            return {}
+        if arm in self.tune.arms:
+            return self.tune.arms[arm]
+        if {"steps": 1, **self.shared, **self.arms[arm]}["steps"] == 0:
+            return {}
+        return {key: values for key, values in self.tune.grid.items() if not states(self.arms[arm], key)}
+
+    def recipe(
+        self, arm: str, seed: int, folders: Mapping[str, Path], settings: Mapping[str, Any] | None = None
+    ) -> Recipe:
+        """The recipe of an arm; `folders` holds the finished runs of the arms above it.
+
+        `settings` take the place of those that it has chosen.
+        """
+        chosen = self.tuned[arm].settings if arm in self.tuned else {}
+        where = f"arm {arm}"
+        content = with_settings(merge(self.shared, self.arms[arm]), chosen if settings is None else settings, where)
+        content |= {"name": arm, "seed": seed}
         if content.get("start") is not None:
             content["start"] = str(folders[content["start"]])
-        return build(Recipe, content, f"arm {arm}")
+        recipe = build(Recipe, content, where)
+        if self.validation is None or recipe.probe is not None:
+            return recipe
+        every = self.validation.every or max(1, ceil(recipe.taken / _PROBES))
+        return recipe.model_copy(update={"probe": Probe(data=self.validation.data, every=every)})
 
     def recipe_from_scratch(self, arm: str, seed: int) -> Recipe:
         """That of an arm, but with the model that its chain of starts began with: as large, and there already."""

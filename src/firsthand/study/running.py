@@ -13,11 +13,10 @@ from firsthand.records import Step
 from firsthand.study.health import health_of
 from firsthand.study.plan import Study, Test
 from firsthand.study.results import ArmRuns, over_seeds, row_of, write_results
+from firsthand.study.tuning import OnArm, OnTry, tune
 from firsthand.study.verdicts import verdicts_of
 from firsthand.trainer import train
 from firsthand.trainer.trackers import Trackers, track_evaluation
-
-OnArm = Callable[[str, Recipe], Callable[[Step], None]]
 
 
 def run_study(
@@ -27,13 +26,14 @@ def run_study(
     on_arm: OnArm = lambda arm, recipe: lambda step: None,
     on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
     trackers: Trackers | None = None,
+    on_try: OnTry = lambda found: None,
 ) -> dict[str, ArmRuns]:
-    """Train and evaluate every arm that is not done; the run directories by arm. Also writes `results.json`."""
-    for arm in study.arms:  # the last one's mistake must not show only when the others are trained
-        study.recipe(arm, seed, {name: Path(name) for name in study.arms})
-    questions = study.evaluation.data.load()  # nor that of the questions
-    for how in study.evaluation.blind:
-        blinded(questions, how)
+    """Train and evaluate every arm that is not done; the run directories by arm. Also writes `results.json`.
+
+    Arms that have settings to choose choose them first.
+    """
+    _check(study, seed)
+    study = tune(study, root, None, on_arm, on_evaluation, on_try)
     runs: dict[str, ArmRuns] = {}
     for arm in study.arms:
         recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
@@ -43,6 +43,15 @@ def run_study(
     return runs
 
 
+def _check(study: Study, seed: int) -> None:
+    """The last arm's mistake must not show only when the others are trained, nor that of the questions."""
+    for arm in study.arms:
+        study.recipe(arm, seed, {name: Path(name) for name in study.arms})
+    questions = study.evaluation.data.load()
+    for how in study.evaluation.blind:
+        blinded(questions, how)
+
+
 def run_seeds(
     study: Study,
     root: Path,
@@ -50,13 +59,17 @@ def run_seeds(
     on_arm: OnArm = lambda arm, recipe: lambda step: None,
     on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
     trackers: Trackers | None = None,
+    on_try: OnTry = lambda found: None,
 ) -> list[ArmRuns]:
-    """`run_study` for every seed; all run directories. Of several seeds, `results.json` holds each arm's mean.
+    """`run_study` for every seed, with the same settings; all run directories.
 
+    Of several seeds, `results.json` holds each arm's mean.
     Raises RecipeError when a seed is given twice.
     """
     if len(set(seeds)) < len(seeds):
         raise RecipeError(f"seeds: expected each seed once, got {list(seeds)}")
+    _check(study, seeds[0])
+    study = tune(study, root, None, on_arm, on_evaluation, on_try)
     runs: list[ArmRuns] = []
     by_arm: dict[str, dict[int, ArmRuns]] = {arm: {} for arm in study.arms}
     for seed in seeds:
@@ -79,8 +92,10 @@ def _conclude(study: Study, root: Path, by_arm: Mapping[str, Mapping[int, ArmRun
         for arm, found in by_arm.items()
     }
     runs = {arm: list(found.values()) for arm, found in by_arm.items()}
-    health = health_of(study, by_arm)
-    write_results(root, tables, runs, verdicts=verdicts_of(study, by_arm, health), health=list(health.values()))
+    tuned = [study.tuned[arm] for arm in study.arms if arm in study.tuned]
+    health = health_of(study, by_arm, tuned)
+    verdicts = verdicts_of(study, by_arm, health)
+    write_results(root, tables, runs, verdicts=verdicts, health=list(health.values()), tuned=tuned)
 
 
 def _evaluated(

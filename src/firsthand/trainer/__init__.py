@@ -8,6 +8,7 @@
     teaching.py   what a teacher thinks of the replies
     update.py   a batch -> one optimizer step, or several
     optimizer.py  gradients -> new weights, in every precision
+    pace.py     how far the training is
     journal.py  what a run directory tells of each step
     batch.py    the records of a step
     metrics.py  what a step measures

@@ -20,6 +20,7 @@ from firsthand.trainer.check import check_rows
 from firsthand.trainer.cost import of_sampling
 from firsthand.trainer.journal import Journal
 from firsthand.trainer.metrics import of_batch
+from firsthand.trainer.pace import Pace
 from firsthand.trainer.patience import Patience
 from firsthand.trainer.probe import Questions, answer_probe, questions_of
 from firsthand.trainer.sample import draws, sample
@@ -34,11 +35,20 @@ from firsthand.trainer.update import update
 OnStep = Callable[[Step], None]
 
 
-def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None, trackers: Trackers | None = None) -> Path:
+def train(
+    recipe: Recipe,
+    root: Path,
+    on_step: OnStep = lambda step: None,
+    trackers: Trackers | None = None,
+    *,
+    pause: float | None = None,
+) -> Path:
     """Carry out a recipe, or what is left of it; the run directory, which then holds `model/` and DONE.
 
     `on_step` is called after every journalled step, those before a resume excepted. `trackers` change no result and no
     id; without them TensorBoard's files are written.
+    With `pause` it ends when that share of the training is done, if not before: with a checkpoint to go on from, and
+    `model/`, but without DONE.
     Ctrl-C and SIGTERM end the step, save, and raise KeyboardInterrupt.
     Raises DataError, RecipeError, ParityError or NothingEarned; each says what to do.
     """
@@ -54,7 +64,7 @@ def train(recipe: Recipe, root: Path, on_step: OnStep = lambda step: None, track
         with open_run(recipe, examples, root, probed.examples) as run:
             if not run.is_done:
                 loaded.list_refused(run.folder / REFUSED)
-                _train(recipe, examples, probed, run, router, on_step, trackers)
+                _train(recipe, examples, probed, run, router, on_step, trackers, pause)
             return run.folder
 
 
@@ -71,12 +81,13 @@ def _train(
     router: Router,
     on_step: OnStep,
     trackers: Trackers | None,
+    pause: float | None,
 ) -> None:
     state = State.load(recipe, run)
     sampler = sampler_for(state.policy, state.encoder, limits=state.limits)
     with Journal(run, state.step, trackers) as journal, Saving(recipe, state.size) as saving:
-        patience = Patience(recipe, journal.steps())
-        for step in range(state.step, recipe.taken):
+        patience, pace = Patience(recipe, journal.steps()), Pace(recipe, journal.steps())
+        for step in pace.steps(pause):
             began = time.perf_counter()
             probe = answer_probe(probed, recipe, step, state, sampler, router)
             ready = time.perf_counter()
@@ -97,15 +108,19 @@ def _train(
             timing = {**batch.timing, "update": done - selected} | ({"probe": ready - began} if probe else {})
             record = Step(step=step, metrics=metrics, seconds=done - began, timing=timing)
             journal.write(record, batch)
+            pace.note(record)
             on_step(record)
-            if saving.is_due(step + 1) and step + 1 < recipe.taken:
+            if saving.is_due(step + 1) and not pace.is_over:
                 saving.carry_out(partial(state.save, run, step + 1))
             if (reason := patience.after(metrics)) is not None:
                 state.save(run, step + 1)
                 raise NothingEarned(f"{run.folder}: {reason}")
+        if not pace.is_over:
+            state.save(run, pace.taken)
+            return state.policy.save(run.model)
         began = time.perf_counter()
-        if probe := answer_probe(probed, recipe, recipe.taken, state, sampler, router, is_over=True):
-            journal.write(_no_step(recipe.taken, probe, time.perf_counter() - began), Batch())
+        if probe := answer_probe(probed, recipe, pace.taken, state, sampler, router, is_over=True):
+            journal.write(_no_step(pace.taken, probe, time.perf_counter() - began), Batch())
     state.policy.save(run.model)
     run.finish()
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)

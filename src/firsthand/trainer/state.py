@@ -81,8 +81,10 @@ class State:
         return sum(p.nbytes for p in saved) + self.optimizer.size
 
     def save(self, run: Run, step: int) -> None:
-        """Write a checkpoint after `step` training steps; older ones go once it is complete."""
+        """Write a checkpoint after `step` training steps, unless it is there; older ones go once it is complete."""
         folder = run.folder / "checkpoints" / f"step-{step:06d}"
+        if folder.exists():
+            return
         with replacing(folder) as draft:
             draft.mkdir(parents=True)
             self.policy.save_checkpoint(draft / "model")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from firsthand.errors import ParityError, RecipeError
+from firsthand.errors import Diverged, ParityError, RecipeError
 from firsthand.objective import Count, Seen, Totals, terms_of
 from firsthand.objective.divergence import measured_kl
 from firsthand.policy import Limits
@@ -260,7 +260,7 @@ def _descend(state: "State", recipe: Recipe, step: int) -> dict[str, Metric]:
     if norm is None:
         return {}
     if not torch.isfinite(norm):
-        raise RecipeError(
+        raise Diverged(
             f"step {step}: expected a finite gradient norm, got {float(norm)}: training has diverged; "
             "lower optimizer.lr or optimizer.max_grad_norm"
         )
