@@ -4,13 +4,22 @@ Check         one thing that a healthy arm shows: passed, failed, or unmeasured
 Health        the checks of an arm; an unhealthy one carries no verdict
 StudyVerdict  a question and its answer: helps, hurts, not resolved, or baseline not healthy
 Tuned         the settings that an arm chose on validation data, and what it chose from
+TokenChange   one reply under two models: what training did to the probability of each of its tokens
+Distances     how far the arms' weights are from each other, and from where all began
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from firsthand.records import Record
 from firsthand.stats import Covers
+
+TOKENS_FILE = "tokens.jsonl"
+"""A `TokenChange` a line, in a run directory whose recipe says which training it is `tokens_of`."""
+DISTANCES_FILE = "distances.json"
+"""A `Distances`, in a run directory whose recipe says which trainings it has `distances_of`, by arm."""
 
 
 class CheckState(StrEnum):
@@ -118,3 +127,47 @@ class Tuned(Record):
     """Candidates that were begun."""
     edges: tuple[str, ...] = ()
     """Settings whose best value is at an end of its grid: a better one may lie beyond."""
+
+
+class TokenChange(Record):
+    """One reply under two models: the one that a chain of trainings began with, and the tuned one."""
+
+    example_id: str
+    family: str = ""
+    question: str
+    gold: str
+    images: tuple[str, ...]
+    """sha256 of each picture; the evaluation that the reply is of has them."""
+    by: Literal["start", "tuned"]
+    """Who wrote it, greedily."""
+    text: str
+    score: float | None
+    """None: not measured."""
+    pieces: tuple[str, ...]
+    """The text of each token; empty of one that writes nothing, such as that which ends the reply."""
+    start: tuple[float, ...]
+    """Log-prob (natural) of each token under the model before training."""
+    tuned: tuple[float, ...]
+    """The same under the tuned one."""
+
+    @model_validator(mode="after")
+    def _one_of_each_for_every_token(self) -> "TokenChange":
+        if not len(self.pieces) == len(self.start) == len(self.tuned):
+            raise ValueError(
+                f"expected a piece and two log-probs for every token, got {len(self.pieces)}, {len(self.start)} and "
+                f"{len(self.tuned)}"
+            )
+        return self
+
+
+class Distances(Record):
+    """How far weights are from each other, over the norm of the weights that all trainings began with."""
+
+    names: tuple[str, ...]
+    """Of the models; the first one is where all began."""
+    starts: tuple[str | None, ...]
+    """The model that each began with, by name; None of the first one."""
+    relative: tuple[tuple[float, ...], ...]
+    """||a - b|| / ||first||, a row for each name."""
+    cosines: tuple[tuple[float | None, ...], ...]
+    """Of the ways that two models went from the first one; None where one of them has not moved."""

@@ -20,6 +20,8 @@ FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "eval
 """A directory with one of them is a run's."""
 TRIES = "tune.jsonl"
 """Beside it are runs that a study tried settings with: found where their folder is named, and not from above."""
+MEASURED_OF = {"tokens_of", "distances_of"}
+"""Keys of a recipe that only measures other runs: a study keeps it beside them, and it is no run to report."""
 _DEPTH = 3
 """A study's runs are in a folder of its own, below that of all runs."""
 _NAMED = 3
@@ -50,7 +52,7 @@ def run_directories(paths: Iterable[Path]) -> list[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in FILES)
+    return any((folder / name).is_file() for name in FILES) and not recipe_of(folder).keys() & MEASURED_OF
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

@@ -19,6 +19,7 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
     running.py   arms and seeds, one after the other
     results.py   the runs of an arm, and the table made of them
     verdicts.py  the questions, answered
+    tokens.py    what training did to the probability of each token
 """
 
 from firsthand.study.plan import Study, StudyQuestion, Test, Tune, Validation

@@ -153,6 +153,9 @@ class Study(Record):
     """None: every arm is trained as the file has it."""
     tuned: dict[str, Tuned] = Field(default_factory=dict)
     """Arm -> the settings that it has chosen, as `firsthand tune` prints them: they are taken, and not chosen anew."""
+    analyses: tuple[Literal["tokens", "distances"], ...] = ("tokens", "distances")
+    """What is measured of the weights of the first seed, for the report alone: two more models in memory, one after the
+    other, for each arm; and every arm's weights, read once."""
 
     @model_validator(mode="before")
     @classmethod

@@ -10,9 +10,11 @@ from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.replies import OnProgress
 from firsthand.recipe import Recipe
 from firsthand.records import Step
+from firsthand.study.distance import measure_distances
 from firsthand.study.health import health_of
 from firsthand.study.plan import Study, Test
 from firsthand.study.results import ArmRuns, over_seeds, row_of, write_results
+from firsthand.study.tokens import measure_tokens
 from firsthand.study.tuning import OnArm, OnTry, tune
 from firsthand.study.verdicts import verdicts_of
 from firsthand.trainer import train
@@ -82,7 +84,18 @@ def run_seeds(
             runs.append(both)
     if len(seeds) > 1:
         _conclude(study, root, by_arm)
+    _analyse(study, root, {arm: found[seeds[0]] for arm, found in by_arm.items()}, seeds[0], on_evaluation)
     return runs
+
+
+def _analyse(
+    study: Study, root: Path, runs: Mapping[str, ArmRuns], seed: int, on_evaluation: Callable[[str], OnProgress]
+) -> None:
+    """What the report shows of the weights, in runs of their own."""
+    if "tokens" in study.analyses:
+        measure_tokens(study, root, runs, seed, on_evaluation)
+    if "distances" in study.analyses:
+        measure_distances(study, root, runs, seed)
 
 
 def _conclude(study: Study, root: Path, by_arm: Mapping[str, Mapping[int, ArmRuns]]) -> None:
