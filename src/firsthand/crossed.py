@@ -6,12 +6,12 @@ Both arms have the same seeds and items, so what these do to both alike is gone 
 The mean of D varies by (A + B - E) / (S N), with the mean squares of an analysis of variance: A by seed, B by item, E
 the rest. The interval's half is
 
-    sqrt((max(t_S^2 A, t_N^2 E) + t_N^2 max(B - E, 0)) / (S N))
+    sqrt((max(t_S^2 A, t_N^2 E / 2) + t_N^2 max(B - E, 0)) / (S N))
 
 A is known with S - 1 degrees of freedom and has their quantile of Student's t, t_S; B and E have t_N, that of N - 1.
-Reaches of two sources are added as squares (Howe 1974, JASA 69:789; Zou and Donner 2008). Where the seeds differ less
-than the rest alone makes them, the interval is that of the items. docs/studies.md has its coverage, and that of the
-bootstraps, which are too narrow for 3 or 5 seeds or count the rest twice.
+Reaches of two sources are added as squares (Howe 1974, JASA 69:789; Zou and Donner 2008). By luck, a few seeds may be
+much closer together than the rest alone makes them: half of E is left (ours). docs/studies.md has the coverage, and
+that of bootstraps, which are too narrow for 3 or 5 seeds or count the rest twice.
 
 Letters: `S` seeds, `N` items. numpy only.
 """
@@ -30,6 +30,8 @@ POWER = 0.8
 MOST_ITEMS = 10**9
 MOST_SEEDS = 10**5
 """If so many are not enough, no number is."""
+LEAST = 1e-100
+"""Smaller p-values are not told apart."""
 DRAWS = 2000
 """Of the mean square by seed, over which a power is the mean; seeded."""
 
@@ -62,7 +64,10 @@ class Crossed(NamedTuple):
         """Two-sided: the level at which the interval just reaches 0."""
         if abs(self.value) < ROUNDING:
             return 1.0
-        return _last(lambda level: self.reach(level) >= abs(self.value), 0.0, 1.0)
+        low = 0.1
+        while self.reach(low) < abs(self.value) and low > LEAST:
+            low *= low
+        return exp(_root(lambda level: self.reach(exp(level)) - abs(self.value), log(low), 0.0))
 
     def reach(self, level: float) -> float:
         """Half of the interval that leaves out `level`, both sides together."""
@@ -70,11 +75,12 @@ class Crossed(NamedTuple):
 
     def reaches(self, level: float, by_seed: Vector) -> Vector:
         """`reach`, of each of several mean squares by seed."""
-        t_N, noise = student(level, max(1, self.items - 1)), np.zeros_like(by_seed)
-        if self.by_seed is not None:
-            noise = student(level, self.seeds - 1) ** 2 * by_seed
-        squares = np.maximum(noise, t_N**2 * self.rest) + t_N**2 * max(self.by_item - self.rest, 0.0)
-        return np.sqrt(squares / (self.seeds * self.items))
+        t_N = student(level, max(1, self.items - 1))
+        if self.by_seed is None:
+            noise = np.full_like(by_seed, t_N**2 * self.rest)
+        else:
+            noise = np.maximum(student(level, self.seeds - 1) ** 2 * by_seed, t_N**2 * self.rest / 2)
+        return np.sqrt((noise + t_N**2 * max(self.by_item - self.rest, 0.0)) / (self.seeds * self.items))
 
     def of(self, seeds: int, items: int) -> "Crossed":
         """What so many seeds and items may be expected to find, if the parts are what they were here."""
@@ -149,10 +155,10 @@ def student(level: float, degrees: float) -> float:
     """What Student's t is beyond, on both sides together, with chance `level`."""
     if level >= 1:
         return 0.0
-    beyond = 1.0
-    while student_tail(beyond, degrees) > level:
-        beyond *= 2
-    return _last(lambda t: student_tail(t, degrees) >= level, 0.0, beyond)
+    low, high = 0.0, 1.0
+    while student_tail(high, degrees) > level:
+        low, high = high, 2 * high
+    return _root(lambda t: log(student_tail(t, degrees) / level), low, high)
 
 
 def _beta(x: float, a: float, b: float) -> float:
@@ -182,14 +188,21 @@ def _above(z: Vector) -> Vector:
     return np.asarray(np.where(z >= 0, above, 1 - above))
 
 
-def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Up to where something holds that holds at `low` and not at `high`."""
-    for _ in range(80):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return (low + high) / 2
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where f, which is above 0 at `low` and below at `high`, is 0: false position, the Illinois variant."""
+    at_low, at_high, at_last, x, before = f(low), f(high), 0.0, high, low
+    while abs(x - before) > 1e-13 * abs(x):
+        before, x = x, (low * at_high - high * at_low) / (at_high - at_low)
+        at_x = f(x)
+        stays = at_x * at_last > 0  # an end that stays twice holds the other back
+        if at_x > 0:
+            low, at_low, at_high = x, at_x, at_high / 2 if stays else at_high
+        elif at_x < 0:
+            high, at_high, at_low = x, at_x, at_low / 2 if stays else at_low
+        else:
+            return x
+        at_last = at_x
+    return x
 
 
 def _first(holds: Callable[[int], bool], least: int, most: int) -> int | None:

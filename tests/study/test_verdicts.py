@@ -199,6 +199,19 @@ def test_questions_are_corrected_for_their_number(tmp_path: Path) -> None:
     assert "after correction for 3 questions" in among.sentence and "correction" not in alone.sentence
 
 
+def test_what_one_question_would_resolve_many_do_not(tmp_path: Path) -> None:
+    some = runs(tmp_path, base=0.5, sft=0.5, grpo=0.5, **{"sft+grpo": 0.5})
+    better = np.arange(ITEMS) < 212  # by 12 items under each seed
+    some["base"] = {seed: _scored(tmp_path / "b", "base", seed, np.arange(ITEMS) < 200) for seed in range(5)}
+    some["grpo"] = {seed: _scored(tmp_path / "g", "grpo", seed, np.roll(better, seed)) for seed in range(5)}
+    one = {"rl": {"ask": "Does RL help?", "arm": "grpo", "against": "base"}}
+    assert only(verdicts_of(study(one), some, TRAINED)).effect is Effect.HELPS
+    others = {f"q{i}": {"arm": ["sft", "sft+grpo"][i % 2], "against": "base"} for i in range(300)}
+    among = verdicts_of(study({**one, **others}), some, TRAINED)[0]
+    assert among.p is not None and among.p < 0.05 < (among.p_corrected or 0) and among.effect is Effect.OPEN
+    assert among.needed_items is not None and among.needed_items > ITEMS
+
+
 def test_the_main_effect_of_a_factorial_is_the_mean_over_the_other_factor(tmp_path: Path) -> None:
     arms = {name: {} for name in ("a", "b", "a+f", "b+f")}
     effect = {"ask": "Does b help?", "arm": ["b", "b+f"], "against": ["a", "a+f"]}
