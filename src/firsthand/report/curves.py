@@ -111,7 +111,9 @@ def _curve(metric: str, arm: Arm) -> Curve | None:
 
 
 def _measured(step: Step) -> dict[str, float]:
-    """Everything measured in a step, its times as metrics of the group `timing`."""
+    """Everything measured in a step, its times as the group `timing`; a probe after the last step has none."""
+    if not step.trained:
+        return step.metrics
     return {**step.metrics, "timing/step": step.seconds, **{f"timing/{part}": s for part, s in step.timing.items()}}
 
 

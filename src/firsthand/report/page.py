@@ -120,7 +120,7 @@ def _context(arms: Sequence[Arm], results: StudyResults | None, notices: Sequenc
         "arm_key": charts.key,
         "arms": trained,
         "cost_headers": HEADERS,
-        "costs": [(arm, _cost(arm).cells()) for arm in trained if any(run.steps for run in arm.runs)],
+        "costs": [(arm, _cost(arm).cells()) for arm in trained if any(run.taken for run in arm.runs)],
         "doubts": [*([(RESULTS, notices)] if notices else []), *_doubts(arms)],
         "duration": _duration,
         "evaluations": {run.folder: [r for a in arms for r in a.runs if r.folder == run.folder] for run in runs},

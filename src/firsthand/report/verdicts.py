@@ -139,7 +139,7 @@ def _facts(verdict: StudyVerdict) -> Iterable[tuple[str, str]]:
     if verdict.difference is not None:
         yield "difference", f"{points(verdict.difference)} points of {verdict.measure} accuracy"
     if verdict.low is not None and verdict.high is not None:
-        yield "95 % interval", f"{points(verdict.low)} to {points(verdict.high)}"
+        yield "95 % interval", f"{points(verdict.low)} to {points(verdict.high)}, over {verdict.covers}"
     if verdict.p_corrected is not None:
         alone = "" if verdict.p is None else f" ({_p(verdict.p)} alone)"
         yield "p, corrected", f"{_p(verdict.p_corrected)}{alone}"
