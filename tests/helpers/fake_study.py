@@ -68,6 +68,7 @@ BUDGET: dict[str, Any] = {
         "grpo": {"steps": 60, "generated": 123456, "trained": 99000, "flops": 3.2e15, "seconds": 312.0},
         "sft": {"steps": 90, "generated": 0, "trained": 120000, "flops": 4.8e15, "seconds": 200.0},
     },
+    "own": {"sft": {"steps": 30, "generated": 0, "trained": 40000, "flops": 1.6e15, "seconds": 67.0}},
 }
 
 

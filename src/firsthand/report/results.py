@@ -23,7 +23,9 @@ class MatchedBudget(BaseModel):
     of: str | None = None
     """The arm that the others were given as much as."""
     arms: dict[str, dict[str, float | None]] = {}
-    """Arm -> measure -> how much."""
+    """Arm -> measure -> how much, with all that it started from."""
+    own: dict[str, dict[str, float | None]] = {}
+    """The same, of its own training alone."""
 
 
 class StudyResults(BaseModel):

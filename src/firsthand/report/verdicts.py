@@ -65,11 +65,14 @@ class TunedRow(NamedTuple):
 
 
 class BudgetRow(NamedTuple):
-    """What an arm has used, by measure: the number and its words; None was not measured."""
+    """What an arm has used, by measure: the number, its words and, where that differs, those of its own training.
+
+    None was not measured.
+    """
 
     name: str
     arm: Arm | None
-    cells: tuple[tuple[float, str] | None, ...]
+    cells: tuple[tuple[float, str, str] | None, ...]
     ratio: float | None
     """Of the matched measure, to the arm that the others were given as much as."""
 
@@ -184,7 +187,15 @@ def _budget_rows(results: StudyResults, measures: Sequence[str], by_name: Mappin
     goal = budget.arms.get(budget.of or "", {}).get(budget.match)
     rows = []
     for name, used in budget.arms.items():
-        cells = tuple(None if (v := used.get(m)) is None else (v, MEASURES[m][1](v)) for m in measures)
+        own = budget.own.get(name, used)
+        cells = tuple(_budget_cell(m, used.get(m), own.get(m)) for m in measures)
         mine = used.get(budget.match)
         rows.append(BudgetRow(name, by_name.get(name), cells, mine / goal if goal and mine is not None else None))
     return rows
+
+
+def _budget_cell(measure: str, whole: float | None, own: float | None) -> tuple[float, str, str] | None:
+    if whole is None:
+        return None
+    words = MEASURES[measure][1]
+    return whole, words(whole), words(own) if own is not None and words(own) != words(whole) else ""
