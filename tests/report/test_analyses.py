@@ -1,11 +1,16 @@
 """The analyses of a report, on runs of a few lines whose numbers are worked out by hand."""
 
+import json
+import re
 from math import atanh, sqrt, tanh
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 from small_runs import asked, evidence, grouped, said, write_run
 
+from firsthand.findings import DISTANCES_FILE, TOKENS_FILE, Distances, TokenChange
 from firsthand.records import Agreement, Score, Step
 from firsthand.report.analyses import (
     exploration,
@@ -14,11 +19,13 @@ from firsthand.report.analyses import (
     panels,
     passes,
     prediction,
+    probabilities,
     race,
     reasoning,
     reflection,
     scale,
     transfer,
+    weights,
 )
 from firsthand.report.analyses.length import Told
 from firsthand.report.analyses.tally import Expressions, tallied
@@ -393,6 +400,94 @@ def test_an_arrival_is_read_between_two_measurements() -> None:
     line = [race.Mile((0.0, 0.0, None), 0.2), race.Mile((10.0, 100.0, None), 0.6), race.Mile((20.0, 200.0, None), 0.5)]
     assert race.arrival(line, 0.5) == pytest.approx((7.5, 75.0, None))
     assert race.arrival(line, 0.2) == (0.0, 0.0, None)
+
+
+# Token probabilities and weights.
+
+
+def change(by: Literal["start", "tuned"], *gaps: float, text: str = "a") -> TokenChange:
+    """A reply whose tokens became likelier by so many nats, from a probability of 1 / e."""
+    pieces = tuple(text for _ in gaps)
+    after = tuple(gap - 1 for gap in gaps)
+    return TokenChange(
+        example_id="a", question="?", gold="7", images=(), by=by, text="", score=0.0, pieces=pieces,
+        start=(-1.0,) * len(gaps), tuned=after,
+    )  # fmt: skip
+
+
+def measured(root: Path, name: str, of: object, file: str, content: str) -> None:
+    folder = root / f"{name}-s0-12345678"
+    folder.mkdir()
+    (folder / "recipe.json").write_text(json.dumps({"name": name, **(of if isinstance(of, dict) else {})}))
+    (folder / file).write_text(content)
+
+
+def run_id(run: Path) -> str:
+    return str(json.loads((run / "recipe.json").read_text())["id"])
+
+
+def test_a_token_that_became_likelier_is_counted_with_those_of_its_writer() -> None:
+    changes = [change("tuned", 0.0, 0.3, 2.0), change("start", -9.0)]
+    assert probabilities.moved(changes, "tuned") == pytest.approx([0.0, 0.3, 2.0])
+    counts = probabilities.histogram(probabilities.moved(changes, "tuned"))
+    assert [(probabilities.EDGES[i], n) for i, n in enumerate(counts) if n] == [(-0.25, 1), (0.25, 1), (1.75, 1)]
+    assert probabilities.histogram(probabilities.moved(changes, "start"))[0] == 1  # what lies beyond is outermost
+
+
+def test_the_replies_of_an_arm_are_coloured_and_what_models_wrote_is_text(tmp_path: Path) -> None:
+    grpo = write_run(tmp_path, "grpo", steps=[{}])
+    changes = [change("tuned", 2.0, -0.2, 0.0, text="<b>x</b>"), change("start", 1.5)]
+    lines = "".join(f"{one.model_dump_json()}\n" for one in changes) + "{torn"
+    measured(tmp_path, "tokens-grpo", {"tokens_of": run_id(grpo)}, TOKENS_FILE, lines)
+    panel = probabilities.panel(evidence(grpo))
+    assert panel is not None
+    found = re.findall(r'<span class="([a-z0-9 ]+)" title="([^"]+)">(.*?)</span>', panel.body.split("coloured")[1])
+    assert found[:2] == [
+        ("likelier by3", "probability 0.368 before, 2.72 after", "&lt;b&gt;x&lt;/b&gt;"),
+        ("rarer by1", "probability 0.368 before, 0.301 after", "&lt;b&gt;x&lt;/b&gt;"),
+    ]
+    assert "33\u00a0% of the 3 tokens of its own replies" in panel.body
+    assert "100\u00a0% of the 1 tokens of the untrained model" in panel.body
+    assert "Lines of tokens.jsonl that cannot be read, left out: 1." in panel.body
+
+
+def test_token_probabilities_of_another_training_are_not_the_arms(tmp_path: Path) -> None:
+    grpo = write_run(tmp_path, "grpo", steps=[{}])
+    measured(tmp_path, "tokens-sft", {"tokens_of": "other"}, TOKENS_FILE, change("tuned", 1.0).model_dump_json())
+    assert probabilities.panel(evidence(grpo)) is None
+
+
+def test_a_map_keeps_distances_that_a_plane_allows() -> None:
+    places = np.array([(0.0, 0.0), (3.0, 0.0), (0.0, 4.0)])
+    wanted = np.linalg.norm(places[:, None] - places[None], axis=2)
+    found, share = weights.scaled(wanted.tolist())
+    assert np.linalg.norm(found[:, None] - found[None], axis=2) == pytest.approx(wanted)
+    assert found[0] == pytest.approx([0, 0])
+    assert share == pytest.approx(1.0)
+
+
+def test_a_map_says_how_much_of_the_distances_a_plane_cannot_hold() -> None:
+    corners = 1.0 - np.eye(4)  # of a tetrahedron: three directions alike
+    assert weights.scaled(corners.tolist())[1] == pytest.approx(2 / 3)
+
+
+def test_a_map_leads_from_what_an_arm_started_from(tmp_path: Path) -> None:
+    sft = write_run(tmp_path, "sft", steps=[{}])
+    both = write_run(tmp_path, "sft+grpo", start=sft, steps=[{}])
+    found = Distances(
+        names=("base", "sft", "sft+grpo"),
+        starts=(None, "base", "sft"),
+        relative=((0, 3, 5), (3, 0, 4), (5, 4, 0)),
+        cosines=((None, None, None), (None, 1, 0.6), (None, 0.6, 1)),
+    )
+    of = {"distances_of": {"sft": run_id(sft), "sft+grpo": run_id(both)}}
+    measured(tmp_path, "distances", of, DISTANCES_FILE, found.model_dump_json())
+    panel = weights.panel(evidence(sft, both))
+    assert panel is not None
+    assert panel.rows == (("sft", "base", 3, None), ("sft+grpo", "base", 5, None), ("sft+grpo", "sft", 4, 0.6))
+    paths = dict(re.findall(r'data-name="([^"]+)".*?class="smooth" d="([^"]+)"', panel.body))
+    assert paths["sft"].split("L")[1] == paths["sft+grpo"][1:].split("L")[0]
+    assert weights.panel(evidence(sft)) is None  # another report, without all of its arms
 
 
 # All together.

@@ -65,7 +65,7 @@ def test_tiles_are_as_strong_as_they_are_far_from_zero() -> None:
     svg = tile_chart(
         "t", [("a", [Tile(0.2, "+20"), Tile(-0.1, "−10", is_framed=True), Tile(None, "—")])], ["x", "y", "z"]
     )
-    assert numbers(svg, "rect", "fill-opacity") == [0.75, 0.38, 0.0]
+    assert numbers(svg, "rect", "fill-opacity") == [0.55, 0.28, 0.0]
     assert re.findall(r'<rect class="([^"]+)"', svg) == ["above", "below framed", "above"]
 
 

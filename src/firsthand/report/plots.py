@@ -73,6 +73,7 @@ def xy_chart(
     *,
     log_x: bool = False,
     lines: bool = True,
+    x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> Markup:
     """Points, joined unless `lines` is off, over any axis; one in powers of two where `log_x` is on.
@@ -82,7 +83,7 @@ def xy_chart(
     series = [replace(one, points=tuple(p for p in one.points if _drawable(p, log_x))) for one in series]
     put: Callable[[float], float] = log2 if log_x else float
     points = [point for one in series for point in one.points]
-    frame = Frame(_padded(put(p.x) for p in points), y_range or _padded(_heights(points)))
+    frame = Frame(x_range or _padded(put(p.x) for p in points), y_range or _padded(_heights(points)))
     columns = [(frame.x(put(v)), f"{v:,g}") for v in _columns(frame, log_x)]
     return Markup('<svg class="chart" viewBox="0 0 352 206" role="img" aria-label="{}"{}>{}{}{}{}{}</svg>').format(
         f"{title}: {y_label} over {x_label}; " + "; ".join(map(_spoken, series)),
@@ -279,7 +280,7 @@ def _bar(bar: Bar, frame: Frame, y: float) -> Markup:
 
 
 def _tile(tile: Tile, x: float, y: float, wide: float, high: float, reach: float) -> Markup:
-    strength = 0.0 if tile.value is None else 0.75 * abs(tile.value) / reach
+    strength = 0.0 if tile.value is None else 0.55 * abs(tile.value) / reach
     return Markup(
         '<g><title>{}</title><rect class="{}{}" fill-opacity="{:.2f}" x="{:.1f}" y="{:.1f}" width="{}" height="{}"/>'
         '<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text></g>'

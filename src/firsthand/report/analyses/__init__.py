@@ -12,6 +12,8 @@ transfer.py    same task, other task
 scale.py       how many demonstrations
 prediction.py  what foretells the result of RL
 reasoning.py   reasoning and answer
+probabilities.py  which tokens training moved
+weights.py     where the weights went; both from what measured.py finds
 tenths.py      a measurement over training
 
 Each has pure functions from records to rows, and a `panel`, which is None where its data are not there.
@@ -25,11 +27,13 @@ from firsthand.report.analyses import (
     length,
     passes,
     prediction,
+    probabilities,
     race,
     reasoning,
     reflection,
     scale,
     transfer,
+    weights,
 )
 from firsthand.report.analyses.evidence import Evidence
 from firsthand.report.analyses.tally import EXPRESSIONS, Expressions
@@ -48,6 +52,8 @@ _ALL: tuple[Callable[[Evidence], AnalysisPanel | None], ...] = (
     length.panel,
     reasoning.panel,
     reflection.panel,
+    probabilities.panel,
+    weights.panel,
 )
 
 
