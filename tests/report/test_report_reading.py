@@ -295,8 +295,8 @@ def test_hostile_names_run_nothing_wherever_they_are_shown(browser: "Browser", t
     recipe = json.loads((run / "recipe.json").read_text())
     (run / "recipe.json").write_text(json.dumps({**recipe, "name": HOSTILE}))
     evil = VERDICTS[0].model_copy(update={"ask": HOSTILE, "sentence": HOSTILE, "arms": (HOSTILE,)})
-    check = HEALTH[0].checks[0].model_copy(update={"name": HOSTILE, "what": HOSTILE, "remedy": HOSTILE})
-    health = HEALTH[0].model_copy(update={"arm": HOSTILE, "checks": (check,)})
+    check = HEALTH[1].checks[0].model_copy(update={"name": HOSTILE, "what": HOSTILE, "remedy": HOSTILE})
+    health = HEALTH[1].model_copy(update={"arm": HOSTILE, "checks": (check,)})
     write_results(tmp_path / "runs", verdicts=[evil], health=[health])
     visit = Visit(browser, write_report([tmp_path / "runs"], tmp_path / "report.html", HOSTILE))
     assert visit.page.locator(".verdict h3").inner_text() == HOSTILE

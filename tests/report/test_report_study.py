@@ -73,6 +73,7 @@ def test_the_page_of_a_study_opens_with_its_verdicts_and_then_its_health(study: 
     assert "1,000 items, 5 seeds" in verdicts
     health = words.sections["health"]
     assert "sft 1 check passed, 1 failed, 1 unmeasured" in health
+    assert "base nothing to check" in health
     assert "To try: a rate of 1e-4" in health
     settings = words.sections["settings"]
     assert "optimizer.lr 0.001 of 0.0001, 0.001 at the edge of its grid" in settings
@@ -124,11 +125,11 @@ def test_damaged_results_are_a_notice(study: Path, tmp_path: Path, content: str,
 def test_damage_to_one_part_does_not_hide_another(tmp_path: Path) -> None:
     write_results(tmp_path, verdicts=VERDICTS, health=HEALTH)
     content = json.loads((tmp_path / "results.json").read_text())
-    content["health"][0]["checks"][0]["state"] = "fine"
+    content["health"][1]["checks"][0]["state"] = "fine"
     (tmp_path / "results.json").write_text(json.dumps(content))
     results, [notice] = read_results([tmp_path])
     assert results is not None and results.verdicts == VERDICTS and results.health == ()
-    assert "health.0.checks.0.state" in notice
+    assert "health.1.checks.0.state" in notice
 
 
 def test_of_two_studies_neither_is_taken_for_the_other(tmp_path: Path) -> None:
@@ -162,8 +163,8 @@ def test_intervals_share_a_scale_with_zero_in_the_middle() -> None:
 
 def test_hostile_names_in_results_are_text(study: Path, tmp_path: Path) -> None:
     evil = VERDICTS[0].model_copy(update={"ask": HOSTILE, "sentence": HOSTILE, "arms": (HOSTILE,), "measure": HOSTILE})
-    check = HEALTH[0].checks[0].model_copy(update={"name": HOSTILE, "what": HOSTILE, "remedy": HOSTILE})
-    health = HEALTH[0].model_copy(update={"arm": HOSTILE, "checks": (check,)})
+    check = HEALTH[1].checks[0].model_copy(update={"name": HOSTILE, "what": HOSTILE, "remedy": HOSTILE})
+    health = HEALTH[1].model_copy(update={"arm": HOSTILE, "checks": (check,)})
     tuned = TUNED[0].model_copy(update={"arm": HOSTILE, "settings": {HOSTILE: HOSTILE}, "grid": {HOSTILE: (HOSTILE,)}})
     budget = {"match": HOSTILE, "of": HOSTILE, "arms": {HOSTILE: {"steps": 1.0, HOSTILE: 2.0}}}
     before = Words(write_report([study], tmp_path / "report.html", "A study").read_text("utf-8")).tags
