@@ -334,9 +334,10 @@ class Judged(Record):
     """The reward relative to its group."""
 
 
-class Rollout(Record):
+class Rollout(GrownRecord):
     """One prompt and its group of judged replies, as training step `step` saw them. One line of rollouts.jsonl."""
 
+    _later = frozenset(("left_out",))
     step: int
     example_id: str
     family: str = ""
@@ -345,6 +346,8 @@ class Rollout(Record):
     images: tuple[str, ...]
     """sha256 of each picture; the run keeps it as images/<sha256>.png."""
     group: tuple[Judged, ...]
+    left_out: str = ""
+    """Why the step did not train on the group; empty where it did."""
 
 
 class Score(Record):

@@ -14,6 +14,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from firsthand.answers.letters import LETTERS
+from firsthand.findings import TokenChange
 from firsthand.records import (
     Box,
     Choice,
@@ -93,6 +94,16 @@ def judged(
     tokens = tuple(range(max(1, len(text) // 4)))
     verdict = Verdict(score=score, status=status, parsed=parsed, why=why)
     return Judged(reply=Reply(text=text, token_ids=tokens, stop=stop), verdict=verdict, advantage=advantage)
+
+
+def token_change(
+    asked: Rollout, text: str, pieces: Sequence[str], start: Sequence[float], tuned: Sequence[float]
+) -> TokenChange:
+    """What training changed of a reply; the last numbers are of all further tokens."""
+    start, tuned = ([*some, *[some[-1]] * (len(pieces) - len(some))] for some in (start, tuned))
+    about = asked.model_dump(include={"example_id", "family", "question", "gold", "images"})
+    numbers = {"pieces": pieces, "start": start, "tuned": tuned}
+    return TokenChange.model_validate({**about, **numbers, "by": "tuned", "text": text, "score": 1.0})
 
 
 def write_lines(path: Path, records: Sequence[Any]) -> None:

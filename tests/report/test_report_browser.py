@@ -1,71 +1,29 @@
 """The report in a real browser: headless Chromium, driven by Playwright, offline."""
 
 import json
-import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from fake_runs import ARMS, judged, write_lines, write_runs
+from browsing import Visit, contrast, luminance, needs_browser
+from fake_runs import ARMS, write_runs
 
 from firsthand.forge import ForgeConfig, run_forge
-from firsthand.records import Score
 from firsthand.report import write_report
 from firsthand.report.forged import write_forge_report
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog
+    from playwright.sync_api import Browser
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'firsthand[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs a browser: apt-get install chromium, or any chromium on the PATH"
-)
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytestmark = needs_browser
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)><svg onload=alert(3)>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("report")
     return write_report(write_runs(root / "runs", per_family=12), root / "report.html", "Four arms")
-
-
-class Visit:
-    """A page that was opened, and everything that it did which a report must not do."""
-
-    def __init__(self, browser: "Browser", report: Path, **context: Any) -> None:
-        self.page = browser.new_page(**context)
-        self.console: list[str] = []
-        self.requests: list[str] = []
-        self.dialogs: list[str] = []
-        self.page.on("console", lambda message: self.console.append(message.text))
-        self.page.on("pageerror", lambda error: self.console.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("dialog", self._dismiss)
-        self.page.goto(report.as_uri())
-        self.page.wait_for_load_state("load")
-
-    def _dismiss(self, dialog: "Dialog") -> None:
-        self.dialogs.append(dialog.message)
-        dialog.dismiss()
 
 
 @pytest.fixture
@@ -75,22 +33,9 @@ def visit(browser: "Browser", report: Path) -> Iterator[Visit]:
     visit.page.close()
 
 
-def shown(visit: Visit) -> int:
-    return visit.page.locator(".item:visible").count()
-
-
 def test_the_page_asks_for_nothing_but_itself_and_complains_of_nothing(visit: Visit, report: Path) -> None:
     assert [url for url in visit.requests if not url.startswith("data:")] == [report.as_uri()]
     assert visit.console == []
-
-
-def test_every_picture_is_drawn(visit: Visit) -> None:
-    widths = visit.page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
-    assert len(widths) > 20 and all(widths)
-    small = visit.page.locator("img").first
-    assert small.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
-    width, height, shown_width = small.evaluate("image => [image.naturalWidth, image.naturalHeight, image.width]")
-    assert shown_width == pytest.approx(width * (336 // max(width, height)), abs=3)
 
 
 def test_the_table_and_the_legends_name_the_arms(visit: Visit) -> None:
@@ -99,35 +44,10 @@ def test_the_table_and_the_legends_name_the_arms(visit: Visit) -> None:
     assert visit.page.locator(".legend").first.inner_text().split()[::2] == ["grpo", "sft+grpo"]
 
 
-def test_a_family_filter_shows_only_that_family(visit: Visit) -> None:
-    everything = shown(visit)
-    visit.page.select_option("#filter-family", "count")
-    assert set(visit.page.locator(".item:visible .caption b").all_inner_texts()) == {"count"}
-    assert visit.page.locator("#filter-count").inner_text() == f"{shown(visit)} of {everything} shown"
-    visit.page.select_option("#filter-family", "")
-    assert shown(visit) == everything
-
-
-def test_an_arm_and_an_outcome_are_filtered_together(visit: Visit) -> None:
-    visit.page.select_option("#filter-arm", label="sft")
-    visit.page.select_option("#filter-outcome", "wrong")
-    told = visit.page.locator(".item:visible .reply:has(h4 .arm1) > h4 .mark").all_inner_texts()
-    assert 0 < len(told) == shown(visit) < visit.page.locator(".item").count()
-    assert all("wrong" in mark for mark in told)
-
-
-def test_questions_on_which_arms_disagree_can_be_picked_out(visit: Visit) -> None:
-    visit.page.select_option("#filter-outcome", "disagree")
-    marks = [
-        set(item.locator(".reply > h4 .mark").all_inner_texts()) for item in visit.page.locator(".item:visible").all()
-    ]
-    assert marks and all(len({re.sub(r"[\d.]", "", mark).strip() for mark in one}) > 1 for one in marks)
-
-
-def test_without_scripts_everything_is_there_and_no_dead_filter(browser: "Browser", report: Path) -> None:
+def test_without_scripts_the_page_says_where_the_rollouts_are(browser: "Browser", report: Path) -> None:
     visit = Visit(browser, report, java_script_enabled=False)
-    assert not visit.page.locator("#filters").is_visible()
-    assert shown(visit) == visit.page.locator(".item").count() > 20
+    assert not visit.page.locator("#rollout-browser").is_visible()
+    assert "rollouts.jsonl" in visit.page.locator("#rollouts noscript").inner_text()
     visit.page.close()
 
 
@@ -160,47 +80,17 @@ def test_a_page_of_several_tables_fits_a_phone_and_gives_each_its_own_names(
     visit.page.close()
 
 
-def luminance(colour: str) -> float:
-    """WCAG 2.2 relative luminance of `rgb(r, g, b)`."""
-    channels = [int(c) / 255 for c in re.findall(r"\d+", colour)[:3]]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(visit: Visit, selector: str, foreground: str, background: str) -> float:
-    """WCAG 2.2 contrast of a computed property of `selector` with the background of the element `background`."""
-    script = "([s, p]) => getComputedStyle(document.querySelector(s))[p]"
-    pair = [(selector, foreground), (background, "backgroundColor")]
-    light, dark = sorted((luminance(visit.page.evaluate(script, list(one))) for one in pair), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_both_themes_have_enough_contrast(browser: "Browser", report: Path, scheme: str) -> None:
     visit = Visit(browser, report, color_scheme=scheme)
-    texts = [("body", "body"), (".about", "body"), (".question", ".item"), (".caption", ".item"), (".text", ".text")]
-    texts += [(f".mark.{o}", f".mark.{o}") for o in ("right", "wrong", "partly")] + [(".finding.better",) * 2]
+    visit.page.wait_for_selector("#rollout-browser[data-ready]")
+    texts = [("body", "body"), (".about", "body"), (".question", ".card"), (".caption", ".card"), (".text", ".text")]
+    texts += [(".finding.better",) * 2]
     assert {pair: c for pair in texts if (c := contrast(visit, pair[0], "color", pair[1])) < 4.5} == {}
     lines = [contrast(visit, f".whisker.arm{arm} .bar", "stroke", ".card") for arm in range(len(ARMS))]
     assert min(lines) >= 3
     background = luminance(visit.page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert (background > 0.5) == (scheme == "light")
-    visit.page.close()
-
-
-def test_a_hostile_reply_runs_nothing(browser: "Browser", tmp_path: Path) -> None:
-    [run] = write_runs(tmp_path / "runs", per_family=1, arms={"grpo": ARMS["grpo"]})
-    evil = judged(HOSTILE, 0.0, parsed=HOSTILE, why=HOSTILE)
-    scores = [Score.model_validate_json(line) for line in (run / "scores.jsonl").read_text().splitlines()]
-    write_lines(
-        run / "scores.jsonl",
-        [s.model_copy(update={"greedy": evil, "family": HOSTILE, "gold": HOSTILE}) for s in scores],
-    )
-    visit = Visit(browser, write_report([run], tmp_path / "report.html", HOSTILE))
-    visit.page.select_option("#filter-family", HOSTILE)
-    assert shown(visit) == len(scores)
-    assert (visit.dialogs, visit.console) == ([], [])
-    assert visit.page.locator(".reply .text").first.inner_text() == HOSTILE
     visit.page.close()
 
 

@@ -131,6 +131,19 @@ def test_resample_keeps_no_more_than_the_recipe_wants(encoder: Encoder, router: 
         assert len(batch.groups) == 3 and not any(g.has_zero_variance for g in batch.groups)
 
 
+def test_groups_that_are_left_out_are_kept_with_the_reason(encoder: Encoder, router: Router) -> None:
+    batch = batch_of(recipe(prompts=2, objective={"zero_variance": "filter"}), "Ab", encoder, router, by_case)
+    assert [(left.group.example.id, left.why) for left in batch.left_out] == [
+        ("b", "zero variance: all replies that count score 0")
+    ]
+    wanted = recipe(prompts=2, objective={"zero_variance": "resample"})
+    batches = [batch_of(wanted, "aBCDE", encoder, router, by_case, step) for step in range(3)]  # one of them draws `a`
+    assert all(len(batch.sampled) == len(batch.groups) + len(batch.left_out) for batch in batches)
+    told = {left.group.example.id: left.why for batch in batches for left in batch.left_out}
+    assert told.pop("a").startswith("zero variance")
+    assert set(told.values()) == {"surplus: the step has its groups already"}
+
+
 def test_resample_goes_on_with_what_there_is(encoder: Encoder, router: Router) -> None:
     batch = batch_of(recipe(prompts=3, objective={"zero_variance": "resample"}), "Abcdef", encoder, router, by_case)
     assert ids(batch) == ["A"]

@@ -50,8 +50,8 @@ class Arm:
 
     @property
     def first(self) -> RunRecords:
-        """The run whose replies the gallery shows: of the first seed that wrote any."""
-        return next((run for run in self.runs if run.scores or run.groups), self.runs[0])
+        """The run that stands for the arm where not all fit: of the first seed that was evaluated."""
+        return next((run for run in self.runs if run.scores), self.runs[0])
 
 
 def make_arms(runs: Sequence[RunRecords]) -> list[Arm]:

@@ -56,7 +56,7 @@ def doubts(run: RunRecords) -> list[str]:
     # A run that samples nothing has no rewards to watch.
     sampled = [step.metrics for step in run.steps if "groups/zero_variance" in step.metrics]
     warnings = [
-        f"ALARM in the last steps of training: {alarm.text}. The gallery shows such replies"
+        f"ALARM in the last steps of training: {alarm.text}. The rollouts below show such replies"
         for alarm in alarms(sampled)
     ]
     unread = None if run.evaluation is None else unread_remedy(run.evaluation.model_dump())

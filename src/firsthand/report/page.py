@@ -15,10 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from firsthand.cost import HEADERS, RunCost
-from firsthand.report import charts, curves, gallery
+from firsthand.report import charts, curves
 from firsthand.report.analyses import panels
 from firsthand.report.arms import Arm, Comparison, compare_arms, make_arms, reference
 from firsthand.report.blind import BlindColumns, blind_columns, seeing_titles
+from firsthand.report.browser import browser_data
 from firsthand.report.headline import Headline, doubts, headline, points
 from firsthand.report.results import RESULTS, StudyResults, read_results
 from firsthand.report.runs import RunRecords, read_runs
@@ -32,7 +33,7 @@ _MOST_PASSES = 4
 _Difference = tuple[Arm, Estimate | None, Comparison | None]
 
 
-_SCRIPTS = ("charts.js", "tables.js", "filter.js")
+_SCRIPTS = ("charts.js", "tables.js", "browser.js")
 _MOST_ROWS = 400
 """Of an analysis' numbers that the page shows; the file to save has all."""
 
@@ -45,7 +46,7 @@ _SECTIONS = {
     "arms": "Arms",
     "curves": "Curves",
     "analyses": "Analyses",
-    "gallery": "Gallery",
+    "rollouts": "Rollouts",
     "provenance": "Provenance",
 }
 """Those of the page, in its order: the template of each in parts/, and its link. The first three are a study's."""
@@ -71,8 +72,6 @@ class _Table(NamedTuple):
     families: Sequence[tuple[str, Sequence[_Difference]]]
     scorers: Sequence[Benchmarked]
     domain: tuple[float, float]
-    held_out: Sequence[gallery.Card]
-    available: int
     blind: BlindColumns
     is_blind: bool
     """Whether another table has the same questions with their pictures, and these numbers beside its own."""
@@ -106,8 +105,6 @@ def _context(arms: Sequence[Arm], results: StudyResults | None, notices: Sequenc
     found, analyses = lay_out(results, trained), panels(trained, results)
     runs = [run for arm in trained for run in arm.runs]
     opened, folded = curves.curve_panels(trained)
-    training = gallery.training(trained)
-    shown = [*(card for table in tables for card in table.held_out), *training]
     there = {
         "verdicts": found.cards,
         "health": found.health,
@@ -119,6 +116,7 @@ def _context(arms: Sequence[Arm], results: StudyResults | None, notices: Sequenc
         "analyses": analyses,
         "arm_key": charts.key,
         "arms": trained,
+        "browser": browser_data(arms, trained),
         "cost_headers": HEADERS,
         "costs": [(arm, _cost(arm).cells()) for arm in trained if any(run.taken for run in arm.runs)],
         "doubts": [*([(RESULTS, notices)] if notices else []), *_doubts(arms)],
@@ -127,11 +125,9 @@ def _context(arms: Sequence[Arm], results: StudyResults | None, notices: Sequenc
         "fewest": FEWEST_PAIRS,
         "folded": folded,
         "found": found,
-        "gallery_families": sorted({card.family for card in shown}),
         "lead": _lead(tables),
         "most_rows": _MOST_ROWS,
         "opened": opened,
-        "outcomes": list(gallery.ReplyOutcome),
         "points": points,
         "pretty": partial(json.dumps, indent=2, ensure_ascii=False),
         "runs": runs,
@@ -139,9 +135,8 @@ def _context(arms: Sequence[Arm], results: StudyResults | None, notices: Sequenc
         "scripts": [_script(name) for name in _SCRIPTS],
         "sections": [(id, name) for id, name in _SECTIONS.items() if id not in absent],
         "several_seeds": any(len(arm.runs) > 1 for arm in trained),
-        "style": _beside("page.css"),
+        "style": _beside("page.css") + _beside("browser.css"),
         "tables": tables,
-        "training": training,
         "versions": _versions,
         "whisker": charts.whisker,
         "written": max(run.last_written for run in runs).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
@@ -160,17 +155,15 @@ def _tables(arms: Sequence[Arm]) -> list[_Table]:
     unevaluated = titles[0] if len(titles) == 1 else ""
     for arm in arms:
         by_title[arm.table or unevaluated].append(arm)
-    budget = gallery.HELD_OUT_BYTES // len(by_title)
     tables = {title: sorted(some, key=lambda arm: arm.index) for title, some in by_title.items()}
     blind = seeing_titles(tables)
     order = [title for title in tables if title not in blind] + list(blind)
-    return [_table(title, tables, budget, is_blind=title in blind) for title in order]
+    return [_table(title, tables, is_blind=title in blind) for title in order]
 
 
-def _table(title: str, tables: Mapping[str, Sequence[Arm]], budget: int, *, is_blind: bool) -> _Table:
+def _table(title: str, tables: Mapping[str, Sequence[Arm]], *, is_blind: bool) -> _Table:
     arms = tables[title]
     said, base = headline(arms), reference(arms)
-    cards, available = gallery.held_out(arms, budget)
     ks = sorted({k for arm in arms for k in arm.pass_at})
     return _Table(
         title=title,
@@ -182,8 +175,6 @@ def _table(title: str, tables: Mapping[str, Sequence[Arm]], budget: int, *, is_b
         families=_families(arms, base),
         scorers=by_scorer(arms),
         domain=_difference_domain(said),
-        held_out=cards,
-        available=available,
         blind=blind_columns(tables, title, base),
         is_blind=is_blind,
     )

@@ -6,6 +6,7 @@ run at all is an error.
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -84,8 +85,6 @@ class RunRecords:
     id: str
     recipe: dict[str, Any] | None
     steps: tuple[Step, ...]
-    groups: tuple[Rollout, ...]
-    """One group of every step that wrote any, so that a long run fits in memory."""
     scores: tuple[Score, ...]
     evaluation: Evaluation | None
     done: bool
@@ -170,7 +169,7 @@ def read_run(folder: Path, evaluated_in: Path | None = None, said: Iterable[str]
     from_folder = named.groupdict() if named else {"name": folder.name, "seed": None, "id": folder.name}
     identity = {**from_folder, **{k: v for k, v in (recipe or {}).items() if k in from_folder and v is not None}}
     steps = _steps(folder, recipe, notices)
-    groups = _one_group_per_step(_lines(folder / "rollouts.jsonl", Rollout, notices))
+    deque(_lines(folder / "rollouts.jsonl", Rollout, notices), maxlen=0)  # a long run's do not fit in memory
     done = (folder / "DONE").is_file()
     if not done:
         notices.insert(0, "there is no DONE file: the run has not ended, and its numbers are provisional")
@@ -181,7 +180,6 @@ def read_run(folder: Path, evaluated_in: Path | None = None, said: Iterable[str]
         id=str(identity["id"]),
         recipe=recipe,
         steps=steps,
-        groups=groups,
         scores=(),
         evaluation=None,
         done=done,
@@ -297,20 +295,6 @@ def _lines(path: Path, kind: type[Line], notices: list[str]) -> Iterator[Line]:
 def _first(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(str(part) for part in problem['loc']) or 'JSON'}: {problem['msg']}"
-
-
-def _one_group_per_step(rollouts: Iterable[Rollout]) -> tuple[Rollout, ...]:
-    """The first group of each step that carries signal, or its first group when none does."""
-    kept: dict[int, Rollout] = {}
-    for rollout in rollouts:
-        if rollout.step not in kept or (_has_signal(rollout) and not _has_signal(kept[rollout.step])):
-            kept[rollout.step] = rollout
-    return tuple(kept[step] for step in sorted(kept))
-
-
-def _has_signal(rollout: Rollout) -> bool:
-    """Some advantage is not 0: the group moved the policy."""
-    return any(judged.advantage for judged in rollout.group)
 
 
 def _last_written(folder: Path, done: bool) -> datetime:

@@ -109,7 +109,8 @@ def counted(evaluation: Path) -> Sequence[ItemReply]:
 def _sums(folder: Path) -> Sums:
     groups: dict[int, list[Learnt]] = defaultdict(list)
     demonstrations: dict[str, float | None] = {}
-    for rollout in _lines(folder / "rollouts.jsonl", Rollout):
+    trained_on = (rollout for rollout in _lines(folder / "rollouts.jsonl", Rollout) if not rollout.left_out)
+    for rollout in trained_on:
         learnt = [j for j in rollout.group if j.reply.is_demo or j.reward is not None]
         tokens = sum(len(j.reply.token_ids) for j in learnt)
         groups[rollout.step].append(Learnt(tokens, any(j.advantage for j in rollout.group)))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from firsthand.policy import PrefixGroup
 from firsthand.processor import Prompt
@@ -63,6 +64,13 @@ class Group:
         )
 
 
+class LeftOut(NamedTuple):
+    """A group that was sampled and scored, and is not trained on."""
+
+    group: Group
+    why: str
+
+
 @dataclass(frozen=True)
 class Batch:
     """The groups of a training step, and how long it took to get them."""
@@ -72,6 +80,7 @@ class Batch:
     """All groups that there were: more where some were left out."""
     timing: Mapping[str, float] = field(default_factory=dict)
     """Seconds, see `records.Step`."""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def sampled_entropy(groups: Sequence[Group]) -> float | None:

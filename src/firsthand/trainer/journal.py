@@ -45,7 +45,8 @@ class Journal:
 
     def write(self, record: Step, batch: Batch) -> None:
         """One training step. Its line of metrics.jsonl comes when all else is there."""
-        self._run.keep_pictures(picture for group in batch.groups for picture in group.example.images)
+        told = [*((group, "") for group in batch.groups), *batch.left_out]
+        self._run.keep_pictures(picture for group, _ in told for picture in group.example.images)
         rollouts = [
             Rollout(
                 step=record.step,
@@ -55,16 +56,17 @@ class Journal:
                 gold=group.example.answer.text,
                 images=tuple(picture.sha256 for picture in group.example.images),
                 group=group.replies,
+                left_out=why,
             )
-            for group in batch.groups
+            for group, why in told
         ]
         self._run.append_step(record, rollouts)
         self._track(record, rollouts)
 
     def _track(self, record: Step, rollouts: Sequence[Rollout]) -> None:
-        tables = {}
-        if rollouts and is_shown(record.step, self._steps):
-            tables["rollouts"] = rollout_table(rollouts, self._run.folder / "images")
+        tables, trained_on = {}, [rollout for rollout in rollouts if not rollout.left_out]
+        if trained_on and is_shown(record.step, self._steps):
+            tables["rollouts"] = rollout_table(trained_on, self._run.folder / "images")
         seconds = {"seconds": record.seconds} if record.trained else {}
         self._tracking.log(record.step, record.metrics | seconds, tables)
 

@@ -6,7 +6,7 @@ from firsthand.errors import RecipeError
 from firsthand.objective import Sampled
 from firsthand.objective.pieces import batch_spread
 from firsthand.recipe import Recipe
-from firsthand.trainer.batch import Batch, Group
+from firsthand.trainer.batch import Batch, Group, LeftOut
 
 _TOTALS = ("rollout", "reward")
 """Timings that add up over rounds of sampling; the others are those of the last round."""
@@ -17,12 +17,24 @@ def select(batch: Batch, scored: Batch, recipe: Recipe) -> Batch:
     method = recipe.objective
     keeps_all = not isinstance(method, Sampled) or method.zero_variance == "keep"
     fresh = [group for group in scored.groups if keeps_all or not group.scores_agree]
+    agreeing = [LeftOut(group, _agreement(group)) for group in scored.groups if not keeps_all and group.scores_agree]
+    groups = (*batch.groups, *fresh)
+    surplus = [LeftOut(group, "surplus: the step has its groups already") for group in groups[recipe.prompts :]]
     totals = {name: batch.timing.get(name, 0.0) + scored.timing[name] for name in _TOTALS if name in scored.timing}
     return Batch(
-        groups=(*batch.groups, *fresh)[: recipe.prompts],
+        groups=groups[: recipe.prompts],
         sampled=(*batch.sampled, *scored.sampled),
+        left_out=(*batch.left_out, *agreeing, *surplus),
         timing={**batch.timing, **scored.timing, **totals},
     )
+
+
+def _agreement(group: Group) -> str:
+    """Why a group whose scores agree is left out."""
+    scores = [judged.verdict.score for judged in group.replies if judged.reward is not None]
+    if len(scores) < 2:
+        return f"unmeasured: {len(scores)} of its replies count, and there is nothing to compare"
+    return f"zero variance: all replies that count score {scores[0]:g}"
 
 
 def in_batch_units(batch: Batch, recipe: Recipe) -> Batch:

@@ -149,16 +149,18 @@ def trained_on(arm: Arm, expressions: Expressions) -> list[Stretch]:
 
 
 def rollouts(folder: Path) -> Iterator[Rollout]:
-    """The groups of a run directory, one at a time; lines that are none are in the run's notices already."""
+    """The groups that a run was trained on, one at a time; lines that are none are in the run's notices already."""
     path = folder / "rollouts.jsonl"
     if not path.is_file():
         return
     with path.open("rb") as file:
         for line in file:
             try:
-                yield Rollout.model_validate_json(line)
+                rollout = Rollout.model_validate_json(line)
             except ValidationError:
                 continue
+            if not rollout.left_out:
+                yield rollout
 
 
 def held_out_replies(runs: Sequence[RunRecords]) -> Iterator[Judged]:
