@@ -28,7 +28,7 @@ from firsthand.objective import (
     presets,
     register,
 )
-from firsthand.objective.methods import OPD, chord, chord_mu, cispo, grpo, luffy, opd, sft, srft
+from firsthand.objective.methods import OPD, chord, chord_mu, cispo, clipped_share, grpo, luffy, opd, sft, srft
 
 LN2 = math.log(2)
 
@@ -126,6 +126,22 @@ def test_grpo_by_hand_off_policy() -> None:
     assert terms(grpo, parse("dapo"), old, ONLY) == pytest.approx({"policy": -higher})  # type: ignore[arg-type]
     # GSPO: the geometric means are 1 and 2; the second is over its clip, but a bad reply's is not clipped from above.
     assert terms(grpo, parse("gspo"), old, ONLY) == pytest.approx({"policy": -(0.5 - 2.0) / 2})
+
+
+def test_a_token_is_clipped_where_a_good_ones_ratio_is_high_or_a_bad_ones_low() -> None:
+    # Ratios: first reply, which is good, 2 and 1/2; second reply, which is bad, 2. Of the three the first is clipped.
+    old = two_replies(old_logp_BT=tensor([[-2 * LN2, -LN2], [-2 * LN2, 0.0]]))
+    share = clipped_share(old, ONLY, GRPO())
+    assert share is not None and share.item() == pytest.approx(1 / 3)
+    worse = dataclasses.replace(old, advantage_B=tensor([-0.5, -1.0]))  # now the second one is
+    share = clipped_share(worse, ONLY, GRPO())
+    assert share is not None and share.item() == pytest.approx(1 / 3)
+    share = clipped_share(old, ONLY, GRPO(clip_high=None))
+    assert share is not None and share.item() == 0.0
+    share = clipped_share(old, ONLY, GRPO(ratio="sequence"))  # the geometric means are 1 and 2, and 2 is a bad one's
+    assert share is not None and share.item() == 0.0
+    assert clipped_share(two_replies(), ONLY, GRPO()) is None  # on policy there is nothing to measure
+    assert clipped_share(old, ONLY, SFT()) is None
 
 
 def test_cispo_by_hand() -> None:

@@ -56,6 +56,7 @@ def test_a_step_s_metrics_hold_its_tokens_and_its_arithmetic(tmp_path: Path) -> 
             "flops/update": sum(flops.update(*row, forwards=2) for row in rows),
         }
         assert {name: step.metrics[name] for name in expected} == expected
+        assert 0 <= step.metrics["policy/clipped"] <= 1  # of the second of two updates
 
 
 def test_demonstrations_are_not_generated(tmp_path: Path) -> None:
@@ -63,6 +64,7 @@ def test_demonstrations_are_not_generated(tmp_path: Path) -> None:
     (step,) = steps_of(train(build(Recipe, sft, "test"), tmp_path))
     assert step.metrics["tokens/generated"] == step.metrics["flops/rollout"] == 0
     assert step.metrics["tokens/trained"] > 0
+    assert "policy/clipped" not in step.metrics
     assert step.metrics["flops/update"] > step.metrics["flops/vision"] > 0
 
 

@@ -259,13 +259,8 @@ def sft(table: Table, totals: Totals, settings: SFT) -> dict[str, Tensor]:
 
 def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
     """`policy`: the clipped surrogate; `kl`: see `kl_term`."""
-    log_ratio_BT = table.log_ratio_BT
-    if settings.ratio == "sequence":
-        log_ratio_BT = sequence_mean(log_ratio_BT, table.mask_BT).expand_as(log_ratio_BT)
-    elif settings.ratio == "reply":
-        log_ratio_BT = (log_ratio_BT * table.mask_BT).sum(dim=1, keepdim=True).expand_as(log_ratio_BT)
     surrogate_BT = clipped_surrogate(
-        log_ratio_BT,
+        _log_ratio(table, settings),
         table.advantage_B,
         clip_low=settings.clip_low,
         clip_high=settings.clip_high,
@@ -277,6 +272,30 @@ def grpo(table: Table, totals: Totals, settings: GRPO) -> dict[str, Tensor]:
         "policy": (_sampled_weights(table, totals, settings.loss_agg_mode) * surrogate_BT).sum(),
         **kl_term(table, totals, settings.loss_agg_mode, settings.kl),
     }
+
+
+def _log_ratio(table: Table, settings: GRPO) -> Tensor:
+    """[B, T]: of each token, or of its reply."""
+    log_ratio_BT = table.log_ratio_BT
+    if settings.ratio == "sequence":
+        return sequence_mean(log_ratio_BT, table.mask_BT).expand_as(log_ratio_BT)
+    if settings.ratio == "reply":
+        return (log_ratio_BT * table.mask_BT).sum(dim=1, keepdim=True).expand_as(log_ratio_BT)
+    return log_ratio_BT
+
+
+def clipped_share(table: Table, totals: Totals, settings: object) -> Tensor | None:
+    """The share of the step's sampled tokens whose gradient the clip of `grpo` takes away.
+
+    None of other methods, and on policy, where every ratio is 1.
+    """
+    if not isinstance(settings, GRPO) or table.old_logp_BT is None:
+        return None
+    log_ratio_BT, advantage_B = _log_ratio(table, settings).detach(), table.advantage_B
+    clipped_BT = clipped_surrogate(
+        log_ratio_BT, advantage_B, clip_low=settings.clip_low, clip_high=settings.clip_high
+    ) > clipped_surrogate(log_ratio_BT, advantage_B, clip_low=None, clip_high=None)
+    return (_sampled_weights(table, totals, "token-mean") * clipped_BT).sum()
 
 
 def cispo(table: Table, totals: Totals, settings: CISPO) -> dict[str, Tensor]:

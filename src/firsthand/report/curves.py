@@ -45,6 +45,7 @@ UNITS = {
 """What the metrics of a group are measured in, where no panel says; a metric of another group is its own unit."""
 
 EXPLAINED: dict[str, str] = {
+    "policy/clipped": "Fraction of sampled tokens whose gradient the ratio's clip takes away",
     "reply/truncated": "Fraction of replies cut at the length limit",
     "score/std": "Standard deviation of the scores in a step",
     "reward/std": "Standard deviation of the rewards in a step",

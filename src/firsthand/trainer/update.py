@@ -16,6 +16,7 @@ from torch import Tensor
 from firsthand.errors import Diverged, ParityError, RecipeError
 from firsthand.objective import Count, Seen, Totals, terms_of
 from firsthand.objective.divergence import measured_kl
+from firsthand.objective.methods import clipped_share
 from firsthand.policy import Limits
 from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.recipe import Optimizer, Recipe
@@ -234,6 +235,8 @@ def _forward(
     metrics = {TRAINED: Metric(table.mask_BT.sum().double().cpu(), "sum")}
     if (kl := measured_kl(table, totals)) is not None:
         metrics["policy/kl"] = Metric(kl.cpu(), "mean")
+    if (share := clipped_share(table, totals, method)) is not None:
+        metrics["policy/clipped"] = Metric(share.cpu(), "mean")
     gap = None
     if is_on_policy and found.sampled_logp_BT is not None:
         # 0 wherever the sampler's log-prob is unknown, or of another prompt: those tokens count in no mean.
