@@ -20,7 +20,7 @@ FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "eval
 """A directory with one of them is a run's."""
 TRIES = "tune.jsonl"
 """Beside it are runs that a study tried settings with: found where their folder is named, and not from above."""
-MEASURED_OF = {"tokens_of", "distances_of"}
+MEASURED_OF = {"tokens_of", "distances_of", "health_of"}
 """Keys of a recipe that only measures other runs: a study keeps it beside them, and it is no run to report."""
 _DEPTH = 3
 """A study's runs are in a folder of its own, below that of all runs."""

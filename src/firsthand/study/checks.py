@@ -84,6 +84,19 @@ def _covered(training: Training) -> _Covered:
     return _Covered(sum(due), sum(trained), len(due), recipe.taken, complaints[0] if complaints else None)
 
 
+def of_split(apart: Sequence[float], limit: float) -> Check:
+    """Whether the gradient is one, however a step is split; `apart` has each batch's relative difference."""
+    if not apart:
+        return _unmeasured("micro-batches", "no batch had a gradient")
+    worst = max(apart)
+    what = (
+        f"one forward and one for each group give gradients that differ by {worst:.1g} of theirs ({len(apart)} batches)"
+    )
+    complaint = f": more than rounding explains, {limit:g}"
+    remedy = "look for forwards whose gradient is dropped, or means of means, where a step is split"
+    return _judged("micro-batches", worst <= limit, what, complaint, remedy, worst, limit)
+
+
 class _Change(NamedTuple):
     first: float
     last: float

@@ -6,6 +6,7 @@ A training's rollouts may be hundreds of megabytes: they are read line by line a
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -93,6 +94,14 @@ def mean_curve(trainings: Sequence[Training], metric: str) -> dict[int, float]:
     curves = [training.curve(metric) for training in trainings]
     shared = set.intersection(*(set(curve) for curve in curves)) if curves else set()
     return {step: sum(curve[step] for curve in curves) / len(curves) for step in sorted(shared)}
+
+
+def first_rollouts(folder: Path, steps: int) -> Iterator[tuple[int, list[Rollout]]]:
+    """The groups that the first steps of a training were to learn from, step by step."""
+    for step, some in groupby(_lines(folder / "rollouts.jsonl", Rollout), lambda rollout: rollout.step):
+        if step >= steps:
+            return
+        yield step, list(some)
 
 
 @cache

@@ -7,9 +7,11 @@ That is no rare thing: gains of single-stage methods have rested on SFT baseline
     evidence.py    what is read of them
     loops.py       replies that go round in circles
     distance.py    how far the weights went
+    splitting.py   whether the gradient depends on the micro-batches
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from firsthand.findings import Check, CheckState, Health, Tuned
 from firsthand.objective import Imitating
@@ -20,16 +22,17 @@ from firsthand.study.distance import relative_distance
 from firsthand.study.evidence import ItemReply, Training, counted
 from firsthand.study.plan import Study
 from firsthand.study.results import ArmRuns
+from firsthand.study.splitting import measure_split
 from firsthand.trainer.update import PARITY
 
 ByArm = Mapping[str, Mapping[int, ArmRuns]]
 """The finished runs of a study: arm -> seed -> runs."""
 
 
-def health_of(study: Study, by_arm: ByArm, tuned: Sequence[Tuned] = ()) -> dict[str, Health]:
+def health_of(study: Study, root: Path, by_arm: ByArm, tuned: Sequence[Tuned] = ()) -> dict[str, Health]:
     """The checks of every arm, its seeds taken together. An arm inherits what failed in the one that it starts from.
 
-    One that takes no step has none of its own.
+    One that takes no step has none of its own. What is measured anew, of the first seed, is kept below `root`.
     """
     chosen = {one.arm: one for one in tuned}
     recipes = {arm: [_recipe(study, by_arm, arm, seed) for seed in runs] for arm, runs in by_arm.items()}
@@ -38,8 +41,9 @@ def health_of(study: Study, by_arm: ByArm, tuned: Sequence[Tuned] = ()) -> dict[
         own: list[Check] = []
         if recipes[arm][0].steps:
             pairs = zip(runs.values(), recipes[arm], strict=True)
-            own = _of_training([Training.read(run.training, recipe) for run, recipe in pairs], chosen.get(arm))
+            own = checks_of([Training.read(run.training, recipe) for run, recipe in pairs], chosen.get(arm))
             base = next((name for name in by_arm if _is_base_of(recipes[name][0], recipes[arm][0])), None)
+            own.insert(0, measure_split(recipes[arm][0], next(iter(runs.values())).training, root))
             own.append(checks.replies(_counted(runs), _counted(by_arm[base]) if base else ()))
         found[arm] = Health(arm=arm, checks=(*_inherited(study, arm, found), *own))
     return found
@@ -65,7 +69,7 @@ def _inherited(study: Study, arm: str, found: Mapping[str, Health]) -> tuple[Che
     return (Check(name="start", state=CheckState.FAILED, what=what, remedy=remedy),)
 
 
-def _of_training(trainings: Sequence[Training], tuned: Tuned | None) -> list[Check]:
+def checks_of(trainings: Sequence[Training], tuned: Tuned | None) -> list[Check]:
     """What the trainings of an arm say, as far as its method can."""
     recipe = trainings[0].recipe
     method = recipe.objective

@@ -106,7 +106,7 @@ def _conclude(study: Study, root: Path, by_arm: Mapping[str, Mapping[int, ArmRun
     }
     runs = {arm: list(found.values()) for arm, found in by_arm.items()}
     tuned = [study.tuned[arm] for arm in study.arms if arm in study.tuned]
-    health = health_of(study, by_arm, tuned)
+    health = health_of(study, root, by_arm, tuned)
     verdicts = verdicts_of(study, by_arm, health)
     write_results(root, tables, runs, verdicts=verdicts, health=list(health.values()), tuned=tuned)
 

@@ -62,6 +62,11 @@ class Updater:
         for parameter in (*self._parameters, *self._values):
             parameter.grad = None
 
+    @property
+    def gradients(self) -> list[Tensor | None]:
+        """What was added up for each parameter; None where there is nothing."""
+        return [value.grad for value in self._values]
+
     def clip(self, max_norm: float) -> Tensor | None:
         """Bring the gradient's norm down to `max_norm`; what it was, float32. None where there is no gradient."""
         moved = [value for value in self._values if value.grad is not None]

@@ -77,6 +77,20 @@ def update(state: "State", groups: Sequence[Group], recipe: Recipe, step: int) -
     return metrics
 
 
+def gradient(state: "State", groups: Sequence[Group], recipe: Recipe, step: int) -> list[Tensor]:
+    """The gradient of an optimizer step on these groups, as `update` adds it up, parameter by parameter; nothing moves.
+
+    On the CPU. A parameter that the step does not reach has none. Raises as `update` does.
+    """
+    placed = [group.placed(number) for number, group in enumerate(groups)]
+    totals = totals_of(placed, recipe, step, state.kl_weight)
+    trained = [group for group in placed if needs_forward(group, recipe, totals)]
+    _learn(state, trained, totals, recipe, step, is_on_policy=True)
+    found = [grad.to("cpu", copy=True) for grad in state.optimizer.gradients if grad is not None]
+    state.optimizer.zero_grad()
+    return found
+
+
 def minibatches(groups: Sequence[Group], number: int) -> list[Sequence[Group]]:
     """The batch in parts that differ by at most one group; an empty batch is one empty part."""
     number = max(1, min(number, len(groups)))
