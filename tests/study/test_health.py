@@ -14,6 +14,7 @@ from firsthand.config import build
 from firsthand.findings import Check, CheckState, Health, Tuned
 from firsthand.recipe import Recipe
 from firsthand.records import Judged, Reply, Rollout, Score, Status, Step, StopReason, Verdict, json_lines
+from firsthand.run import Run
 from firsthand.study import ArmRuns, Study, checks
 from firsthand.study.distance import relative_distance
 from firsthand.study.evidence import ItemReply, Training
@@ -314,8 +315,11 @@ def evaluation(folder: Path, kinds: str = "o" * 20) -> Path:
     return folder
 
 
-def studied(root: Path, broken: bool) -> dict[str, Health]:
-    """A study of a base, an SFT arm, one that starts from it, and a GRPO arm from scratch."""
+def studied(root: Path, broken: bool, apart: float = 0.0) -> dict[str, Health]:
+    """A study of a base, an SFT arm, one that starts from it, and a GRPO arm from scratch, all finished.
+
+    `broken` drops batches of the SFT arm, and the gradients of the GRPO arm are so far `apart`.
+    """
     start = weights(root / "start", 1.0)
     arms: dict[str, Any] = {
         "base": {"steps": 0},
@@ -335,9 +339,13 @@ def studied(root: Path, broken: bool) -> dict[str, Health]:
             if arm != "base":
                 training(folder, groups=SAMPLED if "grpo" in arm else DEMONSTRATED, trained=short)
             weights(folder / "model", random.Random(f"{arm} {seed}").random())
+            (folder / "recipe.json").write_text(json.dumps({"id": folder.name}))
             (folder / "DONE").touch()
+            with Run.open(root, f"health-{arm}", seed, {"name": arm, "health_of": folder.name, "batches": 3}) as kept:
+                kept.write_json("health.json", {"apart": [1e-7, apart if arm == "grpo" else 0.0, 0.0]})
+                kept.finish()
             runs[arm][seed] = ArmRuns(folder, evaluation(root / f"evaluate-{arm}-s{seed}"))
-    return health_of(study, runs)
+    return health_of(study, root, runs)
 
 
 def test_an_arm_inherits_what_failed_in_the_one_that_it_starts_from(tmp_path: Path) -> None:
@@ -345,23 +353,24 @@ def test_an_arm_inherits_what_failed_in_the_one_that_it_starts_from(tmp_path: Pa
     assert [one.is_healthy for one in found.values()] == [True] * 4
     assert found["base"].checks == ()
     assert {check.name for check in found["grpo"].checks if check.state is PASSED} >= {
+        "micro-batches",
         "coverage",
         "replies",
         "distance",
     }
-    found = studied(tmp_path / "broken", broken=True)
+    found = studied(tmp_path / "broken", broken=True, apart=0.1)
     assert {arm: [check.name for check in one.failed] for arm, one in found.items()} == {
         "base": [],
         "sft": ["coverage"],
         "sft+grpo": ["start"],
-        "grpo": [],
+        "grpo": ["micro-batches"],
     }
-    assert json.loads(found["sft"].model_dump_json())["checks"][0]["state"] == "failed"
 
 
 def test_no_check_of_a_method_is_made_that_it_cannot_have(tmp_path: Path) -> None:
     found = studied(tmp_path, broken=False)
     assert {check.name for check in found["sft"].checks} == {
+        "micro-batches",
         "coverage",
         "demonstrations",
         "held-out loss",
@@ -373,6 +382,7 @@ def test_no_check_of_a_method_is_made_that_it_cannot_have(tmp_path: Path) -> Non
         "replies",
     }
     assert {check.name for check in found["grpo"].checks} == {
+        "micro-batches",
         "coverage",
         "reward",
         "groups",

@@ -52,6 +52,8 @@ def _apart(state: State, recipe: Recipe, training: Path) -> list[float]:
     found: list[float] = []
     examples = {example.id: example for example in recipe.data.load()}
     for step, groups in _batches(training, recipe, examples, state.encoder):
+        if recipe.objective.needs_advantage and all(group.has_zero_variance for group in groups):
+            continue  # at the start a KL is 0, and what is left of its gradient is rounding
         parts, whole = (
             gradient(state, groups, recipe.model_copy(update={"tokens_per_forward": tokens}), step)
             for tokens in (1, _WHOLE)
