@@ -12,7 +12,7 @@ from tiny import tiny_folder
 from firsthand.evaluation.joined import run_directories
 from firsthand.findings import CheckState
 from firsthand.recipe import Recipe
-from firsthand.study.splitting import ROUNDING, measure_split, relative_difference
+from firsthand.study.splitting import ROUNDED_APART, measure_split, relative_difference
 from firsthand.trainer import train, update
 
 SETTINGS: dict[str, Any] = {
@@ -81,7 +81,7 @@ def test_forwards_whose_gradient_is_lost_are_seen(model: str, tmp_path: Path, mo
     recipe, run = trained("sft", model, tmp_path)
     check = measure_split(recipe, run, tmp_path)
     assert check.state is CheckState.FAILED and check.remedy, check
-    assert check.value is not None and check.value > ROUNDING[torch.bfloat16]
+    assert check.value is not None and check.value > ROUNDED_APART[torch.bfloat16]
 
 
 def test_means_of_means_are_seen(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

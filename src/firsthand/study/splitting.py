@@ -27,7 +27,7 @@ from firsthand.trainer.update import gradient
 
 BATCHES = 3
 """Of sixteen groups each, a loss of one forward in ten is missed by one study in 150: 0.9 ** 48."""
-ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 0.05}
+ROUNDED_APART = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 """How far two orders of one sum may be apart, relative to it (docs/studies.md#health)."""
 _WHOLE = 2**31
 """Tokens of one forward: as many as there are."""
@@ -44,7 +44,7 @@ def measure_split(recipe: Recipe, training: Path, root: Path) -> Check:
             run.write_json("health.json", {"apart": _apart(State.load(recipe, run), recipe, training)})
             run.finish()
         apart: list[float] = json.loads((run.folder / "health.json").read_text())["apart"]
-    return of_split(apart, ROUNDING[recipe.dtype])
+    return of_split(apart, ROUNDED_APART[recipe.dtype])
 
 
 def _apart(state: State, recipe: Recipe, training: Path) -> list[float]:
