@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from firsthand import study as studies
 from firsthand.cli.parser import parser as _parser
 from firsthand.config import build
+from firsthand.cost import TrainingBudget
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.benchmarks.spec import Benchmark, Gold, Hub, PromptPart, Suite
 from firsthand.forge import ForgeConfig
@@ -61,9 +62,11 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Teacher": TeacherPolicy,
     "Sampling": Sampling,
     "Probe": Probe,
+    "TrainingBudget": TrainingBudget,
     "Optimizer": Optimizer,
     "Study": studies.Study,
     "StudyQuestion": studies.StudyQuestion,
+    "StudyBudget": studies.StudyBudget,
     "Validation": studies.Validation,
     "Tune": studies.Tune,
     "Test": studies.Test,

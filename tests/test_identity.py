@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from firsthand import identity
+from firsthand.cost import TrainingBudget
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.benchmarks.spec import Benchmark, Gold
 from firsthand.evaluation.custom import settings
@@ -53,6 +54,7 @@ RECIPE: dict[str, Any] = {
     "sampling": {},
     "adapter": {},
     "probe": {"data": {"worlds": ["count"]}},
+    "budget": {"unit": "flops", "amount": 1e12},
 }
 AT = {
     Data: "data",
@@ -62,6 +64,7 @@ AT = {
     Sampling: "sampling",
     Lora: "adapter",
     Probe: "probe",
+    TrainingBudget: "budget",
 }
 """Parts of a recipe, by their keys."""
 
@@ -76,6 +79,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "reward": {"format": 1.0},
         "probe": None,
         "steps": 61,
+        "budget": {"unit": "steps", "amount": 5},
         "stop": 5,  # one at the last step is none: see `test_a_stop_at_the_last_step_is_none`
         "prompts": 17,
         "minibatches": 2,
@@ -135,6 +139,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "function": "mine:score",
         "truncated": "mask",
     },
+    TrainingBudget: {"unit": "seconds", "amount": 5},
     Probe: {"data": {"worlds": ["digits"]}, "every": 7, "blind": ["gray"]},
     Optimizer: {
         "kind": "adamw-8bit",

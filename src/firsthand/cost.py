@@ -3,16 +3,64 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Literal, get_args
+
+from pydantic import Field
 
 from firsthand.records import Record, Step
 
-TOKENS = ("tokens/prompt", "tokens/generated", "tokens/trained")
-"""Metrics of a step: tokens of the prompts, of sampled replies, and those that carried a loss."""
+CostUnit = Literal["steps", "generated", "trained", "flops", "seconds"]
+"""What trainings are matched by: optimizer steps, tokens that were sampled, tokens that carried a loss, floating-point
+operations, or wall time. Probes and evaluations count in none."""
+UNITS: tuple[CostUnit, ...] = get_args(CostUnit)
+
+USED = "budget/used"
+"""Metric of a step: the share of its run's budget that it and all before it have used."""
 FLOPS = ("flops/vision", "flops/rollout", "flops/update")
 """Metrics of a step: floating-point operations by the formula of `policy.flops`."""
 
 HEADERS = ("prompt tokens", "generated", "trained on", "TFLOP", "minutes")
 """Of `RunCost.cells`."""
+
+
+class TrainingBudget(Record):
+    """How much a training may cost."""
+
+    unit: CostUnit
+    amount: float = Field(gt=0)
+
+
+def cost_of(step: Step, unit: CostUnit) -> float | None:
+    """Of one step; None where it was not counted, as in version 0.1.0."""
+    if unit == "steps" or not step.trained:
+        return float(step.trained)
+    if unit == "seconds":
+        return step.seconds - step.timing.get("probe", 0.0)
+    names = FLOPS if unit == "flops" else (f"tokens/{unit}",)
+    found = [step.metrics[name] for name in names if name in step.metrics]
+    return sum(found) if found else None
+
+
+def cost_of_run(run: Path) -> dict[CostUnit, float | None]:
+    """Of a run directory alone, not of the one that it started from; what a step did not count is None."""
+    steps = steps_of(run)
+    return {unit: added(cost_of(step, unit) for step in steps) for unit in UNITS}
+
+
+def added(costs: Iterable[float | None]) -> float | None:
+    """Their sum, in their order; None where one is None."""
+    total = 0.0
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
+def steps_of(run: Path) -> list[Step]:
+    """The lines of a run's metrics.jsonl."""
+    path = run / "metrics.jsonl"
+    return [Step.model_validate_json(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 class RunCost(Record):
@@ -30,25 +78,21 @@ class RunCost(Record):
     def of(cls, steps: Iterable[Step]) -> "RunCost":
         """The cost of these steps."""
         steps = [step for step in steps if step.trained]
-
-        def total(names: Iterable[str]) -> float | None:
-            found = [[step.metrics[name] for name in names if name in step.metrics] for step in steps]
-            return sum(map(sum, found)) if all(found) else None
-
-        prompt, generated, trained = (total([name]) for name in TOKENS)
+        prompt = added(step.metrics.get("tokens/prompt") for step in steps)
+        generated, trained, flops, seconds = (added(cost_of(step, unit) for step in steps) for unit in UNITS[1:])
+        assert seconds is not None, "every step has its seconds"
         return cls(
             prompt_tokens=None if prompt is None else int(prompt),
             generated_tokens=None if generated is None else int(generated),
             trained_tokens=None if trained is None else int(trained),
-            flops=total(FLOPS),
-            minutes=sum(step.seconds - step.timing.get("probe", 0.0) for step in steps) / 60,
+            flops=flops,
+            minutes=seconds / 60,
         )
 
     @classmethod
     def read(cls, run: Path) -> "RunCost":
         """That of a run directory."""
-        lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
-        return cls.of(Step.model_validate_json(line) for line in lines)
+        return cls.of(steps_of(run))
 
     @classmethod
     def mean(cls, costs: Sequence["RunCost"]) -> "RunCost":

@@ -116,7 +116,7 @@ class Tuned(Record):
 
     arm: str
     settings: dict[str, Any]
-    """Key of the recipe -> value: `{"optimizer.lr": 1e-4, "stop": 40}`."""
+    """Key of the recipe -> value: `{"optimizer.lr": 1e-4, "stop": 40}`. A stop of None: where its budget ends."""
     accuracy: float
     """On the validation items, under these settings; of the best of several, so a little too high."""
     standard_error: float | None = None

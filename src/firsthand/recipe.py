@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from firsthand.answers.asking import prompts_id
 from firsthand.config import build, in_todays_names, merge
+from firsthand.cost import TrainingBudget
 from firsthand.data import Loaded, PictureLimits, load_rows
 from firsthand.data.blind import Blind
 from firsthand.data.load import as_source
@@ -231,6 +232,9 @@ class Recipe(Record):
     """Batches that are sampled and trained on. 0 only copies the model: a baseline."""
     stop: int | None = Field(default=None, gt=0)
     """End after so many of the `steps`, for which the rate's schedule is planned all the same: early stopping."""
+    budget: TrainingBudget | None = None
+    """End as soon as training has cost so much; `steps` are then the most, and the rate goes by the share that is
+    used."""
     prompts: int = Field(default=16, gt=0)
     """Prompts per batch."""
     minibatches: int = Field(default=1, gt=0)
@@ -289,6 +293,8 @@ class Recipe(Record):
             self._kind(self.precision)
         if self.stop is not None and self.stop > self.steps:
             raise ValueError(f"stop ends a training early: expected at most steps ({self.steps}), got {self.stop}")
+        if self.budget is not None and self.budget.unit == "generated" and not self.objective.samples:
+            raise ValueError(f"budget: {self.objective.kind} generates nothing; take trained, flops or seconds")
         if self.minibatches > self.prompts:
             raise ValueError(f"minibatches must not exceed prompts: got {self.minibatches} and {self.prompts}")
         if re.search(r"[^\w.+-]", self.name):
@@ -327,7 +333,7 @@ class Recipe(Record):
 
     @property
     def taken(self) -> int:
-        """Steps that are taken: all, or those until `stop`."""
+        """Steps that are taken, if no budget ends before: all, or those until `stop`."""
         return self.steps if self.stop is None else self.stop
 
     @property

@@ -10,9 +10,10 @@ from rich.console import Console as Terminal
 from rich.progress import TaskID
 
 from firsthand.cli.terminal.bell import Bell
+from firsthand.cli.terminal.budget import show_budget
 from firsthand.cli.terminal.comparison import surviving_line
 from firsthand.cli.terminal.screen import NOTE, Screen, percents, progress_bars
-from firsthand.cost import HEADERS, RunCost
+from firsthand.cost import HEADERS, USED, RunCost
 from firsthand.evaluation import Protocol
 from firsthand.recipe import Recipe
 from firsthand.records import Step
@@ -60,7 +61,7 @@ class Console:
         bell = Bell(recipe.taken)
 
         def on_step(step: Step) -> None:
-            show(step.step + 1, recipe.taken, ", ".join(_note(step)))
+            show(*_progress(step, recipe), ", ".join(_note(step)))
             for line in bell.hear(step.step + 1, step.metrics) if recipe.objective.samples else ():
                 self._terminal.print(line, markup=False, soft_wrap=not self._terminal.is_terminal)
 
@@ -73,7 +74,8 @@ class Console:
 
     def table(self, results: Path) -> None:
         """The arms of a results.json."""
-        arms: dict[str, Any] = json.loads(results.read_text())["arms"]
+        content: dict[str, Any] = json.loads(results.read_text())
+        arms: dict[str, Any] = content["arms"]
         _show_rows("arm", arms)
         for name, row in arms.items():
             for how, found in row.get("blind", {}).items():
@@ -84,6 +86,7 @@ class Console:
             screen = Screen()
             screen.say("what training cost, as a mean over seeds")
             screen.table(["arm", *HEADERS], costs)
+        show_budget(content.get("budget", {}))
 
     def verdicts(self, results: Path) -> None:
         """The answers of a results.json to its study's questions, a sentence each."""
@@ -123,6 +126,13 @@ class Console:
                 self._terminal.print(f"{what}: {done}/{total} {note}".rstrip(), markup=False, soft_wrap=True)
 
         return show
+
+
+def _progress(step: Step, recipe: Recipe) -> tuple[int, int]:
+    """Steps that are done, and all; of a budget, percent that is used."""
+    if recipe.budget is None:
+        return step.step + 1, recipe.taken
+    return min(100, int(100 * step.metrics[USED])), 100
 
 
 def _note(step: Step) -> list[str]:

@@ -235,7 +235,9 @@ def _steps(folder: Path, recipe: dict[str, Any] | None, notices: list[str]) -> t
 
 
 def _planned(recipe: dict[str, Any] | None) -> int | None:
-    """Training steps until the end, early or not; None where nobody says."""
+    """Training steps until the end, early or not; None where nobody says, or a budget decides."""
+    if (recipe or {}).get("budget"):
+        return None
     said = [(recipe or {}).get(key) for key in ("stop", "steps")]
     return next((steps for steps in said if isinstance(steps, int)), None)
 

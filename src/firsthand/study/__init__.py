@@ -16,15 +16,28 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
 
     plan.py      what the file says
     tuning.py    each arm's settings, chosen on validation data
+    costs.py     what arms have cost, by every measure
     running.py   arms and seeds, one after the other
     results.py   the runs of an arm, and the table made of them
     verdicts.py  the questions, answered
     tokens.py    what training did to the probability of each token
 """
 
-from firsthand.study.plan import Study, StudyQuestion, Test, Tune, Validation
+from firsthand.study.plan import Study, StudyBudget, StudyQuestion, Test, Tune, Validation
 from firsthand.study.results import ArmRuns
 from firsthand.study.running import run_seeds, run_study
 from firsthand.study.tuning import Try, tune
 
-__all__ = ["ArmRuns", "Study", "StudyQuestion", "Test", "Try", "Tune", "Validation", "run_seeds", "run_study", "tune"]
+__all__ = [
+    "ArmRuns",
+    "Study",
+    "StudyBudget",
+    "StudyQuestion",
+    "Test",
+    "Try",
+    "Tune",
+    "Validation",
+    "run_seeds",
+    "run_study",
+    "tune",
+]

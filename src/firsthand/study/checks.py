@@ -15,6 +15,7 @@ from firsthand.records import Judged, Status, StopReason
 from firsthand.stats import SUCCESS, Estimate, clustered_mean
 from firsthand.study.evidence import ItemReply, Training, mean_curve
 from firsthand.study.loops import loops
+from firsthand.trainer.pace import Pace
 from firsthand.trainer.probe import NLL, SCORE
 
 TURNED = 0.05
@@ -72,8 +73,10 @@ def _covered(training: Training) -> _Covered:
     due = [training.due(step) for step in training.steps]
     trained = [round(step.metrics["tokens/trained"]) for step in training.steps]
     complaints = []
-    if len(due) != recipe.taken:
-        complaints.append(f"seed {recipe.seed} has {len(due)} steps, and its recipe {recipe.taken}")
+    is_spent = recipe.budget is not None and Pace(recipe, training.steps).is_over
+    wanted = len(due) if is_spent else recipe.taken
+    if len(due) != wanted:
+        complaints.append(f"seed {recipe.seed} has {len(due)} steps, and its recipe {wanted}")
     for step, tokens, got in zip(training.steps, due, trained, strict=True):
         where = f"step {step.step} of seed {recipe.seed}"
         if tokens != got:
@@ -81,7 +84,7 @@ def _covered(training: Training) -> _Covered:
         if training.is_short(step):
             groups = len(training.rollouts.groups.get(step.step, ()))
             complaints.append(f"{where} had {groups} groups of {recipe.prompts}")
-    return _Covered(sum(due), sum(trained), len(due), recipe.taken, complaints[0] if complaints else None)
+    return _Covered(sum(due), sum(trained), len(due), wanted, complaints[0] if complaints else None)
 
 
 def of_split(apart: Sequence[float], limit: float) -> Check:
@@ -167,7 +170,7 @@ def held_out_accuracy(trainings: Sequence[Training]) -> Check:
     *_, last = curve.values()
     noise = sqrt((peak * (1 - peak) + last * (1 - last)) / asked)
     limit = peak - _quantile(CHANCE / (len(curve) - 1)) * noise
-    what = f"{last:.3f} at the end, {peak:.3f} at best, after {at} of {trainings[0].recipe.taken} steps ({asked} items)"
+    what = f"{last:.3f} at the end, {peak:.3f} at best, after {at} of {len(trainings[0].steps)} steps ({asked} items)"
     remedy = f"stop: {at}, or a lower optimizer.lr"
     return _judged(name, last >= limit, what, ": it peaked early", remedy, last, limit)
 

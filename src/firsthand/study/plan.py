@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from firsthand.config import as_number, build, in_todays_names, merge, nearest, read_recipe, states, with_settings
+from firsthand.cost import CostUnit, TrainingBudget, added, cost_of_run
 from firsthand.data.blind import Blind
 from firsthand.data.loaded import OnBad
+from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.custom import read_by
 from firsthand.findings import Tuned
@@ -138,6 +140,21 @@ class Tune(Record):
         return self
 
 
+class StudyBudget(Record):
+    """What is made equal between arms: each trains until its chain of starts has cost as much as that of one of them.
+
+    That one, and what it starts from, train as the file has them.
+    """
+
+    match: CostUnit
+    of: str
+    """The arm whose cost, under the same seed, is the budget of the others."""
+    shares: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Arm -> how much of the budget it trains for, where that is not all: room for an arm that starts from it."""
+    most: int = Field(default=100, gt=0)
+    """No arm takes more than so many times its own `steps`."""
+
+
 class Study(Record):
     """Arms that differ in what they say, and in nothing else."""
 
@@ -156,6 +173,8 @@ class Study(Record):
     analyses: tuple[Literal["tokens", "distances"], ...] = ("tokens", "distances")
     """What is measured of the weights of the first seed, for the report alone: two more models in memory, one after the
     other, for each arm; and every arm's weights, read once."""
+    budget: StudyBudget | None = None
+    """None: every arm takes the steps that it says."""
 
     @model_validator(mode="before")
     @classmethod
@@ -195,6 +214,26 @@ class Study(Record):
         for arm, grid in grids.items():
             if stated := [key for key in grid if states(self.arms[arm], key)]:
                 raise ValueError(f"tune.arms.{arm}: arms.{arm} states {stated[0]} itself; leave it out of one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _can_match_costs(self) -> "Study":
+        if (budget := self.budget) is None:
+            return self
+        for arm in (budget.of, *budget.shares):
+            if arm not in self.arms:
+                raise ValueError(f"budget: {arm!r} is no arm of the study; {nearest(arm, self.arms)}")
+        if not self.is_trained(budget.of):
+            raise ValueError(f"budget.of: {budget.of!r} takes no step, so that its cost is nothing")
+        if free := [arm for arm in budget.shares if not self.is_matched(arm)]:
+            raise ValueError(f"budget.shares: {free[0]!r} is not matched; leave it out")
+        for arm in filter(self.is_matched, self.arms):
+            for start in filter(self.is_matched, self.starts(arm)):
+                if budget.shares.get(start, 1) >= budget.shares.get(arm, 1):
+                    raise ValueError(
+                        f"budget: {start!r} leaves nothing for {arm!r}, which starts from it; give it a part: "
+                        f"shares: {{{start}: {budget.shares.get(arm, 1) / 2:g}}}"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -244,9 +283,58 @@ class Study(Record):
         start = {**self.shared, **self.arms[arm]}.get("start")
         return () if start is None else (start, *self.starts(start))
 
+    def is_matched(self, arm: str) -> bool:
+        """Whether an arm trains until a budget is used up."""
+        if self.budget is None or self._steps(arm) == 0:
+            return False
+        return arm not in (self.budget.of, *self.starts(self.budget.of))
+
+    def needs(self, arm: str) -> tuple[str, ...]:
+        """The arms whose finished runs its recipe reads: what it starts from, and what it is to cost as much as."""
+        of = (self.budget.of,) if self.budget is not None and self.is_matched(arm) else ()
+        return tuple(dict.fromkeys((*self.starts(arm), *of, *(start for name in of for start in self.starts(name)))))
+
+    @property
+    def order(self) -> list[str]:
+        """The arms, each after those that it needs."""
+        found: dict[str, None] = {}
+        for arm in self.arms:
+            found |= dict.fromkeys([*(name for name in self.arms if name in self.needs(arm)), arm])
+        return list(found)
+
+    def _steps(self, arm: str) -> Any:
+        return {"steps": 1, **self.shared, **self.arms[arm]}["steps"]
+
+    def _longest(self, arm: str) -> int:
+        """How many times its own steps an arm may take."""
+        return self.budget.most if self.budget is not None and self.is_matched(arm) else 1
+
+    def _budget_of(self, recipe: Recipe, folders: Mapping[str, Path]) -> TrainingBudget | None:
+        """What an arm may cost itself; None where it is not matched, or nobody knows yet. Raises RecipeError."""
+        budget, arm = self.budget, recipe.name
+        if budget is None or not self.is_matched(arm):
+            return recipe.budget
+        if budget.match == "generated" and not recipe.objective.samples:
+            raise RecipeError(f"budget: arm {arm} generates nothing, ever; match trained, flops or seconds")
+        if not (folders[budget.of] / "DONE").exists():
+            return None
+        of = (budget.of, *self.starts(budget.of))
+        whole, before = (
+            added(cost_of_run(folders[name])[budget.match] for name in names) for names in (of, self.starts(arm))
+        )
+        if whole is None or before is None:
+            raise RecipeError(f"budget: the runs of {budget.of!r} did not count {budget.match}; train them anew")
+        share = budget.shares.get(arm, 1)
+        if share * whole <= before:
+            raise RecipeError(
+                f"budget: {budget.of!r} has cost {whole:g} ({budget.match}), and what {arm!r} starts from {before:g}, "
+                f"so that nothing is left of {arm!r}'s share ({share:g})"
+            )
+        return TrainingBudget(unit=budget.match, amount=share * whole - before)
+
     def is_trained(self, arm: str) -> bool:
         """Whether an arm takes a step, by itself or in its chain of starts."""
-        return any({"steps": 1, **self.shared, **self.arms[name]}["steps"] for name in (arm, *self.starts(arm)))
+        return any(self._steps(name) for name in (arm, *self.starts(arm)))
 
     @classmethod
     def read(cls, path: Path, assignments: Sequence[str] = ()) -> "Study":
@@ -265,16 +353,17 @@ class Study(Record):
             return {}
         if arm in self.tune.arms:
             return self.tune.arms[arm]
-        if {"steps": 1, **self.shared, **self.arms[arm]}["steps"] == 0:
+        if self._steps(arm) == 0:
             return {}
         return {key: values for key, values in self.tune.grid.items() if not states(self.arms[arm], key)}
 
     def recipe(
         self, arm: str, seed: int, folders: Mapping[str, Path], settings: Mapping[str, Any] | None = None
     ) -> Recipe:
-        """The recipe of an arm; `folders` holds the finished runs of the arms above it.
+        """The recipe of an arm; `folders` holds the runs of the arms that it `needs`.
 
-        `settings` take the place of those that it has chosen.
+        `settings` take the place of those that it has chosen. Where the run that it is to cost as much as is not
+        finished yet, the recipe has no budget.
         """
         chosen = self.tuned[arm].settings if arm in self.tuned else {}
         where = f"arm {arm}"
@@ -282,11 +371,14 @@ class Study(Record):
         content |= {"name": arm, "seed": seed}
         if content.get("start") is not None:
             content["start"] = str(folders[content["start"]])
+        planned = content.get("steps", Recipe.model_fields["steps"].default)
+        if isinstance(planned, int):
+            content["steps"] = planned * self._longest(arm)
         recipe = build(Recipe, content, where)
-        if self.validation is None or recipe.probe is not None:
-            return recipe
-        every = self.validation.every or max(1, ceil(recipe.taken / _PROBES))
-        return recipe.model_copy(update={"probe": Probe(data=self.validation.data, every=every)})
+        if self.validation is not None and recipe.probe is None:
+            every = self.validation.every or max(1, ceil((recipe.stop or planned) / _PROBES))
+            recipe = recipe.model_copy(update={"probe": Probe(data=self.validation.data, every=every)})
+        return recipe.model_copy(update={"budget": self._budget_of(recipe, folders)})
 
     def recipe_from_scratch(self, arm: str, seed: int) -> Recipe:
         """That of an arm, but with the model that its chain of starts began with: as large, and there already."""
@@ -294,4 +386,5 @@ class Study(Record):
         wanted = first = self.recipe(arm, seed, names)
         while first.start is not None:
             first = self.recipe(first.start, seed, names)
-        return wanted.model_copy(update={"start": None, "model": first.model})
+        steps = wanted.steps // self._longest(arm)
+        return wanted.model_copy(update={"start": None, "model": first.model, "steps": steps})

@@ -77,17 +77,22 @@ def row_of(runs: ArmRuns, seed: int) -> dict[str, Any]:
 
 
 def write_results(
-    root: Path, tables: Mapping[str, Any], runs: Mapping[str, Sequence[ArmRuns]], **findings: Sequence[Record]
+    root: Path,
+    tables: Mapping[str, Any],
+    runs: Mapping[str, Sequence[ArmRuns]],
+    budget: Mapping[str, Any] | None = None,
+    **findings: Sequence[Record],
 ) -> None:
     """Every arm's numbers: `{"arms": {name: {"accuracy": x, "ci95": [lo, hi], "covers": what, "n": n, ...}}}`.
 
-    Beside them the `findings` that there are, by name: `verdicts`.
+    Beside them the `budget`, and the `findings` that there are, by name: `verdicts`.
     """
     arms = {arm: {**table, **_blind(runs, arm)} for arm, table in tables.items()}
     found = {
         name: [record.model_dump(mode="json") for record in records] for name, records in findings.items() if records
     }
-    write_atomically(root / "results.json", json.dumps({"arms": arms, **found}, indent=2) + "\n")
+    content = {"arms": arms, **found, **({"budget": budget} if budget else {})}
+    write_atomically(root / "results.json", json.dumps(content, indent=2) + "\n")
 
 
 def _blind(runs: Mapping[str, Sequence[ArmRuns]], arm: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.replies import OnProgress
 from firsthand.recipe import Recipe
 from firsthand.records import Step
+from firsthand.study.costs import budget_of
 from firsthand.study.distance import measure_distances
 from firsthand.study.health import health_of
 from firsthand.study.plan import Study, Test
@@ -37,10 +38,11 @@ def run_study(
     _check(study, seed)
     study = tune(study, root, None, on_arm, on_evaluation, on_try)
     runs: dict[str, ArmRuns] = {}
-    for arm in study.arms:
+    for arm in study.order:
         recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
         training = train(recipe, root, on_arm(arm, recipe), trackers)
         runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation, trackers)
+    runs = {arm: runs[arm] for arm in study.arms}
     _conclude(study, root, {arm: {seed: run} for arm, run in runs.items()})
     return runs
 
@@ -108,7 +110,9 @@ def _conclude(study: Study, root: Path, by_arm: Mapping[str, Mapping[int, ArmRun
     tuned = [study.tuned[arm] for arm in study.arms if arm in study.tuned]
     health = health_of(study, root, by_arm, tuned)
     verdicts = verdicts_of(study, by_arm, health)
-    write_results(root, tables, runs, verdicts=verdicts, health=list(health.values()), tuned=tuned)
+    write_results(
+        root, tables, runs, budget_of(study, by_arm), verdicts=verdicts, health=list(health.values()), tuned=tuned
+    )
 
 
 def _evaluated(

@@ -33,6 +33,7 @@ from firsthand.recipe import Data, Recipe
 from firsthand.records import Example, Record, Score, Step, content_id
 from firsthand.study.plan import LR, STOP, Study
 from firsthand.trainer import train
+from firsthand.trainer.trackers import Trackers
 
 FOLDER = "tune"
 CHOICES = "tuned.json"
@@ -164,7 +165,7 @@ class _Tuning:
         """Train up to the rung, and answer the validation questions."""
         title = f"{begun.arm}, {words(begun.settings)}"
         try:
-            run = train(recipe, self.folder, self._on_arm(title, recipe), pause=share)
+            run = train(recipe, self.folder, self._on_arm(title, recipe), Trackers([]), pause=share)
         except (Diverged, NothingEarned) as error:
             return begun.model_copy(update={"failed": str(error)})
         test = self.study.evaluation
@@ -179,14 +180,14 @@ class _Tuning:
 
     def _recipe(self, arm: str, settings: Settings | None) -> Recipe:
         """That of tuning: with no probe, for the rungs are measured."""
-        folders = {start: self._trained(start) for start in self.study.starts(arm)[:1]}
+        folders = {name: self._trained(name) for name in self.study.needs(arm)}
         return self.study.recipe(arm, self._plan.seed, folders, settings).model_copy(update={"probe": None})
 
     def _trained(self, arm: str) -> Path:
         """The finished run of an arm that another one starts from, under the settings that it has chosen."""
         if arm not in self._finished:
             recipe = self._recipe(arm, None)
-            self._finished[arm] = train(recipe, self.folder, self._on_arm(f"{arm}, as tuned", recipe))
+            self._finished[arm] = train(recipe, self.folder, self._on_arm(f"{arm}, as tuned", recipe), Trackers([]))
         return self._finished[arm]
 
     def _read(self, data: Data) -> list[Example]:
@@ -209,9 +210,9 @@ class _Tuning:
         best = min(measured, key=self._rank)
         accuracy = best.accuracy(self._plan.by)
         assert accuracy is not None
-        stops = sorted({one.step for one in measured if one.step is not None})
+        stops: dict[int | None, None] = dict.fromkeys(self._stop(arm, one) for one in sorted(measured, key=_by_length))
         grid = {**self.study.grid(arm), STOP: tuple(stops)}
-        settings = {**best.settings, STOP: best.step}
+        settings = {**best.settings, STOP: self._stop(arm, best)}
         tuned = Tuned(
             arm=arm,
             settings=settings,
@@ -223,6 +224,15 @@ class _Tuning:
         )
         self.study = self.study.model_copy(update={"tuned": {**self.study.tuned, arm: tuned}})
         _keep(self.folder, tuned)
+
+    def _stop(self, arm: str, found: Try) -> int | None:
+        """None is the end of a budget: how many steps that takes differs by seed."""
+        is_end = found.rung == len(self._plan.rungs) - 1 and self._plan.rungs[-1] == 1
+        return None if is_end and self.study.is_matched(arm) else found.step
+
+
+def _by_length(found: Try) -> tuple[int, int]:
+    return found.rung, found.step or 0
 
 
 class _Measured(NamedTuple):
@@ -248,9 +258,15 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def at_an_edge(settings: Settings, grid: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
-    """Settings whose value is the smallest or the largest of several numbers; 0 is no end, for nothing lies below."""
+    """Settings whose value is the smallest or the largest of several numbers; 0 is no end, for nothing lies below.
+
+    A `stop` of None, all that a budget allows, is the largest.
+    """
     found = []
     for key, values in grid.items():
+        if values[-1] is None:
+            found += [key] if settings[key] in (values[0], None) and len(values) > 1 else []
+            continue
         numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
         ends = {min(numbers), max(numbers)} - {0} if len(set(numbers)) == len(values) > 1 else set()
         if settings[key] in ends:
@@ -288,11 +304,11 @@ def _keep(folder: Path, tuned: Tuned) -> None:
 
 
 def _with_starts(study: Study, arms: Sequence[str] | None) -> list[str]:
-    """These arms and those that they start from, in the order of the study."""
+    """These arms and those that they need, each after those."""
     if unknown := [arm for arm in arms or () if arm not in study.arms]:
         raise RecipeError(f"{unknown[0]!r} is no arm of the study; its arms are: {', '.join(study.arms)}")
-    wanted = {name for arm in arms or study.arms for name in (arm, *study.starts(arm))}
-    return [arm for arm in study.arms if arm in wanted]
+    wanted = {name for arm in arms or study.arms for name in (arm, *study.needs(arm))}
+    return [arm for arm in study.order if arm in wanted]
 
 
 def _combinations(study: Study, arm: str) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def _train(
             ready = time.perf_counter()
             batch = Batch()
             for drawn in draws(examples, recipe, step):
-                samples = sample(drawn, recipe, state.encoder, sampler, step)
+                samples = sample(drawn, recipe, state.encoder, sampler, step, pace.place)
                 if step + 1 < recipe.taken:
                     state.encoder.prefetch(next(draws(examples, recipe, step + 1)))
                 batch = select(batch, score(samples, recipe, router), recipe)
@@ -103,12 +103,11 @@ def _train(
             batch = in_batch_units(batch, recipe)
             selected = time.perf_counter()
             metrics = of_batch(batch, recipe.prompts) | of_sampling(batch.sampled, state.policy.flops)
-            metrics |= update(state, batch.groups, recipe, step) | probe
+            metrics |= update(state, batch.groups, recipe, step, pace.place) | probe
             done = time.perf_counter()
             timing = {**batch.timing, "update": done - selected} | ({"probe": ready - began} if probe else {})
-            record = Step(step=step, metrics=metrics, seconds=done - began, timing=timing)
+            record = pace.note(Step(step=step, metrics=metrics, seconds=done - began, timing=timing))
             journal.write(record, batch)
-            pace.note(record)
             on_step(record)
             if saving.is_due(step + 1) and not pace.is_over:
                 saving.carry_out(partial(state.save, run, step + 1))

@@ -57,16 +57,25 @@ def draw_indices(examples: int, prompts: int, step: int, seed: int) -> list[int]
     return [orders[place // examples][place % examples] for place in places]
 
 
-def sample(examples: Sequence[Example], recipe: Recipe, encoder: Encoder, sampler: Sampler, step: int) -> Samples:
+def sample(
+    examples: Sequence[Example],
+    recipe: Recipe,
+    encoder: Encoder,
+    sampler: Sampler,
+    step: int,
+    place: int | None = None,
+) -> Samples:
     """Encode the examples; replies are written when `replies` is read. A function of the recipe and the step.
 
+    `place` is the step's among the `steps` that schedules are planned for, where it is not its number.
     Reading raises RecipeError when a sampled token has no finite log-prob.
     """
     method = recipe.objective
     prompts = [encoder.prompt(example, recipe.system) for example in examples]
     replies: Iterator[IndexedReply] = iter(())
     if method.samples:
-        replies = _finite(_written(examples, prompts, recipe, encoder, sampler, step), step)
+        place = step if place is None else place
+        replies = _finite(_written(examples, prompts, recipe, encoder, sampler, step, place), step)
     if isinstance(method, Imitating):
         replies = itertools.chain(replies, _demonstrations(examples, method, encoder))
     return Samples(examples, prompts, replies)
@@ -79,20 +88,21 @@ def _written(
     encoder: Encoder,
     sampler: Sampler,
     step: int,
+    place: int,
 ) -> Iterator[IndexedReply]:
     """What the policy writes; the second half of each group to distorted pictures, where the method distorts some."""
     method, seed = recipe.objective, recipe.seed * 1_000_003 + step
     if not method.distorts:
         yield from sampler.sample(prompts, method.samples, recipe.sampling, seed=seed)
         return
-    level, half = method.noise_at(step, recipe.steps), method.samples // 2
+    level, half = method.noise_at(place, recipe.steps), method.samples // 2
     distorted = [noisy(example, level, f"noise {recipe.seed} {step}") for example in examples]
     shown = [*prompts, *(encoder.prompt(example, recipe.system) for example in distorted)]
     for i, number, reply in sampler.sample(shown, half, recipe.sampling, seed=seed):
-        again, place = divmod(i, len(prompts))
-        if again and examples[place].images:
+        again, first = divmod(i, len(prompts))
+        if again and examples[first].images:
             reply = reply.model_copy(update={"distorted": True})
-        yield IndexedReply(place, number + again * half, reply)
+        yield IndexedReply(first, number + again * half, reply)
 
 
 def demonstration(example: Example, style: str | None) -> Trace | None:

@@ -49,21 +49,26 @@ and 2e-3 in bfloat16 with the small model; 1e-4 and 1e-5, and 0.31 and 0.05, wit
 Qwen2.5-VL-3B on an H200 (docs/precision.md)."""
 
 
-def update(state: "State", groups: Sequence[Group], recipe: Recipe, step: int) -> dict[str, float]:
+def update(
+    state: "State", groups: Sequence[Group], recipe: Recipe, step: int, place: int | None = None
+) -> dict[str, float]:
     """Train on a batch, in an optimizer step on each of its minibatches; then move the KL weight.
 
+    `place` is the step's among the `steps` that schedules are planned for, where it is not its number.
     For each: accumulate the gradient of the sum of all terms, clip it, and step. Returns what was measured, losses and
     norms averaged over the minibatches. Raises ParityError in a run's first step when rollout and training disagree
     about a sampled token.
     """
+    place = step if place is None else place
+    lr = learning_rate(place, recipe.steps, recipe.optimizer)
     groups = [group.placed(number) for number, group in enumerate(groups)]
     parts = minibatches(groups, recipe.minibatches)
     if keeps_old(recipe.objective):  # before anything moves
         parts = [parts[0], *([with_old(state, group, recipe) for group in part] for part in parts[1:])]
     metrics = over_minibatches(
-        [_optimise(state, part, recipe, step, is_on_policy=number == 0) for number, part in enumerate(parts)]
+        [_optimise(state, part, recipe, step, lr, is_on_policy=number == 0) for number, part in enumerate(parts)]
     )
-    metrics["optim/lr"] = learning_rate(step, recipe.steps, recipe.optimizer)
+    metrics["optim/lr"] = lr
     metrics["memory/tokens_per_forward"] = forward_budget(recipe, state.policy.model.device, state.limits)
     metrics["memory/retries"], state.limits.retries = state.limits.retries, 0
     if not recipe.objective.kl.is_off:
@@ -73,7 +78,7 @@ def update(state: "State", groups: Sequence[Group], recipe: Recipe, step: int) -
         accuracy=scores(groups).get("score/mean"),
         replies=sum(not j.reply.is_demo for group in groups for j in group.trainable),
     )
-    state.kl_weight = recipe.objective.kl.next(state.kl_weight, step + 1, recipe.steps, seen)
+    state.kl_weight = recipe.objective.kl.next(state.kl_weight, place + 1, recipe.steps, seen)
     return metrics
 
 
@@ -161,7 +166,7 @@ def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
 
 
 def _optimise(
-    state: "State", minibatch: Sequence[Group], recipe: Recipe, step: int, *, is_on_policy: bool
+    state: "State", minibatch: Sequence[Group], recipe: Recipe, step: int, lr: float, *, is_on_policy: bool
 ) -> dict[str, Metric]:
     """One optimizer step. `loss/total` is the sum of the terms."""
     totals = totals_of(minibatch, recipe, step, state.kl_weight)
@@ -178,7 +183,7 @@ def _optimise(
     cost = of_update(
         trained, state.policy.flops, forwards=passes, teacher=state.teacher, masked=recipe.objective.masks > 0
     )
-    return metrics | cost | _descend(state, recipe, step)
+    return metrics | cost | _descend(state, recipe, step, lr)
 
 
 def _learn(
@@ -271,7 +276,7 @@ def _check_parity(gap: Gap, bound: Gap, forward: Sequence[Group]) -> None:
         )
 
 
-def _descend(state: "State", recipe: Recipe, step: int) -> dict[str, Metric]:
+def _descend(state: "State", recipe: Recipe, step: int, lr: float) -> dict[str, Metric]:
     """Clip, step, and clear. A step in which no group was trained leaves parameters and moments alone."""
     norm = state.optimizer.clip(recipe.optimizer.max_grad_norm)
     if norm is None:
@@ -281,7 +286,7 @@ def _descend(state: "State", recipe: Recipe, step: int) -> dict[str, Metric]:
             f"step {step}: expected a finite gradient norm, got {float(norm)}: training has diverged; "
             "lower optimizer.lr or optimizer.max_grad_norm"
         )
-    state.optimizer.step(learning_rate(step, recipe.steps, recipe.optimizer))
+    state.optimizer.step(lr)
     state.policy.tower.forget()
     return {"optim/grad_norm": Metric(norm.detach().cpu(), "mean")}
 
