@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from firsthand.errors import RecipeError
+from firsthand.files import lock_of
 from firsthand.records import Picture, Rollout, Step, png
-from firsthand.run import Run
+from firsthand.run import Run, folder_of
 
 RECIPE = {"name": "grpo", "steps": 60, "objective": {"kind": "grpo"}}
 
 OPEN_IT = """
 import sys
 from pathlib import Path
-from firsthand.errors import RecipeError
 from firsthand.run import Run
-try:
-    with Run.open(Path(sys.argv[1]), "grpo", 0, {"name": "grpo"}) as run:
-        print("opened", flush=True)
-        sys.stdin.readline()
-except RecipeError as error:
-    print(f"refused: {error}")
+with Run.open(Path(sys.argv[1]), "grpo", 0, {"name": "grpo"}):
+    print("opened", flush=True)
+    if sys.stdin.readline() == "fail\\n":
+        raise SystemExit("failed")
 """
 
 
@@ -76,18 +74,50 @@ def test_a_run_is_done_when_it_says_so(tmp_path: Path) -> None:
         assert again.model == run.folder / "model"
 
 
-def test_a_second_process_is_locked_out_until_the_first_one_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["killed", "failed"])
+def test_a_second_process_waits_and_says_so_until_the_first_one_ends(
+    end: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A clean exit or not; one that fails before its first step takes its directory along."""
     command = [sys.executable, "-c", OPEN_IT, str(tmp_path)]
+    opened: list[Run] = []
+    second = threading.Thread(target=lambda: opened.append(Run.open(tmp_path, "grpo", 0, {"name": "grpo"})))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None
+        assert first.stdout is not None and first.stdin is not None
         assert first.stdout.readline() == "opened\n"
-        with pytest.raises(RecipeError, match="another process is working on this run; wait for it or stop it"):
-            Run.open(tmp_path, "grpo", 0, {"name": "grpo"})
-        first.kill()  # not a clean exit: the lock must go all the same
+        second.start()
+        second.join(0.5)
+        assert second.is_alive() and "another process is working on this; waiting for it" in caplog.text
+        if end == "killed":
+            first.kill()
+        else:
+            first.communicate("fail\n")
         first.wait()
-    with Run.open(tmp_path, "grpo", 0, {"name": "grpo"}):
-        second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
-    assert second.stdout.startswith("refused: ")
+    second.join(10)
+    with opened[0] as run:
+        assert (run.folder / "recipe.json").exists() and (run.folder / ".lock").exists()
+
+
+def test_an_evaluation_of_the_same_weights_that_came_first_is_not_taken_for_another_run_s(tmp_path: Path) -> None:
+    """Two seeds of an untrained arm, at the same time: the second one finds the directory when it has waited."""
+    for name in ("a", "b"):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "recipe.json").write_text(json.dumps({"id": name}))
+        (tmp_path / name / "DONE").touch()
+    opened: list[Run] = []
+
+    def second() -> None:
+        opened.append(Run.open_evaluation(tmp_path, "evaluate", 0, RECIPE, tmp_path / "b/model"))
+
+    first = folder_of(tmp_path, "evaluate", 0, RECIPE)
+    with lock_of(first / ".lock"):  # as if it had been opened, and had not written its recipe yet
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.5)
+        (first / "recipe.json").write_text(json.dumps({**RECIPE, "evaluates": "a", "id": "x"}))
+    waiting.join(10)
+    with opened[0] as run:
+        assert run.folder != first and json.loads((run.folder / "recipe.json").read_text())["evaluates"] == "b"
 
 
 def test_other_runs_under_the_same_root_are_not_locked(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from firsthand.records import Record, Step
 CostUnit = Literal["steps", "generated", "trained", "flops", "seconds"]
 """What trainings are matched by: optimizer steps, tokens that were sampled, tokens that carried a loss, floating-point
 operations, or wall time. Probes and evaluations count in none."""
-UNITS: tuple[CostUnit, ...] = get_args(CostUnit)
+COST_UNITS: tuple[CostUnit, ...] = get_args(CostUnit)
 
 USED = "budget/used"
 """Metric of a step: the share of its run's budget that it and all before it have used."""
@@ -44,7 +44,7 @@ def cost_of(step: Step, unit: CostUnit) -> float | None:
 def cost_of_run(run: Path) -> dict[CostUnit, float | None]:
     """Of a run directory alone, not of the one that it started from; what a step did not count is None."""
     steps = steps_of(run)
-    return {unit: added(cost_of(step, unit) for step in steps) for unit in UNITS}
+    return {unit: added(cost_of(step, unit) for step in steps) for unit in COST_UNITS}
 
 
 def added(costs: Iterable[float | None]) -> float | None:
@@ -79,7 +79,7 @@ class RunCost(Record):
         """The cost of these steps."""
         steps = [step for step in steps if step.trained]
         prompt = added(step.metrics.get("tokens/prompt") for step in steps)
-        generated, trained, flops, seconds = (added(cost_of(step, unit) for step in steps) for unit in UNITS[1:])
+        generated, trained, flops, seconds = (added(cost_of(step, unit) for step in steps) for unit in COST_UNITS[1:])
         assert seconds is not None, "every step has its seconds"
         return cls(
             prompt_tokens=None if prompt is None else int(prompt),

@@ -3,12 +3,15 @@
 import difflib
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -50,11 +53,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's `.lock`, for which other processes that do the same wait."""
-    with (folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, for which other processes that do the same wait."""
+    with lock_of(path):
         yield
+
+
+def lock_of(path: Path) -> IO[str]:
+    """A lock file in a folder that is made where there is none; close it to let others go on.
+
+    Waits for the process that has it, and says so in the log.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = path.open("a")  # not "w", which would touch the file of a finished run
+        except FileNotFoundError:
+            continue  # its folder has just gone
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _LOG.warning("%s: another process is working on this; waiting for it (Ctrl-C ends that)", path.parent)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+            return lock
+        lock.close()  # whoever had it has deleted the folder
 
 
 def object_in(path: Path) -> dict[str, Any]:

@@ -17,7 +17,6 @@ A different recipe is a different directory, the same one is resumed, a finished
 model is a run of its own, beside the training's; its recipe says which run it `evaluates`.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -31,8 +30,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any, Self
 
-from firsthand.errors import RecipeError
-from firsthand.files import object_in, write_atomically
+from firsthand.files import lock_of, object_in, write_atomically
 from firsthand.records import Picture, Record, Rollout, Step, content_id, json_lines, png
 
 REFUSED = "refused.jsonl"
@@ -59,18 +57,11 @@ class Run:
     ) -> "Run":
         """Open the directory of a recipe (as JSON), new or not; its id is the hash of `hashed`, else of the recipe.
 
-        Raises RecipeError when another process has it open.
+        Waits, and says so, while another process has it open.
         """
         hashed = recipe if hashed is None else hashed
         folder = folder_of(root, name, seed, hashed)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a")  # not "w", which would touch the file of a finished run
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise RecipeError(f"{folder}: another process is working on this run; wait for it or stop it") from error
-        run = cls(folder, lock)
+        run = cls(folder, lock_of(folder / ".lock"))
         if not (folder / "recipe.json").exists():
             run.write_json("recipe.json", {**recipe, "id": content_id(hashed)})
         run._note_environment()
@@ -88,7 +79,11 @@ class Run:
         hashed = dict(recipe)
         if recipe_of(folder_of(root, name, seed, hashed)).get("evaluates", source) != source:
             hashed |= provenance
-        return cls.open(root, name, seed, {**hashed, **provenance}, hashed=hashed)
+        run = cls.open(root, name, seed, {**hashed, **provenance}, hashed=hashed)
+        if source is None or recipe_of(run.folder).get("evaluates", source) == source:
+            return run
+        run._lock.close()  # while we waited, the same weights of another run were evaluated here
+        return cls.open(root, name, seed, {**hashed, **provenance})
 
     def __enter__(self) -> Self:
         return self

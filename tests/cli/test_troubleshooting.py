@@ -36,7 +36,7 @@ SHOWN = {
 }
 """A piece of a heading -> the command that shows it."""
 WRITTEN = (
-    "another process is working on this run; wait for it or stop it",
+    "another process is working on this; waiting for it",
     "already done: ",
     "stopping after this step, with a checkpoint",
     " cannot be reached",

@@ -9,7 +9,7 @@ from tiny import tiny_folder
 
 from firsthand.cli.console import Console
 from firsthand.config import build
-from firsthand.cost import UNITS, cost_of_run, steps_of
+from firsthand.cost import COST_UNITS, cost_of_run, steps_of
 from firsthand.errors import RecipeError
 from firsthand.study import Study, run_seeds, tune
 from firsthand.study.tuning import read_tries
@@ -53,7 +53,7 @@ def test_every_arm_trains_until_its_chain_has_cost_as_much(tmp_path: Path, capsy
         assert len(steps_of(arms["grpo"].training)) == 3 < len(steps_of(arms["sft"].training))
         assert 0 <= costs["sft"] - costs["grpo"] / 2 < step["sft"]  # over by less than a step
         assert 0 <= costs["sft"] + costs["sft+grpo"] - costs["grpo"] < step["sft+grpo"]
-    for unit in UNITS:
+    for unit in COST_UNITS:
         own = [cost_of_run(arms["sft+grpo"].training)[unit] or 0.0 for arms in by_seed]
         start = [cost_of_run(arms["sft"].training)[unit] or 0.0 for arms in by_seed]
         assert found["own"]["sft+grpo"][unit] == pytest.approx(sum(own) / 2)
@@ -70,7 +70,7 @@ def test_without_a_budget_all_five_are_measured_too(tmp_path: Path) -> None:
     arms = {"base": {"steps": 0}, "sft": SFT}
     run_seeds(build(Study, {**content(tmp_path), "arms": arms, "budget": None}, "study"), tmp_path / "runs", [0])
     found = json.loads((tmp_path / "runs/results.json").read_text())["budget"]
-    assert found.keys() == {"arms", "own"} and list(found["arms"]["sft"]) == list(UNITS)
+    assert found.keys() == {"arms", "own"} and list(found["arms"]["sft"]) == list(COST_UNITS)
     assert found["arms"]["sft"]["steps"] == 3 and found["arms"]["sft"]["generated"] == 0
 
 

@@ -80,6 +80,7 @@ def _read_study(file: Path, assignments: Sequence[str]) -> "Study":
 def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str, track: str) -> int:
     from firsthand.cli.console import Console
     from firsthand.cli.terminal.tuning import tried
+    from firsthand.files import locked
     from firsthand.report import write_report
     from firsthand.study import run_seeds
     from firsthand.trainer.trackers import Trackers
@@ -90,7 +91,8 @@ def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str, track: st
         runs = run_seeds(study, out, seeds, console.training, console.evaluation, trackers, tell)
     if console.is_idle:
         print(f"already done: all runs are in {out}; to do one again, delete its folder")
-    page = write_report([folder for arm in runs for folder in arm.folders], out / "report.html", title)
+    with locked(out / ".lock"):  # other seeds may end at the same time
+        page = write_report([folder for arm in runs for folder in arm.folders], out / "report.html", title)
     console.table(out / "results.json")
     console.verdicts(out / "results.json")
     print(f"report: {page}\nnumbers: {out / 'results.json'}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from firsthand.cost import UNITS, CostUnit, added, cost_of_run
+from firsthand.cost import COST_UNITS, CostUnit, added, cost_of_run
 from firsthand.study.plan import Study
 from firsthand.study.results import ArmRuns
 
@@ -31,11 +31,11 @@ def budget_of(study: Study, by_arm: Mapping[str, Mapping[int, ArmRuns]]) -> dict
 
 
 def _sum(costs: Sequence[Costs]) -> Costs:
-    return {unit: added(cost[unit] for cost in costs) for unit in UNITS}
+    return {unit: added(cost[unit] for cost in costs) for unit in COST_UNITS}
 
 
 def _mean(costs: Sequence[Costs]) -> Costs:
-    values = {unit: [cost[unit] for cost in costs] for unit in UNITS}
+    values = {unit: [cost[unit] for cost in costs] for unit in COST_UNITS}
     return {
         unit: None if None in found else fmean(value for value in found if value is not None)
         for unit, found in values.items()

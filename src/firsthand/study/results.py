@@ -19,7 +19,7 @@ from firsthand.evaluation.pairing import (
     units_of,
 )
 from firsthand.evaluation.replies import read_journal
-from firsthand.files import write_atomically
+from firsthand.files import locked, write_atomically
 from firsthand.records import Record, Unit
 from firsthand.stats import Covers
 
@@ -92,7 +92,8 @@ def write_results(
         name: [record.model_dump(mode="json") for record in records] for name, records in findings.items() if records
     }
     content = {"arms": arms, **found, **({"budget": budget} if budget else {})}
-    write_atomically(root / "results.json", json.dumps(content, indent=2) + "\n")
+    with locked(root / ".lock"):
+        write_atomically(root / "results.json", json.dumps(content, indent=2) + "\n")
 
 
 def _blind(runs: Mapping[str, Sequence[ArmRuns]], arm: str) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def tune(
             study.recipe(arm, 0, {name: Path(name) for name in study.arms}, settings)
     tuning = _Tuning(study, root / FOLDER, on_arm, on_evaluation, on_try)
     for arm, found in candidates.items():
-        tuning.choose(arm, found)
+        with locked(root / FOLDER / f".lock-{arm}"):  # another process that tunes it deletes what it gives up
+            tuning.choose(arm, found)
     return tuning.study
 
 
@@ -289,7 +290,7 @@ def read_tries(folder: Path) -> list[Try]:
 
 
 def _append(folder: Path, found: Try) -> None:
-    with locked(folder):
+    with locked(folder / ".lock"):
         tries = {one.id: one for one in [*read_tries(folder), found]}  # another process may have tried others
         write_atomically(folder / TRIES, "".join(f"{one.model_dump_json()}\n" for one in tries.values()))
 
@@ -297,7 +298,7 @@ def _append(folder: Path, found: Try) -> None:
 def _keep(folder: Path, tuned: Tuned) -> None:
     """Replace an arm's choice, and leave those of the others."""
     path = folder / CHOICES
-    with locked(folder):
+    with locked(folder / ".lock"):
         known = json.loads(path.read_text()) if path.exists() else []
         others = [one for one in known if one["arm"] != tuned.arm]
         write_atomically(path, json.dumps([*others, tuned.model_dump(mode="json")], indent=2) + "\n")
