@@ -147,7 +147,13 @@ def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path:
         json.loads((folders["more"] / "recipe.json").read_text())["start"]
         == json.loads((folders["sft"] / "recipe.json").read_text())["id"]
     )
-    results = json.loads((root / "results.json").read_text())["arms"]
+    results = json.loads((root / "results.json").read_text())
+    assert {verdict["name"]: verdict["effect"] for verdict in results["verdicts"]} == {
+        "sft-against-base": "not resolved",
+        "sft-before-sft": "not resolved",
+        "more-against-base": "not resolved",
+    }
+    results = results["arms"]
     assert {arm: row["run"] for arm, row in results.items()} == {arm: f.name for arm, f in folders.items()}
     assert all(row["n"] == 2 and row["seed"] == 0 and len(row["ci95"]) == 2 for row in results.values())
     for arm, row in results.items():
