@@ -157,6 +157,16 @@ def test_a_gain_at_every_k_is_more_than_sharpening(tmp_path: Path) -> None:
     ]
 
 
+def test_an_arm_below_the_untrained_model_has_no_gain_to_explain(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path, "base", scores=sampled([2] * 40, 2)),
+        write_run(tmp_path, "sft", steps=[{}], scores=sampled([0] * 40, 2)),
+    ]
+    panel = passes.panel(evidence(*runs))
+    assert panel is not None
+    assert "sft is below base at k = 1, −100.0 points" in panel.body
+
+
 def test_a_question_with_an_unmeasured_sample_is_in_no_pass_at_k(tmp_path: Path) -> None:
     scores = [*sampled([1, 1], 2), asked(2, said(1), [said(1), said(None)])]
     [arm] = evidence(write_run(tmp_path, "base", scores=scores)).arms
@@ -394,6 +404,19 @@ def test_contradictions_of_right_and_wrong_replies_are_told_apart(tmp_path: Path
     right, wrong = reasoning.reasoned(arm)
     assert (right.agrees, right.disagrees, right.unread, right.share) == (3, 1, 0, 0.25)
     assert (wrong.agrees, wrong.disagrees, wrong.unread, wrong.share) == (0, 1, 1, 1.0)
+
+
+def test_a_probe_is_paid_for_by_the_steps_before_it_also_after_the_last_one(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "sft", steps=[{**step, "probe/score": i / 4} for i, step in enumerate(stepped([0] * 2))])
+    with (run / "metrics.jsonl").open("a") as file:
+        last = Step(step=2, metrics={"probe/score": 0.5}, seconds=9, trained=False)
+        file.write(last.model_dump_json() + "\n")
+    found = evidence(run)
+    assert race.miles(found, found.arms[0].runs[0], "probe/score") == [
+        ((0, 0, 0), 0.0),
+        ((1, 100, 2), 0.25),
+        ((2, 200, 4), 0.5),
+    ]
 
 
 def test_an_arrival_is_read_between_two_measurements() -> None:

@@ -83,7 +83,7 @@ def xy_chart(
     series = [replace(one, points=tuple(p for p in one.points if _drawable(p, log_x))) for one in series]
     put: Callable[[float], float] = log2 if log_x else float
     points = [point for one in series for point in one.points]
-    frame = Frame(x_range or _padded(put(p.x) for p in points), y_range or _padded(_heights(points)))
+    frame = Frame(x_range or _padded(put(p.x) for p in points), y_range or _padded(_heights(points)), left=60.0)
     columns = [(frame.x(put(v)), f"{v:,g}") for v in _columns(frame, log_x)]
     return Markup('<svg class="chart" viewBox="0 0 352 206" role="img" aria-label="{}"{}>{}{}{}{}{}</svg>').format(
         f"{title}: {y_label} over {x_label}; " + "; ".join(map(_spoken, series)),

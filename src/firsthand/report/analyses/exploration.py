@@ -80,6 +80,7 @@ def panel(evidence: Evidence) -> AnalysisPanel | None:
         body=plots(_figures(evidence), map(_said, warm_starts(evidence))),
         columns=("arm", "metric", "step", "mean"),
         rows=tuple[tuple[Cell, ...], ...](found),
+        wide=True,
     )
 
 

@@ -45,6 +45,7 @@ def panel(evidence: Evidence) -> AnalysisPanel | None:
         body=plots(_figures(evidence)),
         columns=("arm", "family", "step", "mean score"),
         rows=tuple(rows(evidence)),
+        wide=True,
     )
 
 

@@ -15,7 +15,7 @@ from firsthand.report.arms import Arm
 from firsthand.report.headline import points
 from firsthand.report.panels import AnalysisPanel, Cell
 from firsthand.report.plots import XY, Series, figure, legend_of, plots, xy_chart
-from firsthand.stats import FEWEST_PAIRS, SUCCESS, Estimate, clustered_mean, paired_test, pass_at
+from firsthand.stats import FEWEST_PAIRS, ROUNDING, SUCCESS, Estimate, clustered_mean, paired_test, pass_at
 
 LARGEST = 64
 _DRAWS = 2000
@@ -114,9 +114,9 @@ def _crosses(gaps_K: _Matrix) -> int | None:
     """The first k at which a gap that was positive no longer is."""
     below = False
     for k, gap in enumerate(gaps_K, start=1):
-        if below and gap <= 0:
+        if below and gap < ROUNDING:
             return k
-        below = below or bool(gap > 0)
+        below = below or bool(gap >= ROUNDING)
     return None
 
 
@@ -129,6 +129,8 @@ def on_sharpening(arm: str, base: str, found: Crossing) -> str:
     if found.first.n < FEWEST_PAIRS:
         return f"{arm} and {base}: {found.first.n} questions are too few to say anything."
     first, last = found.first, found.last
+    if first.high is not None and first.high < 0:
+        return f"{arm} is below {base} at k = 1, {_said(first)}: there is no gain to explain."
     if first.low is None or first.low <= 0:
         return f"{arm}: no gain over {base} at k = 1 is resolved, {_said(first)}: there is nothing to explain."
     gain = f"{arm} beside {base}: {_said(first)} at k = 1"

@@ -70,23 +70,16 @@ class Race(NamedTuple):
 
 def miles(evidence: Evidence, run: RunRecords, measure: str) -> list[Mile]:
     """The run's smoothed score, and what it and the runs before it had spent by then."""
-    before = [_spent(other.taken) for other in list(evidence.chain(run))[1:]]
+    spent = _sum([_spent(other.taken) for other in list(evidence.chain(run))[1:]])
     values: list[float] = []
-    found, steps = [], list[Step]()
+    found = []
     for step in run.steps:
-        if measure == PROBE and measure in step.metrics:  # a probe is of the policy before its step
+        before, spent = spent, _sum([spent, _spent([step])]) if step.trained else spent
+        if measure in step.metrics:
             values.append(step.metrics[measure])
-            found += _mile(values, measure, [*before, _spent(steps)])
-        steps += [step] if step.trained else []
-        if measure == TRAINING and measure in step.metrics:
-            values.append(step.metrics[measure])
-            found += _mile(values, measure, [*before, _spent(steps)])
+            if len(values) >= WINDOW[measure]:  # a probe is of the policy before its step
+                found.append(Mile(before if measure == PROBE else spent, fmean(values[-WINDOW[measure] :])))
     return found
-
-
-def _mile(values: Sequence[float], measure: str, spent: Sequence[_Spent]) -> list[Mile]:
-    recent = values[-WINDOW[measure] :]
-    return [Mile(_sum(spent), fmean(recent))] if len(recent) == WINDOW[measure] else []
 
 
 def _spent(steps: Sequence[Step]) -> _Spent:

@@ -60,6 +60,7 @@ def panel(evidence: Evidence) -> AnalysisPanel | None:
         body=plots(_figures(evidence, found)),
         columns=("arm", "outcome", "steps agree", "disagree", "unread", "share that disagrees"),
         rows=tuple(map(_row, found)),
+        wide=True,
     )
 
 
