@@ -1,6 +1,6 @@
 """Where weights went: how far from where training began, and how far the arms of a study from each other.
 
-SRFT (arXiv:2506.19767, fig. 4) draws models by their distances from reference models, in log-probs; these are of
+SRFT (arXiv:2506.19767) draws models by their distances from reference models, in log-probs; these are of
 weights.
 """
 

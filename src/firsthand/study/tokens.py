@@ -1,6 +1,6 @@
 """What training did to the probability of each token: the same replies under the model before and after.
 
-SRFT (arXiv:2506.19767, fig. 3) colours tokens so, and leaves open whose replies they are. Here they are both: the
+SRFT (arXiv:2506.19767) colours tokens so, and leaves open whose replies they are. Here they are both: the
 greedy ones of the tuned model, and those of the model that its chain of trainings began with.
 """
 

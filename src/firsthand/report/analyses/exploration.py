@@ -1,7 +1,7 @@
 """Does a warm start change more than entropy? Entropy, KL and clipping over training, and entropy beside accuracy.
 
-arXiv:2606.09059 finds that warm starts end at one accuracy with different entropies; GRPO's entropy collapses in SRFT's
-fig. 4 (arXiv:2506.19767).
+arXiv:2606.09059 finds that warm starts end at one accuracy with different entropies; in SRFT
+(arXiv:2506.19767) that of GRPO collapses.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Which tokens does training move? Log-probs before and after on the same replies, in a histogram and as colour.
 
-SRFT (arXiv:2506.19767, fig. 3): SFT moves nearly all tokens, RL few of them.
+SRFT (arXiv:2506.19767): SFT moves nearly all tokens, RL few of them.
 """
 
 from collections.abc import Iterator, Sequence

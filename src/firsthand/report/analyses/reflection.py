@@ -1,6 +1,6 @@
 """Do models that hesitate in words answer better? Expressions of doubt, over training and per model.
 
-VLAA-Thinking (arXiv:2504.11468, §5) counts four expressions during GRPO and finds no relation with scores.
+VLAA-Thinking (arXiv:2504.11468) counts four expressions during GRPO and finds no relation with scores.
 """
 
 from collections.abc import Iterable, Iterator

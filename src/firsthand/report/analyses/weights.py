@@ -1,6 +1,6 @@
 """Where did the weights go? A map of the arms by the distances of their weights, and the angles of their ways.
 
-SRFT (arXiv:2506.19767, fig. 4) draws training as ways through the space of models: SFT goes far, RL stays near.
+SRFT (arXiv:2506.19767) draws training as ways through the space of models: SFT goes far, RL stays near.
 """
 
 from collections.abc import Iterator, Sequence
