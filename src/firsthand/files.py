@@ -80,6 +80,18 @@ def lock_of(path: Path) -> IO[str]:
         lock.close()  # whoever had it has deleted the folder
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock file."""
+    try:
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once: several may ask
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def object_in(path: Path) -> dict[str, Any]:
     """The object of a JSON file; nothing where there is no such file, or none that can be read."""
     try:

@@ -181,6 +181,12 @@ def recipe_of(run: Path) -> dict[str, Any]:
     return object_in(run / "recipe.json")
 
 
+def journalled_steps(run: Path) -> int:
+    """Training steps that a run has journalled."""
+    metrics = run / "metrics.jsonl"
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+
 def evaluations_inside(run: Path) -> list[Path]:
     """The run itself where it is an evaluation, and what earlier versions evaluated inside a training's directory."""
     return [folder for folder in (run, *sorted(run.glob("evaluations/*"))) if (folder / "evaluation.json").exists()]

@@ -13,6 +13,7 @@ from firsthand.cli.terminal.bell import Bell
 from firsthand.cli.terminal.budget import show_budget
 from firsthand.cli.terminal.comparison import surviving_line
 from firsthand.cli.terminal.screen import NOTE, Screen, percents, progress_bars
+from firsthand.cli.terminal.standing import Overall
 from firsthand.cost import HEADERS, USED, RunCost
 from firsthand.evaluation import Protocol
 from firsthand.recipe import Recipe
@@ -26,25 +27,39 @@ _ALIKE = (
     """extra: {generation_config: '{"do_sample": true}'}"""
 )
 
+_MANY = 8
+"""Trainings from which a study is long, and finished bars that are shown (ours)."""
+
 
 class Console:
     """Progress bars on a terminal, a line now and then where none can be shown. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, overall: Overall | None = None) -> None:
+        """`overall` is told, in a line, where the work is a whole study."""
         # transformers' own bars (loading weights, writing shards) would tear ours apart.
         transformers.utils.logging.disable_progress_bar()
         self._terminal = Terminal(highlight=False)
         # Speed over the last minutes, not since the start: a reply's length, and so a step's time, changes in training.
-        self._progress = progress_bars(self._terminal, "{task.description:<20}", NOTE, period_s=120)
+        self._progress = progress_bars(
+            self._terminal, "{task.description:<20}", NOTE, period_s=120, below=self._overall_line
+        )
 
+        self._overall = overall
         self._promised = self._begun = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self._overall is not None and error is None:
+            self._overall.end()
         self._progress.stop()
+        if self._overall is not None and error is not None and not self._terminal.is_interactive:
+            self._terminal.print(self._overall.line(), markup=False, soft_wrap=True)
+
+    def _overall_line(self) -> str:
+        return "" if self._overall is None else self._overall.line()
 
     @property
     def is_idle(self) -> bool:
@@ -57,6 +72,8 @@ class Console:
 
     def training(self, arm: str, recipe: Recipe) -> Callable[[Step], None]:
         """A bar for one training run, from its first step on; call what is returned after every step."""
+        if self._overall is not None:
+            self._overall.begin(arm)
         show = self._bar(f"train {arm}", is_empty=recipe.taken == 0)
         bell = Bell(recipe.taken)
 
@@ -113,19 +130,36 @@ class Console:
             screen.say(f"NOTE: {_ALIKE}")
 
     def _bar(self, what: str, *, is_empty: bool = False) -> Callable[[int, int, str], None]:
-        """Logs and pipes get ten lines per task instead of a bar."""
+        """Logs and pipes get ten lines per task instead of a bar, and two in a long study."""
         self._promised += not is_empty
         task: list[TaskID] = []  # a run that is done already takes no step, and shows no idle bar
 
         def show(done: int, total: int, note: str) -> None:
+            if self._overall is not None and self._overall.work() and not self._terminal.is_interactive:
+                self._terminal.print(self._overall.line(), markup=False, soft_wrap=True)
             if not task:
                 self._begun += 1
+                self._make_room()
                 task.append(self._progress.add_task(what, total=total, note=""))
             self._progress.update(task[0], completed=done, total=total, note=note)
-            if not self._terminal.is_interactive and (done == total or done % max(1, total // 10) == 0):
+            if not self._terminal.is_interactive and (done == total or done % max(1, total // self._lines) == 0):
                 self._terminal.print(f"{what}: {done}/{total} {note}".rstrip(), markup=False, soft_wrap=True)
 
         return show
+
+    @property
+    def _lines(self) -> int:
+        """That logs and pipes get of a task."""
+        return 2 if self._overall is not None and self._overall.trainings > _MANY else 10
+
+    def _make_room(self) -> None:
+        """The oldest finished bars become lines: a terminal cuts off what is below its last line."""
+        finished = [task for task in self._progress.tasks if task.finished]
+        for task in finished[: max(0, len(finished) - _MANY)]:
+            self._progress.remove_task(task.id)
+            if self._terminal.is_interactive:
+                told = f"{task.description}: {task.completed:.0f}/{task.total:.0f} {task.fields['note']}"
+                self._terminal.print(told.rstrip(), markup=False)
 
 
 def _progress(step: Step, recipe: Recipe) -> tuple[int, int]:

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     _add_set(add, "change a value of the study, such as shared.steps=20")
     add("--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)")
     _add_on_bad(add)
+    add("--list", action="store_true", help="do nothing: say what is done, running or missing, per arm and seed")
     _add_track(add)
     _add_preflight(add, "say what each arm needs, and whether it fits here")
 

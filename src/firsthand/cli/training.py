@@ -37,6 +37,8 @@ def study_command(args: argparse.Namespace) -> int:
     _refuse_device_alone(args)
     if args.preflight:
         return _examine_arms(study, args.seeds, args.device)
+    if args.list:
+        return _list_arms(study, args.seeds, args.out or Path("runs") / args.study.stem)
     return _arms(study, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem, args.track)
 
 
@@ -79,14 +81,16 @@ def _read_study(file: Path, assignments: Sequence[str]) -> "Study":
 
 def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str, track: str) -> int:
     from firsthand.cli.console import Console
+    from firsthand.cli.terminal.standing import Overall
     from firsthand.cli.terminal.tuning import tried
     from firsthand.files import locked
     from firsthand.report import write_report
     from firsthand.study import run_seeds
+    from firsthand.study.standing import standing_of
     from firsthand.trainer.trackers import Trackers
 
     trackers = Trackers.read(track)
-    with Console() as console:
+    with Console(Overall(standing_of(study, out, seeds))) as console:
         tell = lambda one: console.say(tried(one))  # noqa: E731
         runs = run_seeds(study, out, seeds, console.training, console.evaluation, trackers, tell)
     if console.is_idle:
@@ -98,6 +102,14 @@ def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str, track: st
     print(f"report: {page}\nnumbers: {out / 'results.json'}")
     if len(study.arms) > 1:
         print(f"whether the arms differ: firsthand compare {out}")
+    return 0
+
+
+def _list_arms(study: "Study", seeds: Sequence[int], out: Path) -> int:
+    from firsthand.cli.terminal.standing import show_standing
+    from firsthand.study.standing import standing_of
+
+    show_standing(standing_of(study, out, seeds))
     return 0
 
 

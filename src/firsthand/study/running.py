@@ -15,6 +15,7 @@ from firsthand.study.distance import measure_distances
 from firsthand.study.health import health_of
 from firsthand.study.plan import Study, Test
 from firsthand.study.results import ArmRuns, over_seeds, row_of, write_results
+from firsthand.study.standing import training_title
 from firsthand.study.tokens import measure_tokens
 from firsthand.study.tuning import OnArm, OnTry, tune
 from firsthand.study.verdicts import verdicts_of
@@ -79,7 +80,7 @@ def run_seeds(
     for seed in seeds:
 
         def training(arm: str, recipe: Recipe) -> Callable[[Step], None]:
-            return on_arm(arm if len(seeds) == 1 else f"{arm}, seed {recipe.seed}", recipe)
+            return on_arm(training_title(arm, recipe.seed, seeds), recipe)
 
         for arm, both in run_study(study, root, seed, training, on_evaluation, trackers).items():
             by_arm[arm][seed] = both

@@ -31,7 +31,7 @@ from firsthand.findings import Tuned
 from firsthand.identity import data_id
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Example, Record, Score, Step, content_id
-from firsthand.study.plan import LR, STOP, Study
+from firsthand.study.plan import LR, STOP, SettingsGrid, Study
 from firsthand.trainer import train
 from firsthand.trainer.trackers import Trackers
 
@@ -302,6 +302,18 @@ def _keep(folder: Path, tuned: Tuned) -> None:
         known = json.loads(path.read_text()) if path.exists() else []
         others = [one for one in known if one["arm"] != tuned.arm]
         write_atomically(path, json.dumps([*others, tuned.model_dump(mode="json")], indent=2) + "\n")
+
+
+def with_kept_choices(study: Study, root: Path) -> Study:
+    """The study with what its arms have chosen in `root`, from the grids that they have now; nothing is tried."""
+    path = root / FOLDER / CHOICES
+    kept = [Tuned.model_validate(one) for one in json.loads(path.read_text())] if path.exists() else []
+    chosen = {one.arm: one for one in kept if one.arm in study.arms and _chose_from(one) == study.grid(one.arm)}
+    return study.model_copy(update={"tuned": {**chosen, **study.tuned}})
+
+
+def _chose_from(tuned: Tuned) -> SettingsGrid:
+    return {key: values for key, values in tuned.grid.items() if key != STOP}
 
 
 def _with_starts(study: Study, arms: Sequence[str] | None) -> list[str]:

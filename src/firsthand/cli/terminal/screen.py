@@ -1,10 +1,10 @@
 """Where it is shown: tables that are never cut off, and bars for work that goes on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.box import SIMPLE
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -87,10 +87,29 @@ def percents(value: float | None, ends: Sequence[float | None] = (None, None), s
     return f"{100 * value:{sign}.1f}{interval}"
 
 
+class _Bars(Progress):
+    """Bars with a line below."""
+
+    below: Callable[[], str] = staticmethod(lambda: "")
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """As rich asks for them."""
+        yield from super().get_renderables()
+        if line := self.below():
+            yield Text(line, no_wrap=True, overflow="ellipsis")
+
+
 def progress_bars(
-    screen: Console, title: str, *more: ProgressColumn, middle: tuple[ProgressColumn, ...] = (), period_s: float = 30
+    screen: Console,
+    title: str,
+    *more: ProgressColumn,
+    middle: tuple[ProgressColumn, ...] = (),
+    period_s: float = 30,
+    below: Callable[[], str] = lambda: "",
 ) -> Progress:
     """Bars with counts, time and time left. `period_s`: the last seconds, from which speed is estimated.
+
+    `below` is asked for a line below the bars, an empty one for none.
 
     Files, pipes and terminals that cannot move their cursor get none: write them a line now and then.
     """
@@ -98,4 +117,6 @@ def progress_bars(
     passed = (TimeElapsedColumn(_WHOLE),) if screen.width >= _ROOMY else ()
     left = (TextColumn("left"), TimeRemainingColumn(table_column=_WHOLE))
     columns = (TextColumn(title), bar, MofNCompleteColumn(table_column=_WHOLE), *middle, *passed, *left, *more)
-    return Progress(*columns, console=screen, speed_estimate_period=period_s, disable=not screen.is_interactive)
+    bars = _Bars(*columns, console=screen, speed_estimate_period=period_s, disable=not screen.is_interactive)
+    bars.below = below
+    return bars
