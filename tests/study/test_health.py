@@ -18,7 +18,7 @@ from firsthand.run import Run
 from firsthand.study import ArmRuns, Study, checks
 from firsthand.study.distance import relative_distance
 from firsthand.study.evidence import ItemReply, Training
-from firsthand.study.health import health_of
+from firsthand.study.health import checks_of, health_of
 from firsthand.study.loops import loops
 
 PASSED, FAILED, UNMEASURED = CheckState.PASSED, CheckState.FAILED, CheckState.UNMEASURED
@@ -365,6 +365,18 @@ def test_an_arm_inherits_what_failed_in_the_one_that_it_starts_from(tmp_path: Pa
         "sft+grpo": ["start"],
         "grpo": ["micro-batches"],
     }
+
+
+def test_a_method_that_imitates_beside_rewards_may_forget_its_demonstrations(tmp_path: Path) -> None:
+    luffy = SFT | {"objective": {"kind": "luffy", "style": "plain", "group_size": 2}}
+    group = (sampled(3, 1.0), sampled(4, -1.0), demo(5))
+    curve = {"probe/nll": [0.5, *[None] * 11]}
+    run = training(tmp_path, luffy, curve, groups=(group,) * 2, trained=(24,) * 12, after={"probe/nll": 0.9})
+    for folder in ("model", "start"):
+        weights(tmp_path / folder, float(len(folder)))
+    recipe = run.recipe.model_copy(update={"model": str(tmp_path / "start")})
+    found = {check.name: check.state for check in checks_of([run._replace(recipe=recipe)], None)}
+    assert FAILED not in found.values() and found["demonstrations"] is PASSED and "held-out loss" not in found
 
 
 def test_no_check_of_a_method_is_made_that_it_cannot_have(tmp_path: Path) -> None:

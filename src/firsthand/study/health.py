@@ -75,10 +75,10 @@ def checks_of(trainings: Sequence[Training], tuned: Tuned | None) -> list[Check]
     method = recipe.objective
     found = [checks.coverage(trainings)]
     if isinstance(method, Imitating):
-        found += [checks.demonstrations(trainings), checks.held_out_loss(trainings), checks.overshoot(trainings)]
-    if isinstance(method, Imitating) and not method.samples:
-        found.append(checks.training_loss(trainings))
-    if method.samples:
+        found.append(checks.demonstrations(trainings))
+    if not method.samples:  # else imitation may give way to rewards, and its loss may rise
+        found += [checks.training_loss(trainings), checks.held_out_loss(trainings), checks.overshoot(trainings)]
+    else:
         found += [checks.reward(trainings), checks.groups(trainings)]
         found.append(checks.parity(trainings, PARITY[recipe.dtype].max))
     found += [checks.held_out_accuracy(trainings), checks.tuned_rate(trainings, tuned)]
