@@ -17,7 +17,7 @@ from firsthand.records import Judged, Reply, Rollout, Score, Status, Step, StopR
 from firsthand.run import Run
 from firsthand.study import ArmRuns, Study, checks
 from firsthand.study.distance import relative_distance
-from firsthand.study.evidence import ItemReply, Training
+from firsthand.study.evidence import ItemReply, Training, first_rollouts
 from firsthand.study.health import checks_of, health_of
 from firsthand.study.loops import loops
 
@@ -121,6 +121,16 @@ def test_groups_that_cannot_change_a_parameter_are_not_due_and_others_are(tmp_pa
     assert state(checks.coverage([run])) is FAILED  # with a KL, all tokens are looked at
     run = training(tmp_path / "all", GRPO, kl, groups=(flat, useful), trained=(18,) * 12)
     assert state(checks.coverage([run])) is PASSED
+
+
+def test_a_group_that_was_left_out_is_not_due(tmp_path: Path) -> None:
+    training(tmp_path)
+    more = Rollout(step=0, example_id="x", question="?", gold="1", images=(), group=(demo(9),), left_out="surplus")
+    with (tmp_path / "rollouts.jsonl").open("a") as file:
+        file.write(json_lines([more]))
+    run = Training.read(tmp_path, Recipe.model_validate(SFT).settled(None))
+    assert sum(map(run.due, run.steps)) == 144
+    assert [len(some) for _, some in first_rollouts(tmp_path, 2)] == [2, 2]
 
 
 def test_a_run_that_counted_nothing_is_not_covered_and_not_uncovered(tmp_path: Path) -> None:
@@ -372,8 +382,8 @@ def test_a_method_that_imitates_beside_rewards_may_forget_its_demonstrations(tmp
     group = (sampled(3, 1.0), sampled(4, -1.0), demo(5))
     curve = {"probe/nll": [0.5, *[None] * 11]}
     run = training(tmp_path, luffy, curve, groups=(group,) * 2, trained=(24,) * 12, after={"probe/nll": 0.9})
-    for folder in ("model", "start"):
-        weights(tmp_path / folder, float(len(folder)))
+    for number, folder in enumerate(("model", "start")):
+        weights(tmp_path / folder, float(number))
     recipe = run.recipe.model_copy(update={"model": str(tmp_path / "start")})
     found = {check.name: check.state for check in checks_of([run._replace(recipe=recipe)], None)}
     assert FAILED not in found.values() and found["demonstrations"] is PASSED and "held-out loss" not in found

@@ -98,7 +98,7 @@ def mean_curve(trainings: Sequence[Training], metric: str) -> dict[int, float]:
 
 def first_rollouts(folder: Path, steps: int) -> Iterator[tuple[int, list[Rollout]]]:
     """The groups that the first steps of a training were to learn from, step by step."""
-    for step, some in groupby(_lines(folder / "rollouts.jsonl", Rollout), lambda rollout: rollout.step):
+    for step, some in groupby(_trained_on(folder), lambda rollout: rollout.step):
         if step >= steps:
             return
         yield step, list(some)
@@ -118,8 +118,7 @@ def counted(evaluation: Path) -> Sequence[ItemReply]:
 def _sums(folder: Path) -> Sums:
     groups: dict[int, list[Learnt]] = defaultdict(list)
     demonstrations: dict[str, float | None] = {}
-    trained_on = (rollout for rollout in _lines(folder / "rollouts.jsonl", Rollout) if not rollout.left_out)
-    for rollout in trained_on:
+    for rollout in _trained_on(folder):
         learnt = [j for j in rollout.group if j.reply.is_demo or j.reward is not None]
         tokens = sum(len(j.reply.token_ids) for j in learnt)
         groups[rollout.step].append(Learnt(tokens, any(j.advantage for j in rollout.group)))
@@ -127,6 +126,10 @@ def _sums(folder: Path) -> Sums:
         if scores:
             demonstrations[rollout.example_id] = scores[-1]
     return Sums(groups, demonstrations)
+
+
+def _trained_on(folder: Path) -> Iterator[Rollout]:
+    return (rollout for rollout in _lines(folder / "rollouts.jsonl", Rollout) if not rollout.left_out)
 
 
 def _lines(path: Path, kind: type[_R]) -> Iterator[_R]:
