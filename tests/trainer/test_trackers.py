@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tracked_runs import REPLY, Scripted, judged, write_steps
 
 from firsthand.cli.main import main
+from firsthand.cost import USED
 from firsthand.errors import RecipeError
 from firsthand.records import Rollout, Score, Step
 from firsthand.study import Study, run_study
@@ -60,7 +61,7 @@ class Office:
 
 @pytest.mark.parametrize("steps", [1, 2, 19, 20, 21, 60, 999, 100_000])
 def test_few_steps_of_a_run_show_their_replies_the_first_and_the_last_among_them(steps: int) -> None:
-    shown = [step for step in range(steps) if is_shown(step, steps)]
+    shown = [step for step in range(steps) if is_shown(step / steps, (step + 1) / steps)]
     assert len(shown) <= SHOWN_STEPS + 1
     assert (shown[0], shown[-1]) == (0, steps - 1)
     assert len(shown) >= min(steps, SHOWN_STEPS // 2)
@@ -154,6 +155,21 @@ def test_who_has_some_steps_is_told_the_others(tmp_path: Path, monkeypatch: pyte
     assert all(len(tables["rollouts"].rows) == 4 for _, _, tables in late.told)
     assert [one.run.has_begun for one in office.opened["trackio"]] == [False, True]
     assert late.closed is True
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_a_run_that_a_budget_ends_shows_replies_as_it_is_used_up(
+    used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(monkeypatch, "wandb")
+    monkeypatch.setitem(tracked_runs.RECIPE, "steps", 6000)  # the most that it may take
+    share = {USED: 1 / 6} if used else {}
+    step_of = lambda step: Step(step=step, metrics={key: (step + 1) * x for key, x in share.items()}, seconds=1.0)  # noqa: E731
+    monkeypatch.setattr(tracked_runs, "step_of", step_of)
+    write_steps(tmp_path, 0, 5, Trackers(["wandb"]))
+    write_steps(tmp_path, 6, 5, Trackers(["wandb"]))  # tells a tracker that has nothing
+    for one in office.opened["wandb"]:
+        assert [step for step, _, tables in one.told if tables] == ([0, 1, 2, 3, 4, 5] if used else [0])
 
 
 def test_what_trackers_are_told_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,12 @@
 """Last stage of a step: metrics.jsonl, rollouts.jsonl and its pictures; then whoever tracks the run is told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Self, final
 
+from firsthand.cost import USED
 from firsthand.records import Rollout, Step
 from firsthand.run import Run
 from firsthand.trainer.batch import Batch
@@ -27,6 +28,7 @@ class Journal:
         self._run = run
         tracked = TrackedRun(run.folder, "train", step, has_begun)
         self._steps: int = tracked.recipe.get("stop") or tracked.recipe["steps"]
+        self._done = 0.0
         is_silent = not (self._steps or tracked.recipe.get("probe"))
         self._tracking = Tracking(tracked, {}) if is_silent else (trackers or Trackers()).open(tracked)
         first = self._tracking.next_step
@@ -61,27 +63,29 @@ class Journal:
             for group, why in told
         ]
         self._run.append_step(record, rollouts)
-        self._track(record, rollouts)
+        self._track(record, rollouts if self._is_shown(record) else [])
+
+    def _is_shown(self, record: Step) -> bool:
+        """Asked once for each step, in their order."""
+        before, after = self._done, record.metrics.get(USED, (record.step + 1) / max(1, self._steps))
+        self._done = after
+        return record.trained and is_shown(before, after)
 
     def _track(self, record: Step, rollouts: Sequence[Rollout]) -> None:
         tables, trained_on = {}, [rollout for rollout in rollouts if not rollout.left_out]
-        if trained_on and is_shown(record.step, self._steps):
+        if trained_on:
             tables["rollouts"] = rollout_table(trained_on, self._run.folder / "images")
         seconds = {"seconds": record.seconds} if record.trained else {}
         self._tracking.log(record.step, record.metrics | seconds, tables)
 
     def _tell_again(self, first: int) -> None:
-        by_step = {step: list(some) for step, some in groupby(self._shown(first), attrgetter("step"))}
-        for record in self.steps()[first:]:
-            self._track(record, by_step.get(record.step, []))
-
-    def _shown(self, first: int) -> Iterator[Rollout]:
-        """The journalled rollouts from a step on, of the steps whose replies trackers show."""
+        records = self.steps()
+        shown = {record.step for record in records if self._is_shown(record)}
         with (self._run.folder / "rollouts.jsonl").open(encoding="utf-8") as lines:
-            for line in lines:
-                rollout = Rollout.model_validate_json(line)
-                if rollout.step >= first and is_shown(rollout.step, self._steps):
-                    yield rollout
+            by_step = groupby(map(Rollout.model_validate_json, lines), attrgetter("step"))
+            rollouts = {step: list(some) for step, some in by_step if step in shown}
+        for record in records[first:]:
+            self._track(record, rollouts.get(record.step, []))
 
 
 def _lines(path: Path) -> list[str]:

@@ -43,9 +43,9 @@ class PictureTable:
         return tuple(found.values())
 
 
-def is_shown(step: int, steps: int) -> bool:
-    """Whether the replies of this step of a run of `steps` are shown."""
-    return step % -(-steps // SHOWN_STEPS) == 0 or step == steps - 1
+def is_shown(before: float, after: float) -> bool:
+    """Whether the replies of a step are shown: shares of the run that were done before and after it; 0 before any."""
+    return before == 0 or int(SHOWN_STEPS * before) < int(SHOWN_STEPS * after)
 
 
 def rollout_table(rollouts: Sequence[Rollout], images: Path) -> PictureTable:
