@@ -94,6 +94,14 @@ def test_the_results_are_found_beside_the_runs_and_in_the_folder_that_is_given(s
         assert VERDICTS[0].ask in words.sections["verdicts"]
 
 
+def test_the_arms_stand_in_the_studys_order_whatever_the_folders_is(study: Path, tmp_path: Path) -> None:
+    order = ["sft+grpo", "sft", "base", "grpo"]
+    (study / "results.json").write_text(json.dumps({"arms": {arm: {} for arm in order}}))
+    html = write_report([study], tmp_path / "report.html", "A study").read_text("utf-8")
+    table = html[html.index('id="arms-table"') :]
+    assert re.findall(r'<th scope="row" data-value="([^"]+)"', table)[:4] == order
+
+
 def test_an_effect_is_told_by_a_shape_and_a_word(study: Path, tmp_path: Path) -> None:
     words = page(study, tmp_path, verdicts=VERDICTS, health=HEALTH)
     for told in ("▲ helps", "▼ hurts", "? not resolved", "! baseline not healthy", "✗ not healthy", "✓ healthy"):

@@ -93,11 +93,17 @@ def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
     )
     read = read_runs(runs)
     results, notices = read_results([*runs, *(run.folder.parent for run in read)])
-    context = _context(make_arms(read), results, notices)
+    context = _context(make_arms(_in_order(read, results)), results, notices)
     page = environment.get_template("page.html.j2").render(title=title, **context)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page.lstrip(), encoding="utf-8")
     return out
+
+
+def _in_order(runs: Sequence[RunRecords], results: StudyResults | None) -> list[RunRecords]:
+    """Runs in the order of the study's arms, whatever a folder's is, so that every page of it has the same colours."""
+    order = {name: place for place, name in enumerate(results.arms if results else ())}
+    return sorted(runs, key=lambda run: order.get(run.name, len(order)))
 
 
 def _context(arms: Sequence[Arm], results: StudyResults | None, notices: Sequence[str]) -> dict[str, Any]:
