@@ -172,6 +172,29 @@ def test_the_arrow_keys_read_a_curve_aloud(visit: Visit) -> None:
     assert not visit.page.locator(".tip").is_visible()
 
 
+@pytest.mark.parametrize("by", ["mouse", "keys"])
+def test_a_point_of_a_curve_leads_to_the_rollouts_of_its_arm_and_step(visit: Visit, by: str) -> None:
+    chart = visit.page.locator("#curves svg.chart").first
+    line = chart.locator("g[data-name='sft+grpo']")
+    [step, _] = str(line.get_attribute("data-points")).split()[20].split(",")
+    if by == "mouse":
+        chart.scroll_into_view_if_needed()
+        place = line.locator(".smooth").evaluate(
+            "line => [...line.getAttribute('d').matchAll(/[ML]([\\d.]+) ([\\d.]+)/g)][20].slice(1).map(Number)"
+        )
+        scale = chart.evaluate("chart => chart.getBoundingClientRect().width / 352")
+        chart.click(position={"x": place[0] * scale, "y": place[1] * scale})
+    else:
+        chart.focus()
+        for key in ("Home", "ArrowDown", *["ArrowRight"] * 20, "Enter"):
+            visit.page.keyboard.press(key)
+    visit.page.wait_for_timeout(500)
+    title = visit.page.locator("#rollout-browser .title h3")
+    assert title.inner_text().strip().startswith(f"sft+grpo, seed 0, step {step}")
+    top = visit.page.locator("#rollouts").evaluate("one => one.getBoundingClientRect().top")
+    assert abs(top) < 900
+
+
 def test_without_scripts_everything_can_be_read_and_nothing_pretends_to_work(browser: "Browser", report: Path) -> None:
     visit = Visit(browser, report, java_script_enabled=False)
     assert visit.page.locator("main button:visible, .tip:visible").count() == 0

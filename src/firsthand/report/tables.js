@@ -53,10 +53,10 @@
   };
   [...document.querySelectorAll("main table")].filter((table) => table.tHead && table.tBodies[0]?.rows.length > 1).forEach(watch);
 
-  // On paper nothing can be opened: what is folded is printed, but for the recipes and the rollouts, which are long.
+  // On paper nothing can be opened: what is folded is printed, but for recipes, rollouts and the numbers of analyses, which are long.
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("main details:not([open])")].filter((one) => !one.closest("#provenance, #rollouts"));
+    opened = [...document.querySelectorAll("main details:not([open])")].filter((one) => !one.closest("#provenance, #rollouts, .numbers"));
     opened.forEach((one) => (one.open = true));
   });
   addEventListener("afterprint", () => opened.forEach((one) => (one.open = false)));
