@@ -41,7 +41,7 @@ _MOST_ROWS = 400
 _SECTIONS = {
     "verdicts": "Verdicts",
     "health": "Health",
-    "settings": "Tuning",
+    "settings": "Budget",
     "result": "Accuracy",
     "arms": "Arms",
     "curves": "Curves",
