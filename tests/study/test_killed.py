@@ -1,0 +1,90 @@
+"""A study that is killed at any moments, and run to its end, finds what an undisturbed one finds."""
+
+import hashlib
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from killable import started
+from tiny import tiny_folder
+
+KILLS = 10
+TIMES = {"minutes", "seconds"}
+"""Keys of results.json that are wall time: all that may differ."""
+
+
+def write_study(folder: Path) -> Path:
+    """Two arms and the base; each arm chooses its rate, and both cost as much."""
+    tiny_folder(folder / "tiny", "qwen2_5_vl", layers=1)
+    data = {"worlds": ["count"], "number": 6}
+    content = {
+        "shared": {
+            "model": str(folder / "tiny"),
+            "data": data,
+            "prompts": 2,
+            "steps": 4,
+            "sampling": {"max_new_tokens": 12},
+            "checkpoint_every": 2,
+        },
+        "arms": {
+            "base": {"steps": 0},
+            "sft": {"objective": {"kind": "sft", "style": "plain"}},
+            "grpo": {"objective": {"kind": "grpo", "group_size": 4, "kl": 0.1}},
+        },
+        "validation": {"data": {**data, "split": "validation", "number": 4}, "every": 2},
+        "tune": {"grid": {"optimizer.lr": [1e-3, 1e-2]}, "rungs": [0.5, 1.0]},
+        "budget": {"match": "flops", "of": "grpo"},
+        "analyses": [],
+        "evaluation": {"data": {**data, "split": "test"}, "protocol": {"max_new_tokens": 12, "samples": 2}},
+    }
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def without_times(content: Any) -> Any:
+    """Numbers that are no wall time."""
+    if isinstance(content, dict):
+        return {key: without_times(value) for key, value in content.items() if key not in TIMES}
+    return [without_times(value) for value in content] if isinstance(content, list) else content
+
+
+def found(out: Path) -> tuple[Any, dict[str, str]]:
+    """What a study has found, and the hashes of the weights that it has trained and of the replies that it judged."""
+    kept = [*out.glob("*/model/model.safetensors"), *out.glob("*/scores.jsonl"), out / "tune/tuned.json"]
+    hashes = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+    return without_times(json.loads((out / "results.json").read_text())), hashes
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_at_ten_random_moments_finds_the_same(tmp_path: Path) -> None:
+    file, dice = write_study(tmp_path), random.Random(0)
+
+    def study(out: Path) -> Any:
+        return started("study", str(file), "--seeds", "0", "1", "--out", str(out))
+
+    started("recipes").join()  # what is killed has imported the package, so that kills meet work
+    began = time.monotonic()
+    undisturbed = study(tmp_path / "undisturbed")
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
+    usual, kills, rounds = time.monotonic() - began, 0, 1
+    expected = found(tmp_path / "undisturbed")
+    assert len(expected[1]) == 3 * 2 * 2 + 1 and [one["arm"] for one in expected[0]["tuned"]] == ["grpo", "sft"]
+    while kills < KILLS:
+        process = study(tmp_path / f"killed-{rounds}")
+        process.join(dice.uniform(0, usual / 5))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            kills += 1
+        else:  # there is nothing left to kill
+            assert process.exitcode == 0 and found(tmp_path / f"killed-{rounds}") == expected
+            rounds += 1
+    last = study(tmp_path / f"killed-{rounds}")
+    last.join()
+    assert last.exitcode == 0 and found(tmp_path / f"killed-{rounds}") == expected
