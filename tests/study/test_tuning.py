@@ -201,6 +201,32 @@ def test_an_arm_that_states_a_setting_itself_keeps_it(tmp_path: Path) -> None:
     assert one.recipe("own", 0, {}).optimizer.lr == 0.5
 
 
+def test_an_arm_can_choose_what_it_starts_from(tmp_path: Path) -> None:
+    """The start that is best by itself need not be the best to start from."""
+    arms = {"base": {"steps": 0}, "cold": {**SFT, "optimizer": {"lr": 1e-5}}, "warm": SFT, "after": SFT}
+    grids = {"warm": {LR: [1e-3, 1e-4]}, "after": {"start": ["cold", "warm"]}}
+    plan = study(tmp_path, arms, grid={}, arms=grids, rungs=1)
+    assert plan.starts("after") == () and set(plan.needs("after")) == {"cold", "warm"}
+    found = tune(plan, tmp_path / "runs")
+    folder = tmp_path / "runs/tune"
+    tries = [one for one in read_tries(folder) if one.arm == "after"]
+    assert [one.settings for one in tries] == [{"start": "cold"}, {"start": "warm"}]
+    begun = [json.loads((folder / str(one.run) / "recipe.json").read_text())["start"] for one in tries]
+    ids = {name: json.loads((run / "recipe.json").read_text())["id"] for name, run in trained_in(folder).items()}
+    assert begun == [ids["cold"], ids["warm"]]
+    chosen = found.tuned["after"].settings["start"]
+    assert found.starts("after") == (chosen,) == found.needs("after")
+    runs = run_seeds(plan, tmp_path / "runs", [0])
+    started = json.loads((runs[-1].training / "recipe.json").read_text())["start"]
+    assert started == json.loads((runs[list(arms).index(chosen)].training / "recipe.json").read_text())["id"]
+
+
+def trained_in(folder: Path) -> dict[str, Path]:
+    """The finished trainings that others start from, by arm."""
+    done = [path.parent for path in folder.glob("*/DONE") if (path.parent / "metrics.jsonl").exists()]
+    return {run.name.split("-s1000")[0]: run for run in done if not run.name.startswith("after")}
+
+
 def test_a_method_named_alone_can_have_settings_to_choose(tmp_path: Path) -> None:
     one = study(tmp_path, {"grpo": {"objective": "grpo-d"}}, grid={"objective.group_size": [2, 4]})
     method = one.recipe("grpo", 0, {}, {"objective.group_size": 4}).objective
@@ -243,6 +269,7 @@ def test_a_choice_at_an_end_of_its_grid_is_said(settings: dict[str, Any], grid: 
         ({"tune": {"grid": {LR: [1]}, "rungs": [0.5, 0.5]}}, "expected shares of the training that rise"),
         ({"arms": {"sft": {"optimizer": {"lr": 1}}}, "tune": {"arms": {"sft": {LR: [1]}}}}, r"arms\.sft states optim"),
         ({"tune": {"grid": {LR: []}}}, r"tune\.grid"),
+        ({"tune": {"arms": {"sft": {"start": ["base", "grpo"]}}}}, r"tune\.arms\.sft: 'grpo' is not an arm above it"),
     ],
 )
 def test_a_study_that_cannot_tune_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -90,6 +90,8 @@ class Validation(Record):
 
 LR = "optimizer.lr"
 STOP = "stop"
+START = "start"
+"""Of a recipe; in a grid, which of the arms above to start from."""
 _MOST_SETTINGS = 2
 """That an arm may choose beside its rate and its length: what it is that helps must stay to be seen."""
 Values = Annotated[tuple[Annotated[Any, BeforeValidator(as_number)], ...], Field(min_length=1)]
@@ -214,6 +216,9 @@ class Study(Record):
         for arm, grid in grids.items():
             if stated := [key for key in grid if states(self.arms[arm], key)]:
                 raise ValueError(f"tune.arms.{arm}: arms.{arm} states {stated[0]} itself; leave it out of one of them")
+            above = list(self.arms)[: list(self.arms).index(arm)]
+            if unknown := [start for start in grid.get(START, ()) if start is not None and start not in above]:
+                raise ValueError(f"tune.arms.{arm}: {unknown[0]!r} is not an arm above it; above are: {above}")
         return self
 
     @model_validator(mode="after")
@@ -228,7 +233,7 @@ class Study(Record):
         if free := [arm for arm in budget.shares if not self.is_matched(arm)]:
             raise ValueError(f"budget.shares: {free[0]!r} is not matched; leave it out")
         for arm in filter(self.is_matched, self.arms):
-            for start in filter(self.is_matched, self.starts(arm)):
+            for start in filter(self.is_matched, self._possible_starts(arm)):
                 if budget.shares.get(start, 1) >= budget.shares.get(arm, 1):
                     raise ValueError(
                         f"budget: {start!r} leaves nothing for {arm!r}, which starts from it; give it a part: "
@@ -278,10 +283,24 @@ class Study(Record):
         first, second = ({**merge(self.shared, self.arms[name]), "start": None} for name in (other, arm))
         return first == second and self.starts(other) == self.starts(arm)[1:]
 
-    def starts(self, arm: str) -> tuple[str, ...]:
-        """The arms that an arm is built on: its start, the start of that, and so on."""
-        start = {**self.shared, **self.arms[arm]}.get("start")
+    def starts(self, arm: str, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        """The arms that an arm is built on: its start, the start of that, and so on.
+
+        `settings` take the place of those that it has chosen.
+        """
+        start = {**self.shared, **self.arms[arm], **self._settings(arm, settings)}.get(START)
         return () if start is None else (start, *self.starts(start))
+
+    def _settings(self, arm: str, settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """These, or else what the arm has chosen."""
+        if settings is not None:
+            return settings
+        return self.tuned[arm].settings if arm in self.tuned else {}
+
+    def _possible_starts(self, arm: str) -> tuple[str, ...]:
+        """The arms that an arm is built on, whatever it chooses."""
+        chosen = [self.starts(arm), *(self.starts(arm, {START: start}) for start in self.grid(arm).get(START, ()))]
+        return tuple(dict.fromkeys(name for names in chosen for name in names))
 
     def is_matched(self, arm: str) -> bool:
         """Whether an arm trains until a budget is used up."""
@@ -292,7 +311,9 @@ class Study(Record):
     def needs(self, arm: str) -> tuple[str, ...]:
         """The arms whose finished runs its recipe reads: what it starts from, and what it is to cost as much as."""
         of = (self.budget.of,) if self.budget is not None and self.is_matched(arm) else ()
-        return tuple(dict.fromkeys((*self.starts(arm), *of, *(start for name in of for start in self.starts(name)))))
+        return tuple(
+            dict.fromkeys((*self._possible_starts(arm), *of, *(start for name in of for start in self.starts(name))))
+        )
 
     @property
     def order(self) -> list[str]:
@@ -309,7 +330,7 @@ class Study(Record):
         """How many times its own steps an arm may take."""
         return self.budget.most if self.budget is not None and self.is_matched(arm) else 1
 
-    def _budget_of(self, recipe: Recipe, folders: Mapping[str, Path]) -> TrainingBudget | None:
+    def _budget_of(self, recipe: Recipe, folders: Mapping[str, Path], starts: Sequence[str]) -> TrainingBudget | None:
         """What an arm may cost itself; None where it is not matched, or nobody knows yet. Raises RecipeError."""
         budget, arm = self.budget, recipe.name
         if budget is None or not self.is_matched(arm):
@@ -319,9 +340,7 @@ class Study(Record):
         if not (folders[budget.of] / "DONE").exists():
             return None
         of = (budget.of, *self.starts(budget.of))
-        whole, before = (
-            added(cost_of_run(folders[name])[budget.match] for name in names) for names in (of, self.starts(arm))
-        )
+        whole, before = (added(cost_of_run(folders[name])[budget.match] for name in names) for names in (of, starts))
         if whole is None or before is None:
             raise RecipeError(f"budget: the runs of {budget.of!r} did not count {budget.match}; train them anew")
         share = budget.shares.get(arm, 1)
@@ -365,12 +384,11 @@ class Study(Record):
         `settings` take the place of those that it has chosen. Where the run that it is to cost as much as is not
         finished yet, the recipe has no budget.
         """
-        chosen = self.tuned[arm].settings if arm in self.tuned else {}
         where = f"arm {arm}"
-        content = with_settings(merge(self.shared, self.arms[arm]), chosen if settings is None else settings, where)
+        content = with_settings(merge(self.shared, self.arms[arm]), self._settings(arm, settings), where)
         content |= {"name": arm, "seed": seed}
-        if content.get("start") is not None:
-            content["start"] = str(folders[content["start"]])
+        if content.get(START) is not None:
+            content[START] = str(folders[content[START]])
         planned = content.get("steps", Recipe.model_fields["steps"].default)
         if isinstance(planned, int):
             content["steps"] = planned * self._longest(arm)
@@ -378,7 +396,8 @@ class Study(Record):
         if self.validation is not None and recipe.probe is None:
             every = self.validation.every or max(1, ceil((recipe.stop or planned) / _PROBES))
             recipe = recipe.model_copy(update={"probe": Probe(data=self.validation.data, every=every)})
-        return recipe.model_copy(update={"budget": self._budget_of(recipe, folders)})
+        starts = self.starts(arm, settings)
+        return recipe.model_copy(update={"budget": self._budget_of(recipe, folders, starts)})
 
     def recipe_from_scratch(self, arm: str, seed: int) -> Recipe:
         """That of an arm, but with the model that its chain of starts began with: as large, and there already."""
