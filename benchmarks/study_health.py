@@ -81,10 +81,13 @@ def lost_gradient(seed: int, root: Path) -> Sequence[Check]:
     """One forward in ten leaves no gradient, and is journalled as if it did; the check runs in the same code."""
     recipe = build(Recipe, settings(seed, TUNED, 3, 16), "arm").settled(None)
     rng, whole = random.Random(seed), update._accumulate
+    lost = 0
 
     def broken(*arguments: Any) -> dict[str, Metric]:
+        nonlocal lost
         if rng.random() >= LOST:
             return whole(*arguments)
+        lost += 1
         state, forward, totals, recipe, _, is_on_policy = arguments
         with torch.no_grad():
             terms, measured, _ = update._forward(state, forward, totals, recipe, is_on_policy)
@@ -92,7 +95,9 @@ def lost_gradient(seed: int, root: Path) -> Sequence[Check]:
 
     with replaced(update, "_accumulate", broken):
         folder = train(recipe, root)
-        return [measure_split(recipe, folder, root), *checks_of([Training.read(folder, recipe)], None)]
+        found = [measure_split(recipe, folder, root), *checks_of([Training.read(folder, recipe)], None)]
+    # Chance may lose none: then nothing was broken.
+    return [*found, Check(name="lost forwards", state=CheckState.UNMEASURED, what="of the try", value=float(lost))]
 
 
 def lost_forward(seed: int, root: Path) -> Sequence[Check]:

@@ -58,7 +58,7 @@ def _apart(state: State, recipe: Recipe, training: Path) -> list[float]:
             gradient(state, groups, recipe.model_copy(update={"tokens_per_forward": tokens}), step)
             for tokens in (1, _WHOLE)
         )
-        if any(bool(part.any()) for part in whole):
+        if any(bool(part.any()) for part in (*parts, *whole)):  # one of the two may have been lost whole
             found.append(relative_difference(parts, whole))
         if len(found) == BATCHES:
             break
@@ -82,8 +82,9 @@ def _batches(training: Path, recipe: Recipe, examples: dict[str, Example], encod
 
 
 def relative_difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """||a - b|| / ||b|| over all tensors, in double precision; 1 where they are not of the same parameters."""
-    if len(a) != len(b):
+    """||a - b|| / ||b|| over all tensors, in double precision; 1 where they are of other parameters, or b is 0."""
+    size = math.fsum(float(y.double().square().sum()) for y in b)
+    if len(a) != len(b) or size == 0:
         return 1.0
     apart = math.fsum(float((x.double() - y.double()).square().sum()) for x, y in zip(a, b, strict=True))
-    return math.sqrt(apart / math.fsum(float(y.double().square().sum()) for y in b))
+    return math.sqrt(apart / size)
