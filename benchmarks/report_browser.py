@@ -134,7 +134,7 @@ class _Writer:
     def _judged(self, example: Example) -> Judged:
         right = self._rng.random() < 0.6
         answer = example.answer.text if right else str(self._rng.randrange(40))
-        steps = example.traces[0].text.split("</think>")[0].removeprefix("<think>").strip()[: self._rng.randint(30, 60)]
+        steps = example.traces[0].text.split("</think>")[0].removeprefix("<think>").strip()[: self._rng.randint(50, 75)]
         text = f"<think>{steps}</think><answer>{answer}</answer>"
         ids = (*self._tokenizer.encode(text, add_special_tokens=False).ids, 2)
         reply = Reply(

@@ -21,7 +21,7 @@ from firsthand.report.arms import make_arms
 from firsthand.report.browser import BrowserData, browser_data
 from firsthand.report.page import _trained
 from firsthand.report.pieces import Pieces
-from firsthand.report.runs import read_runs
+from firsthand.report.runs import read_run, read_runs
 from firsthand.worlds import SMALL
 
 TEXT, SCORE, STATUS, PARSED, WHY, REWARD, ADVANTAGE, FLAGS, TOKENS, LENGTHS, LOGPS, TUNED, CHANGE = range(13)
@@ -108,7 +108,7 @@ def test_what_training_changed_is_found_by_question_and_text(small: Path) -> Non
     tokens.mkdir()
     tokenizer = Tokenizer.from_file(str(SMALL / "tokenizer.json"))
     pieces = [*(tokenizer.decode([i], skip_special_tokens=False) for i in reply.token_ids[:-1]), ""]
-    (tokens / "recipe.json").write_text(json.dumps({"name": "grpo", "tokens_of": "elsewhere"}))
+    (tokens / "recipe.json").write_text(json.dumps({"tokens_of": read_run(small).id}))
     write_lines(tokens / TOKENS_FILE, [token_change(line, reply.text, pieces, [-1.0], [-0.25])])
     found = records_of(small)
     told = found["groups"][0][5]

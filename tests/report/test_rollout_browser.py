@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from firsthand.findings import TOKENS_FILE
 from firsthand.records import Judged, Rollout, Score, Status, StopReason
 from firsthand.report import write_report
+from firsthand.report.runs import read_run
 from firsthand.worlds import SMALL
 
 if TYPE_CHECKING:
@@ -44,17 +45,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     again = lines[0].model_copy(update={"step": 40, "group": lines[160].group})
     lines = [*lines[:164], again, *lines[164:], lines[-1].model_copy(update={"left_out": "zero variance: all 0"})]
     write_lines(made / "rollouts.jsonl", lines)
-    _write_change(root / "made" / "tokens-tokens-s0-00000000", lines[0])
+    _write_change(root / "made" / "tokens-tokens-s0-00000000", read_run(made).id, lines[0])
     return write_report([*runs, made], root / "report.html", "Rollouts")
 
 
-def _write_change(folder: Path, rollout: Rollout) -> None:
+def _write_change(folder: Path, training: str, rollout: Rollout) -> None:
     """What training changed of the first reply: its first token became likelier, its second less so."""
     folder.mkdir()
     reply = rollout.group[0].reply
     tokenizer = Tokenizer.from_file(str(SMALL / "tokenizer.json"))
     pieces = [*(tokenizer.decode([i], skip_special_tokens=False) for i in reply.token_ids[:-1]), ""]
-    (folder / "recipe.json").write_text(json.dumps({"name": "tokens", "tokens_of": "x"}))
+    (folder / "recipe.json").write_text(json.dumps({"tokens_of": training}))
     change = token_change(rollout, reply.text, pieces, [-2.0, -1.0, -1.0], [-0.5, -1.5, -1.0])
     write_lines(folder / TOKENS_FILE, [change])
 

@@ -270,23 +270,18 @@
       for (const reply of item.replies.slice(0, 16)) dots.append(dot(reply));
     }
     const row = make("div", {
-      className: "row" + (item === opened ? " open" : "") + (place === active ? " active" : ""), id: "rollout-row-" + place, role: "option",
-      "aria-label": worded(item), "aria-setsize": rows.length, "aria-posinset": place + 1, "aria-selected": String(item === opened),
+      className: "row", id: "rollout-row-" + place, role: "option",
+      "aria-label": worded(item), "aria-setsize": rows.length, "aria-posinset": place + 1,
     }, head, dots, make("span", { className: "ask", textContent: item.question.question }));
     row.style.transform = `translateY(${place * ROW}px)`;
     row.place = place;
     return row;
   };
   const drawList = (afresh = false) => {
-    if (afresh) {
-      for (const row of drawn.values()) row.remove();
-      drawn.clear();
-    }
-    space.style.height = rows.length * ROW + "px";
     const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 6);
     const last = Math.min(rows.length - 1, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + 6);
     for (const [place, row] of drawn) {
-      if (place < first || place > last) {
+      if (afresh || place < first || place > last) {
         row.remove();
         drawn.delete(place);
       }
@@ -296,6 +291,12 @@
       const row = rowOf(place);
       drawn.set(place, row);
       space.append(row);
+    }
+    for (const [place, row] of drawn) {
+      const isOpen = rows[place] === opened;
+      row.classList.toggle("open", isOpen);
+      row.classList.toggle("active", place === active);
+      row.setAttribute("aria-selected", String(isOpen));
     }
     if (drawn.has(active)) list.setAttribute("aria-activedescendant", "rollout-row-" + active);
     else list.removeAttribute("aria-activedescendant");
@@ -315,7 +316,7 @@
   const activate = (place) => {
     active = Math.max(0, Math.min(rows.length - 1, place));
     intoSight(active);
-    drawList(true);
+    drawList();
   };
   list.addEventListener("click", (event) => {
     const row = event.target.closest(".row");
@@ -512,7 +513,6 @@
       colourBar(),
       ...(item.entries ? heldBody(item) : groupBody(item)).filter(Boolean),
     );
-    detail.scrollTop = 0;
     const meant = detail.querySelector(".meant");
     if (meant) meant.scrollIntoView({ block: "nearest" });
   };
@@ -544,6 +544,8 @@
     make("form", { method: "dialog" }, make("button", { textContent: "Close" })));
   const toList = () => {
     root.classList.remove("has-open");
+    if (active >= 0) intoSight(active);
+    drawList();
     list.focus();
   };
   const turn = (by) => {
@@ -607,33 +609,38 @@
   // ---- Beginning, and whenever the link changes
 
   const update = () => {
+    const before = rows;
     select();
+    const isNew = rows.length !== before.length || rows.some((item, place) => item !== before[place]);
     for (const [name, control] of Object.entries(controls)) if (control.value !== state[name]) control.value = state[name];
     for (const name of ["from", "to"]) controls[name].disabled = state.view === "held";
     const all = state.view === "held" ? held.length : groups.length;
     tally.textContent = `${rows.length.toLocaleString("en")} of ${count(all, state.view === "held" ? "question" : "group")}`;
     active = rows.indexOf(opened);
-    drawList(true);
-    if (active >= 0) {
-      intoSight(active);
-      drawList();
-    }
+    const height = rows.length * ROW + "px";
+    if (space.style.height !== height) space.style.height = height;
+    if (active >= 0) intoSight(active);
+    drawList(isNew);
   };
+  // What asks for places comes first: after a change, such a question has everything laid out at once.
   const follow = () => {
     const isOurs = location.hash.startsWith("#r/");
     const link = isOurs ? location.hash : "";
     if (link === shownLink) return;
     const isFirst = shownLink === null;
+    const isThere = !isFirst && inSight();
+    if (detail.scrollTop) detail.scrollTop = 0;
     shownLink = link;
     state = isOurs ? stateOf(link) : { ...blank(), ...(isFirst ? {} : filtersOf(state)), view: state.view };
-    select();
+    if (isFirst) update();
     const item = find(state) ?? (isOurs && !isFirst ? opened : null) ?? (isFirst ? rows[0] ?? null : opened);
+    opened = item;
+    update();
     show(item);
     if (!isOurs) root.classList.remove("has-open");
-    update();
     if (goesIn) detail.querySelector("h3")?.focus();
     goesIn = false;
-    if (isOurs && !inSight()) document.getElementById("rollouts").scrollIntoView({ behavior: "instant" });
+    if (isOurs && !isThere) document.getElementById("rollouts").scrollIntoView({ behavior: "instant" });
   };
   root.append(bar, make("div", { className: "panes" }, list, detail), help);
   root.hidden = false;

@@ -84,7 +84,7 @@ class _Book:
         self.groups: list[list[Any]] = []
         self.runs: list[list[Any]] = []
         self.has_tokens = False
-        self.changes = Changes.beside([run.folder for arm in arms for run in arm.runs])
+        self.changes = Changes(run for arm in arms for run in arm.runs)
         self._pieces: dict[Path, Pieces] = {}
         self._folders = [
             folder
