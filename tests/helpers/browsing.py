@@ -27,7 +27,7 @@ QUIET = [
 class Visit:
     """A page that was opened, and everything that it did which a report must not do."""
 
-    def __init__(self, browser: "Browser", report: Path, **context: Any) -> None:
+    def __init__(self, browser: "Browser", report: Path, link: str = "", **context: Any) -> None:
         self.page = browser.new_page(**context)
         self.console: list[str] = []
         self.requests: list[str] = []
@@ -36,7 +36,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.console.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("dialog", self._dismiss)
-        self.page.goto(report.as_uri())
+        self.page.goto(report.as_uri() + link)
         self.page.wait_for_load_state("load")
 
     def _dismiss(self, dialog: "Dialog") -> None:

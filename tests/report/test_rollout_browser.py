@@ -62,10 +62,7 @@ def _write_change(folder: Path, training: str, rollout: Rollout) -> None:
 
 def opened(browser: "Browser", report: Path, link: str = "", **context: Any) -> Visit:
     """The page under that link, once the browser answers."""
-    visit = Visit(browser, report, **context)
-    visit.page.goto(report.as_uri() + link)
-    if link:
-        visit.page.reload()
+    visit = Visit(browser, report, link, **context)
     visit.page.wait_for_selector(READY, state="attached")
     return visit
 
@@ -343,10 +340,11 @@ def test_a_link_opens_the_reply_that_it_means(browser: "Browser", report: Path) 
     wanted = title(visit)
     meant = visit.page.locator(".one h4 a").nth(5)
     meant.click()
-    kept, text = link(visit), visit.page.locator(".one").nth(5).inner_text()
+    kept, text = link(visit), visit.page.locator(".one.meant .tokens").text_content()
     visit.page.close()
     other = opened(browser, report, kept)
-    assert title(other) == wanted and other.page.locator(".one.meant").inner_text() == text
+    assert title(other) == wanted and other.page.locator(".one.meant .tokens").text_content() == text
+    assert other.page.locator(".one.meant h4").inner_text().startswith("reply 6")
     assert (other.page.input_value("#rollout-sort"), other.page.input_value("#rollout-of-arm")) == ("latest", arm)
     box = other.page.locator("#rollout-browser").bounding_box()
     assert box and box["y"] < 800
