@@ -196,6 +196,20 @@ def test_a_rate_that_is_too_high_is_seen_though_the_loss_falls_again(tmp_path: P
     assert state(checks.overshoot(probed(tmp_path, 0.5, 0.4, 0.3))) is UNMEASURED  # a rise would be missed
 
 
+def test_a_rate_that_tuning_chose_may_overshoot_on_the_way(tmp_path: Path) -> None:
+    run = probed(tmp_path, 0.5, 0.9, 0.6, 0.4, 0.3)
+    rate = run[0].recipe.optimizer.lr
+
+    def tuned(*rates: float) -> Tuned:
+        key = "optimizer.lr"
+        edges = (key,) if rate in (min(rates), max(rates)) else ()
+        return Tuned(arm="a", settings={key: rate}, accuracy=0.5, grid={key: rates}, tries=len(rates), edges=edges)
+
+    check = checks.overshoot(run, tuned(rate / 3, rate, rate * 3))
+    assert state(check) is PASSED and "never above 0.900" in check.what and "tuning chose" in check.what
+    assert state(checks.overshoot(run, tuned(rate, rate * 3))) is FAILED  # nothing says that a lower one is worse
+
+
 def test_without_held_out_data_nothing_is_said_about_it(tmp_path: Path) -> None:
     run = [training(tmp_path, {k: v for k, v in SFT.items() if k != "probe"})]
     for check in (checks.held_out_loss, checks.held_out_accuracy, checks.overshoot):

@@ -144,10 +144,11 @@ def held_out_loss(trainings: Sequence[Training]) -> Check:
     return _judged(name, last <= limit, what, complaint, remedy, last, limit)
 
 
-def overshoot(trainings: Sequence[Training]) -> Check:
+def overshoot(trainings: Sequence[Training], tuned: Tuned | None = None) -> Check:
     """Whether the held-out loss ever rose above where training began: the mark of a rate that is too high.
 
-    It falls again as the rate does, so the end of a training does not show it.
+    It falls again as the rate does, so the end of a training does not show it. It stands in for tuning: a rate that
+    held-out accuracy has chosen, with lower ones beside it, is not too high, whatever the loss did on the way.
     """
     name, curve = "overshoot", mean_curve(trainings, NLL)
     if len(curve) < FEWEST_PROBES:
@@ -156,6 +157,9 @@ def overshoot(trainings: Sequence[Training]) -> Check:
     at, worst = max(curve.items(), key=lambda pair: pair[1])
     limit = first * (1 + TURNED)
     what = f"the held-out loss began at {first:.3f}, and was never above {worst:.3f}"
+    if worst > limit and tuned_rate(trainings, tuned).state is CheckState.PASSED:
+        what += f", which it reached after {at} steps: so it does at this rate, which tuning chose for its accuracy"
+        return _judged(name, True, what, "", "", worst, limit)
     complaint = f", which it reached after {at} steps: the rate is too high"
     remedy = "a third of optimizer.lr, until the loss no longer rises; or tune it"
     return _judged(name, worst <= limit, what, complaint, remedy, worst, limit)

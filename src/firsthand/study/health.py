@@ -60,7 +60,7 @@ def _is_base_of(base: Recipe, recipe: Recipe) -> bool:
 
 def _inherited(study: Study, arm: str, found: Mapping[str, Health]) -> tuple[Check, ...]:
     """What failed in the arm that this one starts from, or in the one before that."""
-    start = {**study.shared, **study.arms[arm]}.get("start")
+    start = next(iter(study.starts(arm)), None)
     if start is None or not found[start].failed:
         return ()
     names = ", ".join(check.name for check in found[start].failed)
@@ -77,7 +77,7 @@ def checks_of(trainings: Sequence[Training], tuned: Tuned | None) -> list[Check]
     if isinstance(method, Imitating):
         found.append(checks.demonstrations(trainings))
     if not method.samples:  # else imitation may give way to rewards, and its loss may rise
-        found += [checks.training_loss(trainings), checks.held_out_loss(trainings), checks.overshoot(trainings)]
+        found += [checks.training_loss(trainings), checks.held_out_loss(trainings), checks.overshoot(trainings, tuned)]
     else:
         found += [checks.reward(trainings), checks.groups(trainings)]
         found.append(checks.parity(trainings, PARITY[recipe.dtype].max))
