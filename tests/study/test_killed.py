@@ -25,21 +25,21 @@ def write_study(folder: Path) -> Path:
         "shared": {
             "model": str(folder / "tiny"),
             "data": data,
-            "prompts": 2,
-            "steps": 4,
-            "sampling": {"max_new_tokens": 12},
-            "checkpoint_every": 2,
+            "prompts": 1,
+            "steps": 24,
+            "sampling": {"max_new_tokens": 6},
+            "checkpoint_every": 7,  # so that most kills meet steps that no checkpoint has
         },
         "arms": {
             "base": {"steps": 0},
             "sft": {"objective": {"kind": "sft", "style": "plain"}},
             "grpo": {"objective": {"kind": "grpo", "group_size": 4, "kl": 0.1}},
         },
-        "validation": {"data": {**data, "split": "validation", "number": 4}, "every": 2},
+        "validation": {"data": {**data, "split": "validation", "number": 4}, "every": 12},
         "tune": {"grid": {"optimizer.lr": [1e-3, 1e-2]}, "rungs": [0.5, 1.0]},
         "budget": {"match": "flops", "of": "grpo"},
         "analyses": [],
-        "evaluation": {"data": {**data, "split": "test"}, "protocol": {"max_new_tokens": 12, "samples": 2}},
+        "evaluation": {"data": {**data, "split": "test"}, "protocol": {"max_new_tokens": 6, "samples": 2}},
     }
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(content))
@@ -53,11 +53,25 @@ def without_times(content: Any) -> Any:
     return [without_times(value) for value in content] if isinstance(content, list) else content
 
 
-def found(out: Path) -> tuple[Any, dict[str, str]]:
-    """What a study has found, and the hashes of the weights that it has trained and of the replies that it judged."""
+def journals(out: Path) -> dict[str, list[Any]]:
+    """Every step that was journalled, and every group of replies, run by run."""
+    paths = sorted([*out.glob("*/metrics.jsonl"), *out.glob("*/rollouts.jsonl")])
+    return {
+        str(path.relative_to(out)): [_untimed(json.loads(line)) for line in path.read_text().splitlines()]
+        for path in paths
+    }
+
+
+def _untimed(step: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in step.items() if key not in {"seconds", "timing"}}
+
+
+def found(out: Path) -> tuple[Any, dict[str, str], dict[str, list[Any]]]:
+    """What a study has found, the hashes of the weights that it has trained and of the replies that it judged, and its
+    journals."""
     kept = [*out.glob("*/model/model.safetensors"), *out.glob("*/scores.jsonl"), out / "tune/tuned.json"]
     hashes = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
-    return without_times(json.loads((out / "results.json").read_text())), hashes
+    return without_times(json.loads((out / "results.json").read_text())), hashes, journals(out)
 
 
 @pytest.mark.slow
