@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from firsthand.config import build
-from firsthand.cost import FLOPS, TOKENS, RunCost
+from firsthand.cost import FLOPS, RunCost
 from firsthand.policy import Policy
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
@@ -93,7 +93,8 @@ def test_a_trained_tower_costs_its_forward_again_and_its_backward(tmp_path: Path
 
 
 def test_a_run_s_cost_is_the_sum_over_its_steps(tmp_path: Path) -> None:
-    metrics = dict(zip((*TOKENS, *FLOPS), (5.0, 7.0, 6.0, 1e9, 2e9, 3e15), strict=True))
+    tokens = ("tokens/prompt", "tokens/generated", "tokens/trained")
+    metrics = dict(zip((*tokens, *FLOPS), (5.0, 7.0, 6.0, 1e9, 2e9, 3e15), strict=True))
     steps = [Step(step=i, metrics={**metrics, "loss/total": 1.0}, seconds=90.0) for i in range(2)]
     expected = RunCost(prompt_tokens=10, generated_tokens=14, trained_tokens=12, flops=2 * (3e15 + 3e9), minutes=3.0)
     assert RunCost.of(steps) == expected

@@ -104,4 +104,4 @@ def _is_evaluated(test: Test, training: Path) -> bool:
 def _asked(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked and how it was judged, apart from the precision that `auto` has on a machine."""
     protocol = {key: value for key, value in recipe["protocol"].items() if key != "precision"}
-    return {"data": recipe["data"], "protocol": protocol, "reward": recipe.get("reward")}
+    return {"data": recipe.get("data"), "protocol": protocol, "reward": recipe.get("reward")}
