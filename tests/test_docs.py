@@ -16,6 +16,7 @@ from firsthand import study as studies
 from firsthand.cli.parser import parser as _parser
 from firsthand.config import build
 from firsthand.cost import TrainingBudget
+from firsthand.data.difficulty import PassRate
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.benchmarks.spec import Benchmark, Gold, Hub, PromptPart, Suite
 from firsthand.forge import ForgeConfig
@@ -57,6 +58,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Objective: LUFFY": LUFFY,
     "Objective: SRFT": SRFT,
     "Objective: CHORD": CHORD,
+    "PassRate": PassRate,
     "Reward": Reward,
     "Adapter": Lora,
     "Teacher": TeacherPolicy,
@@ -67,6 +69,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Study": studies.Study,
     "StudyQuestion": studies.StudyQuestion,
     "StudyBudget": studies.StudyBudget,
+    "StudyPassRate": studies.StudyPassRate,
     "Validation": studies.Validation,
     "Tune": studies.Tune,
     "Test": studies.Test,

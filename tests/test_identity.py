@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from firsthand import identity
 from firsthand.cost import TrainingBudget
+from firsthand.data.difficulty import PassRate
 from firsthand.evaluation import Protocol
 from firsthand.evaluation.benchmarks.spec import Benchmark, Gold
 from firsthand.evaluation.custom import settings
@@ -109,6 +110,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "number": 7,
         "on_bad": "drop",
         "max_picture_pixels": 10_000,
+        "pass_rate": {"scores": "runs/evaluate-base"},
     },
     GRPO: {
         "kind": "dapo",
@@ -256,6 +258,19 @@ def test_worlds() -> None:
     assert said.keys() <= OF_WORLDS.keys()
     for field, value in OF_WORLDS.items():
         assert recipe_id({**RECIPE, "data": {**base, field: value}}) != recipe_id({**RECIPE, "data": base}), field
+
+
+def test_a_pass_rate_is_in_the_id_and_where_its_scores_lie_is_not() -> None:
+    changed: dict[str, Any] = {"least": 0.3, "most": 0.7}
+    decided = {"scores", *changed}  # what they have left is in data_id
+    assert PassRate.model_fields.keys() == decided, "a new key needs a decision: does it change a result?"
+
+    def filtered(**said: Any) -> str:
+        return recipe_id({**RECIPE, "data": {"path": "data.jsonl", "pass_rate": {"scores": "a", **said}}})
+
+    assert len({recipe_id(RECIPE), filtered(), *(filtered(**{key: v}) for key, v in changed.items())}) == 4
+    assert filtered(scores="b") == filtered()
+    assert recipe_id({**RECIPE, "data": {"path": "data.jsonl", "pass_rate": None}}) == recipe_id(RECIPE)
 
 
 def test_what_a_probe_asks_is_in_the_id_and_a_run_without_one_keeps_its_own() -> None:

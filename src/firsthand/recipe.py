@@ -22,6 +22,7 @@ from firsthand.config import build, in_todays_names, merge
 from firsthand.cost import TrainingBudget
 from firsthand.data import Loaded, PictureLimits, load_rows
 from firsthand.data.blind import Blind
+from firsthand.data.difficulty import PassRate, of_difficulty
 from firsthand.data.load import as_source
 from firsthand.data.loaded import OnBad, of_examples
 from firsthand.errors import RecipeError
@@ -61,7 +62,7 @@ _PATHS_ONLY = ("kind", "fields", "preset", "max_picture_pixels")
 class Data(GrownRecord):
     """Where examples come from: either a `path` of a user's own, or rendered `worlds`."""
 
-    _later = frozenset(("fields", "preset", "on_bad", "max_picture_pixels"))
+    _later = frozenset(("fields", "preset", "on_bad", "max_picture_pixels", "pass_rate"))
     path: str | None = None
     """A file or a folder of questions, as docs/data.md has them."""
     kind: Kind | None = None
@@ -83,6 +84,8 @@ class Data(GrownRecord):
     """`drop` leaves out the rows that cannot be used, and lists them in the run's refused.jsonl."""
     max_picture_pixels: int | None = Field(default=None, gt=0)
     """Of a path's pictures: larger ones are refused. None is the default of `data.PictureLimits`."""
+    pass_rate: PassRate | None = None
+    """Of those `number` examples only the ones that a model solves so often; None keeps all."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "Data":
@@ -124,7 +127,24 @@ class Data(GrownRecord):
         return self.read().settled(self.on_bad)
 
     def read(self) -> Loaded:
-        """The examples, and the rows that cannot be used apart. Raises DataError where nothing can be read."""
+        """The examples, and the rows that cannot be used apart. Raises DataError where nothing can be read, or where
+        no example has the pass rate that is asked for."""
+        loaded = self._read()
+        return loaded if self.pass_rate is None else of_difficulty(loaded, self.pass_rate, self._evaluated_by())
+
+    @property
+    def unfiltered(self) -> "Data":
+        """Those of any difficulty."""
+        return self.model_copy(update={"pass_rate": None})
+
+    def _evaluated_by(self) -> str:
+        """How to get the pass rates."""
+        if self.worlds and (beside := self.model_fields_set & {"seed", "level", "shifted"}):
+            return f"evaluate them with samples in a study, as the command line has no {', '.join(sorted(beside))}"
+        named = f"worlds:{','.join(self.worlds)}:{self.split}:{self.number or RENDERED}"
+        return f"make it: firsthand evaluate MODEL --data {self.path or named} --samples 8"
+
+    def _read(self) -> Loaded:
         if self.path is not None:
             limits = PictureLimits.of(self.max_picture_pixels)
             said: dict[str, Any] = {"kind": self.kind, "fields": self.fields, "preset": self.preset}
@@ -358,8 +378,8 @@ class Recipe(Record):
         `probed` are the examples of its probe. What it begins with is the id of the run in `start`, or the content of
         the model's folder. Moving a run changes no id; other weights under the same path do. Keys without a value are
         left out, so that a key which a later version adds does not disown the runs that are there; so are `patience`,
-        which changes nothing of a run that ends, a `stop` at the last step, and the precision and optimizer that every
-        run once had. `auto` is what it stands for on this machine.
+        which changes nothing of a run that ends, a `stop` at the last step, where pass rates are from, and the
+        precision and optimizer that every run once had. `auto` is what it stands for on this machine.
         """
         settled = self.settled(Accelerator.here())
         content = settled.model_dump(mode="json", exclude_none=True, exclude={"patience"})
@@ -369,6 +389,8 @@ class Recipe(Record):
             del content["optimizer"]["kind"]
         if settled.stop == settled.steps:
             del content["stop"]
+        if self.data.pass_rate is not None:
+            del content["data"]["pass_rate"]["scores"]  # what it has left is in data_id, wherever it lies
         if self.start is not None:
             content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
         else:

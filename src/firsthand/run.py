@@ -35,7 +35,9 @@ from firsthand.records import Picture, Record, Rollout, Step, content_id, json_l
 
 REFUSED = "refused.jsonl"
 """The rows that a run leaves out, because its data says `on_bad: drop`."""
-_NO_WORK = {"recipe.json", "environment.json", REFUSED, "tensorboard", "wandb", ".lock"}
+CHOSEN = "pass_rate.json"
+"""Which examples a training has left, because its data says `pass_rate`."""
+_NO_WORK = {"recipe.json", "environment.json", REFUSED, CHOSEN, "tensorboard", "wandb", ".lock"}
 """What a run directory holds before its first step or reply."""
 _KEPT_SIDE = 2048
 """Pixels of the longer side that a kept picture has at most (ours). As PNG, a photo of 50 million would take 90 MiB,

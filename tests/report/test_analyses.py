@@ -2,17 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 from math import atanh, sqrt, tanh
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from small_runs import asked, evidence, grouped, said, write_run
 
+from firsthand.data.loaded import Chosen
 from firsthand.findings import DISTANCES_FILE, TOKENS_FILE, Distances, TokenChange
 from firsthand.records import Agreement, Score, Step
 from firsthand.report.analyses import (
+    difficulty,
     exploration,
     families,
     length,
@@ -30,6 +33,7 @@ from firsthand.report.analyses import (
 from firsthand.report.analyses.length import Told
 from firsthand.report.analyses.tally import Expressions, tallied
 from firsthand.report.analyses.tenths import tenths
+from firsthand.run import CHOSEN
 from firsthand.stats import student95
 
 
@@ -341,6 +345,62 @@ def test_arms_that_differ_in_demonstrations_alone_are_of_one_kind(tmp_path: Path
         ("long", 320, 64),
         ("many", 320, 320),
     ]
+
+
+# Filtered by difficulty.
+
+
+def filtered_beside_rl(folder: Path) -> list[Path]:
+    """SFT on all examples and on those of medium difficulty, the same after a start, and RL; two families of 25."""
+    sft: dict[str, Any] = {"objective": {"kind": "sft"}, "data": {"worlds": ["count"]}}
+    some = {**sft, "data": {"worlds": ["count"], "pass_rate": {"least": 0.25, "most": 0.75}}}
+    other = {"objective": {"kind": "dft"}, "data": {"worlds": ["count"]}}
+    rl = {"objective": {"kind": "grpo"}, "data": {"worlds": ["count"]}}
+    runs = [
+        write_run(folder, "base", scores=of_families(count=0, chart=0)),
+        write_run(folder, "sft", steps=[{}], recipe=sft, scores=of_families(count=1, chart=0)),
+        write_run(folder, "medium", steps=[{}], recipe=some, scores=of_families(count=1, chart=1)),
+        write_run(folder, "dft", steps=[{}], recipe=other, scores=of_families(count=1, chart=0)),
+        write_run(folder, "grpo", steps=[{"reply/truncated": 0}], recipe=rl, scores=of_families(count=0, chart=1)),
+    ]
+    kept = Chosen(scores="a", least=0.25, most=0.75, kept=3, of=12, unmeasured=0, rates={"0": 9, "0.5 to 0.6": 3})
+    (runs[2] / CHOSEN).write_text(kept.model_dump_json())
+    again = write_run(folder, "after", start=runs[1], steps=[{}], recipe=sft, scores=of_families(count=1, chart=0))
+    return [*runs, again]
+
+
+def test_a_filtered_arm_stands_beside_the_same_method_on_all_examples_and_beside_rl(tmp_path: Path) -> None:
+    found = difficulty.beside_the_filtered(evidence(*filtered_beside_rl(tmp_path)))
+    assert {one.arm.name for one in found} == {"medium"}
+    assert [(one.other.name, one.which, one.family, one.difference.value, *one.accuracies) for one in found] == [
+        ("sft", difficulty.ALL_EXAMPLES, "all", 0.5, 1.0, 0.5),
+        ("sft", difficulty.ALL_EXAMPLES, "chart", 1.0, 1.0, 0.0),
+        ("sft", difficulty.ALL_EXAMPLES, "count", 0.0, 1.0, 1.0),
+        ("grpo", difficulty.RL, "all", 0.5, 1.0, 0.5),
+        ("grpo", difficulty.RL, "chart", 0.0, 1.0, 1.0),
+        ("grpo", difficulty.RL, "count", 1.0, 1.0, 0.0),
+    ]
+
+
+def test_the_panel_says_what_was_kept_and_has_every_evaluation(tmp_path: Path) -> None:
+    once = evidence(*filtered_beside_rl(tmp_path))
+    panel = difficulty.panel(once)
+    assert panel is not None
+    assert "medium was trained on 3 of 12 examples (25%), with a pass rate of 0.25 to 0.75." in panel.body
+    assert "medium against grpo, RL on all examples: +50.0 points" in panel.body
+    assert {row[-2:] for row in panel.rows} == {(3, 12)}
+    shifted = [replace(arm, table="shifted") for arm in once.arms]
+    both = difficulty.panel(replace(once, everywhere=[*once.arms, *shifted]))
+    assert both is not None and [row[0] for row in both.rows].count("shifted") == len(panel.rows) == 6
+
+
+def test_without_a_filtered_arm_or_something_beside_it_there_is_no_panel(tmp_path: Path) -> None:
+    base, sft, medium, dft, grpo, _ = filtered_beside_rl(tmp_path)
+    assert difficulty.panel(evidence(base, sft, dft, grpo)) is None
+    assert difficulty.panel(evidence(base, medium, dft)) is None
+    (medium / CHOSEN).unlink()
+    panel = difficulty.panel(evidence(base, medium, grpo))
+    assert panel is not None and {row[-2:] for row in panel.rows} == {(None, None)}
 
 
 # What foretells.

@@ -7,6 +7,7 @@ apart; `stream_rows` gives every row of a `Source`, a bad one as a value, in fla
     stream.py    a source -> examples and refused rows
     rows.py      a row, and what can be wrong with it
     loaded.py    the rows of a file that can be used, those that cannot, and the one error that tells
+    difficulty.py   those that a model solves neither too seldom nor too often
     images.py    pictures: bounded, decoded once, by reference or by value
     foreign.py   what a file is that is no picture
     text.py      text: bounded, without control characters

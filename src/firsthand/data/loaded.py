@@ -43,6 +43,28 @@ class Refused(Record):
     """Where it is from: file and row. In a forge as `Example.meta["source"]`: name, license and origin, too."""
 
 
+class Chosen(Record):
+    """Which examples a pass rate has left, and of what: a run's pass_rate.json."""
+
+    scores: str
+    """Where the pass rates are from."""
+    least: float
+    most: float
+    kept: int
+    of: int
+    """All that were evaluated."""
+    unmeasured: int
+    """Those of which no sample could be scored; they are left out."""
+    rates: dict[str, int]
+    """Share of right samples -> examples; 0 and 1 apart, the rest in tenths, each with its lower end."""
+
+    @property
+    def histogram(self) -> str:
+        """The pass rates on a line."""
+        told = ", ".join(f"{rate}: {number:,}" for rate, number in self.rates.items())
+        return f"pass rates are {told}" + (f"; unmeasured: {self.unmeasured:,}" if self.unmeasured else "")
+
+
 class Origin(NamedTuple):
     """Where an example is from."""
 
@@ -65,6 +87,8 @@ class Loaded:
     """Of each example."""
     found: Mapping[int, Refused] = field(default_factory=dict)
     """Order -> a row that cannot be used."""
+    chosen: Chosen | None = None
+    """What a pass rate has left; None where none was asked for."""
 
     @property
     def refused(self) -> list[Refused]:
@@ -114,6 +138,17 @@ class Loaded:
             return
         self._write(path)
         _LOG.warning("rows that are left out are listed in %s", path)
+
+    def note_chosen(self, path: Path) -> None:
+        """Write which examples a pass rate has left to a JSON file, and say so in the log; where none was asked for,
+        nothing."""
+        if (chosen := self.chosen) is None:
+            return
+        write_atomically(path, chosen.model_dump_json(indent=2) + "\n")
+        _LOG.warning(
+            "%s: trained on %s of %s examples, with a pass rate of %g to %g; %s",
+            *(self.spec, f"{chosen.kept:,}", f"{chosen.of:,}", chosen.least, chosen.most, chosen.histogram),
+        )
 
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

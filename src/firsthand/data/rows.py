@@ -31,6 +31,7 @@ REASONS = {
     "image_too_small": "fewer pixels a side than a model can be shown",
     "image_moves": "several frames",
     "image_not_8_bit": "16 bits or more per channel",
+    "no_pass_rate": "not among the scores that `pass_rate` names",
 }
 """Why a row is refused, in words that stay the same: a row of the funnel's table each."""
 

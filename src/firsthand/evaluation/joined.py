@@ -20,6 +20,8 @@ FILES = ("recipe.json", "metrics.jsonl", "rollouts.jsonl", "scores.jsonl", "eval
 """A directory with one of them is a run's."""
 TRIES = "tune.jsonl"
 """Beside it are runs that a study tried settings with: found where their folder is named, and not from above."""
+PASS_RATES = "pass-rates"
+"""A study's folder of the evaluations that it filters data by: found where it is named, and not from above."""
 MEASURED_OF = {"tokens_of", "distances_of", "health_of"}
 """Keys of a recipe that only measures other runs: a study keeps it beside them, and it is no run to report."""
 _DEPTH = 3
@@ -59,7 +61,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
     for child in sorted(folder.iterdir()) if depth and folder.is_dir() else ():
         if _is_run(child):
             yield child
-        elif child.is_dir() and not (child / TRIES).is_file():
+        elif child.is_dir() and child.name != PASS_RATES and not (child / TRIES).is_file():
             yield from _below(child, depth - 1)
 
 

@@ -113,7 +113,7 @@ def examine_data(recipe: Recipe, folder: Path) -> Workload:
     check_teacher(recipe, encoder)
     teacher = None if recipe.teacher is None else Encoder.load(recipe.teacher.folder())
     total = data.number or RENDERED
-    if data.path is None:
+    if data.path is None and data.pass_rate is None:
         loaded = data.model_copy(update={"number": min(total, _EXAMPLES)}).read()
     else:
         loaded = data.read()

@@ -108,7 +108,7 @@ def _in_order(runs: Sequence[RunRecords], results: StudyResults | None) -> list[
 
 def _context(arms: Sequence[Arm], results: StudyResults | None, notices: Sequence[str]) -> dict[str, Any]:
     tables, trained = _tables(arms), _trained(arms)
-    found, analyses = lay_out(results, trained), panels(trained, results)
+    found, analyses = lay_out(results, trained), panels(trained, results, everywhere=arms)
     runs = [run for arm in trained for run in arm.runs]
     opened, folded = curves.curve_panels(trained)
     there = {

@@ -16,6 +16,7 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
 
     plan.py      what the file says
     tuning.py    each arm's settings, chosen on validation data
+    rates.py     how often an untrained model solves what arms are filtered by
     costs.py     what arms have cost, by every measure
     running.py   arms and seeds, one after the other
     results.py   the runs of an arm, and the table made of them
@@ -23,7 +24,7 @@ A study is a YAML file: what all arms share, and what each changes. An arm may s
     tokens.py    what training did to the probability of each token
 """
 
-from firsthand.study.plan import Study, StudyBudget, StudyQuestion, Test, Tune, Validation
+from firsthand.study.plan import Study, StudyBudget, StudyPassRate, StudyQuestion, Test, Tune, Validation
 from firsthand.study.results import ArmRuns
 from firsthand.study.running import run_seeds, run_study
 from firsthand.study.tuning import Try, tune
@@ -32,6 +33,7 @@ __all__ = [
     "ArmRuns",
     "Study",
     "StudyBudget",
+    "StudyPassRate",
     "StudyQuestion",
     "Test",
     "Try",

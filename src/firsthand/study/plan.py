@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from firsthand.config import as_number, build, in_todays_names, merge, nearest, read_recipe, states, with_settings
 from firsthand.cost import CostUnit, TrainingBudget, added, cost_of_run
 from firsthand.data.blind import Blind
+from firsthand.data.difficulty import PassBounds
 from firsthand.data.loaded import OnBad
 from firsthand.errors import RecipeError
 from firsthand.evaluation import Protocol
@@ -95,6 +96,8 @@ START = "start"
 _MOST_SETTINGS = 2
 """That an arm may choose beside its rate and its length: what it is that helps must stay to be seen."""
 Values = Annotated[tuple[Annotated[Any, BeforeValidator(as_number)], ...], Field(min_length=1)]
+Settings = Mapping[str, Any]
+"""Key of a recipe -> the value that an arm tries, or has chosen."""
 SettingsGrid = dict[str, Values]
 """Key of a recipe -> the values to choose from."""
 
@@ -157,6 +160,16 @@ class StudyBudget(Record):
     """No arm takes more than so many times its own `steps`."""
 
 
+class StudyPassRate(PassBounds):
+    """`data.pass_rate` of an arm: the study itself has an untrained arm answer the arm's examples, once for all arms
+    and seeds that ask the same."""
+
+    of: str
+    """The arm whose model answers; it takes no step, so that all seeds train on the same examples."""
+    samples: int = Field(default=8, gt=0)
+    """Replies to each example; they are drawn and judged as the test's are."""
+
+
 class Study(Record):
     """Arms that differ in what they say, and in nothing else."""
 
@@ -193,6 +206,23 @@ class Study(Record):
                     f"arm {name!r} starts from {start!r}, which is not an arm above it; above are: {known}"
                 )
             known.append(name)
+        return self
+
+    @model_validator(mode="after")
+    def _filters_by_untrained_arms(self) -> "Study":
+        for arm in self.arms:
+            if (asked := self.pass_rate(arm)) is None:
+                continue
+            if asked.of not in self.arms:
+                raise ValueError(
+                    f"arm {arm!r}: data.pass_rate.of: {asked.of!r} is no arm of the study; "
+                    f"{nearest(asked.of, self.arms)}"
+                )
+            if self.is_trained(asked.of):
+                raise ValueError(
+                    f"arm {arm!r}: data.pass_rate.of: expected an arm that takes no step, got {asked.of!r}; name the "
+                    "untrained one"
+                )
         return self
 
     @field_validator("tuned", mode="before")
@@ -283,7 +313,7 @@ class Study(Record):
         first, second = ({**merge(self.shared, self.arms[name]), "start": None} for name in (other, arm))
         return first == second and self.starts(other) == self.starts(arm)[1:]
 
-    def starts(self, arm: str, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    def starts(self, arm: str, settings: Settings | None = None) -> tuple[str, ...]:
         """The arms that an arm is built on: its start, the start of that, and so on.
 
         `settings` take the place of those that it has chosen.
@@ -291,7 +321,7 @@ class Study(Record):
         start = {**self.shared, **self.arms[arm], **self._settings(arm, settings)}.get(START)
         return () if start is None else (start, *self.starts(start))
 
-    def _settings(self, arm: str, settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    def _settings(self, arm: str, settings: Settings | None) -> Settings:
         """These, or else what the arm has chosen."""
         if settings is not None:
             return settings
@@ -376,19 +406,21 @@ class Study(Record):
             return {}
         return {key: values for key, values in self.tune.grid.items() if not states(self.arms[arm], key)}
 
-    def recipe(
-        self, arm: str, seed: int, folders: Mapping[str, Path], settings: Mapping[str, Any] | None = None
-    ) -> Recipe:
+    def recipe(self, arm: str, seed: int, folders: Mapping[str, Path], settings: Settings | None = None) -> Recipe:
         """The recipe of an arm; `folders` holds the runs of the arms that it `needs`.
 
         `settings` take the place of those that it has chosen. Where the run that it is to cost as much as is not
-        finished yet, the recipe has no budget.
+        finished yet, the recipe has no budget. Where it filters by another arm's pass rates, `rates.with_rates` says
+        where they are.
         """
         where = f"arm {arm}"
         content = with_settings(merge(self.shared, self.arms[arm]), self._settings(arm, settings), where)
         content |= {"name": arm, "seed": seed}
         if content.get(START) is not None:
             content[START] = str(folders[content[START]])
+        if (asked := self.pass_rate(arm, settings)) is not None:
+            found = {"scores": f"pass rates of {asked.of}", "least": asked.least, "most": asked.most}
+            content["data"] = {**content["data"], "pass_rate": found}
         planned = content.get("steps", Recipe.model_fields["steps"].default)
         if isinstance(planned, int):
             content["steps"] = planned * self._longest(arm)
@@ -399,11 +431,23 @@ class Study(Record):
         starts = self.starts(arm, settings)
         return recipe.model_copy(update={"budget": self._budget_of(recipe, folders, starts)})
 
+    def pass_rate(self, arm: str, settings: Settings | None = None) -> StudyPassRate | None:
+        """By whose pass rates the study filters an arm's data; None where it does not, or by a file of the user's."""
+        where = f"arm {arm}"
+        content = with_settings(merge(self.shared, self.arms[arm]), self._settings(arm, settings), where)
+        data = content.get("data")
+        said = data.get("pass_rate") if isinstance(data, Mapping) else None
+        if not isinstance(said, Mapping) or ("scores" in said and "of" not in said):
+            return None
+        return build(StudyPassRate, said, f"{where}: data.pass_rate")
+
     def recipe_from_scratch(self, arm: str, seed: int) -> Recipe:
-        """That of an arm, but with the model that its chain of starts began with: as large, and there already."""
+        """That of an arm, but with the model that its chain of starts began with, and data of any difficulty: as large,
+        and there already."""
         names = {name: Path(name) for name in self.arms}
         wanted = first = self.recipe(arm, seed, names)
         while first.start is not None:
             first = self.recipe(first.start, seed, names)
         steps = wanted.steps // self._longest(arm)
-        return wanted.model_copy(update={"start": None, "model": first.model, "steps": steps})
+        data = wanted.data.unfiltered
+        return wanted.model_copy(update={"start": None, "model": first.model, "steps": steps, "data": data})

@@ -14,6 +14,7 @@ from firsthand.study.costs import budget_of
 from firsthand.study.distance import measure_distances
 from firsthand.study.health import health_of
 from firsthand.study.plan import Study, Test
+from firsthand.study.rates import refuse_empty, with_rates
 from firsthand.study.results import ArmRuns, over_seeds, row_of, write_results
 from firsthand.study.standing import training_title
 from firsthand.study.tokens import measure_tokens
@@ -37,10 +38,12 @@ def run_study(
     Arms that have settings to choose choose them first.
     """
     _check(study, seed)
+    refuse_empty(study, seed, root, on_evaluation)
     study = tune(study, root, None, on_arm, on_evaluation, on_try)
     runs: dict[str, ArmRuns] = {}
     for arm in study.order:
         recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
+        recipe = with_rates(study, recipe, root, on_evaluation)
         training = train(recipe, root, on_arm(arm, recipe), trackers)
         runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation, trackers)
     runs = {arm: runs[arm] for arm in study.arms}
@@ -74,6 +77,7 @@ def run_seeds(
     if len(set(seeds)) < len(seeds):
         raise RecipeError(f"seeds: expected each seed once, got {list(seeds)}")
     _check(study, seeds[0])
+    refuse_empty(study, seeds[0], root, on_evaluation)
     study = tune(study, root, None, on_arm, on_evaluation, on_try)
     runs: list[ArmRuns] = []
     by_arm: dict[str, dict[int, ArmRuns]] = {arm: {} for arm in study.arms}

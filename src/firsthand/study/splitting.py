@@ -50,7 +50,7 @@ def measure_split(recipe: Recipe, training: Path, root: Path) -> Check:
 def _apart(state: State, recipe: Recipe, training: Path) -> list[float]:
     """For each batch, how far its gradient with a group per forward is from that of one forward, relative to it."""
     found: list[float] = []
-    examples = {example.id: example for example in recipe.data.load()}
+    examples = {example.id: example for example in recipe.data.unfiltered.load()}
     for step, groups in _batches(training, recipe, examples, state.encoder):
         if recipe.objective.needs_advantage and all(group.has_zero_variance for group in groups):
             continue  # at the start a KL is 0, and what is left of its gradient is rounding

@@ -25,13 +25,14 @@ from typing import Any, NamedTuple, final
 from firsthand.errors import Diverged, NothingEarned, RecipeError
 from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.joined import TRIES
-from firsthand.evaluation.replies import OnProgress, read_journal
+from firsthand.evaluation.replies import read_journal
 from firsthand.files import locked, write_atomically
 from firsthand.findings import Tuned
 from firsthand.identity import data_id
 from firsthand.recipe import Data, Recipe
 from firsthand.records import Example, Record, Score, Step, content_id
-from firsthand.study.plan import LR, STOP, SettingsGrid, Study
+from firsthand.study.plan import LR, STOP, Settings, SettingsGrid, Study
+from firsthand.study.rates import OnEvaluation, with_rates
 from firsthand.trainer import train
 from firsthand.trainer.trackers import Trackers
 
@@ -39,9 +40,7 @@ FOLDER = "tune"
 CHOICES = "tuned.json"
 _LOG = logging.getLogger(__name__)
 
-Settings = Mapping[str, Any]
 OnArm = Callable[[str, Recipe], Callable[[Step], None]]
-OnEvaluation = Callable[[str], OnProgress]
 
 
 class Try(Record):
@@ -182,7 +181,8 @@ class _Tuning:
     def _recipe(self, arm: str, settings: Settings | None) -> Recipe:
         """That of tuning: with no probe, for the rungs are measured."""
         folders = {name: self._trained(name) for name in self.study.needs(arm)}
-        return self.study.recipe(arm, self._plan.seed, folders, settings).model_copy(update={"probe": None})
+        recipe = self.study.recipe(arm, self._plan.seed, folders, settings).model_copy(update={"probe": None})
+        return with_rates(self.study, recipe, self.folder.parent, self._on_evaluation, settings)
 
     def _trained(self, arm: str) -> Path:
         """The finished run of an arm that another one starts from, under the settings that it has chosen."""

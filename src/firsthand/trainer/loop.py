@@ -14,7 +14,7 @@ from firsthand.records import Example, Step
 from firsthand.reward import Router
 from firsthand.reward.build import router_of
 from firsthand.rollout import sampler_for
-from firsthand.run import REFUSED, Run
+from firsthand.run import CHOSEN, REFUSED, Run
 from firsthand.trainer.batch import Batch
 from firsthand.trainer.check import check_rows
 from firsthand.trainer.cost import of_sampling
@@ -64,6 +64,7 @@ def train(
         with open_run(recipe, examples, root, probed.examples) as run:
             if not run.is_done:
                 loaded.list_refused(run.folder / REFUSED)
+                loaded.note_chosen(run.folder / CHOSEN)
                 _train(recipe, examples, probed, run, router, on_step, trackers, pause)
             return run.folder
 

@@ -9,6 +9,7 @@ race.py        time, tokens and operations to the same score
 families.py    the score of each family over training
 exploration.py entropy, KL and clipping; warm starts
 transfer.py    same task, other task
+difficulty.py  filtered by difficulty, beside RL
 scale.py       how many demonstrations
 prediction.py  what foretells the result of RL
 reasoning.py   reasoning and answer
@@ -22,6 +23,7 @@ Each has pure functions from records to rows, and a `panel`, which is None where
 from collections.abc import Callable, Iterable, Sequence
 
 from firsthand.report.analyses import (
+    difficulty,
     exploration,
     families,
     length,
@@ -45,6 +47,7 @@ _ALL: tuple[Callable[[Evidence], AnalysisPanel | None], ...] = (
     passes.panel,
     transfer.panel,
     scale.panel,
+    difficulty.panel,
     prediction.panel,
     length.panel,
     reflection.panel,
@@ -58,8 +61,12 @@ _ALL: tuple[Callable[[Evidence], AnalysisPanel | None], ...] = (
 
 
 def panels(
-    arms: Sequence[Arm], results: StudyResults | None, expressions: Iterable[str] = EXPRESSIONS
+    arms: Sequence[Arm],
+    results: StudyResults | None,
+    expressions: Iterable[str] = EXPRESSIONS,
+    everywhere: Sequence[Arm] = (),
 ) -> list[AnalysisPanel]:
-    """Every analysis that these arms allow, in the page's order; `arms` are each there once, with all their runs."""
-    evidence = Evidence(arms, Expressions(expressions))
+    """Every analysis that these arms allow, in the page's order; `arms` are each there once, with all their runs, and
+    `everywhere` once for each evaluation."""
+    evidence = Evidence(arms, Expressions(expressions), everywhere)
     return [panel for make in _ALL if (panel := make(evidence)) is not None]

@@ -15,6 +15,8 @@ class Evidence:
 
     arms: Sequence[Arm]
     expressions: Expressions
+    everywhere: Sequence[Arm] = ()
+    """The same, once for each table that they have a number in; empty where nobody said."""
 
     @cached_property
     def base(self) -> Arm | None:
