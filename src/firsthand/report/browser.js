@@ -200,6 +200,7 @@
   };
   let pending = 0;
   function changed() {
+    pending = 0;
     for (const name of [...FILTERS, "view"]) if (controls[name]) state[name] = controls[name].value;
     update();
     note();
@@ -208,6 +209,10 @@
     clearTimeout(pending);
     pending = setTimeout(changed, 120);
   }
+  const settle = () => { // what was typed last, before the list is used: it would move the place afterwards
+    clearTimeout(pending);
+    if (pending) changed();
+  };
   const families = [...new Set(questions.map((question) => question.family))].sort();
   const seeds = [...new Set([...groups, ...held.flatMap((item) => item.entries)].map((one) => one.seed))].filter((seed) => seed !== null).sort((a, b) => a - b);
   const steps = groups.length ? [groups, groups].map((all, i) => all.reduce((best, one) => (i ? Math.max : Math.min)(best, one.step), all[0].step)) : [0, 0];
@@ -544,6 +549,7 @@
     make("form", { method: "dialog" }, make("button", { textContent: "Close" })));
   const toList = () => {
     root.classList.remove("has-open");
+    settle();
     if (active >= 0) intoSight(active);
     drawList();
     list.focus();
