@@ -13,10 +13,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -93,7 +93,7 @@ def lost_gradient(seed: int, root: Path) -> Sequence[Check]:
             terms, measured, _ = update._forward(state, forward, totals, recipe, is_on_policy)
         return {f"loss/{name}": Metric(term.cpu(), "mean") for name, term in terms.items()} | measured
 
-    with replaced(update, "_accumulate", broken):
+    with patch.object(update, "_accumulate", broken):
         folder = train(recipe, root)
         found = [measure_split(recipe, folder, root), *checks_of([Training.read(folder, recipe)], None)]
     # Chance may lose none: then nothing was broken.
@@ -107,7 +107,7 @@ def lost_forward(seed: int, root: Path) -> Sequence[Check]:
     def broken(groups: Sequence[Any], *arguments: Any) -> Iterator[list[Any]]:
         return whole([group for group in groups if rng.random() >= LOST], *arguments)
 
-    with replaced(update, "split", broken):
+    with patch.object(update, "split", broken):
         return of_run(build(Recipe, settings(seed, TUNED, 10, 8), "arm"), root)
 
 
@@ -118,19 +118,8 @@ def lost_batch(seed: int, root: Path) -> Sequence[Check]:
     def broken(state: Any, groups: Any, recipe: Recipe, step: int) -> dict[str, float]:
         return whole(state, () if step % 10 == missed else groups, recipe, step)
 
-    with replaced(loop, "update", broken):
+    with patch.object(loop, "update", broken):
         return of_run(build(Recipe, settings(seed, TUNED, 10, 8), "arm"), root)
-
-
-@contextmanager
-def replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """The module with a broken function."""
-    whole = getattr(module, name)
-    setattr(module, name, function)
-    try:
-        yield
-    finally:
-        setattr(module, name, whole)
 
 
 KINDS: dict[str, Callable[[int, Path], Sequence[Check]]] = {

@@ -22,6 +22,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
+from firsthand.cost import steps_of
 from firsthand.errors import Diverged, NothingEarned, RecipeError
 from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.joined import TRIES
@@ -173,9 +174,8 @@ class _Tuning:
         replies = evaluate_folder(
             run / "model", self._data, self._protocol, self.folder, bar, name=begun.arm, reward=test.reward
         )
-        steps = [Step.model_validate_json(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         measured = _Measured.of(read_journal(replies / "scores.jsonl"), self._plan.by)._asdict()
-        done = {"step": sum(step.trained for step in steps), "run": run.name, "evaluation": replies.name}
+        done = {"step": sum(step.trained for step in steps_of(run)), "run": run.name, "evaluation": replies.name}
         return begun.model_copy(update={**measured, **done})
 
     def _recipe(self, arm: str, settings: Settings | None) -> Recipe:
