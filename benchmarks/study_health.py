@@ -115,8 +115,8 @@ def lost_batch(seed: int, root: Path) -> Sequence[Check]:
     """Every tenth batch is drawn and journalled, and not trained on."""
     whole, missed = loop.update, seed % 10
 
-    def broken(state: Any, groups: Any, recipe: Recipe, step: int) -> dict[str, float]:
-        return whole(state, () if step % 10 == missed else groups, recipe, step)
+    def broken(state: Any, groups: Any, recipe: Recipe, step: int, place: int | None = None) -> dict[str, float]:
+        return whole(state, () if step % 10 == missed else groups, recipe, step, place)
 
     with patch.object(loop, "update", broken):
         return of_run(build(Recipe, settings(seed, TUNED, 10, 8), "arm"), root)

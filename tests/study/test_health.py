@@ -185,19 +185,19 @@ def test_a_held_out_loss_falls_and_does_not_turn(
 
 
 def test_a_rate_that_is_too_high_is_seen_though_the_loss_falls_again(tmp_path: Path) -> None:
-    run = probed(tmp_path, 0.5, 0.9, 0.6, 0.4, 0.3)
+    run = probed(tmp_path, 0.5, 1.1, 0.6, 0.4, 0.3)
     assert state(checks.held_out_loss(run)) is PASSED
     check = checks.overshoot(run)
     assert (
         state(check) is FAILED
-        and "began at 0.500, and was never above 0.900, which it reached after 1 steps" in check.what
+        and "began at 0.500, and was never above 1.100, which it reached after 1 steps" in check.what
     )
-    assert state(checks.overshoot(probed(tmp_path, 0.5, 0.5, 0.45, 0.4, 0.3))) is PASSED
+    assert state(checks.overshoot(probed(tmp_path, 0.5, 0.9, 0.45, 0.4, 0.3))) is PASSED  # as healthy ones do, too
     assert state(checks.overshoot(probed(tmp_path, 0.5, 0.4, 0.3))) is UNMEASURED  # a rise would be missed
 
 
 def test_a_rate_that_tuning_chose_may_overshoot_on_the_way(tmp_path: Path) -> None:
-    run = probed(tmp_path, 0.5, 0.9, 0.6, 0.4, 0.3)
+    run = probed(tmp_path, 0.5, 1.1, 0.6, 0.4, 0.3)
     rate = run[0].recipe.optimizer.lr
 
     def tuned(*rates: float) -> Tuned:
@@ -206,7 +206,7 @@ def test_a_rate_that_tuning_chose_may_overshoot_on_the_way(tmp_path: Path) -> No
         return Tuned(arm="a", settings={key: rate}, accuracy=0.5, grid={key: rates}, tries=len(rates), edges=edges)
 
     check = checks.overshoot(run, tuned(rate / 3, rate, rate * 3))
-    assert state(check) is PASSED and "never above 0.900" in check.what and "tuning chose" in check.what
+    assert state(check) is PASSED and "never above 1.100" in check.what and "tuning chose" in check.what
     assert state(checks.overshoot(run, tuned(rate, rate * 3))) is FAILED  # nothing says that a lower one is worse
 
 

@@ -20,6 +20,9 @@ from firsthand.trainer.probe import NLL, SCORE
 
 TURNED = 0.05
 """A held-out loss that ends above its lowest by more than this share of it has turned."""
+OVERSHOT = 2.0
+"""A held-out loss that ever reaches so many times its start has overshot (ours): healthy trainings reach 1.3 times, those
+at ten times their rate 15 times and more."""
 SPARE = 0.05
 """An arm may have so many more degenerate replies than its base, as a share of all (ours)."""
 ACCEPTED = 0.95
@@ -145,7 +148,7 @@ def held_out_loss(trainings: Sequence[Training]) -> Check:
 
 
 def overshoot(trainings: Sequence[Training], tuned: Tuned | None = None) -> Check:
-    """Whether the held-out loss ever rose above where training began: the mark of a rate that is too high.
+    """Whether the held-out loss ever rose far above where training began: the mark of a rate that is too high.
 
     It falls again as the rate does, so the end of a training does not show it. It stands in for tuning: a rate that
     held-out accuracy has chosen, with lower ones beside it, is not too high, whatever the loss did on the way.
@@ -155,13 +158,13 @@ def overshoot(trainings: Sequence[Training], tuned: Tuned | None = None) -> Chec
         return _unmeasured(name, f"held-out demonstrations were probed fewer than {FEWEST_PROBES} times; {_VALIDATION}")
     first = next(iter(curve.values()))
     at, worst = max(curve.items(), key=lambda pair: pair[1])
-    limit = first * (1 + TURNED)
+    limit = first * OVERSHOT
     what = f"the held-out loss began at {first:.3f}, and was never above {worst:.3f}"
     if worst > limit and tuned_rate(trainings, tuned).state is CheckState.PASSED:
         what += f", which it reached after {at} steps: so it does at this rate, which tuning chose for its accuracy"
         return _judged(name, True, what, "", "", worst, limit)
     complaint = f", which it reached after {at} steps: the rate is too high"
-    remedy = "a third of optimizer.lr, until the loss no longer rises; or tune it"
+    remedy = "a third of optimizer.lr, until the loss hardly rises; or tune it"
     return _judged(name, worst <= limit, what, complaint, remedy, worst, limit)
 
 
