@@ -74,6 +74,23 @@ def test_without_a_budget_all_five_are_measured_too(tmp_path: Path) -> None:
     assert found["arms"]["sft"]["steps"] == 3 and found["arms"]["sft"]["generated"] == 0
 
 
+def test_an_amount_is_matched_by_all_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "runs"
+    one = study(tmp_path, {"match": "trained", "amount": 900, "shares": {"sft": 0.5}})
+    assert one.order == list(ARMS) and [arm for arm in ARMS if one.is_matched(arm)] == ["sft", "sft+grpo", "grpo"]
+    assert one.needs("grpo") == () and one.needs("sft+grpo") == ("sft",)
+    run_seeds(one, root, [0])
+    found = json.loads((root / "results.json").read_text())["budget"]
+    assert (found["match"], found["amount"], "of" in found) == ("trained", 900, False)
+    used = {arm: costs["trained"] for arm, costs in found["arms"].items()}
+    own = {arm: costs["trained"] for arm, costs in found["own"].items()}
+    assert used["base"] == 0 and 450 <= used["sft"] and 900 <= min(used["grpo"], used["sft+grpo"])
+    assert own["sft+grpo"] < own["grpo"]  # what it starts from has had its part
+    Console().table(root / "results.json")
+    said = capsys.readouterr().out
+    assert "trained on are matched to those of the budget" in said and f"{100 * used['grpo'] / 900:.1f} %" in said
+
+
 @pytest.mark.parametrize("unit", ["steps", "trained", "seconds"])
 def test_other_measures_can_be_matched(unit: str, tmp_path: Path) -> None:
     arms = {"grpo": GRPO, "sft": SFT}
@@ -101,6 +118,9 @@ def test_tries_have_the_budget_too_and_the_end_of_it_is_no_number_of_steps(tmp_p
     [
         ({"match": "flops", "of": "grpoo"}, "budget: 'grpoo' is no arm of the study; did you mean 'grpo'"),
         ({"match": "flops", "of": "base"}, "'base' takes no step"),
+        ({"match": "flops"}, "give either `of`, an arm's name, or `amount`, a number of flops"),
+        ({"match": "flops", "of": "grpo", "amount": 1e12}, "give either `of`, an arm's name, or `amount`"),
+        ({"match": "flops", "amount": 1e12}, r"'sft' leaves nothing for 'sft\+grpo', .*: shares: {sft: 0.5}"),
         (
             {"match": "flops", "of": "grpo"},
             r"'sft' leaves nothing for 'sft\+grpo', .*: shares: {sft: 0.5}",

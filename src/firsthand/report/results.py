@@ -22,6 +22,8 @@ class MatchedBudget(BaseModel):
     """`steps`, `generated`, `trained`, `flops` or `seconds`; empty where nothing was."""
     of: str | None = None
     """The arm that the others were given as much as."""
+    amount: float | None = None
+    """What all were given, where no arm's cost was it."""
     arms: dict[str, dict[str, float | None]] = {}
     """Arm -> measure -> how much, with all that it started from."""
     own: dict[str, dict[str, float | None]] = {}

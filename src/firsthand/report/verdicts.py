@@ -184,7 +184,7 @@ def _budget_rows(results: StudyResults, measures: Sequence[str], by_name: Mappin
     budget = results.budget
     if budget is None:
         return []
-    goal = budget.arms.get(budget.of or "", {}).get(budget.match)
+    goal = budget.amount or budget.arms.get(budget.of or "", {}).get(budget.match)
     rows = []
     for name, used in budget.arms.items():
         own = budget.own.get(name, used)

@@ -15,14 +15,16 @@ def budget_of(study: Study, by_arm: Mapping[str, Mapping[int, ArmRuns]]) -> dict
     """`budget` of results.json, as means over the seeds.
 
     `arms`: with all that an arm starts from; `own`: its own training alone. None is what a run did not count. `match`
-    and `of` are absent where nothing was made equal.
+    and `of` or `amount` are absent where nothing was made equal.
     """
     alone = {arm: {seed: cost_of_run(run.training) for seed, run in runs.items()} for arm, runs in by_arm.items()}
     whole = {
         arm: {seed: _sum([alone[name][seed] for name in (arm, *study.starts(arm))]) for seed in runs}
         for arm, runs in by_arm.items()
     }
-    matched = {} if study.budget is None else study.budget.model_dump(include={"match", "of"})
+    matched = (
+        {} if study.budget is None else study.budget.model_dump(include={"match", "of", "amount"}, exclude_none=True)
+    )
     found = {
         name: {arm: _mean(list(costs.values())) for arm, costs in table.items()}
         for name, table in (("arms", whole), ("own", alone))

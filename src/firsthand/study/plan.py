@@ -146,18 +146,27 @@ class Tune(Record):
 
 
 class StudyBudget(Record):
-    """What is made equal between arms: each trains until its chain of starts has cost as much as that of one of them.
+    """What is made equal between arms: each trains until its chain of starts has cost as much as that of one of them,
+    or an amount.
 
     That one, and what it starts from, train as the file has them.
     """
 
     match: CostUnit
-    of: str
+    of: str | None = None
     """The arm whose cost, under the same seed, is the budget of the others."""
+    amount: float | None = Field(default=None, gt=0)
+    """In place of that: what each may cost, in `match`'s own unit."""
     shares: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Arm -> how much of the budget it trains for, where that is not all: room for an arm that starts from it."""
     most: int = Field(default=100, gt=0)
     """No arm takes more than so many times its own `steps`."""
+
+    @model_validator(mode="after")
+    def _has_one_size(self) -> "StudyBudget":
+        if (self.of is None) == (self.amount is None):
+            raise ValueError(f"give either `of`, an arm's name, or `amount`, a number of {self.match}")
+        return self
 
 
 class StudyPassRate(PassBounds):
@@ -255,10 +264,11 @@ class Study(Record):
     def _can_match_costs(self) -> "Study":
         if (budget := self.budget) is None:
             return self
-        for arm in (budget.of, *budget.shares):
+        of = () if budget.of is None else (budget.of,)
+        for arm in (*of, *budget.shares):
             if arm not in self.arms:
                 raise ValueError(f"budget: {arm!r} is no arm of the study; {nearest(arm, self.arms)}")
-        if not self.is_trained(budget.of):
+        if budget.of is not None and not self.is_trained(budget.of):
             raise ValueError(f"budget.of: {budget.of!r} takes no step, so that its cost is nothing")
         if free := [arm for arm in budget.shares if not self.is_matched(arm)]:
             raise ValueError(f"budget.shares: {free[0]!r} is not matched; leave it out")
@@ -336,14 +346,18 @@ class Study(Record):
         """Whether an arm trains until a budget is used up."""
         if self.budget is None or self._steps(arm) == 0:
             return False
-        return arm not in (self.budget.of, *self.starts(self.budget.of))
+        return arm not in self._sets_the_budget
+
+    @property
+    def _sets_the_budget(self) -> tuple[str, ...]:
+        """The arm whose cost is matched, and what it starts from; empty where an amount is."""
+        of = None if self.budget is None else self.budget.of
+        return () if of is None else (of, *self.starts(of))
 
     def needs(self, arm: str) -> tuple[str, ...]:
         """The arms whose finished runs its recipe reads: what it starts from, and what it is to cost as much as."""
-        of = (self.budget.of,) if self.budget is not None and self.is_matched(arm) else ()
-        return tuple(
-            dict.fromkeys((*self._possible_starts(arm), *of, *(start for name in of for start in self.starts(name))))
-        )
+        of = self._sets_the_budget if self.is_matched(arm) else ()
+        return tuple(dict.fromkeys((*self._possible_starts(arm), *of)))
 
     @property
     def order(self) -> list[str]:
@@ -367,16 +381,17 @@ class Study(Record):
             return recipe.budget
         if budget.match == "generated" and not recipe.objective.samples:
             raise RecipeError(f"budget: arm {arm} generates nothing, ever; match trained, flops or seconds")
-        if not (folders[budget.of] / "DONE").exists():
+        of = self._sets_the_budget
+        if not all((folders[name] / "DONE").exists() for name in (*of[:1], *starts[:1])):
             return None
-        of = (budget.of, *self.starts(budget.of))
-        whole, before = (added(cost_of_run(folders[name])[budget.match] for name in names) for names in (of, starts))
+        before = added(cost_of_run(folders[name])[budget.match] for name in starts)
+        whole = budget.amount or added(cost_of_run(folders[name])[budget.match] for name in of)
         if whole is None or before is None:
-            raise RecipeError(f"budget: the runs of {budget.of!r} did not count {budget.match}; train them anew")
+            raise RecipeError(f"budget: the runs of {[*of, *starts]} did not count {budget.match}; train them anew")
         share = budget.shares.get(arm, 1)
         if share * whole <= before:
             raise RecipeError(
-                f"budget: {budget.of!r} has cost {whole:g} ({budget.match}), and what {arm!r} starts from {before:g}, "
+                f"budget: it is {whole:g} ({budget.match}), and what {arm!r} starts from has cost {before:g}, "
                 f"so that nothing is left of {arm!r}'s share ({share:g})"
             )
         return TrainingBudget(unit=budget.match, amount=share * whole - before)

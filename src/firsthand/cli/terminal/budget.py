@@ -19,8 +19,9 @@ def show_budget(budget: Mapping[str, Any]) -> None:
     """Every arm's cost with all that it starts from, and what that is of the budget; nothing where none was matched."""
     if "match" not in budget:
         return
-    match, of, arms = budget["match"], budget["of"], budget["arms"]
-    whole = arms[of][match]
+    match, arms = budget["match"], budget["arms"]
+    of = budget.get("of", "the budget")
+    whole = budget["amount"] if "amount" in budget else arms[of][match]
 
     def share(value: float | None) -> str:
         return "-" if value is None or not whole else f"{100 * value / whole:.1f} %"
