@@ -84,7 +84,7 @@ def test_an_amount_is_matched_by_all_arms(tmp_path: Path, capsys: pytest.Capture
     assert (found["match"], found["amount"], "of" in found) == ("trained", 900, False)
     used = {arm: costs["trained"] for arm, costs in found["arms"].items()}
     own = {arm: costs["trained"] for arm, costs in found["own"].items()}
-    assert used["base"] == 0 and 450 <= used["sft"] and 900 <= min(used["grpo"], used["sft+grpo"])
+    assert used["base"] == 0 and used["sft"] >= 450 and min(used["grpo"], used["sft+grpo"]) >= 900
     assert own["sft+grpo"] < own["grpo"]  # what it starts from has had its part
     Console().table(root / "results.json")
     said = capsys.readouterr().out
