@@ -81,6 +81,13 @@ def test_the_page_of_a_study_opens_with_its_verdicts_and_then_its_health(study: 
     assert "sft 90 own 30 0 120,000 own 40,000 4,800 own 1,600 3.3 own 1.1 1.50" in settings
 
 
+def test_of_an_amount_that_was_matched_each_arm_has_its_share(study: Path, tmp_path: Path) -> None:
+    budget = {**{key: value for key, value in BUDGET.items() if key != "of"}, "amount": 3.2e15}
+    settings = page(study, tmp_path, budget=budget).sections["settings"]
+    assert "TFLOP were matched to one amount" in settings and "of the amount" in settings
+    assert "1.00" in settings and "1.50" in settings
+
+
 def test_a_page_without_results_is_one_without_these_sections(study: Path, tmp_path: Path) -> None:
     words = Words(write_report([study], tmp_path / "report.html", "No study").read_text("utf-8"))
     assert {"verdicts", "health", "settings"}.isdisjoint(words.sections)
