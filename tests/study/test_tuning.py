@@ -1,6 +1,7 @@
 """Each arm chooses its settings on validation data, with one budget, and every try is kept."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import yaml
 from tiny import tiny_folder
 
 from firsthand.cli.main import main
-from firsthand.cli.terminal.tuning import pasted
+from firsthand.cli.terminal.tuning import pasted, show_choices
 from firsthand.config import build
 from firsthand.errors import DataError, RecipeError
 from firsthand.evaluation.joined import run_directories
+from firsthand.findings import Tuned
 from firsthand.recipe import Recipe
 from firsthand.study import Study, Try, run_seeds, tune
 from firsthand.study.tuning import at_an_edge, read_tries
@@ -192,6 +194,27 @@ def test_settings_that_are_in_the_file_are_taken_as_they_are(tmp_path: Path) -> 
         Study, {key: value for key, value in {**content(tmp_path), **said}.items() if key != "tune"}, "study"
     )
     assert without.recipe("sft", 0, {}) == again.recipe("sft", 0, {})
+
+
+@pytest.mark.parametrize(
+    ("stops", "stop", "said"),
+    [
+        ((3, 6), 6, "stop=6 is at an end of 3, 6: a better one may lie beyond; train longer"),
+        ((3, 6), 3, "stop=3 is at an end of 3, 6: a better one may lie beyond; compare earlier, too"),
+        (
+            (3, None),
+            None,
+            "stop=the end of its budget is at an end of .*; give all arms more",
+        ),
+        ((3, None), 3, "stop=3 is at an end of 3, the end of its budget: .*; compare earlier, too"),
+    ],
+)
+def test_a_length_at_an_end_of_its_grid_is_said_with_what_to_do(
+    stops: tuple[int | None, ...], stop: int | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, grid = {"stop": stop}, {"stop": stops}
+    show_choices([Tuned(arm="a", settings=settings, accuracy=0.5, grid=grid, tries=2, edges=("stop",))])
+    assert re.search(said, " ".join(capsys.readouterr().out.split()))
 
 
 def test_an_arm_that_states_a_setting_itself_keeps_it(tmp_path: Path) -> None:

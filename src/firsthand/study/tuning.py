@@ -277,9 +277,13 @@ def at_an_edge(settings: Settings, grid: Mapping[str, Sequence[Any]]) -> tuple[s
 
 def words(settings: Settings) -> str:
     """Settings in a line: `optimizer.lr=0.0001`."""
-    return ", ".join(
-        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()
-    )
+
+    def word(key: str, value: Any) -> str:
+        if value is None and key == STOP:
+            return "the end of its budget"
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(f"{key}={word(key, value)}" for key, value in settings.items())
 
 
 def read_tries(folder: Path) -> list[Try]:

@@ -35,8 +35,9 @@ def show_choices(chosen: Sequence[Tuned]) -> None:
     for one in chosen:
         for key in one.edges:
             screen.say(
-                f"NOTE: {one.arm}: {key}={one.settings[key]} is at an end of {list(one.grid[key])}: a better one may "
-                f"lie beyond; {_remedy(key, one)}"
+                f"NOTE: {one.arm}: {words({key: one.settings[key]})} is at an end of "
+                f"{', '.join(words({key: value}).removeprefix(f'{key}=') for value in one.grid[key])}: a better one "
+                f"may lie beyond; {_remedy(key, one)}"
             )
 
 
@@ -50,8 +51,9 @@ def pasted(chosen: Sequence[Tuned], command: str) -> str:
 def _remedy(key: str, chosen: Tuned) -> str:
     if key != STOP:
         return "extend the grid"
-    is_last = chosen.settings[STOP] == max(chosen.grid[STOP])
-    return "train longer (steps)" if is_last else "compare earlier, too (tune.rungs)"
+    if chosen.settings[STOP] != chosen.grid[STOP][-1]:
+        return "compare earlier, too (tune.rungs)"
+    return "train longer (steps)" if chosen.settings[STOP] is not None else "give all arms more (budget)"
 
 
 def _error(error: float | None) -> str:
