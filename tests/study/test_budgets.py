@@ -111,6 +111,17 @@ def test_tries_have_the_budget_too_and_the_end_of_it_is_no_number_of_steps(tmp_p
     steps = {tried.arm: tried.step for tried in read_tries(tmp_path / "runs/tune")}
     assert steps["grpo"] == 3 < (steps["sft"] or 0)
     assert found.tuned["grpo"].settings["stop"] == 3 and found.tuned["sft"].settings["stop"] is None
+    assert not any("stop" in chosen.edges for chosen in found.tuned.values())  # there was one length
+
+
+def test_the_first_length_and_the_last_are_ends_however_many_steps_they_took(tmp_path: Path) -> None:
+    said = {
+        "arms": {"sft": SFT},
+        "validation": {"data": {"worlds": ["count"], "split": "validation", "number": 2}},
+        "tune": {"grid": {"optimizer.lr": [1e-4, 1e-3]}, "rungs": [0.5, 1.0]},
+    }
+    chosen = tune(study(tmp_path, {"match": "trained", "amount": 300}, **said), tmp_path / "runs").tuned["sft"]
+    assert "stop" in chosen.edges
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,6 @@ def test_a_method_named_alone_can_have_settings_to_choose(tmp_path: Path) -> Non
         ({LR: 1e-4}, {LR: [1e-4]}, ()),  # nothing was chosen
         ({"scale": "std"}, {"scale": ["std", "none"]}, ()),  # no order
         ({"dft": True}, {"dft": [False, True]}, ()),
-        ({"stop": 60}, {"stop": [15, 30, 60]}, ("stop",)),
     ],
 )
 def test_a_choice_at_an_end_of_its_grid_is_said(settings: dict[str, Any], grid: Any, found: tuple[str, ...]) -> None:

@@ -221,10 +221,15 @@ class _Tuning:
             standard_error=best.standard_error,
             grid=grid,
             tries=number,
-            edges=at_an_edge(settings, grid),
+            edges=(*at_an_edge(best.settings, grid), *self._ends(best)),
         )
         self.study = self.study.model_copy(update={"tuned": {**self.study.tuned, arm: tuned}})
         _keep(self.folder, tuned)
+
+    def _ends(self, best: Try) -> tuple[str, ...]:
+        """Whether it is the first rung or the last one: steps do not say it, of which a budget holds more or fewer."""
+        last = len(self._plan.rungs) - 1
+        return (STOP,) if last and best.rung in (0, last) else ()
 
     def _stop(self, arm: str, found: Try) -> int | None:
         """None is the end of a budget: how many steps that takes differs by seed."""
@@ -259,18 +264,12 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def at_an_edge(settings: Settings, grid: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
-    """Settings whose value is the smallest or the largest of several numbers; 0 is no end, for nothing lies below.
-
-    A `stop` of None, all that a budget allows, is the largest.
-    """
+    """Settings whose value is the smallest or the largest of several numbers; 0 is no end, for nothing lies below."""
     found = []
-    for key, values in grid.items():
-        if values[-1] is None:
-            found += [key] if settings[key] in (values[0], None) and len(values) > 1 else []
-            continue
-        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-        ends = {min(numbers), max(numbers)} - {0} if len(set(numbers)) == len(values) > 1 else set()
-        if settings[key] in ends:
+    for key, value in settings.items():
+        numbers = [one for one in grid[key] if isinstance(one, int | float) and not isinstance(one, bool)]
+        ends = {min(numbers), max(numbers)} - {0} if len(set(numbers)) == len(grid[key]) > 1 else set()
+        if value in ends:
             found.append(key)
     return tuple(found)
 
