@@ -9,13 +9,24 @@ from pathlib import Path
 
 import pytest
 
-ARMS = ["base", "sft", "grpo", "sft+grpo"]
+ARMS = [
+    "base",
+    "grpo",
+    "sft-plain",
+    "sft-expert",
+    "warm-plain",
+    "warm-expert",
+    "sft-plain+grpo",
+    "sft-expert+grpo",
+]
+STARTS = {"sft-plain+grpo": "warm-plain", "sft-expert+grpo": "warm-expert"}
 TINY = (
-    "shared.steps=2",
     "shared.prompts=4",
     "shared.data.number=16",
+    "validation.data.number=5",
     "evaluation.data.number=8",
     "evaluation.protocol.samples=2",
+    "budget={match: steps, amount: 3, shares: {warm-plain: 0.5, warm-expert: 0.5}}",
 )
 
 
@@ -29,7 +40,7 @@ def demo(out: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_demo_trains_four_arms_and_says_where_the_evidence_is(tmp_path):
+def test_the_demo_trains_its_arms_and_says_where_the_evidence_is(tmp_path):
     printed = demo(tmp_path)
     assert f"report: {tmp_path / 'report.html'}" in printed
 
@@ -46,12 +57,12 @@ def test_the_demo_trains_four_arms_and_says_where_the_evidence_is(tmp_path):
     evaluated = {recipe["name"]: recipe["evaluates"] for recipe in recipes.values() if "evaluates" in recipe}
     assert sorted(runs) == sorted(evaluated) == sorted(ARMS)
     assert {name: recipes[run]["id"] for name, run in runs.items()} == evaluated
-    steps = {name: (run / "metrics.jsonl").read_text().count("\n") for name, run in runs.items() if name != "base"}
-    assert steps == {"sft": 2, "grpo": 2, "sft+grpo": 2}
-    assert (
-        json.loads((runs["sft+grpo"] / "recipe.json").read_text())["start"]
-        == json.loads((runs["sft"] / "recipe.json").read_text())["id"]
-    )
+    lines = {name: (run / "metrics.jsonl").read_text().splitlines() for name, run in runs.items() if name != "base"}
+    steps = {name: sum(json.loads(line).get("trained", True) for line in found) for name, found in lines.items()}
+    assert steps == {arm: 2 if arm in STARTS.values() else 1 if arm in STARTS else 3 for arm in ARMS[1:]}
+    assert {arm: recipes[runs[arm]]["start"] for arm in STARTS} == {
+        arm: recipes[runs[start]]["id"] for arm, start in STARTS.items()
+    }
 
     page = (tmp_path / "report.html").read_text()
     assert not re.search(r"""(src|href)=["']?https?:""", page)

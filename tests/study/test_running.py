@@ -108,20 +108,26 @@ def test_the_last_arm_is_checked_before_the_first_one_is_trained(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_demo_is_a_study_of_four_arms() -> None:
+def test_the_demo_gives_every_arm_its_tuned_settings_and_the_same_number_of_operations() -> None:
     demo = Study.read(DEMO)
-    assert list(demo.arms) == ["base", "sft", "grpo", "sft+grpo"]
     folders = {arm: Path(arm) for arm in demo.arms}
     recipes = {arm: demo.recipe(arm, 0, folders) for arm in demo.arms}
-    assert {arm: recipe.objective.kind for arm, recipe in recipes.items() if recipe.steps} == {
-        "sft": "sft",
+    trained = {arm: recipe.objective.kind for arm, recipe in recipes.items() if recipe.steps}
+    assert trained == {
         "grpo": "grpo",
-        "sft+grpo": "grpo",
+        "sft-plain": "sft",
+        "sft-expert": "sft",
+        "warm-plain": "sft",
+        "warm-expert": "sft",
+        "sft-plain+grpo": "grpo",
+        "sft-expert+grpo": "grpo",
     }
-    assert len({recipe.steps for recipe in recipes.values() if recipe.steps}) == 1
-    # Evaluated on what no arm was trained on.
+    assert set(demo.tuned) == {arm for arm in trained if not arm.startswith("warm")}
+    assert not [arm for arm in demo.arms if demo.grid(arm)]  # nothing is left to choose
+    assert all(demo.is_matched(arm) for arm in trained)
+    # Evaluated on what no arm was trained on, and what none has chosen its settings on.
     assert {recipe.data.split for recipe in recipes.values()} == {"train"}
-    assert demo.evaluation.data.split == "test"
+    assert demo.evaluation.data.split == "test" and demo.validation and demo.validation.data.split == "validation"
 
 
 def test_a_study_trains_and_evaluates_every_arm_and_does_nothing_twice(tmp_path: Path) -> None:
