@@ -44,6 +44,7 @@ WRITTEN = (
     " rows is left after the six steps",
     "expected a chat template (chat_template.jinja), got none; use an instruct model",
     "a prompt of at most ",
+    "expected a model of architecture ",
     ": the last digits of its numbers may depend on it",
     "an image of at most ",
     " replies earned anything (",

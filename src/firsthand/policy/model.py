@@ -21,7 +21,7 @@ from firsthand.policy.lora import Lora, deltas, load_adapter, save_adapter
 from firsthand.policy.packing import PackedRows, PrefixGroup, alone, pack, prompt_positions
 from firsthand.policy.quantising import is_quantized
 from firsthand.policy.sharing import sharing
-from firsthand.policy.stored import stored_dtype, stored_tensors, write_changed
+from firsthand.policy.stored import share_mode, stored_dtype, stored_tensors, write_changed
 from firsthand.policy.vision import Tower
 from firsthand.policy.weights import not_finite
 from firsthand.processor import family_of, model_config, vision_ids
@@ -126,8 +126,7 @@ class Policy:
             self.model.save_pretrained(str(folder))
         for name, content in self._companions.items():
             (Path(folder) / name).write_bytes(content)
-        for weights in Path(folder).glob("*.safetensors"):  # written so that their owner alone can read them
-            weights.chmod((Path(folder) / "config.json").stat().st_mode)
+        share_mode(Path(folder))
 
     def _save_merged(self, folder: Path) -> None:
         tensors = stored_tensors(self.folder)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from huggingface_hub import split_state_dict_into_shards_factory
@@ -32,6 +32,18 @@ _DTYPES = {
     "F8_E5M2": torch.float8_e5m2,
 }
 """Floats, as safetensors calls them."""
+
+
+class Readable(Protocol):
+    """A tensor that is read when it is asked for, with `tensor[...]`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> torch.dtype | None: ...
+
+    def __getitem__(self, _: Any) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -73,9 +85,9 @@ def stored_dtype(tensors: Mapping[str, Stored]) -> torch.dtype:
 
 
 def write_changed(
-    tensors: Mapping[str, Stored], deltas: Mapping[str, Callable[[], Tensor]], folder: Path, dtype: torch.dtype
+    tensors: Mapping[str, Readable], deltas: Mapping[str, Callable[[], Tensor]], folder: Path, dtype: torch.dtype
 ) -> None:
-    """Write stored tensors with something added to some of them, in this precision, one file after the other.
+    """Write tensors with something added to some of them, in this precision, one file after the other.
 
     Sums are made in float32, and rounded once.
     """
@@ -96,7 +108,13 @@ def write_changed(
         (folder / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
-def _changed(stored: Stored, delta: Callable[[], Tensor] | None, dtype: torch.dtype) -> Tensor:
+def share_mode(folder: Path) -> None:
+    """Let those read the weights of a folder who can read its config: they are written for their owner alone."""
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod((folder / "config.json").stat().st_mode)
+
+
+def _changed(stored: Readable, delta: Callable[[], Tensor] | None, dtype: torch.dtype) -> Tensor:
     tensor = stored[...]
     if stored.dtype is None:
         return tensor
