@@ -35,6 +35,8 @@ Kind = Literal["digit", "choice", "letters", "math", "box", "text", "open"]
 """The kinds of answer, in the words of data files: VLAA-Thinking's five (arXiv:2504.11468), several letters, and short
 words, which are the commonest answers of visual questions."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 _PILLOW = threading.Lock()
 
 
@@ -398,6 +400,12 @@ def content_id(*parts: Any) -> str:
     """16 hex digits naming JSON-serialisable content; equal content has equal ids on every machine."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def split_of(content: str) -> SplitName:
+    """The split that something belongs to: 80 % train, 10 % validation, 10 % test, by the hash of its content."""
+    bucket = hashlib.sha256(content.encode()).digest()[0] % 10
+    return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
 
 
 def open_picture(encoded: bytes, formats: tuple[str, ...] | None = None) -> "ImageFile":

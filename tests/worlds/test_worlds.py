@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from firsthand.records import Example
-from firsthand.worlds import SPLITS, WORLDS, generate, scene
+from firsthand.worlds import SPLITS, WORLDS, generate, scene, split_of
 from firsthand.worlds.chart import four_options, running_sum
 from firsthand.worlds.draw import COLOURS
 from firsthand.worlds.grid import UNSEEN
-from firsthand.worlds.world import split_of
 
 CLOSED = [name for name in WORLDS if name != "describe"]
 

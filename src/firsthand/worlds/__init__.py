@@ -14,7 +14,8 @@ Every item is a pure function of (family, split, seed, index). Each has two diff
 what training never shows: unseen colour-shape pairs, more objects, another font.
 """
 
+from firsthand.records import SPLITS, split_of
 from firsthand.worlds.generate import SMALL, WORLDS, generate, picture_of, scene
-from firsthand.worlds.world import SPLITS, Question, Scene, World, split_of
+from firsthand.worlds.world import Question, Scene, World
 
 __all__ = ["SMALL", "SPLITS", "WORLDS", "Question", "Scene", "World", "generate", "picture_of", "scene", "split_of"]

@@ -4,13 +4,13 @@ import hashlib
 import random
 from pathlib import Path
 
-from firsthand.records import Example, Picture, png
+from firsthand.records import SPLITS, Example, Picture, png, split_of
 from firsthand.worlds.chart import CHART
 from firsthand.worlds.digits import DIGITS
 from firsthand.worlds.geometry import GEOMETRY
 from firsthand.worlds.grid import COMPARE, COUNT, DESCRIBE, LOCATE
 from firsthand.worlds.traces import expert_trace, plain_trace
-from firsthand.worlds.world import SPLITS, Scene, World, split_of
+from firsthand.worlds.world import Scene, World
 
 WORLDS: dict[str, World] = {w.name: w for w in (COUNT, DIGITS, CHART, GEOMETRY, COMPARE, LOCATE, DESCRIBE)}
 SMALL = Path(__file__).parent / "small"

@@ -4,7 +4,6 @@ A scene is split by its content: `split_of(scene.key)` puts every scene in exact
 so no two splits can share a scene, whatever the seeds.
 """
 
-import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,8 +12,6 @@ from typing import Any
 from PIL import Image
 
 from firsthand.records import Answer
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,3 @@ class World:
     draw: Callable[[random.Random, str, bool, str], Scene]
     """`(rng, level, shifted, split) -> Scene`; level is `easy` or `hard`; only worlds of real pixels need the split."""
     ask: Callable[[random.Random, Scene], Question]
-
-
-def split_of(key: str) -> str:
-    """The split that a scene belongs to: 80 % train, 10 % validation, 10 % test, by hash."""
-    bucket = hashlib.sha256(key.encode()).digest()[0] % 10
-    return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
