@@ -37,6 +37,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -m venv .venv || { \
 		echo "Could not make .venv. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@# reasoning-gym needs a compiler, which nothing else here does: without one its tests are skipped.
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt 'reasoning-gym>=0.1.25,<0.2' || \
+		echo "reasoning-gym could not be installed, which takes gcc and Python's headers; what needs it is left out." >&2
 	@touch $(STAMP)
 
 demo: install

@@ -92,7 +92,9 @@ def test_an_unknown_kind_of_objective_is_answered_with_the_known_ones() -> None:
 
 
 def test_what_a_validator_says_is_shown_as_it_is() -> None:
-    assert complaint(Recipe, {"name": "a", "data": {}}) == ["data: give either `path` or `worlds`"]
+    assert complaint(Recipe, {"name": "a", "data": {}}) == [
+        "data: give either `path` or `worlds`, or `environment` with `tasks`"
+    ]
     assert complaint(Recipe, {**SMALLEST, "name": "a/b"}) == [
         "name 'a/b' becomes a folder: use letters, digits, '.', '+', '-' and '_'"
     ]

@@ -28,6 +28,7 @@ from firsthand.records import (
     Box,
     Choice,
     Digit,
+    Environment,
     Example,
     Expression,
     Letters,
@@ -103,6 +104,8 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "fields": {"answer": "gold"},
         "preset": "chartqa",
         "worlds": NO_CHANGE,  # in place of a path: see `test_worlds`
+        "environment": NO_CHANGE,  # see `test_environments`
+        "tasks": NO_CHANGE,
         "split": NO_CHANGE,
         "seed": NO_CHANGE,
         "level": NO_CHANGE,
@@ -137,6 +140,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "digit_tolerance": 0.05,
         "math_tolerance": 0.05,
         "text": "anls",
+        "environment": "partial",
         "open": {"scorer": "overlap", "beta": 1.0},
         "function": "mine:score",
         "truncated": "mask",
@@ -155,6 +159,14 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
     },
     Sampling: {"max_new_tokens": 7, "temperature": 0.5},
     Lora: {"rank": 4, "alpha": 8.0, "targets": ["q_proj"], "quantize": "nf4"},
+}
+OF_ENVIRONMENT = {
+    "environment": "reasoning-gym",  # there is no other yet
+    "tasks": ["lcm"],
+    "split": "test",
+    "seed": 1,
+    "level": {"max_value": 9},
+    "number": 3,
 }
 OF_WORLDS = {"worlds": ["digits"], "split": "test", "seed": 1, "level": "easy", "shifted": True, "number": 3}
 
@@ -188,6 +200,10 @@ ANSWERS: list[tuple[Answer, dict[str, Any]]] = [
     (Box(xyxy=(0, 0, 1, 1)), {"xyxy": (0, 0, 1, 0.5), "size": (4, 3), "coordinates": "pixels"}),
     (Text(value="cat"), {"value": "dog", "aliases": ("kitten",)}),
     (OpenEnded(reference="a cat"), {"reference": "a dog"}),
+    (
+        Environment(value="7", environment="reasoning-gym", task="gcd", entry="{}"),
+        {"value": "8", "environment": "another", "task": "lcm", "entry": '{"metadata": {}}'},
+    ),
 ]
 
 
@@ -254,10 +270,17 @@ def test_a_stop_at_the_last_step_is_none() -> None:
 
 def test_worlds() -> None:
     base = {"worlds": ["count"]}
-    said = {base_field: value for base_field, value in CHANGED[Data].items() if value is NO_CHANGE}
-    assert said.keys() <= OF_WORLDS.keys()
+    said = {base_field for base_field, value in CHANGED[Data].items() if value is NO_CHANGE}
+    assert said <= OF_WORLDS.keys() | OF_ENVIRONMENT.keys()
     for field, value in OF_WORLDS.items():
         assert recipe_id({**RECIPE, "data": {**base, field: value}}) != recipe_id({**RECIPE, "data": base}), field
+
+
+def test_environments() -> None:
+    base = {"environment": "reasoning-gym", "tasks": ["gcd"]}
+    for field, value in OF_ENVIRONMENT.items():
+        changed = {**RECIPE, "data": {**base, field: value}}
+        assert field == "environment" or recipe_id(changed) != recipe_id({**RECIPE, "data": base}), field
 
 
 def test_a_pass_rate_is_in_the_id_and_where_its_scores_lie_is_not() -> None:

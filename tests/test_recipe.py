@@ -31,6 +31,14 @@ def recipe(**fields: Any) -> Recipe:
         ("worlds:count,chart", Data(worlds=("count", "chart"), split="test", number=200)),
         ("worlds:count,chart:train", Data(worlds=("count", "chart"), split="train", number=200)),
         ("worlds:count:validation:7", Data(worlds=("count",), split="validation", number=7)),
+        (
+            "environment:reasoning-gym:gcd,lcm",
+            Data(environment="reasoning-gym", tasks=("gcd", "lcm"), split="test", number=200),
+        ),
+        (
+            "environment:reasoning-gym:gcd:validation:7",
+            Data(environment="reasoning-gym", tasks=("gcd",), split="validation", number=7),
+        ),
         ("mine/rows.jsonl", Data(path="mine/rows.jsonl")),
         ("C:/rows.jsonl", Data(path="C:/rows.jsonl")),
     ],
@@ -49,6 +57,13 @@ def test_data_of_a_command_line(text: str, data: Data) -> None:
         ("worlds:count:test:-1", "expected worlds:NAMES"),
         ("worlds:count:test:5:6", "expected worlds:NAMES"),
         ("worlds:count:test:0", "greater than 0"),
+        (
+            "environment:reasoning-gym",
+            r"expected environment:NAME:TASKS\[:SPLIT\[:NUMBER\]\], such as environment:reason",
+        ),
+        ("environment:reasoning-gym:gcd:test:5:6", "expected environment:NAME"),
+        ("environment:reasoning-gim:gcd", "unknown environment 'reasoning-gim'; did you mean 'reasoning-gym'"),
+        ("environment:reasoning-gym:gcd,gcd", r"each once, got \['gcd', 'gcd'\]"),
     ],
 )
 def test_data_that_a_command_line_gets_wrong_is_refused_and_repeated(text: str, message: str) -> None:
@@ -61,6 +76,27 @@ def test_data_that_a_command_line_gets_wrong_is_refused_and_repeated(text: str, 
 def test_data_has_exactly_one_source(source: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="give either `path` or `worlds`"):
         Data.model_validate(source)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"tasks": []}, "expected the names of some tasks of reasoning-gym"),
+        ({"level": "hard"}, "level: expected settings of the tasks, such as"),
+        (
+            {"level": 3},
+            r"^1 validation error [\s\S]*expected easy, hard or mixed, or settings of an environment's tasks, got 3",
+        ),
+        ({"shifted": True}, "shifted: only worlds have it"),
+        ({"kind": "digit"}, "kind: only a `path` has it, and `environment` is given"),
+        ({"worlds": ["count"]}, "give either"),
+        ({"environment": None, "worlds": ["count"]}, "only an `environment` has them"),
+        ({"environment": None, "path": "rows.jsonl"}, "tasks: only what is drawn has it"),
+    ],
+)
+def test_keys_of_an_environment_that_do_not_go_together_are_refused(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Data.model_validate({"environment": "reasoning-gym", "tasks": ["gcd"], **said})
 
 
 def test_worlds_share_the_examples_in_turn() -> None:
@@ -142,7 +178,7 @@ def test_a_path_takes_a_kind_for_rows_that_name_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"path": "rows.jsonl", "split": "test", "level": "hard"}, "level, split: only worlds have it"),
+        ({"path": "rows.jsonl", "split": "test", "level": "hard"}, "level, split: only what is drawn has it"),
         ({"worlds": ["count"], "kind": "digit"}, "kind: only a `path` has it"),
     ],
 )

@@ -6,6 +6,7 @@ Two runs with one id give one result: whatever can change it is read here, whole
 import ast
 import hashlib
 import importlib
+import importlib.metadata
 import inspect
 import os
 import re
@@ -15,9 +16,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 from firsthand.files import write_atomically
-from firsthand.records import Example, content_id
+from firsthand.records import Environment, Example, content_id
 
 FUNCTION_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """`module:function`, a function of a user's own."""
@@ -41,6 +43,20 @@ def data_id(examples: Iterable[Example], unread: Collection[str] = ()) -> str:
             for example in examples
         )
     )
+
+
+def environments_id(examples: Iterable[Example]) -> dict[str, Any]:
+    """The versions of the packages that score these examples; nothing where none does, or none is installed."""
+    names = sorted({e.answer.environment for e in examples if isinstance(e.answer, Environment)})
+    found = {name: version for name in names if (version := _version(name)) is not None}
+    return {"environments": found} if found else {}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def folder_id(folder: Path) -> str:

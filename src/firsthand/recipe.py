@@ -18,16 +18,17 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 
 from firsthand.answers.asking import prompts_id
-from firsthand.config import build, in_todays_names, merge
+from firsthand.config import build, in_todays_names, merge, nearest
 from firsthand.cost import TrainingBudget
 from firsthand.data import Loaded, PictureLimits, load_rows
 from firsthand.data.blind import Blind
 from firsthand.data.difficulty import PassRate, of_difficulty
 from firsthand.data.load import as_source
 from firsthand.data.loaded import OnBad, of_examples
+from firsthand.environments import draw_examples
 from firsthand.errors import RecipeError
 from firsthand.files import did_you_mean
-from firsthand.identity import data_id, folder_id
+from firsthand.identity import data_id, environments_id, folder_id
 from firsthand.objective import Objective, Preset, method_id, parse, preset_of
 from firsthand.policy import Lora
 from firsthand.policy.precision import (
@@ -43,26 +44,42 @@ from firsthand.policy.precision import (
     kind_of,
     stated,
 )
-from firsthand.records import Example, GrownRecord, Kind, Record
+from firsthand.records import Example, GrownRecord, Kind, Record, SplitName
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
+from firsthand.workers.environments import ENVIRONMENTS
 from firsthand.worlds import SMALL, WORLDS, generate
 
 RENDERED = 512
-"""Examples of worlds when a recipe does not say how many."""
+"""Examples of worlds and environments when a recipe does not say how many."""
 LARGEST_PURE_BETA = 0.996
 """What loses the rest of 1 is not rounded back to what it was: half a unit in its last place is a 256th at most."""
 WORLDS_ONLY = {"split", "seed", "level", "shifted"}
-"""Keys of `Data` that say how worlds are rendered."""
+"""Keys of `Data` that say how worlds are rendered, and environments drawn, which have no `shifted`."""
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 _PATHS_ONLY = ("kind", "fields", "preset", "max_picture_pixels")
 """Keys of `Data` that say how a path is read."""
+_DRAWN = {
+    "worlds": (("worlds",), "worlds:NAMES[:SPLIT[:NUMBER]], such as worlds:count,chart:test:200"),
+    "environment": (
+        ("environment", "tasks"),
+        "environment:NAME:TASKS[:SPLIT[:NUMBER]], such as environment:reasoning-gym:chain_sum:test:200",
+    ),
+}
+"""What is not a path on a command line: its keys of `Data`, the last one a list, and its form."""
+
+
+def _known_level(value: Any) -> Any:
+    """One error where the value is neither of two things."""
+    if value in ("easy", "hard", "mixed") or isinstance(value, dict):
+        return value
+    raise ValueError(f"expected easy, hard or mixed, or settings of an environment's tasks, got {value!r}")
 
 
 class Data(GrownRecord):
-    """Where examples come from: either a `path` of a user's own, or rendered `worlds`."""
+    """Where examples come from: a `path` of a user's own, rendered `worlds`, or the tasks of an `environment`."""
 
-    _later = frozenset(("fields", "preset", "on_bad", "max_picture_pixels", "pass_rate"))
+    _later = frozenset(("fields", "preset", "on_bad", "max_picture_pixels", "pass_rate", "environment", "tasks"))
     path: str | None = None
     """A file or a folder of questions, as docs/data.md has them."""
     kind: Kind | None = None
@@ -73,11 +90,16 @@ class Data(GrownRecord):
     """Columns and kind of a published data set; what is given beside it wins."""
     worlds: tuple[str, ...] = ()
     """Families of rendered tasks, in equal parts."""
-    split: Literal["train", "validation", "test"] = "train"
+    environment: str | None = None
+    """A package that draws questions and scores answers: `reasoning-gym`."""
+    tasks: tuple[str, ...] = ()
+    """Of the environment, in equal parts."""
+    split: SplitName = "train"
     number: int | None = Field(default=None, gt=0)
-    """Examples in all: the first ones of a path, or how many to render; None is a whole path, and 512 of worlds."""
+    """Examples in all: the first ones of a path, or how many to render or draw; None is a whole path, and else 512."""
     seed: int = 0
-    level: Literal["easy", "hard", "mixed"] = "mixed"
+    level: Annotated[Literal["easy", "hard", "mixed"] | dict[str, Any], BeforeValidator(_known_level)] = "mixed"
+    """Of worlds one of these words; of an environment settings of all its tasks, and under a task's name its own."""
     shifted: bool = False
     """Draw what training never shows: unseen pairs, more objects, another font."""
     on_bad: OnBad = "refuse"
@@ -89,34 +111,55 @@ class Data(GrownRecord):
 
     @model_validator(mode="after")
     def _one_source(self) -> "Data":
-        if (self.path is None) == (not self.worlds):
-            raise ValueError("give either `path` or `worlds`")
-        if self.path is not None and (beside := self.model_fields_set & WORLDS_ONLY):
-            raise ValueError(f"{', '.join(sorted(beside))}: only worlds have it, and `path` is given; leave it out")
-        if self.worlds and (given := [key for key in _PATHS_ONLY if getattr(self, key)]):
-            raise ValueError(f"{', '.join(given)}: only a `path` has it, and `worlds` are given; leave it out")
+        if (self.path is not None) + bool(self.worlds) + (self.environment is not None) != 1:
+            raise ValueError("give either `path` or `worlds`, or `environment` with `tasks`")
+        if self.path is not None and (beside := self.model_fields_set & {*WORLDS_ONLY, "tasks"}):
+            raise ValueError(
+                f"{', '.join(sorted(beside))}: only what is drawn has it, and `path` is given; leave it out"
+            )
+        if self.path is None and (given := [key for key in _PATHS_ONLY if getattr(self, key)]):
+            drawn = "`environment` is" if self.environment is not None else "`worlds` are"
+            raise ValueError(f"{', '.join(given)}: only a `path` has it, and {drawn} given; leave it out")
         if self.path is not None:
             as_source(self.path, kind=self.kind, fields=self.fields, preset=self.preset)  # names that nobody knows
+        if self.environment is not None:
+            self._check_environment(self.environment)
+        elif self.tasks or isinstance(self.level, dict):
+            raise ValueError("tasks, or a level with settings: only an `environment` has them; leave them out")
         unknown = [name for name in self.worlds if name not in WORLDS]
         if unknown:
             raise ValueError(f"unknown worlds {unknown}; known: {', '.join(WORLDS)}")
         return self
 
+    def _check_environment(self, name: str) -> None:
+        if name not in ENVIRONMENTS:
+            raise ValueError(f"unknown environment {name!r}; {nearest(name, ENVIRONMENTS)}")
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks: expected the names of some tasks of {name}, each once, got {list(self.tasks)}")
+        if "level" in self.model_fields_set and not isinstance(self.level, dict):
+            raise ValueError(f"level: expected settings of the tasks, such as {{max_terms: 3}}, got {self.level!r}")
+        if self.shifted:
+            raise ValueError("shifted: only worlds have it; leave it out")
+
     @classmethod
     def parse(cls, text: str, **said: Any) -> "Data":
-        """A command line's `worlds:count,chart[:test[:200]]`, or a path, with other keys; None: not given.
+        """A command line's `worlds:NAMES[:SPLIT[:NUMBER]]`, `environment:NAME:TASKS[:SPLIT[:NUMBER]]`, or a path, with
+        other keys; None: not given.
 
         Raises RecipeError.
         """
         said = {key: value for key, value in said.items() if value is not None}
-        if not text.startswith("worlds:"):
+        source, colon, rest = text.partition(":")
+        if not colon or source not in _DRAWN:
             return build(cls, {"path": text, **said}, f"--data {text}")
-        names, split, number, *rest = [*text.removeprefix("worlds:").split(":"), "", ""][: max(3, text.count(":"))]
-        if rest or not (number or "200").isdigit():
-            raise RecipeError(
-                f"--data {text}: expected worlds:NAMES[:SPLIT[:NUMBER]], such as worlds:count,chart:test:200"
-            )
-        content = {"worlds": names.split(","), "split": split or "test", "number": int(number or 200), **said}
+        keys, form = _DRAWN[source]
+        words = rest.split(":")
+        split, number = [*words[len(keys) :], "", ""][:2]
+        if not len(keys) <= len(words) <= len(keys) + 2 or not (number or "200").isdigit():
+            raise RecipeError(f"--data {text}: expected {form}")
+        *first, names = words[: len(keys)]
+        named = zip(keys, [*first, names.split(",")], strict=True)
+        content = {**dict(named), "split": split or "test", "number": int(number or 200), **said}
         try:
             return build(cls, content, f"--data {text}")
         except RecipeError as error:  # one line: it is about one word of a command line
@@ -139,19 +182,32 @@ class Data(GrownRecord):
 
     def _evaluated_by(self) -> str:
         """How to get the pass rates."""
-        if self.worlds and (beside := self.model_fields_set & {"seed", "level", "shifted"}):
+        if self.path is None and (beside := self.model_fields_set & {"seed", "level", "shifted"}):
             return f"evaluate them with samples in a study, as the command line has no {', '.join(sorted(beside))}"
-        named = f"worlds:{','.join(self.worlds)}:{self.split}:{self.number or RENDERED}"
+        named = f"{self.source}:{self.split}:{self.number or RENDERED}"
         return f"make it: firsthand evaluate MODEL --data {self.path or named} --samples 8"
+
+    @property
+    def source(self) -> str:
+        """The path, or what is drawn, as a command line has it before the split."""
+        if self.environment is not None:
+            return f"environment:{self.environment}:{','.join(self.tasks)}"
+        return self.path or f"worlds:{','.join(self.worlds)}"
 
     def _read(self) -> Loaded:
         if self.path is not None:
             limits = PictureLimits.of(self.max_picture_pixels)
             said: dict[str, Any] = {"kind": self.kind, "fields": self.fields, "preset": self.preset}
             return load_rows(self.path, **said, limits=limits).first(self.number)
-        return of_examples(f"worlds:{','.join(self.worlds)}", self._rendered())
+        return of_examples(self.source, self._rendered() if self.environment is None else self._drawn(self.environment))
+
+    def _drawn(self, environment: str) -> list[Example]:
+        level = self.level if isinstance(self.level, dict) else {}
+        number = self.number or RENDERED
+        return draw_examples(environment, self.tasks, number, split=self.split, seed=self.seed, level=level)
 
     def _rendered(self) -> list[Example]:
+        assert isinstance(self.level, str), "only an environment has a level with settings"
         number = self.number or RENDERED
         share = -(-number // len(self.worlds))
         drawn = [
@@ -397,7 +453,8 @@ class Recipe(Record):
             content["model_id"] = folder_id(self.model_folder())
         if self.teacher is not None:
             content["teacher"] = self.teacher.settled().identity()
-        content |= self.reward.identity() | prompts_id(self.system)
+        asked = [*examples, *probed]
+        content |= self.reward.identity() | prompts_id(self.system, asked) | environments_id(asked)
         if source := method_id(self.objective):
             content["method_id"] = source
         unread = {*self.reward.unread, *(["traces"] * (not self.objective.imitates))}

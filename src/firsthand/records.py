@@ -4,7 +4,8 @@ Everything that crosses from one stage to the next is one of these records, writ
 reruns alone and a newcomer can open any hand-over. This module imports nothing of ours and no torch.
 
     Example   a visual question with its images and its typed gold answer
-    Answer    Digit | Choice | Letters | Expression | Box | Text | OpenEnded: the kind decides which verifier scores
+    Answer    Digit | Choice | Letters | Expression | Box | Text | OpenEnded | Environment: the kind decides which
+              verifier scores
     Trace     a demonstration of how to answer (its text ends in an answer block)
     Reply     what the policy wrote: token ids, their sampling log-probs, why it stopped
     Verdict   the score of one reply, what was parsed from it, and why it got that score
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-Kind = Literal["digit", "choice", "letters", "math", "box", "text", "open"]
-"""The kinds of answer, in the words of data files: VLAA-Thinking's five (arXiv:2504.11468), several letters, and short
-words, which are the commonest answers of visual questions."""
+Kind = Literal["digit", "choice", "letters", "math", "box", "text", "open", "environment"]
+"""The kinds of answer, in the words of data files: VLAA-Thinking's five (arXiv:2504.11468), several letters, short
+words, which are the commonest answers of visual questions, and what an environment's own scorer judges."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -170,10 +171,29 @@ class OpenEnded(Record):
         return self.reference
 
 
+class Environment(Record):
+    """An answer that the scorer of an environment judges: code of others, beside the questions that it draws."""
+
+    kind: Literal["environment"] = "environment"
+    value: str
+    """A right answer; others may be as right."""
+    environment: str
+    """The package: `reasoning-gym`."""
+    task: str
+    entry: str
+    """JSON of what the scorer needs besides: the task's `settings`, and the `metadata` of this question."""
+
+    @property
+    def text(self) -> str:
+        return self.value
+
+
 IMAGE_MARK = "<image>"
 """Stands in a question where a picture belongs."""
 
-Answer = Annotated[Digit | Choice | Letters | Expression | Box | Text | OpenEnded, Field(discriminator="kind")]
+Answer = Annotated[
+    Digit | Choice | Letters | Expression | Box | Text | OpenEnded | Environment, Field(discriminator="kind")
+]
 
 
 class Picture(Record):

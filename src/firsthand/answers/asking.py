@@ -3,6 +3,7 @@
 The request is R1's: `<think>` and `<answer>` (DeepSeek-R1, arXiv:2501.12948, table 1), put as R1-V puts it. Words ours.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from firsthand.records import IMAGE_MARK, Example, Kind, content_id
@@ -17,6 +18,7 @@ FORMS: dict[Kind, str] = {
     "box": "one box [x1, y1, x2, y2] with its upper left and lower right corner, or a list of such boxes",  # ours
     "text": "one word or a short phrase",  # LLaVA-1.5's prompt for VQA v2
     "open": "your answer to the reader in full",  # ours
+    "environment": "in exactly the form that the question asks for",  # ours
 }
 """What is between the answer tags, by kind; the source of its gist beside it."""
 _UNITS = {
@@ -54,6 +56,11 @@ def content_parts(example: Example) -> list[dict[str, str]]:
     return [part for part in parts if part.get("text") != ""]
 
 
-def prompts_id(system: str | None) -> dict[str, Any]:
+def prompts_id(system: str | None, examples: Iterable[Example] = ()) -> dict[str, Any]:
     """What a run's id holds besides `system: default`: another text is another run. Nothing where it is not used."""
-    return {"system_id": content_id(default_prompt("box"), FORMS, _UNITS)} if system == BY_KIND else {}
+    if system != BY_KIND:
+        return {}
+    # Of a kind that came later, only where it is asked for: the other runs keep their ids.
+    asked = {"environment"} & {example.answer.kind for example in examples}
+    forms = {kind: form for kind, form in FORMS.items() if kind != "environment" or kind in asked}
+    return {"system_id": content_id(default_prompt("box"), forms, _UNITS)}

@@ -16,12 +16,13 @@ by the wrong verifier for a whole training run.
 """
 
 import difflib
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from firsthand.answers.letters import LETTERS, read_letter, read_letters
 from firsthand.answers.literals import DEEPEST_LITERAL, are_four_numbers, cell_text, is_number, literal
@@ -32,7 +33,7 @@ from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, read_answer, split_l
 from firsthand.answers.text import yes_or_no_of
 from firsthand.answers.true_boxes import boxes_of, true_box
 from firsthand.errors import BadRow, shown
-from firsthand.records import KINDS, Answer, Choice, Digit, Expression, Kind, Letters, OpenEnded, Text
+from firsthand.records import KINDS, Answer, Choice, Digit, Environment, Expression, Kind, Letters, OpenEnded, Text
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
@@ -54,6 +55,8 @@ _LONGEST_SOLUTION = 20_000
 """Characters of a worked solution in which the answer is looked for (ours)."""
 _AGREED = 3
 """People who must have given an answer before it counts as right, where many were asked: VQA's full accuracy."""
+_CHOSEN = tuple(kind for kind in KINDS if kind != "environment")
+"""The kinds that a user may mean; rows of environments are not written by hand."""
 _OTHER_NAMES = {
     **dict.fromkeys(("number", "numeric", "int", "integer", "float"), "digit"),
     **dict.fromkeys(("mcq", "multiple choice", "option", "letter"), "choice"),
@@ -68,6 +71,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "digit": ("tolerance",),
     "box": ("size", "coordinates", "answer_coordinates"),
     "text": ("aliases",),
+    "environment": ("environment", "task", "entry"),
 }
 """Columns that say more of a gold answer, by its kind."""
 
@@ -99,6 +103,8 @@ def typed_answer(
         return true_box(value, size if size is not None else beside.get("size"), beside)
     if kind == "text":
         return _text(value, beside.get("aliases"))
+    if kind == "environment":
+        return _of_environment(value, beside)
     if kind == "letters":
         return Letters(letters=_letters(value, texts), options=texts)
     found = _only_one(value, kind)
@@ -129,9 +135,9 @@ def known_kind(kind: object) -> Kind:
         if kind == known:
             return known
     word = str(kind).strip().lower()
-    near = difflib.get_close_matches(word, [*KINDS, *_OTHER_NAMES], n=1)
+    near = difflib.get_close_matches(word, [*_CHOSEN, *_OTHER_NAMES], n=1)
     remedy = f"did you mean `{_OTHER_NAMES.get(near[0], near[0])}`?" if near else "use one of these"
-    raise BadRow("kind", f"one of {', '.join(KINDS)}", shown(kind), remedy)
+    raise BadRow("kind", f"one of {', '.join(_CHOSEN)}", shown(kind), remedy)
 
 
 def _without_block(value: object) -> object:
@@ -178,7 +184,7 @@ def _inferred(value: object, options: Sequence[str]) -> Kind:
     if isinstance(value, str) and _is_latex(value):
         return "math"
     likely = _likely(value)
-    column = f"a column `kind` ({', '.join(KINDS)})" if likely is None else f"a column `kind`: {likely} would fit"
+    column = f"a column `kind` ({', '.join(_CHOSEN)})" if likely is None else f"a column `kind`: {likely} would fit"
     if likely is not None and isinstance(value, str) and (said := _concluded(value)) is not None:
         column += f" what this solution concludes, {shown(said)}"
     remedy = f"add {column}, or give one kind for all rows (`kind` in a recipe's data, --kind)"
@@ -310,6 +316,25 @@ def _text(value: object, aliases: object) -> Text:
     said = [text for text, times in counts.most_common() if times >= enough]
     also = [] if aliases is None else _texts("aliases", aliases)
     return Text(value=said[0], aliases=tuple(text for text in dict.fromkeys([*said, *also]) if text != said[0]))
+
+
+def _of_environment(value: object, beside: Mapping[str, Any]) -> Environment:
+    """As an example of an environment was written: its scorer reads what stands beside its answer."""
+    told = {column: beside.get(column) for column in BESIDE["environment"]}
+    for column, text in {"answer": value, **told}.items():
+        if not isinstance(text, str) or (column == "entry" and not _is_entry(text)):
+            expected = "JSON with `settings` and `metadata`" if column == "entry" else "text"
+            remedy = "write it as the example of the environment has it, or use another kind"
+            raise BadRow(column, expected, "nothing" if text is None else shown(text), remedy, "bad_answer")
+    return Environment(value=cast(str, value), **told)
+
+
+def _is_entry(text: str) -> bool:
+    try:
+        entry = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(entry, dict) and entry.keys() == {"settings", "metadata"}
 
 
 def _texts(column: str, value: object) -> list[str]:

@@ -65,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
         help="Hugging Face folders, finished run directories, `small`, or the YAML files of endpoints",
     )
     what = commands.choices["evaluate"].add_mutually_exclusive_group(required=True)
-    what.add_argument("--data", help="a .jsonl, .csv or .parquet file, a folder, or worlds:NAMES[:SPLIT[:NUMBER]]")
+    drawn = "worlds:NAMES[:SPLIT[:NUMBER]], or environment:NAME:TASKS[:SPLIT[:NUMBER]]"
+    what.add_argument("--data", help=f"a .jsonl, .csv or .parquet file, a folder, {drawn}")
     what.add_argument("--benchmark", help="a benchmark or suite (`firsthand benchmarks` lists them), or a YAML file")
     _add_reading(add)
     add("--data-root", type=Path, help="where benchmarks' files are (default: $LMUData or ~/LMUData)")

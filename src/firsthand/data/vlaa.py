@@ -27,10 +27,10 @@ from firsthand.records import Choice, Example, Letters, Picture
 
 _KIND_OF = {
     **{"digit": "digit", "mcq": "choice", "math": "math", "iou": "box", "open": "open"},
-    **{"letters": "letters", "text": "text"},
+    **{"letters": "letters", "text": "text", "environment": "environment"},
 }
 """`verifier_type` -> our kind. `iou` and `open` are our names: nobody has written down what the release says there. It
-has none for the last two."""
+has none for the last three."""
 _GOLD = "firsthand_gold"
 """In `meta`: what our golds know besides, such as aliases, for which the release has no column."""
 _VERIFIERS = {

@@ -1,4 +1,4 @@
-"""Any data of a user's, or rendered worlds: greedy accuracy and pass@k, judged by the verifiers of training.
+"""Any data of a user's, or what is drawn: greedy accuracy and pass@k, judged by the verifiers of training.
 
 Replies are read as the protocol says, however the model was trained: a reply without tags, too, unless it says `tags`.
 A reply whose score could not be measured is left out and counted; it is never wrong.
@@ -14,7 +14,7 @@ from firsthand.evaluation.generator import askable, generator_of, identity, name
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
-from firsthand.identity import data_id
+from firsthand.identity import data_id, environments_id
 from firsthand.recipe import Data
 from firsthand.records import Score
 from firsthand.reward import Reward
@@ -62,10 +62,11 @@ def evaluate_folder(
         "name": name,
         **identity(model),
         **decisive,
-        **prompts_id(protocol.system),
+        **prompts_id(protocol.system, examples),
+        **environments_id(examples),
         "data_id": data_id(examples, {"traces", *reward.unread}),
     }
-    shown = shown_to(model, protocol, examples, str(data.path or "worlds"))
+    shown = shown_to(model, protocol, examples, data.source)
     title = "-".join(["evaluate", *protocol.control, name.replace("/", "-")])
     folder = model if isinstance(model, Path) else None
     with Run.open_evaluation(root, title, protocol.seed, recipe, folder) as run:

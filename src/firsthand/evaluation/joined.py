@@ -27,7 +27,7 @@ MEASURED_OF = {"tokens_of", "distances_of", "health_of"}
 _DEPTH = 3
 """A study's runs are in a folder of its own, below that of all runs."""
 _NAMED = 3
-"""Families of worlds that a title names; of more it says `worlds`."""
+"""Families of worlds, or tasks of an environment, that a title names; of more it says whose they are."""
 _IDENTITY = {"name", "model", "model_id", "files_id", "endpoint", "evaluates", "id", "data", "data_id"}
 """What an evaluation's recipe says of the model and of the data. Everything else is how it was evaluated."""
 _PER_SEED = {"seed", "id", "start"}
@@ -139,9 +139,9 @@ def data_title(evaluation: Path) -> str:
         return "data"
     if data.get("path"):
         return Path(data["path"]).name
-    worlds = data.get("worlds") or []
-    names = f" {', '.join(worlds)}" if len(worlds) <= _NAMED else ""
-    return f"worlds{names} {data.get('split', '')}".strip() if worlds else "data"
+    drawn = data.get("worlds") or data.get("tasks") or []
+    names = f" {', '.join(drawn)}" if len(drawn) <= _NAMED else ""
+    return f"{data.get('environment') or 'worlds'}{names} {data.get('split', '')}".strip() if drawn else "data"
 
 
 class Trained(NamedTuple):

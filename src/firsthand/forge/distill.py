@@ -23,6 +23,7 @@ _FORM_OF_ANSWER = {
     "box": "[x1, y1, x2, y2], the corners ",
     "text": "a word or a few words",
     "open": "",
+    "environment": "in the form that the question asks for",
 }
 """What an answer looks like, by kind. The kind says nothing about the answer's value."""
 _COORDINATES = {

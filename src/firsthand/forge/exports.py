@@ -1,7 +1,7 @@
 """The same data set in the formats of others, for those who train elsewhere.
 
 OUT/trl/{sft,rl}/*.parquet    TRL's conversational vision format: prompt, completion, images, solution, and for our
-                              rewards kind, choices, aliases, tolerance, size and coordinates
+                              rewards kind, choices, aliases, tolerance, size, coordinates, environment, task and entry
 OUT/vlaa/{sft,rl}.json        the released files of VLAA-Thinking, with pictures below OUT/vlaa/images
 
 """
@@ -40,6 +40,9 @@ _TRL = pa.schema(
         ("tolerance", pa.float64()),
         ("size", pa.list_(pa.int64())),
         ("coordinates", pa.string()),
+        ("environment", pa.string()),
+        ("task", pa.string()),
+        ("entry", pa.string()),
     ]
 )
 

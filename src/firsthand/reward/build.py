@@ -30,6 +30,7 @@ def router_of(
                 digit_tolerance=reward.digit_tolerance,
                 math_tolerance=reward.math_tolerance,
                 text=reward.text,
+                environment=reward.environment,
                 open_ended=verifier,
                 function=reward.function,
             )

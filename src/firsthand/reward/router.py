@@ -11,10 +11,11 @@ from typing import Any, Self
 from firsthand.answers.boxes import box_text
 from firsthand.answers.stated import CLOSE, LONGEST_ANSWER, OPEN, Rule, read_answer
 from firsthand.errors import BadRow, DataError, shown
-from firsthand.records import Answer, Box, Coordinates, Example, OpenEnded, Status, Verdict
+from firsthand.records import Answer, Box, Coordinates, Environment, Example, OpenEnded, Status, Verdict
 from firsthand.reward.box import BoxScore, judge_box
 from firsthand.reward.choice import judge_choice
 from firsthand.reward.digit import judge_digit
+from firsthand.reward.environment import EnvironmentReward, EnvironmentScore
 from firsthand.reward.guards import TOLERANCE
 from firsthand.reward.letters import judge_letters
 from firsthand.reward.math import judge_math
@@ -25,7 +26,7 @@ from firsthand.reward.verdicts import unparsed
 from firsthand.workers.pool import WorkerPool
 
 _LONGEST_TEXT = 20_000
-"""Characters of an open-ended answer that are read (ours)."""
+"""Characters of an open-ended answer, or of an environment's, that are read (ours)."""
 _LISTED = 20
 """Examples that one error names; it always gives the total."""
 _SAME = 0.99
@@ -36,9 +37,9 @@ class Router:
     """Judges replies against ground truths. Use as `with Router() as router:`; thread-safe.
 
     `workers` replies are judged at once, each comparison of expressions killed after `deadline_s` seconds (TIMED_OUT,
-    no score). `answer` is the rule by which replies are read. `box` and `text` say how boxes and short words score,
-    `coordinates` what the boxes of replies are measured in, and the tolerances how far a number may be off, as a share
-    of it; what a gold says itself comes first.
+    no score). `answer` is the rule by which replies are read. `box`, `text` and `environment` say how boxes, words and
+    answers to an environment score, `coordinates` what the boxes of replies are measured in, and the tolerances how far
+    a number may be off, as a share of it; what a gold says itself comes first.
     `open_ended` scores free text, which has no verifier without it. `function`, a user's own `module:function`, scores
     every reply in place of all verifiers.
     Raises ValueError when `workers` or `deadline_s` is not positive, RecipeError when `function` is no such path.
@@ -55,12 +56,14 @@ class Router:
         digit_tolerance: float = 0.0,
         math_tolerance: float = TOLERANCE,
         text: TextScore = "exact",
+        environment: EnvironmentScore = "exact",
         open_ended: OpenVerifier | None = None,
         function: str | None = None,
     ) -> None:
         if workers < 1 or deadline_s <= 0:
             raise ValueError(f"expected workers >= 1 and deadline_s > 0, got {workers} and {deadline_s}")
         self._pool = WorkerPool(workers, deadline_s)
+        self._environments = EnvironmentReward(workers, deadline_s, environment)
         self._user = None if function is None else UserReward(function, workers, deadline_s)
         self._open = open_ended
         self._rule: Rule = answer
@@ -73,6 +76,7 @@ class Router:
             "math": partial(judge_math, ask=self._pool.ask, tolerance=math_tolerance),
             "box": partial(judge_box, score=box, coordinates=coordinates),
             "text": partial(judge_text, score=text),
+            "environment": self._environments.judge,
         }
 
     def __enter__(self) -> Self:
@@ -84,6 +88,7 @@ class Router:
     def close(self) -> None:
         """End the worker processes and wait until they are gone. What was not judged by then is cancelled."""
         self._pool.close()
+        self._environments.close()
         if self._user is not None:
             self._user.pool.close()
         self._threads.shutdown(cancel_futures=True)
@@ -91,7 +96,7 @@ class Router:
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """The process ids of the workers that are running: none before the first comparison that needs one."""
-        return self._pool.pids + (() if self._user is None else self._user.pool.pids)
+        return self._pool.pids + self._environments.pids + (() if self._user is None else self._user.pool.pids)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -119,7 +124,7 @@ class Router:
         return list(self._threads.map(lambda one: self._judge_content(*one), judged))
 
     def _judge_content(self, content: str, answer: Answer, context: Context) -> Verdict:
-        longest = _LONGEST_TEXT if isinstance(answer, OpenEnded) else LONGEST_ANSWER
+        longest = _LONGEST_TEXT if isinstance(answer, OpenEnded | Environment) else LONGEST_ANSWER
         if len(content) > longest:
             return unparsed(content, f"{len(content)} characters where an answer has at most {longest}")
         if isinstance(answer, OpenEnded):

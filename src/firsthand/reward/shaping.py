@@ -13,6 +13,7 @@ from firsthand.answers.stated import Rule
 from firsthand.identity import code_id, folder_id
 from firsthand.records import Coordinates, GrownRecord, Reply, StopReason, Verdict
 from firsthand.reward.box import BoxScore
+from firsthand.reward.environment import EnvironmentScore
 from firsthand.reward.guards import TOLERANCE
 from firsthand.reward.open_ended import OpenEndedScoring
 from firsthand.reward.text import TextScore
@@ -23,7 +24,7 @@ _FORMAT = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTA
 class Reward(GrownRecord):
     """How a reply's answer is read, what it is worth, and what counts beside it."""
 
-    _later = frozenset(("answer", "digit_tolerance", "math_tolerance", "coordinates", "text"))
+    _later = frozenset(("answer", "digit_tolerance", "math_tolerance", "coordinates", "text", "environment"))
     answer: Rule = "tags"
     """Where training reads it: in the reply's one answer block, without which the score is 0 (VLAA-Thinking's implicit
     format rule, arXiv:2504.11468), or, `stated`, also in a reply without tags."""
@@ -41,6 +42,8 @@ class Reward(GrownRecord):
     """The same of expressions, where one of the two is not exact (ours)."""
     text: TextScore = "exact"
     """Short words earn 1 or 0 after VQA's normalisation, DocVQA's ANLS, or 1 where a sentence contains them."""
+    environment: EnvironmentScore = "exact"
+    """An answer to an environment earns 1 for its scorer's full marks and else 0, or the part that it gives."""
     open: OpenEndedScoring | None = None
     """How open-ended answers are scored; None refuses data that has some."""
     function: str | None = None

@@ -123,7 +123,9 @@ class Worker:
                     raise WorkerBroken(message["broken"])
                 self._child = message.get("ready")
         except (DeadlineExceeded, WorkerDied) as error:
-            raise WorkerBroken(f"a reward worker does not start ({error}); is math-verify installed?") from error
+            raise WorkerBroken(
+                f"a worker does not start ({error}); is what it imports, such as math-verify, installed?"
+            ) from error
 
     def _answer(self, process: subprocess.Popen[bytes], deadline_s: float) -> dict[str, Any]:
         end = time.monotonic() + deadline_s
