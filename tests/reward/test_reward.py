@@ -128,7 +128,8 @@ def test_data_whose_golds_score_themselves_passes_the_check(router: Router) -> N
 def test_open_answers_are_refused_before_training(router: Router) -> None:
     open_ended = example(OpenEnded(reference="a cat on a mat"))
     said = (
-        rf"example {open_ended.id}, column `kind`: expected one of digit, choice, letters, math, box, text, got `open`"
+        rf"example {open_ended.id}, column `kind`: expected one of digit, choice, letters, math, box, text, "
+        "environment, got `open`"
     )
     with pytest.raises(ValueError, match=said):
         router.check([example(SEVEN), open_ended])
