@@ -13,7 +13,7 @@ from environments import drawn, gym, gym_pool, needs_reasoning_gym, of
 from pages import page, section
 
 from firsthand.data import load_examples, read_examples, write_examples
-from firsthand.environments.draw import _BLOCK, _first_seed, draw_by
+from firsthand.environments.draw import _BLOCK, _first_seed, draw_examples
 from firsthand.errors import DataError, RecipeError
 from firsthand.recipe import Data
 from firsthand.records import SPLITS, split_of
@@ -139,7 +139,7 @@ def test_items_that_the_package_cannot_draw_are_passed_over() -> None:
 def test_an_item_that_never_comes_is_passed_over() -> None:
     with closing(environment_pool("reasoning-gym", 1, 3.0)) as pool:
         # The package's item of seed 163 grows without end; ours of seed 0 are its seeds from 0 on.
-        examples = draw_by(pool, "reasoning-gym", ["number_sequence"], 150, seed=0)
+        examples = draw_examples("reasoning-gym", ["number_sequence"], 150, seed=0, pool=pool)
     assert len(examples) == 150
 
 

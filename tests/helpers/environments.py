@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firsthand.environments.draw import draw_by
+from firsthand.environments.draw import draw_examples
 from firsthand.records import Environment, Example
 from firsthand.workers.environments import environment_pool
 from firsthand.workers.pool import WorkerPool
@@ -29,7 +29,7 @@ def gym_pool() -> WorkerPool:
 
 def gym(*tasks: str, number: int = 4, **said: Any) -> list[Example]:
     """Questions of some tasks, in turn, as `draw_examples` draws them."""
-    return draw_by(gym_pool(), "reasoning-gym", tasks, number, **said)
+    return draw_examples("reasoning-gym", tasks, number, pool=gym_pool(), **said)
 
 
 @cache

@@ -9,7 +9,7 @@ seeds of one split share a question only where the task has drawn it twice.
 import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from types import MappingProxyType
 from typing import Any, final
 
@@ -46,31 +46,21 @@ def draw_examples(
     split: SplitName = "train",
     seed: int = 0,
     level: Mapping[str, Any] = MappingProxyType({}),
+    pool: WorkerPool | None = None,
 ) -> list[Example]:
     """So many examples in all, of each task in turn, no two with one question.
 
     `level` has settings of all tasks, and under a task's name its own. The same arguments give the same examples under
-    one version of the package.
+    one version of the package. `pool` are workers of the environment that are there already: to start some takes a
+    second.
     Raises RecipeError where the package, a task or a setting is not there, or the package refuses the settings, and
     DataError where a task cannot draw so many questions, or its scorer cannot be used.
     """
-    with closing(environment_pool(environment, 1, _DEADLINE_S)) as pool:
-        return draw_by(pool, environment, tasks, number, split=split, seed=seed, level=level)
-
-
-def draw_by(
-    pool: WorkerPool,
-    environment: str,
-    tasks: Sequence[str],
-    number: int,
-    *,
-    split: SplitName = "train",
-    seed: int = 0,
-    level: Mapping[str, Any] = MappingProxyType({}),
-) -> list[Example]:
-    """`draw_examples` by workers that are there: to start some takes a second."""
     share = -(-number // len(tasks))
-    drawn = [_Task(pool, environment, task, _settings(task, tasks, level)).draw(split, seed, share) for task in tasks]
+    with closing(environment_pool(environment, 1, _DEADLINE_S)) if pool is None else nullcontext(pool) as workers:
+        drawn = [
+            _Task(workers, environment, task, _settings(task, tasks, level)).draw(split, seed, share) for task in tasks
+        ]
     return [example for row in zip(*drawn, strict=True) for example in row][:number]
 
 

@@ -22,7 +22,7 @@ TURNED = 0.05
 """A held-out loss that ends above its lowest by more than this share of it has turned."""
 OVERSHOT = 2.0
 """A held-out loss that ever reaches so many times its start has overshot (ours): healthy trainings reached 1.3 times,
-those at ten times their rate 15 times and more."""
+those at ten times their rate 10 times and more."""
 SPARE = 0.05
 """An arm may have so many more degenerate replies than its base, as a share of all (ours)."""
 ACCEPTED = 0.95

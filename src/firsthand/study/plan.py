@@ -146,10 +146,10 @@ class Tune(Record):
 
 
 class StudyBudget(Record):
-    """What is made equal between arms: each trains until its chain of starts has cost as much as that of one of them,
-    or an amount.
+    """What is made equal between arms: each trains until its chain of starts has cost an amount, or what that of one
+    arm has.
 
-    That one, and what it starts from, train as the file has them.
+    That arm, and what it starts from, train as the file has them.
     """
 
     match: CostUnit
@@ -387,7 +387,9 @@ class Study(Record):
         before = added(cost_of_run(folders[name])[budget.match] for name in starts)
         whole = budget.amount or added(cost_of_run(folders[name])[budget.match] for name in of)
         if whole is None or before is None:
-            raise RecipeError(f"budget: the runs of {[*of, *starts]} did not count {budget.match}; train them anew")
+            raise RecipeError(
+                f"budget: the runs of {', '.join((*of, *starts))} did not count {budget.match}; train them anew"
+            )
         share = budget.shares.get(arm, 1)
         if share * whole <= before:
             raise RecipeError(
