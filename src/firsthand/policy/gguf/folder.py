@@ -36,7 +36,7 @@ _DTYPE = torch.float32
 def check_ready(folder: Path) -> None:
     """Raise RecipeError without the package gguf, and DataError unless there is no such folder, or an empty one."""
     if find_spec("gguf") is None:
-        raise RecipeError("a GGUF file needs gguf, which is not installed: pip install 'firsthand[real]'")
+        raise RecipeError("a GGUF file needs gguf, which is not installed: pip install 'firsthand[gguf]'")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder}: expected no folder of that name, or an empty one, got a full one; name another")
 
