@@ -13,7 +13,7 @@ from firsthand.errors import DataError, ParityError
 from firsthand.objective import Totals, parse
 from firsthand.objective.table import Count
 from firsthand.policy import Policy, PrefixGroup
-from firsthand.processor import Encoder
+from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Recipe
 from firsthand.records import Example, Judged, Reply, Rollout, Status, Step, Verdict
 from firsthand.rollout import LocalSampler, grouped
@@ -220,3 +220,22 @@ def test_data_without_any_picture_are_refused(kind: str, tmp_path: Path) -> None
         DataError, match=rf"objective {kind} changes pictures: expected rows with some, got none among 1"
     ):
         train(recipe(kind, data={"path": str(tmp_path / "text.jsonl")}, prompts=1), tmp_path / "runs")
+
+
+def test_a_frozen_tower_makes_the_same_bits_of_a_picture_whatever_it_knows_already() -> None:
+    """A run that goes on knows no picture, and one that never stopped knows some of a step's."""
+    encoder = Encoder.load(SMALL)
+    prompts = [encoder.prompt(example) for example in recipe("grpo").data.load()]
+
+    def made(*batches: Sequence[Prompt]) -> list[torch.Tensor]:
+        tower = Policy.load(SMALL, trainable="language").tower
+        for batch in batches:
+            tower.encode(batch)
+        found = tower.encode(prompts)
+        assert found is not None
+        pooled: list[torch.Tensor] = found["image"].pooler_output
+        return pooled
+
+    alone = made(*([prompt] for prompt in prompts))
+    assert all(map(torch.equal, made(), alone))
+    assert all(map(torch.equal, made(prompts[:1], prompts[3:8]), alone))

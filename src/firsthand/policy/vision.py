@@ -112,7 +112,11 @@ class Tower:
         """Without gradient."""
         known = {name: self._kept[name] for name in pictures if name in self._kept}
         missing = {name: picture for name, picture in pictures.items() if name not in known}
-        made = self._run(missing) if missing else {}
+        if self._frozen:
+            # Each alone: products round by their rows, and a run that goes on no longer knows what another knew.
+            made = {name: self._run({name: picture})[name] for name, picture in missing.items()}
+        else:
+            made = self._run(missing) if missing else {}
         if self.keeps:
             self._remember(known | made)
         return known | made
