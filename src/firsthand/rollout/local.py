@@ -199,10 +199,11 @@ def draw(
     if temperature not in (0.0, 1.0) and len(greedy_K):
         logp_AV = logp_AV.index_copy(0, greedy_K, head.logits(hidden_AD[greedy_K], 1.0).log_softmax(-1))
     if len(greedy_K) == len(hidden_AD):
-        token_A = logp_AV.argmax(-1)
+        token_A = _likeliest(logp_AV)
     else:
         token_A = inverse_cdf(logp_AV.exp(), uniform_A)
-        token_A = token_A.index_copy(0, greedy_K, logp_AV[greedy_K].argmax(-1))
+        if len(greedy_K):
+            token_A = token_A.index_copy(0, greedy_K, _likeliest(logp_AV[greedy_K]))
     return token_A, logp_AV.gather(1, token_A[:, None])[:, 0]
 
 
@@ -212,7 +213,15 @@ def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
     token_A1 = torch.searchsorted(cdf_AV, uniform_A[:, None], right=True).clamp_(max=prob_AV.shape[1] - 1)
     # A parallel cumulative sum rounds, and may step up where the probability is 0, or end below 1.
     is_possible_A = prob_AV.gather(1, token_A1)[:, 0] > 0
-    return torch.where(is_possible_A, token_A1[:, 0], prob_AV.argmax(-1))
+    if prob_AV.device.type == "cpu" and is_possible_A.all():  # elsewhere asking costs more than knowing
+        return token_A1[:, 0]
+    return torch.where(is_possible_A, token_A1[:, 0], _likeliest(prob_AV))
+
+
+def _likeliest(value_AV: Tensor) -> Tensor:
+    """The place of each row's greatest number, the first where there are several."""
+    # On a CPU, argmax takes 2.7 times as long (49,152 numbers a row).
+    return value_AV.max(-1).indices
 
 
 def uniforms(seed: int, names: Sequence[tuple[str, int]], tokens: int) -> Tensor:
