@@ -91,6 +91,21 @@ def test_an_amount_is_matched_by_all_arms(tmp_path: Path, capsys: pytest.Capture
     assert "trained on are matched to those of the budget" in said and f"{100 * used['grpo'] / 900:.1f} %" in said
 
 
+def test_what_a_teacher_has_cost_counts(tmp_path: Path) -> None:
+    arms = {"sft": SFT, "opd": {"objective": {"kind": "opd", "group_size": 2}, "teacher": {"arm": "sft"}}}
+    one = study(tmp_path, {"match": "trained", "amount": 900, "shares": {"sft": 0.5}}, arms=arms)
+    run_seeds(one, tmp_path / "runs", [0])
+    found = json.loads((tmp_path / "runs/results.json").read_text())["budget"]
+    used, own = found["arms"]["opd"]["trained"], found["own"]["opd"]["trained"]
+    assert used >= 900 and used - own == found["own"]["sft"]["trained"] >= 450
+
+
+def test_a_teacher_must_leave_something_to_learn_with(tmp_path: Path) -> None:
+    arms = {"sft": SFT, "opd": {"objective": {"kind": "opd", "group_size": 2}, "teacher": {"arm": "sft"}}}
+    with pytest.raises(RecipeError, match="'sft' leaves nothing for 'opd', which learns from it; give it a part"):
+        study(tmp_path, {"match": "trained", "amount": 900}, arms=arms)
+
+
 @pytest.mark.parametrize("unit", ["steps", "trained", "seconds"])
 def test_other_measures_can_be_matched(unit: str, tmp_path: Path) -> None:
     arms = {"grpo": GRPO, "sft": SFT}

@@ -91,6 +91,22 @@ def test_an_arm_that_starts_from_no_arm_above_it_is_refused(arms: dict[str, Any]
         study(**arms)
 
 
+def test_an_arm_learns_from_the_run_of_the_arm_that_it_names() -> None:
+    opd = {"objective": {"kind": "opd"}, "teacher": {"arm": "both", "suffix": " Think."}}
+    one = study(sft={"objective": {"kind": "sft"}}, both={"start": "sft"}, opd=opd, last={"start": "opd"})
+    found = one.recipe("opd", 0, {"both": Path("runs/both-s0-1234")}).teacher
+    assert found is not None and (found.model, found.suffix) == ("runs/both-s0-1234", " Think.")
+    assert (one.starts("opd"), one.teacher("opd"), one.teacher("sft")) == ((), "both", None)
+    assert one.built_on("opd") == ("both", "sft") and one.built_on("last") == ("opd", "both", "sft")
+    early = one.recipe_from_scratch("opd", 0)
+    assert early.teacher is not None and (early.model, early.teacher.model) == ("small", "small")
+
+
+def test_an_arm_that_learns_from_no_arm_above_it_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"arm 'a' learns from 'b', which is not an arm above it; above are: \[\]"):
+        study(a={"objective": {"kind": "opd"}, "teacher": {"arm": "b"}}, b={})
+
+
 def test_a_shared_start_is_no_way_around_that() -> None:
     with pytest.raises(ValueError, match="arm 'a' starts from 'sft', which is not an arm above it"):
         study({"start": "sft"}, a={})

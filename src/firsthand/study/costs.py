@@ -14,12 +14,12 @@ Costs = dict[CostUnit, float | None]
 def budget_of(study: Study, by_arm: Mapping[str, Mapping[int, ArmRuns]]) -> dict[str, Any]:
     """`budget` of results.json, as means over the seeds.
 
-    `arms`: with all that an arm starts from; `own`: its own training alone. None is what a run did not count. `match`
+    `arms`: with all that an arm is built on; `own`: its own training alone. None is what a run did not count. `match`
     and `of` or `amount` are absent where nothing was made equal.
     """
     alone = {arm: {seed: cost_of_run(run.training) for seed, run in runs.items()} for arm, runs in by_arm.items()}
     whole = {
-        arm: {seed: _sum([alone[name][seed] for name in (arm, *study.starts(arm))]) for seed in runs}
+        arm: {seed: _sum([alone[name][seed] for name in (arm, *study.built_on(arm))]) for seed in runs}
         for arm, runs in by_arm.items()
     }
     matched = (

@@ -20,7 +20,7 @@ from firsthand.recipe import Recipe
 from firsthand.study import checks
 from firsthand.study.distance import relative_distance
 from firsthand.study.evidence import ItemReply, Training, counted
-from firsthand.study.plan import Study
+from firsthand.study.plan import START, TEACHER, Study
 from firsthand.study.results import ArmRuns
 from firsthand.study.splitting import measure_split
 from firsthand.trainer.update import PARITY
@@ -59,14 +59,15 @@ def _is_base_of(base: Recipe, recipe: Recipe) -> bool:
 
 
 def _inherited(study: Study, arm: str, found: Mapping[str, Health]) -> tuple[Check, ...]:
-    """What failed in the arm that this one starts from, or in the one before that."""
-    start = next(iter(study.starts(arm)), None)
-    if start is None or not found[start].failed:
-        return ()
-    names = ", ".join(check.name for check in found[start].failed)
-    what = f"it starts from {start}, which is not healthy: {names}"
-    remedy = f"mend {start} first"
-    return (Check(name="start", state=CheckState.FAILED, what=what, remedy=remedy),)
+    """What failed in the arm that this one starts from, or learns from, or in one before those."""
+    parents = {START: next(iter(study.starts(arm)), None), TEACHER: study.teacher(arm)}
+    inherited = []
+    for name, parent in parents.items():
+        if parent is not None and found[parent].failed:
+            failed = ", ".join(check.name for check in found[parent].failed)
+            what = f"it {'starts' if name == START else 'learns'} from {parent}, which is not healthy: {failed}"
+            inherited.append(Check(name=name, state=CheckState.FAILED, what=what, remedy=f"mend {parent} first"))
+    return tuple(inherited)
 
 
 def checks_of(trainings: Sequence[Training], tuned: Tuned | None) -> list[Check]:

@@ -93,6 +93,8 @@ LR = "optimizer.lr"
 STOP = "stop"
 START = "start"
 """Of a recipe; in a grid, which of the arms above to start from."""
+TEACHER = "teacher"
+"""Of a recipe; in a study `{arm: NAME}` may stand in place of its folder."""
 _MOST_SETTINGS = 2
 """That an arm may choose beside its rate and its length: what it is that helps must stay to be seen."""
 Values = Annotated[tuple[Annotated[Any, BeforeValidator(as_number)], ...], Field(min_length=1)]
@@ -184,7 +186,7 @@ class Study(Record):
 
     shared: dict[str, Any]
     arms: dict[str, dict[str, Any]]
-    """Name -> what the arm changes; `start` may name another arm. Arms run in this order."""
+    """Name -> what the arm changes; `start` and `teacher.arm` may name another arm. Arms run in this order."""
     evaluation: Test
     questions: dict[str, StudyQuestion] = Field(default_factory=dict)
     """Name -> question. Each makes all of them harder to answer; without any, see `asked`."""
@@ -213,6 +215,11 @@ class Study(Record):
             if start is not None and start not in known:
                 raise ValueError(
                     f"arm {name!r} starts from {start!r}, which is not an arm above it; above are: {known}"
+                )
+            teacher = self.teacher(name)
+            if teacher is not None and teacher not in known:
+                raise ValueError(
+                    f"arm {name!r} learns from {teacher!r}, which is not an arm above it; above are: {known}"
                 )
             known.append(name)
         return self
@@ -273,11 +280,12 @@ class Study(Record):
         if free := [arm for arm in budget.shares if not self.is_matched(arm)]:
             raise ValueError(f"budget.shares: {free[0]!r} is not matched; leave it out")
         for arm in filter(self.is_matched, self.arms):
-            for start in filter(self.is_matched, self._possible_starts(arm)):
-                if budget.shares.get(start, 1) >= budget.shares.get(arm, 1):
+            for before in filter(self.is_matched, self._possibly_built_on(arm)):
+                if budget.shares.get(before, 1) >= budget.shares.get(arm, 1):
+                    does = "learns" if before == self.teacher(arm) else "starts"
                     raise ValueError(
-                        f"budget: {start!r} leaves nothing for {arm!r}, which starts from it; give it a part: "
-                        f"shares: {{{start}: {budget.shares.get(arm, 1) / 2:g}}}"
+                        f"budget: {before!r} leaves nothing for {arm!r}, which {does} from it; give it a part: "
+                        f"shares: {{{before}: {budget.shares.get(arm, 1) / 2:g}}}"
                     )
         return self
 
@@ -324,7 +332,7 @@ class Study(Record):
         return first == second and self.starts(other) == self.starts(arm)[1:]
 
     def starts(self, arm: str, settings: Settings | None = None) -> tuple[str, ...]:
-        """The arms that an arm is built on: its start, the start of that, and so on.
+        """The chain of arms that an arm goes on from: its start, the start of that, and so on.
 
         `settings` take the place of those that it has chosen.
         """
@@ -337,9 +345,20 @@ class Study(Record):
             return settings
         return self.tuned[arm].settings if arm in self.tuned else {}
 
-    def _possible_starts(self, arm: str) -> tuple[str, ...]:
+    def teacher(self, arm: str) -> str | None:
+        """The arm that an arm learns from; None where it has no teacher, or a folder for one."""
+        said = merge(self.shared, self.arms[arm]).get(TEACHER)
+        return said.get("arm") if isinstance(said, Mapping) else None
+
+    def built_on(self, arm: str, settings: Settings | None = None) -> tuple[str, ...]:
+        """The arms whose trainings an arm has taken: its chain of starts, its teacher, and what those were built on."""
+        start, teacher = self.starts(arm, settings)[:1], self.teacher(arm)
+        parents = (*start, *(() if teacher is None else (teacher,)))
+        return tuple(dict.fromkeys(name for parent in parents for name in (parent, *self.built_on(parent))))
+
+    def _possibly_built_on(self, arm: str) -> tuple[str, ...]:
         """The arms that an arm is built on, whatever it chooses."""
-        chosen = [self.starts(arm), *(self.starts(arm, {START: start}) for start in self.grid(arm).get(START, ()))]
+        chosen = [self.built_on(arm), *(self.built_on(arm, {START: start}) for start in self.grid(arm).get(START, ()))]
         return tuple(dict.fromkeys(name for names in chosen for name in names))
 
     def is_matched(self, arm: str) -> bool:
@@ -350,14 +369,14 @@ class Study(Record):
 
     @property
     def _sets_the_budget(self) -> tuple[str, ...]:
-        """The arm whose cost is matched, and what it starts from; empty where an amount is."""
+        """The arm whose cost is matched, and what it is built on; empty where an amount is."""
         of = None if self.budget is None else self.budget.of
-        return () if of is None else (of, *self.starts(of))
+        return () if of is None else (of, *self.built_on(of))
 
     def needs(self, arm: str) -> tuple[str, ...]:
-        """The arms whose finished runs its recipe reads: what it starts from, and what it is to cost as much as."""
+        """The arms whose finished runs its recipe reads: what it is built on, and what it is to cost as much as."""
         of = self._sets_the_budget if self.is_matched(arm) else ()
-        return tuple(dict.fromkeys((*self._possible_starts(arm), *of)))
+        return tuple(dict.fromkeys((*self._possibly_built_on(arm), *of)))
 
     @property
     def order(self) -> list[str]:
@@ -374,7 +393,7 @@ class Study(Record):
         """How many times its own steps an arm may take."""
         return self.budget.most if self.budget is not None and self.is_matched(arm) else 1
 
-    def _budget_of(self, recipe: Recipe, folders: Mapping[str, Path], starts: Sequence[str]) -> TrainingBudget | None:
+    def _budget_of(self, recipe: Recipe, folders: Mapping[str, Path], built_on: Sequence[str]) -> TrainingBudget | None:
         """What an arm may cost itself; None where it is not matched, or nobody knows yet. Raises RecipeError."""
         budget, arm = self.budget, recipe.name
         if budget is None or not self.is_matched(arm):
@@ -382,18 +401,18 @@ class Study(Record):
         if budget.match == "generated" and not recipe.objective.samples:
             raise RecipeError(f"budget: arm {arm} generates nothing, ever; match trained, flops or seconds")
         of = self._sets_the_budget
-        if not all((folders[name] / "DONE").exists() for name in (*of[:1], *starts[:1])):
+        if not all((folders[name] / "DONE").exists() for name in (*of, *built_on)):
             return None
-        before = added(cost_of_run(folders[name])[budget.match] for name in starts)
+        before = added(cost_of_run(folders[name])[budget.match] for name in built_on)
         whole = budget.amount or added(cost_of_run(folders[name])[budget.match] for name in of)
         if whole is None or before is None:
             raise RecipeError(
-                f"budget: the runs of {', '.join((*of, *starts))} did not count {budget.match}; train them anew"
+                f"budget: the runs of {', '.join((*of, *built_on))} did not count {budget.match}; train them anew"
             )
         share = budget.shares.get(arm, 1)
         if share * whole <= before:
             raise RecipeError(
-                f"budget: it is {whole:g} ({budget.match}), and what {arm!r} starts from has cost {before:g}, "
+                f"budget: it is {whole:g} ({budget.match}), and what {arm!r} is built on has cost {before:g}, "
                 f"so that nothing is left of {arm!r}'s share ({share:g})"
             )
         return TrainingBudget(unit=budget.match, amount=share * whole - before)
@@ -435,6 +454,9 @@ class Study(Record):
         content |= {"name": arm, "seed": seed}
         if content.get(START) is not None:
             content[START] = str(folders[content[START]])
+        if (teacher := self.teacher(arm)) is not None:
+            said = {key: value for key, value in content[TEACHER].items() if key != "arm"}
+            content[TEACHER] = {"model": str(folders[teacher]), **said}
         if (asked := self.pass_rate(arm, settings)) is not None:
             found = {"scores": f"pass rates of {asked.of}", "least": asked.least, "most": asked.most}
             content["data"] = {**content["data"], "pass_rate": found}
@@ -445,8 +467,8 @@ class Study(Record):
         if self.validation is not None and recipe.probe is None:
             every = self.validation.every or max(1, ceil((recipe.stop or planned) / _PROBES))
             recipe = recipe.model_copy(update={"probe": Probe(data=self.validation.data, every=every)})
-        starts = self.starts(arm, settings)
-        return recipe.model_copy(update={"budget": self._budget_of(recipe, folders, starts)})
+        built_on = self.built_on(arm, settings)
+        return recipe.model_copy(update={"budget": self._budget_of(recipe, folders, built_on)})
 
     def pass_rate(self, arm: str, settings: Settings | None = None) -> StudyPassRate | None:
         """By whose pass rates the study filters an arm's data; None where it does not, or by a file of the user's."""
@@ -459,12 +481,20 @@ class Study(Record):
         return build(StudyPassRate, said, f"{where}: data.pass_rate")
 
     def recipe_from_scratch(self, arm: str, seed: int) -> Recipe:
-        """That of an arm, but with the model that its chain of starts began with, and data of any difficulty: as large,
-        and there already."""
-        names = {name: Path(name) for name in self.arms}
-        wanted = first = self.recipe(arm, seed, names)
-        while first.start is not None:
-            first = self.recipe(first.start, seed, names)
-        steps = wanted.steps // self._longest(arm)
-        data = wanted.data.unfiltered
-        return wanted.model_copy(update={"start": None, "model": first.model, "steps": steps, "data": data})
+        """That of an arm, but with the model that its chain of starts began with, and its teacher's, and data of any
+        difficulty: as large, and there already."""
+        wanted = self.recipe(arm, seed, {name: Path(name) for name in self.arms})
+        changed: dict[str, Any] = {
+            "start": None,
+            "model": self._first_model(arm, seed),
+            "steps": wanted.steps // self._longest(arm),
+            "data": wanted.data.unfiltered,
+        }
+        if wanted.teacher is not None and (teacher := self.teacher(arm)) is not None:
+            changed[TEACHER] = wanted.teacher.model_copy(update={"model": self._first_model(teacher, seed)})
+        return wanted.model_copy(update=changed)
+
+    def _first_model(self, arm: str, seed: int) -> str:
+        """The model that an arm's chain of starts began with."""
+        first = [arm, *self.starts(arm)][-1]
+        return self.recipe(first, seed, {name: Path(name) for name in self.arms}).model

@@ -90,7 +90,7 @@ class _Standing(NamedTuple):
     @classmethod
     def of(cls, study: Study, question: StudyQuestion, health: Mapping[str, Health]) -> "_Standing":
         """That of both sides, and of what they are built on; an untrained arm needs none."""
-        arms = dict.fromkeys(name for arm in question.arms for name in (*study.starts(arm)[::-1], arm))
+        arms = dict.fromkeys(name for arm in question.arms for name in (*study.built_on(arm)[::-1], arm))
         known = [health[arm] for arm in arms if arm in health]
         unmeasured = (arm for arm in arms if arm not in health and study.is_trained(arm))
         return cls(tuple(one for one in known if not one.is_healthy), tuple(unmeasured))

@@ -16,7 +16,7 @@ _WORDS = {
 
 
 def show_budget(budget: Mapping[str, Any]) -> None:
-    """Every arm's cost with all that it starts from, and what that is of the budget; nothing where none was matched."""
+    """Every arm's cost with all that it is built on, and what that is of the budget; nothing where none was matched."""
     if "match" not in budget:
         return
     match, arms = budget["match"], budget["arms"]
@@ -28,7 +28,7 @@ def show_budget(budget: Mapping[str, Any]) -> None:
 
     rows = [[arm, *(_cell(unit, costs[unit]) for unit in _WORDS), share(costs[match])] for arm, costs in arms.items()]
     screen = Screen()
-    screen.say(f"the same with all that an arm starts from; {_WORDS[match][0]} are matched to those of {of}")
+    screen.say(f"the same with all that an arm is built on; {_WORDS[match][0]} are matched to those of {of}")
     screen.table(["arm", *(heading for heading, _ in _WORDS.values()), f"of {of}"], rows)
 
 
