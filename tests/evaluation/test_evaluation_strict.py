@@ -101,6 +101,8 @@ RIGHT: list[tuple[Kind, str]] = [
     (BARE_B, "Look.\nThe correct option is (B). It is acute."),
     (B, "Look.\nA and C are wrong. Therefore, option B is correct."),
     (B, "Look.\nThe answer to the question is B."),
+    (TWELVE, "The final answer to this arithmetic problem is 12."),
+    (TWELVE, "Add.\nThe answer to the given equation is 12, as wanted."),
     (B, "看图。\n正确选项是B。"),
     # boxed
     (B, "Add.\nHence \\boxed{B}."),

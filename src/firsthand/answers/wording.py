@@ -13,7 +13,10 @@ _IS = r"(?:is|are|(?:would|must|should|will)\sbe)\b"
 _PICKS = r"\bi(?:'d|'ll|\swould|\swill)?\s(?:choose|select|pick|go\swith)\s"
 _IS_RIGHT = r"(?=(?:option\s|choice\s)?\(?(?-i:[A-Z])\)?\sis\s(?:the\s)?(?:correct|right|best)\b)"
 _SEEN = r"(?:(?:based\son|from|in|looking\sat|according\sto|given)\s(?:the|this)\s[a-z]{1,12},\s)?"
-_ASKED = r"(?:\s(?:to|for)\s(?:the|this)\s(?:question|problem))?"
+_ASKED = (
+    r"(?:\s(?:to|for)\s(?:the|this)\s(?:(?:above|arithmetic|following|given|math|mathematical|original)\s)?"
+    r"(?:question|problem|equation|expression|calculation))?"
+)
 
 _SO = (
     "综上(?:所述)?|綜上(?:所述)?|总之|總之|因此|所以|故|于是|於是|因而|那[么麼]|最[终終后後]|由此可[知见見]"

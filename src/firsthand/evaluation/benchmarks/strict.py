@@ -15,7 +15,7 @@ from firsthand.reward import Router
 from firsthand.reward.text import judge_text
 from firsthand.reward.verdicts import compared, unparsed
 
-VERSION = 2
+VERSION = 3
 """Of these rules: it stands in a run's id, so that no number of other rules passes for one of these."""
 
 
