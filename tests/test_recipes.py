@@ -24,7 +24,7 @@ from firsthand.study import Study, run_study
 
 PAGE = Path(__file__).parents[1] / "docs" / "papers.md"
 FILES = sorted(RECIPES.glob("*.yaml"))
-OURS = {"demo", "methods", "format-reward"}
+OURS = {"demo", "methods", "format-reward", "text"}
 """Comparisons of our own; all other recipes are from papers."""
 FROM_PAPERS = [path for path in FILES if path.stem not in OURS]
 MINIATURES = [path for path in FROM_PAPERS if path.stem.endswith("-mini")]

@@ -107,6 +107,27 @@ def test_an_arm_that_learns_from_no_arm_above_it_is_refused() -> None:
         study(a={"objective": {"kind": "opd"}, "teacher": {"arm": "b"}}, b={})
 
 
+def test_some_arms_of_a_study_are_a_study_with_what_they_need() -> None:
+    sft, data = {"objective": {"kind": "sft", "style": "plain"}}, {"data": {"worlds": ["count"], "number": 4}}
+    filtered = {**sft, "data": {"pass_rate": {"of": "base", "samples": 2, "least": 0.2}}}
+    arms: dict[str, Any] = {"base": {"steps": 0}, "sft": sft, "grpo": {}, "both": {"start": "sft"}, "some": filtered}
+    questions = {
+        "sft": {"ask": "?", "arm": "sft", "against": "base"},
+        "first": {"ask": "?", "arm": "both", "against": "sft"},
+        "rl": {"ask": "?", "arm": "both", "against": ["grpo", "sft"]},
+    }
+    more = {"budget": {"match": "flops", "amount": 1e9, "shares": {"sft": 0.5, "grpo": 0.7}}}
+    content = {"shared": data, "arms": arms, "evaluation": TEST, "questions": questions, **more}
+    one = Study.model_validate(content)
+    both = one.only(["both"])
+    assert (list(both.arms), list(both.questions)) == (["sft", "both"], ["first"])
+    assert both.budget is not None and both.budget.shares == {"sft": 0.5}
+    assert both.recipe("sft", 0, {}) == one.recipe("sft", 0, {})  # the same run
+    assert list(one.only(["some"]).arms) == ["base", "some"]  # by whose pass rates it is filtered
+    with pytest.raises(RecipeError, match=r"'bose' is no arm of the study; its arms are: base, sft"):
+        one.only(["bose"])
+
+
 def test_a_shared_start_is_no_way_around_that() -> None:
     with pytest.raises(ValueError, match="arm 'a' starts from 'sft', which is not an arm above it"):
         study({"start": "sft"}, a={})

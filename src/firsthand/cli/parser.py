@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
     add = command("study", training.study_command, "carry out a study: arms and seeds, evaluated, and a report")
     _add_recipe(add, "study")
+    _add_arms(add)
     _add_seeds(add, "every arm runs once per seed")
     _add_set(add, "change a value of the study, such as shared.steps=20")
     add("--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)")
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         "tune", training.tune_command, "choose each arm's learning rate, length and settings on validation data"
     )
     _add_recipe(add, "study")
-    add("--arms", nargs="+", metavar="ARM", help="these alone, and those that they start from (default: all)")
+    _add_arms(add)
     _add_set(add, "change a value of the study, such as shared.steps=20")
     add("--out", type=Path, help="as for study, which then finds the choices (default: runs/ and the study's name)")
     _add_on_bad(add)
@@ -222,6 +223,10 @@ def _positive(text: str) -> int:
 
 def _add_out(add: _Add, what: str, default: str) -> None:
     add("--out", type=Path, default=Path(default), help=f"{what} (default: %(default)s)")
+
+
+def _add_arms(add: _Add) -> None:
+    add("--arms", nargs="+", metavar="ARM", help="these alone, and those that they are built on (default: all)")
 
 
 def _add_seeds(add: _Add, what: str) -> None:

@@ -32,6 +32,8 @@ def demo_command(args: argparse.Namespace) -> int:
 def study_command(args: argparse.Namespace) -> int:
     """Arms and seeds, and a report; or what each arm would need."""
     study = _read_study(args.study, args.set)
+    if args.arms:
+        study = study.only(args.arms)
     if args.on_bad is not None:
         study = study.on_bad(args.on_bad)
     _refuse_device_alone(args)

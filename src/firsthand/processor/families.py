@@ -70,7 +70,10 @@ def model_config(folder: str | Path) -> Any:
     also reads pictures.
     """
     if not (Path(folder) / "config.json").is_file():
-        download = "download the model first (`hf download NAME --local-dir FOLDER`) and name the folder"
+        download = (
+            "download the model first (`hf download NAME --local-dir FOLDER`, or a small one without the hub: "
+            "`firsthand model smollm2 --out FOLDER`) and name the folder"
+        )
         remedy = did_you_mean(Path(folder)) or download
         raise DataError(f"{folder}: expected a local Hugging Face model folder, got no config.json there; {remedy}")
     # Read before transformers does: its own error for a foreign model_type runs over two screens.

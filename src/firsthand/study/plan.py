@@ -432,6 +432,36 @@ class Study(Record):
         arms = {name: merge(arm, {"data": {"on_bad": on_bad}}) for name, arm in self.arms.items()}
         return self.model_copy(update={"arms": arms, "evaluation": self.evaluation.model_copy(update={"data": data})})
 
+    def with_needs(self, arms: Sequence[str]) -> list[str]:
+        """These arms and those that they need, each after those. Raises RecipeError when one is no arm."""
+        if unknown := [arm for arm in arms if arm not in self.arms]:
+            raise RecipeError(f"{unknown[0]!r} is no arm of the study; its arms are: {', '.join(self.arms)}")
+        wanted = {name for arm in arms for name in (arm, *self.needs(arm))}
+        return [arm for arm in self.order if arm in wanted]
+
+    def only(self, arms: Sequence[str]) -> "Study":
+        """The study of these arms and of those that they need, with the questions that are about them alone.
+
+        Raises RecipeError when one is no arm.
+        """
+        wanted = self.with_needs(arms)
+        filtering = [asked.of for arm in wanted if (asked := self.pass_rate(arm)) is not None]
+        kept = {arm: said for arm, said in self.arms.items() if arm in {*wanted, *filtering}}
+
+        def of_kept(named: Mapping[str, Any]) -> dict[str, Any]:
+            return {arm: said for arm, said in named.items() if arm in kept}
+
+        tune, budget = self.tune, self.budget
+        return self.model_copy(
+            update={
+                "arms": kept,
+                "questions": {name: one for name, one in self.questions.items() if {*one.arms} <= kept.keys()},
+                "tuned": of_kept(self.tuned),
+                "tune": tune and tune.model_copy(update={"arms": of_kept(tune.arms)}),
+                "budget": budget and budget.model_copy(update={"shares": of_kept(budget.shares)}),
+            }
+        )
+
     def grid(self, arm: str) -> SettingsGrid:
         """What an arm has to choose from, its length apart; empty where its settings are the file's."""
         if self.tune is None or arm in self.tuned:

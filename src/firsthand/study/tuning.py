@@ -91,7 +91,7 @@ def tune(
     Raises RecipeError when there is nothing to choose, when arms would have unequal budgets, when validation and test
     share questions, or when every combination of an arm fails.
     """
-    wanted = [arm for arm in _with_starts(study, arms) if study.grid(arm)]
+    wanted = [arm for arm in study.with_needs(arms or list(study.arms)) if study.grid(arm)]
     if not wanted:
         return study
     candidates = {arm: _combinations(study, arm) for arm in wanted}
@@ -317,14 +317,6 @@ def with_kept_choices(study: Study, root: Path) -> Study:
 
 def _chose_from(tuned: Tuned) -> SettingsGrid:
     return {key: values for key, values in tuned.grid.items() if key != STOP}
-
-
-def _with_starts(study: Study, arms: Sequence[str] | None) -> list[str]:
-    """These arms and those that they need, each after those."""
-    if unknown := [arm for arm in arms or () if arm not in study.arms]:
-        raise RecipeError(f"{unknown[0]!r} is no arm of the study; its arms are: {', '.join(study.arms)}")
-    wanted = {name for arm in arms or study.arms for name in (arm, *study.needs(arm))}
-    return [arm for arm in study.order if arm in wanted]
 
 
 def _combinations(study: Study, arm: str) -> list[dict[str, Any]]:
