@@ -369,7 +369,8 @@ def evaluated(root: Path, scores: Sequence[Sequence[float]]) -> dict[int, ArmRun
     for seed, values in enumerate(scores):
         folder = write_scored(root, "grpo", values, seed=seed)
         row = {"accuracy": fmean(values), "n": len(values), "pass_at": {"1": 0.5, "4": 1.0}, "reply_tokens": 4.0 + seed}
-        (folder / "evaluation.json").write_text(json.dumps({**row, "ci95": [0.0, 1.0]}))
+        families = {"count": {"accuracy": seed / 2, "sampled_accuracy": 0.25}} | ({"digits": {"n": 3}} if seed else {})
+        (folder / "evaluation.json").write_text(json.dumps({**row, "ci95": [0.0, 1.0], "families": families}))
         runs[seed] = ArmRuns(folder, folder)
     return runs
 
@@ -379,6 +380,7 @@ def test_an_arm_over_seeds_has_a_mean_and_one_interval_that_says_what_it_covers(
     row = over_seeds(runs)
     assert row["accuracy"] == pytest.approx(0.5) and row["covers"] == "questions and training seeds"
     assert (row["n"], row["pass_at"], row["reply_tokens"]) == (40, {"1": 0.5, "4": 1.0}, 5.0)
+    assert row["families"] == {"count": {"accuracy": 0.5, "sampled_accuracy": 0.25}, "digits": {}}
     assert {seed: (one["accuracy"], one["covers"]) for seed, one in row["seeds"].items()} == {
         "0": (0.45, "questions"),
         "1": (0.5, "questions"),

@@ -51,21 +51,34 @@ class ArmRuns(NamedTuple):
 def over_seeds(runs: Mapping[int, ArmRuns]) -> dict[str, Any]:
     """An arm's row over its seeds: means, the interval over questions and seeds; each seed's own row under `seeds`.
 
-    The accuracy is that of the questions that every seed's run measured.
+    The accuracy is that of the questions that every seed's run measured; that of a family, the mean of the runs'.
     """
     rows = {seed: row_of(both, seed) for seed, both in runs.items()}
-    content = estimate_fields("accuracy", mean_of_runs([both.units for both in runs.values()]))
-    for key in ("sampled_accuracy", "reply_tokens", "truncated", "unparsed"):
-        if values := [row[key] for row in rows.values() if key in row]:
-            content[key] = statistics.fmean(values)
-    if steps := [row["steps"] for row in rows.values() if "steps" in row]:
-        content["steps"] = {state: statistics.fmean(some[state] for some in steps) for state in steps[0]}
-    passes = [row["pass_at"] for row in rows.values() if "pass_at" in row]
-    if passes:
-        content["pass_at"] = {k: statistics.fmean(some[k] for some in passes) for k in passes[0]}
+    tables = list(rows.values())
+    content = _means(tables)
+    content.pop("accuracy", None)  # that of the questions that all have measured
+    content |= estimate_fields("accuracy", mean_of_runs([both.units for both in runs.values()]))
+    families = dict.fromkeys(family for table in tables for family in table.get("families", ()))
+    if families:
+        content["families"] = {
+            family: _means([table["families"][family] for table in tables if family in table.get("families", ())])
+            for family in families
+        }
     cost = RunCost.mean([RunCost.read(both.training) for both in runs.values()])
     content["cost"] = cost.model_dump(mode="json", exclude_none=True)
     return {**content, "seeds": {str(seed): row for seed, row in rows.items()}}
+
+
+def _means(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of what evaluations found, each measure's over those that have it."""
+    content: dict[str, Any] = {}
+    for key in ("accuracy", "sampled_accuracy", "reply_tokens", "truncated", "unparsed"):
+        if values := [table[key] for table in tables if table.get(key) is not None]:
+            content[key] = statistics.fmean(values)
+    for key in ("steps", "pass_at"):
+        if found := [table[key] for table in tables if key in table]:
+            content[key] = {part: statistics.fmean(some[part] for some in found) for part in found[0]}
+    return content
 
 
 def row_of(runs: ArmRuns, seed: int) -> dict[str, Any]:
