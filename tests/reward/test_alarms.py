@@ -65,6 +65,15 @@ def test_every_kind_of_alarm_has_its_remedy(metrics: dict[str, float], remedy: s
     assert remedy in alarm.remedy
 
 
+def test_replies_that_are_read_by_what_they_state_are_not_told_to_be_read_so() -> None:
+    window = steps(10, reward__mean=0.0, reward__std=0.0, status__wrong_format=1.0)
+    for alarm in ringing(window, "stated"):
+        assert "reward.answer" not in alarm.text and "system: default" in alarm.remedy
+    assert Bell(20, "stated").hear(1, steps(1, status__wrong_format=0.5)[0]) == [
+        "ALARM at step 1: 50% of replies state no single answer (wrong_format): ask for one with `system: default`"
+    ]
+
+
 @pytest.mark.parametrize(
     ("metrics", "remedy"),
     [

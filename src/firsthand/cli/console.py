@@ -75,7 +75,7 @@ class Console:
         if self._overall is not None:
             self._overall.begin(arm)
         show = self._bar(f"train {arm}", is_empty=recipe.taken == 0)
-        bell = Bell(recipe.taken)
+        bell = Bell(recipe.taken, recipe.reward.answer)
 
         def on_step(step: Step) -> None:
             show(*_progress(step, recipe), ", ".join(_note(step)))

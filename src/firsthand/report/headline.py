@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from firsthand.answers.stated import Rule
 from firsthand.report.arms import Arm, Comparison, compare_arms, reference, summarise
 from firsthand.report.runs import RunRecords
 from firsthand.reward.alarms import alarms, unread_remedy
@@ -57,7 +58,7 @@ def doubts(run: RunRecords) -> list[str]:
     sampled = [step.metrics for step in run.steps if "groups/zero_variance" in step.metrics]
     warnings = [
         f"ALARM in the last steps of training: {alarm.text}. The rollouts below show such replies"
-        for alarm in alarms(sampled)
+        for alarm in alarms(sampled, _rule(run))
     ]
     unread = None if run.evaluation is None else unread_remedy(run.evaluation.model_dump())
     notices = [*run.notices, *warnings, *([] if unread is None else [f"evaluation: {unread}"])]
@@ -68,6 +69,12 @@ def doubts(run: RunRecords) -> list[str]:
         f"evaluation.json gives an accuracy of {percent(said)}, but the mean greedy score in scores.jsonl is "
         f"{percent(found)}: the table shows the first, paired differences are of the second",
     ]
+
+
+def _rule(run: RunRecords) -> Rule:
+    """The one by which a training has read answers."""
+    reward = (run.recipe or {}).get("reward")
+    return "stated" if isinstance(reward, dict) and reward.get("answer") == "stated" else "tags"
 
 
 def percent(value: float) -> str:

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from firsthand.answers.stated import Rule
 from firsthand.records import Status
 
 ALARM_WINDOW = 10
@@ -19,8 +20,15 @@ _SHARE = 0.05
 _POOR = 0.015
 """A mean reward below it is shown as 0.00 or 0.01 (ours)."""
 _HALF = 0.5
+_FORMAT: dict[Rule, tuple[str, str]] = {
+    "tags": (
+        "have no single answer block",
+        "ask for the tags with `system: default`, or read replies without tags with reward.answer: stated",
+    ),
+    "stated": ("state no single answer", "ask for one with `system: default`"),
+}
+"""What is wrong with a reply's format, and what to do, by the rule that reads its answer."""
 _MEANING = {
-    Status.WRONG_FORMAT: "have no single answer block",
     Status.UNPARSED: "have an answer that is not of the kind of the ground truth",
     Status.TIMED_OUT: "could not be compared in time",
     Status.FAILED: "broke their verifier",
@@ -29,8 +37,6 @@ _CUT = "they are cut before their answer: raise sampling.max_new_tokens"
 _TOO_HARD = "take easier data, a larger objective.group_size, or start from a run that has imitated demonstrations"
 _REASONS = "rollouts.jsonl has such replies, each with its reason"
 _REMEDY = {
-    Status.WRONG_FORMAT: "ask for the tags with `system: default`, or read replies without tags with reward.answer: "
-    "stated",
     Status.UNPARSED: "see that the rows' `kind` is what the question asks for; " + _REASONS,
     Status.TIMED_OUT: _REASONS,
     Status.FAILED: _REASONS,
@@ -51,14 +57,15 @@ class Alarm(NamedTuple):
         return f"{self.line}: {self.remedy}"
 
 
-def alarms(window: Sequence[Mapping[str, float]]) -> list[Alarm]:
+def alarms(window: Sequence[Mapping[str, float]], rule: Rule = "tags") -> list[Alarm]:
     """What is wrong in the metrics of the last steps, oldest first; empty when nothing is.
 
-    Only the last `ALARM_WINDOW` of them count. Keys that were not measured are absent and raise nothing.
+    Only the last `ALARM_WINDOW` of them count. Keys that were not measured are absent and raise nothing. The rule is
+    the one by which answers were read.
     """
     last = list(window)[-ALARM_WINDOW:]
-    found = _constant(last) or _poor(last)
-    found += [alarm for status in _MEANING for alarm in _frequent(status, last)]
+    found = _constant(last, rule) or _poor(last, rule)
+    found += [alarm for status in (Status.WRONG_FORMAT, *_MEANING) for alarm in _frequent(status, last, rule)]
     return found + outside_alarms([metrics[OUTSIDE] for metrics in last if OUTSIDE in metrics])
 
 
@@ -78,14 +85,16 @@ def as_seen(steps: Sequence[Mapping[str, float]]) -> str:
     return ", ".join([f"{share:.0%} {status}" for status, share in ranked])
 
 
-def remedy_of(steps: Sequence[Mapping[str, float]]) -> str:
+def remedy_of(steps: Sequence[Mapping[str, float]], rule: Rule) -> str:
     """What to do about replies that earn nothing, by what most of them are."""
-    shares = {status: _mean(steps, f"status/{status}") for status in _MEANING}
+    shares = {status: _mean(steps, f"status/{status}") for status in (Status.WRONG_FORMAT, *_MEANING)}
     worst = max(shares, key=lambda status: shares[status])
     if shares[worst] <= _HALF:
         return _TOO_HARD
-    is_cut = worst is Status.WRONG_FORMAT and _mean(steps, TRUNCATED) > _HALF
-    return f"{_CUT}; {_REMEDY[worst]}" if is_cut else _REMEDY[worst]
+    if worst is not Status.WRONG_FORMAT:
+        return _REMEDY[worst]
+    _, remedy = _FORMAT[rule]
+    return f"{_CUT}; {remedy}" if _mean(steps, TRUNCATED) > _HALF else remedy
 
 
 def unread_remedy(table: Mapping[str, Any]) -> str | None:
@@ -105,20 +114,20 @@ def unread_remedy(table: Mapping[str, Any]) -> str | None:
     return f"{unread:.0%} of replies could not be read, and count as wrong; " + "; ".join(causes)
 
 
-def _constant(window: Sequence[Mapping[str, float]]) -> list[Alarm]:
+def _constant(window: Sequence[Mapping[str, float]], rule: Rule) -> list[Alarm]:
     means = [metrics[f"{name}/mean"] for metrics in window if metrics.get(f"{(name := _logged(metrics))}/std") == 0]
     if len(means) < ALARM_WINDOW or len(set(means)) > 1:
         return []
     line = f"every reply of the last {ALARM_WINDOW} steps scored {means[0]:g}, so there is nothing to learn from"
-    return [Alarm("constant", line, remedy_of(window) if means[0] <= 0 else "take harder data")]
+    return [Alarm("constant", line, remedy_of(window, rule) if means[0] <= 0 else "take harder data")]
 
 
-def _poor(window: Sequence[Mapping[str, float]]) -> list[Alarm]:
+def _poor(window: Sequence[Mapping[str, float]], rule: Rule) -> list[Alarm]:
     means = [metrics[key] for metrics in window if (key := f"{_logged(metrics)}/mean") in metrics]
     if len(means) < ALARM_WINDOW or max(means) >= _POOR:
         return []
     line = f"replies of the last {ALARM_WINDOW} steps earned {statistics.fmean(means):.3f} on average"
-    return [Alarm("poor", line, remedy_of(window))]
+    return [Alarm("poor", line, remedy_of(window, rule))]
 
 
 def _logged(metrics: Mapping[str, float]) -> str:
@@ -126,13 +135,15 @@ def _logged(metrics: Mapping[str, float]) -> str:
     return "reward" if "reward/std" in metrics else "score"
 
 
-def _frequent(status: Status, window: Sequence[Mapping[str, float]]) -> list[Alarm]:
+def _frequent(status: Status, window: Sequence[Mapping[str, float]], rule: Rule) -> list[Alarm]:
     if (share := _mean(window, f"status/{status}")) <= _SHARE:
         return []
-    remedy = _REMEDY[status]
-    if status is Status.WRONG_FORMAT and _mean(window, TRUNCATED) > _HALF * share:
-        remedy = _CUT
-    return [Alarm(status, f"{share:.0%} of replies {_MEANING[status]} ({status})", remedy)]
+    if status is Status.WRONG_FORMAT:
+        meaning, remedy = _FORMAT[rule]
+        remedy = _CUT if _mean(window, TRUNCATED) > _HALF * share else remedy
+    else:
+        meaning, remedy = _MEANING[status], _REMEDY[status]
+    return [Alarm(status, f"{share:.0%} of replies {meaning} ({status})", remedy)]
 
 
 def _mean(window: Sequence[Mapping[str, float]], key: str) -> float:

@@ -23,6 +23,7 @@ class Patience:
         # A demonstration beside them teaches, or a teacher, whatever sampled replies earn.
         self._is_on = recipe.patience > 0 and self._per_step > 0 and recipe.objective.needs_advantage
         self._most = recipe.patience
+        self._rule = recipe.reward.answer
         self._seen: list[Mapping[str, float]] = []
         for step in steps:
             self._note(step.metrics)
@@ -36,7 +37,7 @@ class Patience:
         seen = as_seen(self._seen) or "all alike"
         return (
             f"none of the first {replies:,} replies earned anything ({seen}), so there is nothing to learn from; "
-            f"{remedy_of(self._seen)}. The same command with --set patience=0 goes on from here"
+            f"{remedy_of(self._seen, self._rule)}. The same command with --set patience=0 goes on from here"
         )
 
     def _note(self, metrics: Mapping[str, float]) -> None:

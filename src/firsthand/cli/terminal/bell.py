@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import final
 
+from firsthand.answers.stated import Rule
 from firsthand.reward.alarms import ALARM_WINDOW, Alarm, alarms
 
 
@@ -11,8 +12,9 @@ from firsthand.reward.alarms import ALARM_WINDOW, Alarm, alarms
 class Bell:
     """Hears the metrics of every step of one run."""
 
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
+    def __init__(self, steps: int, rule: Rule = "tags") -> None:
+        """`rule` is the one by which the run reads answers."""
+        self._steps, self._rule = steps, rule
         self._window: deque[Mapping[str, float]] = deque(maxlen=ALARM_WINDOW)
         self._ringing: dict[str, tuple[Alarm, int, int]] = {}
         """Name -> the alarm as last heard, the first step of it, and the last one."""
@@ -21,7 +23,7 @@ class Bell:
         """What there is to say after a step, the first being 1."""
         self._window.append(metrics)
         lines = []
-        for alarm in alarms(self._window):
+        for alarm in alarms(self._window, self._rule):
             _, first, _ = self._ringing.get(alarm.name, (alarm, step, step))
             if first == step:
                 lines.append(f"ALARM at step {step}: {alarm.text}")
