@@ -40,15 +40,27 @@ def run_study(
     _check(study, seed)
     refuse_empty(study, seed, root, on_evaluation)
     study = tune(study, root, None, on_arm, on_evaluation, on_try)
+    runs = _carry_out(study, root, seed, on_arm, on_evaluation, trackers)
+    _conclude(study, root, {arm: {seed: run} for arm, run in runs.items()})
+    return runs
+
+
+def _carry_out(
+    study: Study,
+    root: Path,
+    seed: int,
+    on_arm: OnArm,
+    on_evaluation: Callable[[str], OnProgress],
+    trackers: Trackers | None,
+) -> dict[str, ArmRuns]:
+    """Train and evaluate every arm under one seed, its settings chosen."""
     runs: dict[str, ArmRuns] = {}
     for arm in study.order:
         recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
         recipe = with_rates(study, recipe, root, on_evaluation)
         training = train(recipe, root, on_arm(arm, recipe), trackers)
         runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation, trackers)
-    runs = {arm: runs[arm] for arm in study.arms}
-    _conclude(study, root, {arm: {seed: run} for arm, run in runs.items()})
-    return runs
+    return {arm: runs[arm] for arm in study.arms}
 
 
 def _check(study: Study, seed: int) -> None:
@@ -71,7 +83,7 @@ def run_seeds(
 ) -> list[ArmRuns]:
     """`run_study` for every seed, with the same settings; all run directories.
 
-    Of several seeds, `results.json` holds each arm's mean.
+    `results.json` is written when all are through; of several seeds it holds each arm's mean.
     Raises RecipeError when a seed is given twice.
     """
     if len(set(seeds)) < len(seeds):
@@ -86,11 +98,10 @@ def run_seeds(
         def training(arm: str, recipe: Recipe) -> Callable[[Step], None]:
             return on_arm(training_title(arm, recipe.seed, seeds), recipe)
 
-        for arm, both in run_study(study, root, seed, training, on_evaluation, trackers).items():
+        for arm, both in _carry_out(study, root, seed, training, on_evaluation, trackers).items():
             by_arm[arm][seed] = both
             runs.append(both)
-    if len(seeds) > 1:
-        _conclude(study, root, by_arm)
+    _conclude(study, root, by_arm)
     _analyse(study, root, {arm: found[seeds[0]] for arm, found in by_arm.items()}, seeds[0], on_evaluation)
     return runs
 
