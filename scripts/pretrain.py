@@ -17,11 +17,27 @@ import random
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from pretraining import (
+    DIRECTLY,
+    STEPS,
+    Turn,
+    conversation,
+    exact_replies,
+    go_on,
+    keep,
+    kept,
+    learn,
+    log,
+    schedule,
+    shares,
+    styled,
+)
 from small_model import build_tokenizer, save_processor, small_config
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
@@ -31,16 +47,15 @@ from firsthand.policy.packing import PackedRows, PrefixGroup, pack, prompt_posit
 from firsthand.processor import Prompt
 from firsthand.worlds import grid
 from firsthand.worlds.traces import direct, stepwise
-from firsthand.worlds.world import Question, Scene
+from firsthand.worlds.world import Scene
 
 MIX = {"count": 0.43, "digits": 0.20, "chart": 0.22, "geometry": 0.15}
 """Which scene a row shows; the grid scene of `count` also serves `locate` and `describe`."""
-STEPS, DIRECTLY = " Think step by step.", " Answer directly."
 VOCABULARY = 640
 MEAN, STD = np.float32([0.48145466, 0.4578275, 0.40821073]), np.float32([0.26862954, 0.26130258, 0.27577711])
 
 
-def turns(rng: random.Random, family: str, scene: Scene) -> list[tuple[str, str]]:
+def turns(rng: random.Random, family: str, scene: Scene) -> list[Turn]:
     """Questions about one scene, each with the reply to learn."""
     description = grid.ask_caption(rng, scene)
     found = [(description.text, f"<answer>{scene.caption}</answer>")]
@@ -49,20 +64,6 @@ def turns(rng: random.Random, family: str, scene: Scene) -> list[tuple[str, str]
     if family == "count":
         found += [styled(rng, grid.ask_box(rng, scene)) for _ in range(2)]
     return found
-
-
-def styled(rng: random.Random, question: Question) -> tuple[str, str]:
-    """A question with or without a style instruction, and a reply in that style."""
-    draw = rng.random()
-    if draw < 0.42:
-        return question.text + STEPS, stepwise(question)
-    if draw < 0.48:
-        return question.text + DIRECTLY, direct(question)
-    if draw < 0.78:
-        return question.text, direct(question)
-    if draw < 0.79:
-        return question.text, f"The answer is {question.said}."
-    return question.text, stepwise(question)
 
 
 def corpus(number: int) -> Iterator[str]:
@@ -90,32 +91,23 @@ class Rows:
             "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
         )
         self.closing = tokenizer.encode("<|vision_end|>")
-        self.middle = tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n")
-        self.end = tokenizer.encode("<|im_end|>")
         self.places: dict[tuple[int, int], Tensor] = {}
 
-    def batch(self, step: int, rows: int) -> tuple[list[PrefixGroup], list[Tensor]]:
-        """Groups and their prompts' positions."""
-        groups = [self.group(random.Random(f"{self.seed} {step} {row}"), step * rows + row) for row in range(rows)]
-        return groups, [self.positions(g.prompt) for g in groups]
+    def batch(self, step: int, rows: int) -> list[PrefixGroup]:
+        """One group a picture."""
+        return [self.group(random.Random(f"{self.seed} {step} {row}"), step * rows + row) for row in range(rows)]
 
     def group(self, rng: random.Random, index: int) -> PrefixGroup:
         family = rng.choices(list(MIX), list(MIX.values()))[0]
         scene, _ = worlds.scene(family, "train", self.seed + 1000, index, level=rng.choice(("easy", "hard", "hard")))
         return self.turns_group(scene, turns(rng, family, scene), index)
 
-    def turns_group(self, scene: Scene, texts: list[tuple[str, str]], index: int) -> PrefixGroup:
-        """A picture as the shared prompt, and each (question, reply) as a branch whose reply is trained."""
+    def turns_group(self, scene: Scene, texts: Sequence[Turn], index: int) -> PrefixGroup:
+        """A picture, and what is asked and said about it."""
         pixels, grid_thw = patches(scene)
         count = int(grid_thw.prod()) // 4
         prompt = Prompt(str(index), (*self.opening, *[self.image_id] * count, *self.closing), pixels, grid_thw)
-        asked = self.tokenizer([q for q, _ in texts])["input_ids"]
-        said = self.tokenizer([a for _, a in texts])["input_ids"]
-        replies = [(*q, *self.middle, *a, *self.end) for q, a in zip(asked, said, strict=True)]
-        trained = [
-            (False,) * (len(q) + len(self.middle)) + (True,) * (len(a) + 1) for q, a in zip(asked, said, strict=True)
-        ]
-        return PrefixGroup(prompt, tuple(replies), tuple(trained))
+        return conversation(self.tokenizer, prompt, texts)
 
     def positions(self, prompt: Prompt) -> Tensor:
         key = (int(prompt.grids[0, 1]), int(prompt.grids[0, 2]))
@@ -134,10 +126,11 @@ def patches(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def forward(
-    model: Qwen2_5_VLForConditionalGeneration, groups: list[PrefixGroup], places: list[Tensor], pad_id: int
+    model: Qwen2_5_VLForConditionalGeneration, drawn: Rows, groups: Sequence[PrefixGroup]
 ) -> tuple[Tensor, PackedRows]:
     """Logits of every trained token, and the rows they come from."""
-    rows = pack(groups, places, pad_id=pad_id, device=model.device)
+    places = [drawn.positions(group.prompt) for group in groups]
+    rows = pack(groups, places, pad_id=drawn.tokenizer.pad_token_id, device=model.device)
     with torch.autocast(model.device.type, dtype=torch.bfloat16):
         hidden = model.model(
             input_ids=rows.token_ids_MN,
@@ -151,31 +144,10 @@ def forward(
     return logits.float(), rows
 
 
-def learn(
-    model: Qwen2_5_VLForConditionalGeneration, groups: list[PrefixGroup], places: list[Tensor], pad_id: int, micro: int
-) -> float:
-    """Accumulate the gradient of the mean negative log-likelihood per trained token; rows of like length together."""
-    order = sorted(range(len(groups)), key=lambda i: groups[i].tokens)
-    total = sum(sum(map(sum, g.trained)) for g in groups)
-    summed = 0.0
-    for first in range(0, len(order), micro):
-        chosen = order[first : first + micro]
-        logits, rows = forward(model, [groups[i] for i in chosen], [places[i] for i in chosen], pad_id)
-        loss = torch.nn.functional.cross_entropy(logits, rows.target_K, reduction="sum") / total
-        loss.backward()
-        summed += loss.item()
-    return summed
-
-
-@torch.no_grad()
-def probe(model: Qwen2_5_VLForConditionalGeneration, rows: "Rows", pad_id: int, scenes: int = 60) -> dict[str, float]:
-    """Share of validation replies that greedy decoding would write exactly, per family and style.
-
-    Each reply is deterministic, so it is written exactly if and only if every token of it is the likeliest one.
-    """
-    found: dict[str, list[bool]] = {}
+def probe(model: Qwen2_5_VLForConditionalGeneration, rows: Rows, scenes: int = 60) -> dict[str, float]:
+    """Share of validation replies that greedy decoding would write exactly, per family and style."""
+    groups, names = [], []
     for family in MIX:
-        groups, names = [], []
         for index in range(scenes):
             scene, rng = worlds.scene(family, "validation", 7, index, level=("easy", "hard")[index % 2])
             question = worlds.WORLDS[family].ask(rng, scene)
@@ -186,13 +158,7 @@ def probe(model: Qwen2_5_VLForConditionalGeneration, rows: "Rows", pad_id: int, 
             ]
             groups.append(rows.turns_group(scene, texts, index))
             names += [f"{family}/{style}" for style in ("caption", "steps", "direct")]
-        for first in range(0, scenes, 12):
-            part = groups[first : first + 12]
-            logits, packed = forward(model, part, [rows.positions(g.prompt) for g in part], pad_id)
-            right = packed.unpack(logits.argmax(-1) == packed.target_K, True).all(dim=1)
-            for name, ok in zip(names[3 * first : 3 * (first + 12)], right.tolist(), strict=True):
-                found.setdefault(name, []).append(ok)
-    return {name: sum(oks) / len(oks) for name, oks in found.items()}
+    return shares(names, exact_replies(partial(forward, model, rows), groups))
 
 
 def optimizers(model: torch.nn.Module, lr: float, muon: bool) -> list[torch.optim.Optimizer]:
@@ -205,12 +171,6 @@ def optimizers(model: torch.nn.Module, lr: float, muon: bool) -> list[torch.opti
     if hidden:
         found.append(torch.optim.Muon(hidden, lr=lr, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"))
     return found
-
-
-def schedule(step: int, total: int, warmup: int = 100) -> float:
-    """Linear warm-up, flat, then linear to a hundredth over the last 40 %."""
-    fall = 0.6 * total
-    return min(1.0, (step + 1) / warmup) * (1.0 if step < fall else 0.01 + 0.99 * (total - step) / (total - fall))
 
 
 def main() -> None:
@@ -246,13 +206,13 @@ def main() -> None:
     }
     (args.out / "settings.json").write_text(json.dumps(settings))
     start = time.time()
-    first = resume(args.out, model, opts)
+    state = kept(args.out / "state.pt")
+    first = go_on(state, model.state_dict(), opts) if state else 0
     for step in range(first, args.steps):
         for group in (g for o in opts for g in o.param_groups):
             group["lr"] = args.lr * schedule(step, args.steps)
         began = time.time()
-        groups, places = rows.batch(step, args.rows)
-        loss = learn(model, groups, places, tokenizer.pad_token_id, args.micro)
+        loss = learn(partial(forward, model, rows), rows.batch(step, args.rows), args.micro)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
@@ -266,33 +226,11 @@ def main() -> None:
         }
         done = step + 1
         if done % args.save_every == 0 or done == args.steps:
-            line |= probe(model, rows, tokenizer.pad_token_id)
-            save(args.out, done, model, tokenizer, opts)
-        with (args.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-
-
-def save(
-    out: Path, done: int, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, opts: list[torch.optim.Optimizer]
-) -> None:
-    """The model as a Hugging Face folder, and what resuming needs."""
-    model.save_pretrained(out / "model")
-    save_processor(tokenizer, out / "model")
-    torch.save(
-        {"done": done, "model": model.state_dict(), "optimizers": [o.state_dict() for o in opts]}, out / "state.tmp"
-    )
-    (out / "state.tmp").replace(out / "state.pt")
-
-
-def resume(out: Path, model: torch.nn.Module, opts: list[torch.optim.Optimizer]) -> int:
-    """Load the last checkpoint, if there is one; the number of steps it holds."""
-    if not (out / "state.pt").exists():
-        return 0
-    state = torch.load(out / "state.pt", weights_only=True, map_location="cpu")
-    model.load_state_dict(state["model"])
-    for opt, kept in zip(opts, state["optimizers"], strict=True):
-        opt.load_state_dict(kept)
-    return int(state["done"])
+            line |= probe(model, rows)
+            model.save_pretrained(args.out / "model")
+            save_processor(tokenizer, args.out / "model")
+            keep(args.out / "state.pt", done, model.state_dict(), opts)
+        log(args.out, line)
 
 
 if __name__ == "__main__":

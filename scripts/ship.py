@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import transformers
+from pretraining import DIRECTLY, STEPS
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from firsthand.evaluation import Protocol, score_examples, tabulate
@@ -27,7 +28,6 @@ from firsthand.reward import Router
 from firsthand.rollout import LocalSampler
 from firsthand.worlds import WORLDS, generate
 
-STEPS, DIRECTLY = " Think step by step.", " Answer directly."
 CLOSED = [name for name in WORLDS if name != "describe"]
 
 
