@@ -120,3 +120,11 @@ def log(out: Path, line: Mapping[str, Any]) -> None:
     """Append a line to log.jsonl."""
     with (out / "log.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def cut_log(out: Path, done: int) -> None:
+    """Take out of log.jsonl the steps that a killed run took after its last checkpoint: they are taken again."""
+    file = out / "log.jsonl"
+    if file.exists():
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if json.loads(line)["step"] < done))

@@ -25,7 +25,7 @@ from firsthand.policy import Policy
 from firsthand.processor import Encoder
 from firsthand.records import Example, Score
 from firsthand.reward import Router
-from firsthand.rollout import LocalSampler
+from firsthand.rollout import LocalSampler, Sampling, grouped
 from firsthand.worlds import WORLDS, generate
 
 CLOSED = [name for name in WORLDS if name != "describe"]
@@ -73,11 +73,9 @@ class Bench:
             ),
         }
 
-    def captions(self, name: str, *, shifted: bool = False) -> float:
+    def captions(self, name: str, *, level: str = "mixed", shifted: bool = False) -> float:
         """Share of descriptions that are exact."""
-        from firsthand.rollout import Sampling, grouped
-
-        drawn = generate(name, "test", self.number, seed=78, shifted=shifted)
+        drawn = generate(name, "test", self.number, seed=78, level=level, shifted=shifted)
         examples = [e.model_copy(update={"question": "Describe the image."}) for e in drawn]
         prompts = [self.encoder.prompt(e) for e in examples]
         replies = grouped(self.sampler.sample(prompts, 1, Sampling(max_new_tokens=96, temperature=0)), len(prompts))

@@ -70,9 +70,15 @@ class Stored:
             return tensor if self.wanted not in (None, tensor.dtype) else tensor.clone()
 
 
-def stored_tensors(folder: str | Path) -> dict[str, Stored]:
-    """Of all safetensors of a folder, by their names there. Raises DataError where a file cannot be read."""
-    return {name: tensor for file in _files(Path(folder)) for name, tensor in _tensors(folder, file).items()}
+def stored_tensors(folder: str | Path, file: str | None = None) -> dict[str, Stored]:
+    """Of all weights of a folder, or of this file of it, by their names. Raises DataError where one cannot be read."""
+    return {name: tensor for path in _files(Path(folder), file) for name, tensor in _tensors(folder, path).items()}
+
+
+def refuse_full(folder: Path) -> None:
+    """Raise DataError unless there is no such folder, or an empty one."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder}: expected no folder of that name, or an empty one, got a full one; name another")
 
 
 def stored_dtype(tensors: Mapping[str, Stored]) -> torch.dtype:
@@ -121,9 +127,11 @@ def _changed(stored: Readable, delta: Callable[[], Tensor] | None, dtype: torch.
     return (tensor if delta is None else tensor.float() + delta().float().to(tensor.device)).to(dtype)
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, file: str | None) -> list[Path]:
     index = folder / _INDEX
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else [_WEIGHTS]
+    names = [file or _WEIGHTS]
+    if file is None and index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise DataError(f"{folder}: expected weights in {missing[0]}, got no such file; download the folder again")
     return [folder / name for name in names]

@@ -9,11 +9,11 @@ import torch
 import yaml
 from transformers import GenerationConfig
 
-from firsthand.errors import DataError, RecipeError, excerpt
+from firsthand.errors import RecipeError, excerpt
 from firsthand.files import folder_for, replacing
 from firsthand.policy.gguf.reading import GgufFile
 from firsthand.policy.gguf.sources import GgufSource
-from firsthand.policy.stored import share_mode, write_changed
+from firsthand.policy.stored import refuse_full, share_mode, write_changed
 from firsthand.processor.gguf_tokenizer import gguf_tokenizer
 
 _CARD = """---
@@ -37,8 +37,7 @@ def check_ready(folder: Path) -> None:
     """Raise RecipeError without the package gguf, and DataError unless there is no such folder, or an empty one."""
     if find_spec("gguf") is None:
         raise RecipeError("a GGUF file needs gguf, which is not installed: pip install 'firsthand[gguf]'")
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder}: expected no folder of that name, or an empty one, got a full one; name another")
+    refuse_full(folder)
 
 
 def write_model(source: GgufSource, folder: Path) -> int:
