@@ -12,7 +12,7 @@ eight new tokens, and adapters; SmolLM2 itself stays as it is.
 The run is a function of its seed, its settings and the machine; it goes on from its last checkpoint, bit for bit.
 Held-out scenes are asked while it runs (log.jsonl) and at its end (held-out.json).
 
-PLACE_FOR_BUDGET
+Not yet run at full size: how long it takes, and what it reaches, is to be measured.
 """
 
 import argparse

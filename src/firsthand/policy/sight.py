@@ -42,7 +42,7 @@ def sight_config(text_config: Any, vision: Mapping[str, Any], scale_factor: int)
         scale_factor=scale_factor,
         image_token_id=text_config.vocab_size + MARKS.index("<image>"),
         tie_word_embeddings=True,
-        pad_token_id=text_config.pad_token_id,
+        pad_token_id=text_config.pad_token_id,  # type: ignore[call-arg]
         architectures=["Idefics3ForConditionalGeneration"],
         dtype=_DTYPE,
     )
