@@ -248,9 +248,10 @@ def test_a_frozen_tower_is_everything_that_is_not_language(folders: dict[str, Pa
     calls: list[int] = []
     policy.model.get_encoder(modality="image").register_forward_hook(lambda *_: calls.append(1))
     groups = groups_of(folders[family], family)
-    for _ in range(2):
-        policy.logprobs(groups)
-    assert len(calls) <= 2, "features of a frozen tower are kept"
+    policy.logprobs(groups)
+    made = len(calls)
+    policy.logprobs(groups)
+    assert made == len(calls) > 0, "features of a frozen tower are kept"
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "smolvlm"])
