@@ -43,6 +43,7 @@ from firsthand.policy.precision import (
     auto,
     kind_of,
     stated,
+    warn_of_slow,
 )
 from firsthand.records import Example, GrownRecord, Kind, Record, SplitName
 from firsthand.reward import Reward
@@ -402,6 +403,8 @@ class Recipe(Record):
                 beside=0 if self.teacher is None else self.teacher.bytes(),
                 tell=tell,
             )
+        elif tell:
+            warn_of_slow(precision, card)
         optimizer = self.optimizer.model_copy(update={"kind": self._kind(precision)})
         checkpoints = card is not None if self.gradient_checkpointing is None else self.gradient_checkpointing
         chosen = {"precision": precision, "optimizer": optimizer, "gradient_checkpointing": checkpoints}
@@ -437,7 +440,7 @@ class Recipe(Record):
         which changes nothing of a run that ends, a `stop` at the last step, where pass rates are from, and the
         precision and optimizer that every run once had. `auto` is what it stands for on this machine.
         """
-        settled = self.settled(Accelerator.here())
+        settled = self.settled(Accelerator.here(), tell=False)
         content = settled.model_dump(mode="json", exclude_none=True, exclude={"patience"})
         if settled.precision == "float32":
             del content["precision"]

@@ -66,3 +66,20 @@ def test_weights_are_counted_from_a_config_as_they_are_loaded(trainable: str) ->
     policy = Policy.load(SMALL, trainable=trainable)
     counted = ParameterCount.of(SMALL, trainable)
     assert counted == (sum(p.numel() for p in policy.model.parameters()), sum(p.numel() for p in policy.parameters))
+
+
+def test_bfloat16_on_a_cpu_without_instructions_for_it_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {"name": "x", "data": {"worlds": ["count"]}, "objective": "grpo", "precision": "bfloat16"}
+    half = Recipe.model_validate(content)
+    monkeypatch.setattr("firsthand.policy.precision.cpu_multiplies_bfloat16", lambda: True)
+    half.settled(None)
+    monkeypatch.setattr("firsthand.policy.precision.cpu_multiplies_bfloat16", lambda: False)
+    half.settled(card(24))
+    half.settled(None, tell=False)
+    half.identity([])
+    half.model_copy(update={"precision": "float32"}).settled(None)
+    assert "instructions" not in caplog.text
+    half.settled(None)
+    assert "expect each step to take tens of times as long as in float32; set precision to float32" in caplog.text

@@ -121,7 +121,7 @@ class Estimator:
             "picture features": self._features(recipe),
             # Libraries, and on a CPU the cache of cut pictures.
             "process": (self.machine.process + _FIRST_STEP + min(PIXEL_CACHE_BYTES, cut)) * on_cpu,
-            "kernels": self._kernels(recipe) * on_cpu,
+            "kernels": self._kernels(recipe) * (on_cpu and self.machine.keeps_kernels),
         }
         workspace = kept.workspace + _inside(recipe) * on_cpu
         phases = {

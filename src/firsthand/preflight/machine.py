@@ -14,7 +14,7 @@ from torch.nn.functional import silu
 
 from firsthand.config import nearest
 from firsthand.errors import RecipeError
-from firsthand.policy.precision import Accelerator
+from firsthand.policy.precision import Accelerator, cpu_multiplies_bfloat16
 
 _SECONDS = 0.5
 """How long each rate is measured (ours)."""
@@ -74,6 +74,8 @@ class Machine:
     """The data sheet of a card that was asked for by name."""
     is_here: bool = True
     """Whether its rates can be measured."""
+    keeps_kernels: bool = True
+    """Whether it multiplies bfloat16 with what oneDNN makes for each shape, and keeps."""
 
     def rates(self, dtype: torch.dtype) -> Rates | None:
         """Of a card's data sheet; None where there is none, or it does not know the type."""
@@ -109,7 +111,8 @@ def find_machine() -> Machine:
         free, _ = torch.cuda.mem_get_info()
         return Machine(torch.cuda.get_device_name(), "cuda", free, 0, Accelerator.here())
     resident = _kilobytes("/proc/self/status").get("VmRSS", 0)
-    return Machine(f"{torch.get_num_threads()} CPU threads", "cpu", _available() + resident, resident, None)
+    name, keeps = f"{torch.get_num_threads()} CPU threads", cpu_multiplies_bfloat16()
+    return Machine(name, "cpu", _available() + resident, resident, None, keeps_kernels=keeps)
 
 
 def machine_of(said: str) -> Machine:

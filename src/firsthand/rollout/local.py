@@ -209,13 +209,18 @@ def draw(
 
 def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
     """The token at which each row's cumulative probability passes its uniform number; never one of probability 0."""
-    cdf_AV = prob_AV.cumsum(-1)
-    token_A1 = torch.searchsorted(cdf_AV, uniform_A[:, None], right=True).clamp_(max=prob_AV.shape[1] - 1)
+    token_A = crossing(prob_AV, uniform_A)
     # A parallel cumulative sum rounds, and may step up where the probability is 0, or end below 1.
-    is_possible_A = prob_AV.gather(1, token_A1)[:, 0] > 0
+    is_possible_A = prob_AV.gather(1, token_A[:, None])[:, 0] > 0
     if prob_AV.device.type == "cpu" and is_possible_A.all():  # elsewhere asking costs more than knowing
-        return token_A1[:, 0]
-    return torch.where(is_possible_A, token_A1[:, 0], _likeliest(prob_AV))
+        return token_A
+    return torch.where(is_possible_A, token_A, _likeliest(prob_AV))
+
+
+def crossing(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
+    """The token at which each row's cumulative probability passes its uniform number, as far as rounding lets it."""
+    cdf_AV = prob_AV.cumsum(-1)
+    return torch.searchsorted(cdf_AV, uniform_A[:, None], right=True).clamp_(max=prob_AV.shape[1] - 1)[:, 0]
 
 
 def _likeliest(value_AV: Tensor) -> Tensor:
