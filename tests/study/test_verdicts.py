@@ -186,6 +186,24 @@ def test_health_that_nobody_measured_is_said_of_trained_arms_alone(tmp_path: Pat
     assert found.sentence.endswith("; health of grpo not measured.")
 
 
+@pytest.mark.parametrize(
+    ("ask", "resolved", "open_"),
+    [
+        ("Does SFT help before RL?", "SFT helps (", "SFT: not resolved ("),
+        ("Does one stage, SRFT, help, against two?", "one stage, SRFT helps (", "one stage, SRFT: not resolved ("),
+        ("Do demonstrations help?", "demonstrations help (", "demonstrations: not resolved ("),
+        ("Is it worth it?", "q helps (", "q: not resolved ("),
+    ],
+)
+def test_a_verdict_begins_with_the_words_of_its_question(tmp_path: Path, ask: str, resolved: str, open_: str) -> None:
+    question = {"q": {"ask": ask, "arm": "grpo", "against": "base"}}
+    better, same = (
+        only(verdicts_of(study(question), runs(tmp_path / str(rate), grpo=rate, base=0.5), TRAINED))
+        for rate in (0.6, 0.5)
+    )
+    assert better.sentence.startswith(resolved) and same.sentence.startswith(open_)
+
+
 # ---- several questions
 
 

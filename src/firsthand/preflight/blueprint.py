@@ -31,7 +31,7 @@ from firsthand.preflight.kernels import KernelCounter
 from firsthand.preflight.workload import RowLengths
 from firsthand.processor import Prompt, model_config, vision_ids
 from firsthand.recipe import Recipe
-from firsthand.rollout.local import RETIRE, crossing
+from firsthand.rollout.local import RETIRE, cdf_crossing
 
 
 class Size(NamedTuple):
@@ -176,7 +176,7 @@ class Blueprint:
                 decoder = PlainDecoder(self._policy, asked, n)
             cache, begun = counter.live, counter.calls
             logp_BV = self._policy.head.logits(decoder.hidden_BD, 1.0).log_softmax(-1)
-            crossing(logp_BV.exp(), self._fake(rows))  # of a drawing, all that takes memory
+            cdf_crossing(logp_BV.exp(), self._fake(rows))  # of a drawing, all that takes memory
             del logp_BV
             decoder.step(torch.zeros(rows, dtype=torch.long))
             calls = counter.calls - begun

@@ -209,7 +209,7 @@ def draw(
 
 def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
     """The token at which each row's cumulative probability passes its uniform number; never one of probability 0."""
-    token_A = crossing(prob_AV, uniform_A)
+    token_A = cdf_crossing(prob_AV, uniform_A)
     # A parallel cumulative sum rounds, and may step up where the probability is 0, or end below 1.
     is_possible_A = prob_AV.gather(1, token_A[:, None])[:, 0] > 0
     if prob_AV.device.type == "cpu" and is_possible_A.all():  # elsewhere asking costs more than knowing
@@ -217,7 +217,7 @@ def inverse_cdf(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
     return torch.where(is_possible_A, token_A, _likeliest(prob_AV))
 
 
-def crossing(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
+def cdf_crossing(prob_AV: Tensor, uniform_A: Tensor) -> Tensor:
     """The token at which each row's cumulative probability passes its uniform number, as far as rounding lets it."""
     cdf_AV = prob_AV.cumsum(-1)
     return torch.searchsorted(cdf_AV, uniform_A[:, None], right=True).clamp_(max=prob_AV.shape[1] - 1)[:, 0]

@@ -148,12 +148,7 @@ def _effect(difference: Crossed | None, p: float | None, standing: _Standing) ->
 def sentence(verdict: StudyVerdict, questions: int, unhealthy: Sequence[Health]) -> str:
     """A verdict in words; it was corrected for so many `questions`."""
     sides = f"{' and '.join(verdict.arms)} against {' and '.join(verdict.against)}, {verdict.measure}"
-    opening = (
-        f"{_subject(verdict)} {verdict.effect}"
-        if verdict.effect in _RESOLVED
-        else f"{_subject(verdict)}: {verdict.effect}"
-    )
-    parts = [f"{opening} ({sides}): {_numbers(verdict, questions)}"]
+    parts = [f"{_opening(verdict)} ({sides}): {_numbers(verdict, questions)}"]
     if verdict.effect is Effect.OPEN:
         parts.append(_what_would_resolve(verdict))
     parts += [f"{one.arm} has failed {_reasons(one)}" for one in unhealthy]
@@ -165,10 +160,14 @@ def sentence(verdict: StudyVerdict, questions: int, unhealthy: Sequence[Health])
 _RESOLVED = (Effect.HELPS, Effect.HURTS)
 
 
-def _subject(verdict: StudyVerdict) -> str:
-    """`SFT before RL` of `Does SFT before RL help?`, or the question's name."""
-    asked = re.fullmatch(r"Does (.+?) help\b.*\?", verdict.ask)
-    return asked[1] if asked else verdict.name
+def _opening(verdict: StudyVerdict) -> str:
+    """`SFT before RL helps` of `Does SFT before RL help?`; the question's name where it asks otherwise."""
+    asked = re.fullmatch(r"(Do|Does) (.+?),? help\b.*\?", verdict.ask)
+    subject = asked[2] if asked else verdict.name
+    if verdict.effect not in _RESOLVED:
+        return f"{subject}: {verdict.effect}"
+    is_plural = asked is not None and asked[1] == "Do"
+    return f"{subject} {verdict.effect.removesuffix('s') if is_plural else verdict.effect}"
 
 
 def _numbers(verdict: StudyVerdict, questions: int) -> str:
