@@ -34,6 +34,7 @@ from pretraining import (
     kept,
     learn,
     log,
+    products,
     schedule,
     shares,
     styled,
@@ -131,7 +132,7 @@ def forward(
     """Logits of every trained token, and the rows they come from."""
     places = [drawn.positions(group.prompt) for group in groups]
     rows = pack(groups, places, pad_id=drawn.tokenizer.pad_token_id, device=model.device)
-    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+    with products(model.device.type):
         hidden = model.model(
             input_ids=rows.token_ids_MN,
             position_ids=rows.position_ids_3MN,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from firsthand.policy.packing import PackedRows, PrefixGroup
+from firsthand.policy.precision import cpu_multiplies_bfloat16
 from firsthand.processor import Prompt
 from firsthand.worlds.traces import direct, stepwise
 from firsthand.worlds.world import Question
@@ -22,6 +23,16 @@ Turn = tuple[str, str]
 """A question, and the reply to learn."""
 Forward = Callable[[Sequence[PrefixGroup]], tuple[Tensor, PackedRows]]
 """Logits of every trained token of these groups, float32, and the rows that they come from."""
+
+
+def product_dtype() -> torch.dtype:
+    """In which numbers matrices are multiplied: bfloat16, or float32 on a CPU that has no instructions for that."""
+    return torch.bfloat16 if torch.cuda.is_available() or cpu_multiplies_bfloat16() else torch.float32
+
+
+def products(device: str) -> torch.autocast:
+    """Inside, matrices are multiplied in `product_dtype`."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=product_dtype() is torch.bfloat16)
 
 
 def styled(rng: random.Random, question: Question) -> Turn:

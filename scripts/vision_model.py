@@ -1,7 +1,7 @@
 """The model that scripts/pretrain_vision.py trains: a frozen text model, and beside it all that lets it see.
 
 transformers' own Idefics 3 tower and connector in front of a LlamaModel with adapters. What is trained is in float32,
-the text model in bfloat16: products are made in that, and it is not to change.
+the text model in that of the products (`product_dtype`), for it is not to change.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pretraining import product_dtype, products
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,7 +86,7 @@ class SightModel(nn.Module):
         self.vision_model = Idefics3VisionTransformer(settings)
         self.connector = Idefics3Connector(self.config)
         # Eager: of rows so short, the matrix products of attention cost less than PyTorch's kernel with its backward.
-        causal = AutoModelForCausalLM.from_pretrained(text, dtype=torch.bfloat16, attn_implementation="eager")
+        causal = AutoModelForCausalLM.from_pretrained(text, dtype=product_dtype(), attn_implementation="eager")
         self.text_model = causal.model.requires_grad_(False)
         self.read_with(1)
         self.table = self.text_model.embed_tokens.weight
@@ -129,7 +130,7 @@ class SightModel(nn.Module):
         """Logits of every trained token, float32, and the rows that they come from."""
         places = [prompt_positions(None, group.prompt, None) for group in groups]
         rows = pack(groups, places, pad_id=0, device=self.table.device)
-        with torch.autocast(self.table.device.type, dtype=torch.bfloat16):
+        with products(self.table.device.type):
             pixels = torch.cat([_pixels(group) for group in groups]).to(self.table.device)
             hidden = self.embed(rows.token_ids_MN, self.features(pixels))
             rotary = self.text_model.rotary_emb(hidden, rows.position_ids_3MN[0])
