@@ -1,5 +1,6 @@
 """Files and folders that appear whole, or not at all."""
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthand.files import did_you_mean, replacing, write_atomically
+from firsthand.files import append, did_you_mean, replacing, write_atomically
 
 
 @contextmanager
@@ -52,6 +53,49 @@ def test_an_error_in_the_middle_leaves_what_was_there_before(tmp_path: Path) -> 
         draft.write_text("ne")
         raise ValueError("half a table")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def on_the_disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is synced and renamed from now on, in that order, by name; all of it happens."""
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        done.append(f"{path.name} -> {target.name}")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    return done
+
+
+def test_content_is_on_the_disk_before_its_name_is_and_the_name_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that comes to the disk first would lead to nothing, or to zeros, after a loss of power."""
+    done = on_the_disk(monkeypatch)
+    write_atomically(tmp_path / "DONE", "")
+    assert done == [".DONE.tmp", ".DONE.tmp -> DONE", tmp_path.name]
+    done.clear()
+    with replacing(tmp_path / "model") as draft:
+        (draft / "adapter").mkdir(parents=True)
+        (draft / "model.safetensors").write_text("weights")
+        (draft / "adapter" / "adapter_config.json").write_text("{}")
+    *content, renamed, last = done
+    assert set(content) == {"model.safetensors", "adapter_config.json", "adapter", ".model.tmp"}
+    assert (renamed, last) == (".model.tmp -> model", tmp_path.name)
+
+
+def test_lines_of_a_journal_are_on_the_disk_and_in_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = on_the_disk(monkeypatch)
+    append(tmp_path / "metrics.jsonl", "5 × 3\n")
+    append(tmp_path / "metrics.jsonl", "15\n")
+    assert done == ["metrics.jsonl", tmp_path.name, "metrics.jsonl"]
+    assert (tmp_path / "metrics.jsonl").read_bytes() == "5 × 3\n15\n".encode()
 
 
 @pytest.mark.parametrize(

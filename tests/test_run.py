@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from firsthand.errors import DataError
 from firsthand.files import lock_of
 from firsthand.records import Picture, Rollout, Step, png
 from firsthand.run import Run, folder_of
@@ -149,8 +150,40 @@ def test_a_last_line_that_a_kill_tore_anywhere_goes_too(tmp_path: Path) -> None:
         torn = f"{rollout(1, '5 × 3?').model_dump_json()}\n".encode()
         for length in range(1, len(torn)):  # also in the middle of ×, which is two bytes
             path.write_bytes(whole + torn[:length])
-            run.rewind(2)
+            run.rewind(1)
             assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "rollouts.jsonl"])
+def test_a_run_that_has_lost_a_step_does_not_go_on_without_it(tmp_path: Path, name: str) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        for number in range(4):
+            run.append_step(step(number), [rollout(number)])
+        path = run.folder / name
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([lines[0], *lines[2:]]))
+        before = {file: (run.folder / file).read_bytes() for file in ("metrics.jsonl", "rollouts.jsonl")}
+        with pytest.raises(
+            DataError, match=rf"{name}: expected every step before 3, .* none of step 1 \(1 are missing"
+        ):
+            run.rewind(3)
+        assert {file: (run.folder / file).read_bytes() for file in before} == before, "nothing is thrown away"
+        path.unlink()
+        with pytest.raises(DataError, match=r"none of step 0 \(3 are missing\); restore the file"):
+            run.rewind(3)
+        run.rewind(0)
+
+
+@pytest.mark.parametrize("damaged", [b"\0" * 40, b"[]", b'{"step": null}', b"[" * 100_000])
+def test_a_damaged_line_of_a_journal_is_named(tmp_path: Path, damaged: bytes) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        for number in range(2):
+            run.append_step(step(number), [rollout(number)])
+        path = run.folder / "metrics.jsonl"
+        first, second = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(first + damaged + b"\n" + second)
+        with pytest.raises(DataError, match=r"metrics\.jsonl line 2: expected a record of a training step, got"):
+            run.rewind(2)
 
 
 def test_the_rollouts_of_a_journalled_step_are_journalled(tmp_path: Path) -> None:

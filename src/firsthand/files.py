@@ -1,4 +1,7 @@
-"""Files and folders that appear whole: written beside their place, and renamed when they are complete."""
+"""Files and folders that appear whole, and journals that grow: what is written here survives a loss of power.
+
+Content comes to the disk before the name that says it is there, and the name before anybody is told.
+"""
 
 import difflib
 import fcntl
@@ -6,9 +9,10 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 _LOG = logging.getLogger(__name__)
@@ -18,16 +22,16 @@ _LOG = logging.getLogger(__name__)
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file or a folder to; it takes the place of `path` when the block ends.
 
-    A kill at any moment leaves either what was there before or the new content, and so does an error in the block. A
-    folder takes the place of an empty one only.
+    A kill at any moment leaves either what was there before or the new content, and so do an error in the block and a
+    loss of power. A folder takes the place of an empty one only.
     """
     draft = path.with_name(f".{path.name}.tmp")
     _remove(draft)
     try:
         yield draft
-        _sync(draft)
+        sync_tree(draft)
         draft.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         _remove(draft)
 
@@ -52,6 +56,27 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def append(path: Path, lines: str) -> None:
+    """Add lines to a journal, in UTF-8; they are on the disk when this returns."""
+    is_new = not path.exists()
+    with path.open("a", encoding="utf-8") as journal:
+        journal.write(lines)
+        journal.flush()
+        os.fsync(journal.fileno())
+    if is_new:
+        sync(path.parent)
+
+
+def sync_tree(path: Path) -> None:
+    """Bring a file, or a folder with all that is below it, to the disk."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync(Path(folder, name))
+        sync(Path(folder))
+    if not path.is_dir():
+        sync(path)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file, for which other processes that do the same wait."""
@@ -67,7 +92,7 @@ def lock_of(path: Path) -> IO[str]:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock = path.open("a")  # not "w", which would touch the file of a finished run
+            lock = path.open("a", encoding="utf-8")  # not "w", which would touch the file of a finished run
         except FileNotFoundError:
             continue  # its folder has just gone
         try:
@@ -83,7 +108,7 @@ def lock_of(path: Path) -> IO[str]:
 def is_locked(path: Path) -> bool:
     """Whether a process holds a lock file."""
     try:
-        with path.open() as lock:
+        with path.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once: several may ask
     except FileNotFoundError:
         return False
@@ -92,13 +117,27 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def object_in(path: Path) -> dict[str, Any]:
-    """The object of a JSON file; nothing where there is no such file, or none that can be read."""
+Kinds = Mapping[str, type | tuple[type, ...]]
+"""What the values of some keys of a JSON object are; null, and a key that is not there, are always right."""
+
+
+def object_in(path: Path, kinds: Kinds = MappingProxyType({})) -> dict[str, Any]:
+    """The object of a JSON file; nothing where there is none, or none that can be read, or is of those kinds."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair can be read, and not written again
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) and strange_key(content, kinds) is None else {}
+
+
+def strange_key(content: Mapping[str, Any], kinds: Kinds) -> str | None:
+    """The first key whose value is of another kind; None: there is none. True and false are no numbers."""
+    for key, kind in kinds.items():
+        value = content.get(key)
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            return key
+    return None
 
 
 def did_you_mean(missing: Path) -> str | None:
@@ -118,7 +157,7 @@ def _remove(draft: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Bring a file's content, or a folder's entries, to the disk before the name says that they are there."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

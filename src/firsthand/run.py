@@ -30,13 +30,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any, Self
 
-from firsthand.files import lock_of, object_in, write_atomically
+from firsthand.errors import DataError, excerpt
+from firsthand.files import Kinds, lock_of, object_in, sync, write_atomically
 from firsthand.records import Picture, Record, Rollout, Step, content_id, json_lines, png
 
 REFUSED = "refused.jsonl"
 """The rows that a run leaves out, because its data says `on_bad: drop`."""
 CHOSEN = "pass_rate.json"
 """Which examples a training has left, because its data says `pass_rate`."""
+RECIPE_KINDS: Kinds = {
+    **dict.fromkeys(("name", "id", "evaluates", "start", "tokens_of", "distances_of", "model_id", "data_id"), str),
+    **dict.fromkeys(("seed", "steps", "stop"), int),
+    **dict.fromkeys(("protocol", "endpoint", "reward", "optimizer", "sampling"), dict),
+    "benchmark": (dict, str),
+    "data": (dict, str),
+    "objective": (dict, str),
+}
+"""What readers take for granted of a recipe.json; one that says something else was damaged, or is none."""
 _NO_WORK = {"recipe.json", "environment.json", REFUSED, CHOSEN, "tensorboard", "wandb", ".lock"}
 """What a run directory holds before its first step or reply."""
 _KEPT_SIDE = 2048
@@ -107,23 +117,36 @@ class Run:
         return (self.folder / "DONE").exists()
 
     def finish(self) -> None:
-        """Declare the run complete."""
-        (self.folder / "DONE").touch()
+        """Declare the run complete. All that it holds is on the disk by then."""
+        self.sync()
+        write_atomically(self.folder / "DONE", "")
 
     def append_step(self, step: Step, rollouts: Iterable[Rollout]) -> None:
         """Journal one training step. The rollouts come first: a step that is journalled has them."""
         for name, records in (("rollouts.jsonl", rollouts), ("metrics.jsonl", [step])):
-            with (self.folder / name).open("a") as journal:
+            with (self.folder / name).open("a", encoding="utf-8") as journal:
                 journal.write(json_lines(records))
 
+    def sync(self) -> None:
+        """Bring the journals to the disk. What goes on from here must not find them without a step.
+
+        Not after every step: those since the last checkpoint are done again after a loss of power.
+        """
+        for name in ("rollouts.jsonl", "metrics.jsonl"):
+            if (path := self.folder / name).exists():
+                sync(path)
+        sync(self.folder)
+
     def rewind(self, step: int) -> None:
-        """Forget everything journalled from training step `step` on; a torn last line goes too."""
-        for name in ("metrics.jsonl", "rollouts.jsonl"):
-            path = self.folder / name
-            if path.exists():
-                lines = path.read_bytes().split(b"\n")[:-1]  # a line without its end was torn by a kill
-                kept = [line for line in lines if json.loads(line)["step"] < step]
-                write_atomically(path, b"".join(line + b"\n" for line in kept))
+        """Forget everything journalled from training step `step` on; a torn last line goes too.
+
+        Raises DataError, and changes nothing, when a line is damaged, or a step before `step` is not there: going on
+        would end in a run that has lost it.
+        """
+        names = ("metrics.jsonl", "rollouts.jsonl")
+        kept = {name: _before(self.folder / name, step) for name in names if step or (self.folder / name).exists()}
+        for name, content in kept.items():
+            write_atomically(self.folder / name, content)
 
     def write_records(self, name: str, records: Iterable[Record]) -> None:
         """Replace a JSONL file by these records."""
@@ -136,7 +159,7 @@ class Run:
     def _note_environment(self) -> None:
         """Where the run is carried out; a run that goes on elsewhere gets a second entry. No part of its id."""
         path = self.folder / "environment.json"
-        known = json.loads(path.read_text())["environments"] if path.exists() else []
+        known = json.loads(path.read_text(encoding="utf-8"))["environments"] if path.exists() else []
         here = environment()
         changed = [key for key, value in here.items() if key != "from" and known and known[-1].get(key) != value]
         if self.is_done or (known and not changed):
@@ -167,6 +190,29 @@ def _kept(picture: Picture) -> bytes:
     return png(image)
 
 
+def _before(path: Path, step: int) -> bytes:
+    """What a journal holds of the steps before `step`. Raises DataError unless that is every one of them."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # what has no end was torn by a kill
+    remedy = "restore the file from a copy, or delete the run's folder to train anew"
+    kept, found = [], set()
+    for number, line in enumerate(lines, start=1):
+        try:
+            at = int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(
+                f"{path} line {number}: expected a record of a training step, got {excerpt(line, 60)!r}; {remedy}"
+            ) from error
+        if at < step:
+            kept.append(line)
+            found.add(at)
+    if missing := sorted(set(range(step)) - found):
+        raise DataError(
+            f"{path}: expected every step before {step}, where the run goes on, got none of step {missing[0]} "
+            f"({len(missing)} are missing); {remedy}"
+        )
+    return b"".join(line + b"\n" for line in kept)
+
+
 def folder_of(root: Path, name: str, seed: int, recipe: Mapping[str, Any]) -> Path:
     """The directory that belongs to a recipe."""
     return root / f"{name}-s{seed}-{content_id(recipe)[:8]}"
@@ -180,7 +226,7 @@ def run_of_model(model: Path) -> str | None:
 
 def recipe_of(run: Path) -> dict[str, Any]:
     """A run's recipe.json; nothing where there is none, or none that can be read."""
-    return object_in(run / "recipe.json")
+    return object_in(run / "recipe.json", RECIPE_KINDS)
 
 
 def journalled_steps(run: Path) -> int:

@@ -144,6 +144,49 @@ def test_the_same_forge_again_does_nothing_and_gives_the_same_bytes(again: Path)
     assert data_set(again) == before
 
 
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", [lose, flip, cut])
+@pytest.mark.parametrize("place", ["1-collect", "3-distill", "6-split"])
+def test_a_damaged_shard_of_a_step_that_is_done_is_named_and_made_again(
+    place: str, damage: Callable[[Path], None], again: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without it there were fewer rows, or none, and nobody said so."""
+    before, seen = data_set(again), Counted()
+    [folder] = (again / ".work").glob(f"{place}-*")
+    shards = sorted(folder.glob("*.parquet"))
+    written = [shard.read_bytes() for shard in shards]
+    damage(shards[1])
+    shutil.rmtree(again / "sft")
+    run_forge(config(), again, on_progress=seen)
+    assert data_set(again) == before and [shard.read_bytes() for shard in shards] == written
+    assert f"{shards[1]}: expected the shard that was written, got" in caplog.text
+    assert seen.steps == {place[2:]} and sum(seen.asked.values()) == 0
+
+
+@pytest.mark.parametrize("damage", [lose, cut])
+@pytest.mark.parametrize("file", ["sft/part-00000.parquet", "rl/part-00000.parquet", "funnel.json"])
+def test_a_damaged_file_of_the_data_set_is_written_again(
+    file: str, damage: Callable[[Path], None], again: Path
+) -> None:
+    before = data_set(again)
+    damage(again / file)
+    run_forge(config(), again)
+    assert data_set(again) == before
+
+
 @pytest.mark.parametrize("step", ["caption", "distill", "rewrite", "verify"])
 def test_another_prompt_does_that_step_again_and_what_follows_and_nothing_before(
     step: str, again: Path, tmp_path: Path

@@ -22,7 +22,7 @@ from firsthand.data.rows import Cells
 from firsthand.data.store import encoded_picture
 from firsthand.data.text import check_cells
 from firsthand.errors import BadRow, DataError, shown
-from firsthand.files import replacing
+from firsthand.files import replacing, write_atomically
 from firsthand.records import Choice, Example, Letters, Picture
 
 _KIND_OF = {
@@ -172,5 +172,5 @@ def _kept(picture: Picture, example: Example, root: Path) -> str:
     file = root / relative
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
-        file.write_bytes(encoded)
+        write_atomically(file, encoded)
     return relative

@@ -10,6 +10,7 @@ from firsthand.batched import batched
 from firsthand.errors import DataError
 from firsthand.evaluation.generator import Generator
 from firsthand.evaluation.protocol import Protocol
+from firsthand.files import append, write_atomically
 from firsthand.records import Example, Judged, Reply, Score, Verdict, json_lines
 from firsthand.worlds.agreement import with_agreement
 
@@ -89,8 +90,7 @@ def score_all(
         assert asks is not None
         parts = [[some[i] for i in places] for some in (examples, shown)]
         batch = score_examples(parts[0], asks, judge, protocol, parts[1])
-        with journal.open("a") as file:
-            file.write(json_lines(batch))
+        append(journal, json_lines(batch))
         for i, score in zip(places, batch, strict=True):
             scores[i] = score
         done += len(batch)
@@ -110,7 +110,7 @@ def read_journal(path: Path) -> list[Score]:
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        path.write_bytes(whole)
+        write_atomically(path, whole)
     scores = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:

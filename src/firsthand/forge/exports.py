@@ -20,6 +20,7 @@ from firsthand.answers.ground_truth import columns_beside
 from firsthand.batched import batched
 from firsthand.data.store import IMAGES_TYPE, encoded_picture
 from firsthand.data.vlaa import write_vlaa
+from firsthand.files import sync_tree
 from firsthand.forge.config import EXPORTS, Export
 from firsthand.forge.draft import DATA_PARTS, DataPart
 from firsthand.forge.shards import StepShards
@@ -59,6 +60,7 @@ def write_exports(shards: StepShards, out: Path, exports: Sequence[Export]) -> N
             else:
                 (out / "vlaa").mkdir(exist_ok=True)
                 write_vlaa(examples, out / "vlaa" / f"{part}.json", part)
+        sync_tree(out / export)
 
 
 def _write_trl(examples: Iterable[Example], folder: Path, part: DataPart) -> None:

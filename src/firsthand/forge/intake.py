@@ -10,6 +10,7 @@ from PIL import Image
 
 from firsthand.data.loaded import Refused
 from firsthand.data.stream import stream_rows
+from firsthand.files import sync
 from firsthand.forge.collect import perceptual_hash
 from firsthand.forge.config import AnySource, WorldsSource
 from firsthand.forge.draft import Draft
@@ -76,8 +77,9 @@ def _kept(picture: Picture, pictures: Path) -> Picture:
     path = pictures / picture.sha256[:2] / picture.sha256
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Without fsync: the data set is written only from pictures that still have the hash they came with.
         partial = path.with_suffix(f".{os.getpid()}")  # Ray's tasks may write one picture at once
         partial.write_bytes(picture.data)
+        sync(partial)
         partial.replace(path)
+        sync(path.parent)
     return picture.model_copy(update={"data": None, "path": str(path.absolute())})

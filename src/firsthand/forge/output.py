@@ -24,7 +24,7 @@ from firsthand.batched import batched
 from firsthand.data import write_examples
 from firsthand.data.loaded import Refused
 from firsthand.data.store import IMAGES_TYPE
-from firsthand.files import write_atomically
+from firsthand.files import object_in, sync_tree, write_atomically
 from firsthand.forge.card import data_card
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.draft import DATA_PARTS, DataPart, source_of
@@ -39,8 +39,18 @@ _DROPPED = pa.schema([*((name, pa.string()) for name in _TEXTS), ("images", IMAG
 
 
 def is_whole(out: Path) -> bool:
-    """Whether a data set is there with all that belongs to it."""
-    return all((out / name).exists() for name in (*_PRODUCTS, "README.md", "funnel.json"))
+    """Whether a data set is there with all that belongs to it, and each part has the rows that the funnel says."""
+    if not all((out / name).exists() for name in (*_PRODUCTS, "README.md")):
+        return False
+    counts = object_in(out / "funnel.json").get("parts", {})
+    try:
+        return all(_rows(out / part) == sum(counts[part].values()) for part in DATA_PARTS)
+    except (pa.ArrowException, OSError, KeyError):
+        return False
+
+
+def _rows(folder: Path) -> int:
+    return sum(pa.parquet.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
 
 
 def write_data_set(config: ForgeConfig, found: Mapping[str, StepShards], out: Path) -> None:
@@ -54,6 +64,7 @@ def write_data_set(config: ForgeConfig, found: Mapping[str, StepShards], out: Pa
     _write_dropped(found, fresh / "dropped")
     counts = {part: dict(sorted(sources.items())) for part, sources in parts.items()}
     funnel = {"name": config.name, "steps": [_counted(s, found[s]) for s in STEP_NAMES], "parts": counts}
+    sync_tree(fresh)
     (out / "funnel.json").unlink(missing_ok=True)
     for name in _PRODUCTS:
         shutil.rmtree(out / name, ignore_errors=True)

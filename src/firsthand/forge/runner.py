@@ -119,6 +119,7 @@ class _ForgeRunner:
             for number, step in enumerate(self._steps(router)):
                 identity = content_id(identity, step.name, step.identity())
                 shards = StepShards(self.work / f"{number + 1}-{step.name}-{identity[:8]}", before)
+                shards.discard_damaged()
                 if not shards.is_done:
                     self._carry_out(step, shards, log)
                 before = found[step.name] = shards
@@ -233,7 +234,7 @@ class _ForgeRunner:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.work.mkdir(parents=True, exist_ok=True)
-        with (self.work / ".lock").open("w") as lock:
+        with (self.work / ".lock").open("w", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -269,7 +270,7 @@ def run_forge(
         raise NothingKept(why)
     stamp = run.work / "data_set"
     identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
-    if not (stamp.exists() and stamp.read_text() == identity and is_whole(out)):
+    if not (stamp.exists() and stamp.read_text(encoding="utf-8") == identity and is_whole(out)):
         stamp.unlink(missing_ok=True)
         write_data_set(config, found, out)
         write_exports(found["split"], out, config.exports)

@@ -1,11 +1,15 @@
 """A step's results on disk: shards of some hundred rows, each one Parquet file that appears whole or not at all.
 
 A shard holds what became of the rows that one shard of the step before kept, so that a killed run goes on at the first
-that is missing. The row itself is written once, by the first step; the others write what they know of it. Pictures are
+that is missing. A step that is done says so with the hash of each, so that one that is lost or damaged later is told,
+and made again. The row itself is written once, by the first step; the others write what they know of it. Pictures are
 by reference here: they are embedded once, when the data set is written.
 """
 
+import hashlib
 import itertools
+import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -17,10 +21,12 @@ import pyarrow.parquet
 
 from firsthand.data.loaded import Refused
 from firsthand.errors import DataError
-from firsthand.files import replacing, write_atomically
+from firsthand.files import object_in, replacing, write_atomically
 from firsthand.forge.draft import DataPart, Draft, source_of
 from firsthand.forge.step import Decision, Dropped, Kept
 from firsthand.records import Example
+
+_LOG = logging.getLogger(__name__)
 
 SHARD_FORMAT = 2
 """Part of every step's identity: what was written in another format is made again."""
@@ -58,7 +64,26 @@ class StepShards:
     def finish(self) -> None:
         """Declare the step complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "DONE", "")
+        hashes = [_sha256(self._path(number)) for number in range(self.number)]
+        write_atomically(self.folder / "DONE", json.dumps({"shards": hashes}) + "\n")
+
+    def discard_damaged(self) -> None:
+        """Where a shard of a complete step is lost or is not what was written: say so, so that it is made again.
+
+        Its requests are not: their answers are in the log. An earlier version wrote no hashes, and is believed.
+        """
+        if not self.is_done:
+            return
+        hashes = object_in(self.folder / "DONE").get("shards", [])
+        paths = [self._path(number) for number in range(len(hashes))]
+        bad = [path for path, known in zip(paths, hashes, strict=True) if not path.exists() or _sha256(path) != known]
+        if not bad:
+            return
+        (self.folder / "DONE").unlink()
+        for path in bad:
+            got = "other bytes" if path.exists() else "no such file"
+            _LOG.warning("%s: expected the shard that was written, got %s; it is made again", path, got)
+            path.unlink(missing_ok=True)
 
     @property
     def rows(self) -> int:
@@ -128,6 +153,11 @@ class StepShards:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:05d}.parquet"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _decision(cells: dict[str, Any]) -> Decision:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from firsthand.errors import DataError
+from firsthand.files import write_atomically
 from firsthand.records import Answer
 from firsthand.report.pictures import embedded
 
@@ -48,7 +49,7 @@ def write_forge_report(folder: Path, costs: list[dict[str, Any]] | None = None) 
         style=Markup(files("firsthand.report").joinpath("page.css").read_text("utf-8")),
     )
     out = folder / "report.html"
-    out.write_text(page.lstrip(), encoding="utf-8")
+    write_atomically(out, page.lstrip())
     return out
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from firsthand.cost import HEADERS, RunCost
+from firsthand.files import write_atomically
 from firsthand.report import charts, curves
 from firsthand.report.analyses import panels
 from firsthand.report.arms import Arm, Comparison, compare_arms, make_arms, reference
@@ -96,7 +97,7 @@ def write_report(runs: Sequence[Path], out: Path, title: str) -> Path:
     context = _context(make_arms(_in_order(read, results)), results, notices)
     page = environment.get_template("page.html.j2").render(title=title, **context)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page.lstrip(), encoding="utf-8")
+    write_atomically(out, page.lstrip())
     return out
 
 

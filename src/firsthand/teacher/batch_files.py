@@ -10,6 +10,7 @@ from pathlib import Path
 
 from firsthand.batched import batched
 from firsthand.errors import DataError, excerpt
+from firsthand.files import write_atomically
 from firsthand.teacher.completion import SETTING, Garbled, is_transient, read_completion, read_json, rejection
 from firsthand.teacher.endpoint import Endpoint, body
 from firsthand.teacher.log import AnswerLog
@@ -35,7 +36,7 @@ def write_batch(requests: Iterable[Request], folder: Path, log: AnswerLog, *, st
             raise DataError(f"{folder}: expected no batch files, got {there[0].name}; {remedy}")
         folder.mkdir(parents=True, exist_ok=True)
         files.append(folder / f"batch-{len(files):03d}.jsonl")
-        files[-1].write_bytes(b"".join(pack.values()))
+        write_atomically(files[-1], b"".join(pack.values()))
         log.expect(pack, step=step)
     return files
 

@@ -117,11 +117,11 @@ def _train(
                 raise NothingEarned(f"{run.folder}: {reason}")
         if not pace.is_over:
             state.save(run, pace.taken)
-            return state.policy.save(run.model)
+            return state.save_model(run)
         began = time.perf_counter()
         if probe := answer_probe(probed, recipe, pace.taken, state, sampler, router, is_over=True):
             journal.write(_no_step(pace.taken, probe, time.perf_counter() - began), Batch())
-    state.policy.save(run.model)
+    state.save_model(run)
     run.finish()
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
 

@@ -2,24 +2,33 @@
 
 A checkpoint is a Hugging Face folder, with the optimizer's moments and the random generators' states beside it as
 safetensors, and counters as JSON; no pickle is written or read. It appears under its name only when it is complete.
+Its state.json names every file with the hash of its bytes, so that a damaged one is told and not trained on.
 """
 
 import dataclasses
+import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from firsthand.files import replacing
+from firsthand.errors import DataError
+from firsthand.files import object_in, replacing
 from firsthand.policy import AdapterOff, Limits, Policy
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
+from firsthand.records import content_id
 from firsthand.rollout.local import MAX_ROWS
 from firsthand.run import Run
 from firsthand.trainer.optimizer import Updater
 from firsthand.trainer.teaching import TeacherReader
+
+_STATE = "state.json"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -41,7 +50,10 @@ class State:
 
     @classmethod
     def load(cls, recipe: Recipe, run: Run) -> "State":
-        """The run's last checkpoint, or its beginning. The recipe is settled."""
+        """The run's last checkpoint, or its beginning. The recipe is settled.
+
+        Raises DataError when there are checkpoints, and all are damaged.
+        """
         torch.manual_seed(recipe.seed)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         start = recipe.model_folder()
@@ -81,25 +93,71 @@ class State:
         return sum(p.nbytes for p in saved) + self.optimizer.size
 
     def save(self, run: Run, step: int) -> None:
-        """Write a checkpoint after `step` training steps, unless it is there; older ones go once it is complete."""
+        """Write a checkpoint after `step` training steps, unless it is there; older ones go once it has been read back.
+
+        Raises DataError when what is read is not what was written.
+        """
         folder = run.folder / "checkpoints" / f"step-{step:06d}"
         if folder.exists():
             return
+        run.sync()
         with replacing(folder) as draft:
             draft.mkdir(parents=True)
             self.policy.save_checkpoint(draft / "model")
             save_file(self.optimizer.tensors(), draft / "optimizer.safetensors")
             save_file({"torch": torch.get_rng_state()}, draft / "random.safetensors")
-            kept = {"step": step, "kl_weight": self.kl_weight, "limits": dataclasses.asdict(self.limits)}
-            (draft / "state.json").write_text(json.dumps(kept))
+            kept: dict[str, Any] = {"step": step, "kl_weight": self.kl_weight}
+            kept |= {"limits": dataclasses.asdict(self.limits), "files": _hashes(draft)}
+            (draft / _STATE).write_text(json.dumps({**kept, "id": content_id(kept)}), encoding="utf-8")
+        if bad := damage(folder):
+            raise DataError(f"{folder}: expected what was written a moment ago, got {bad}; look at the disk")
         for older in folder.parent.glob("*step-*"):
             if older != folder:
                 shutil.rmtree(older)
 
+    def save_model(self, run: Run) -> None:
+        """Write the run's result, which appears whole; one of a pause, which the last checkpoint can make, goes."""
+        with replacing(run.model) as draft:
+            self.policy.save(draft)
+            shutil.rmtree(run.model, ignore_errors=True)
+
 
 def latest(run: Run) -> Path | None:
-    """The run's newest complete checkpoint."""
-    return max((run.folder / "checkpoints").glob("step-*"), default=None)
+    """The run's newest checkpoint that is whole. Raises DataError when there are some, and none is."""
+    found = sorted((run.folder / "checkpoints").glob("step-*"), reverse=True)
+    told = []
+    for checkpoint in found:
+        if (bad := damage(checkpoint)) is None:
+            return checkpoint
+        told.append(f"{checkpoint}: expected a whole checkpoint, got {bad}")
+        _LOG.warning("%s; looking for an earlier one", told[-1])
+    if told:
+        raise DataError(f"{told[0]}; restore it from a copy, or delete the folder to train again from the beginning")
+    return None
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint; None: nothing. One of an earlier version has no hashes, and passes."""
+    kept = object_in(checkpoint / _STATE)
+    if "step" not in kept:
+        return f"a {_STATE} that is missing or cannot be read"
+    if "files" not in kept:
+        return None
+    if kept.pop("id", None) != content_id(kept):
+        return f"a {_STATE} that has changed"
+    found = _hashes(checkpoint)
+    changed = sorted(name for name in kept["files"].keys() | found.keys() if kept["files"].get(name) != found.get(name))
+    return f"other bytes, or none, in {', '.join(changed)}" if changed else None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below a folder but its state, by relative path."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / _STATE:
+            with path.open("rb") as file:
+                hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def restore(optimizer: Updater, checkpoint: Path) -> tuple[int, float, Limits | None]:
@@ -109,6 +167,6 @@ def restore(optimizer: Updater, checkpoint: Path) -> tuple[int, float, Limits | 
     """
     optimizer.restore(load_file(checkpoint / "optimizer.safetensors"))
     torch.set_rng_state(load_file(checkpoint / "random.safetensors")["torch"])
-    kept = json.loads((checkpoint / "state.json").read_text())
+    kept = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     limits = Limits(**kept["limits"]) if "limits" in kept else None
     return int(kept["step"]), float(kept["kl_weight"]), limits

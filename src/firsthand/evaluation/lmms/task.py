@@ -20,7 +20,7 @@ from firsthand.answers.asking import content_parts, system_of
 from firsthand.batched import batched
 from firsthand.data.store import IMAGES_TYPE, encoded_picture
 from firsthand.errors import RecipeError
-from firsthand.files import replacing
+from firsthand.files import replacing, write_atomically
 from firsthand.records import Choice, Example, Letters, Picture, open_picture, png
 from firsthand.reward import Router
 
@@ -52,9 +52,10 @@ def write_lmms_task(
         for some in batched(examples, 200):  # the pictures of so many rows are in memory at once
             writer.write_table(pa.Table.from_pylist([_row(example, system) for example in some], schema=schema))
     templates = Path(__file__).with_name("template")
-    (folder / "utils.py").write_text((templates / "utils.py").read_text())
+    write_atomically(folder / "utils.py", (templates / "utils.py").read_bytes())
     task = folder / f"{name}.yaml"
-    task.write_text(Template((templates / "task.yaml").read_text()).substitute(name=name, tokens=max_new_tokens))
+    template = Template((templates / "task.yaml").read_text(encoding="utf-8"))
+    write_atomically(task, template.substitute(name=name, tokens=max_new_tokens))
     return task
 
 
