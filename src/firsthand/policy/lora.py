@@ -19,6 +19,7 @@ from firsthand.errors import DataError, RecipeError
 from firsthand.policy.quantising import language_linears
 from firsthand.policy.stored import Stored
 from firsthand.policy.weights import refuse
+from firsthand.processor.folder import reading
 from firsthand.records import Record
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def save_adapter(model: nn.Module, folder: Path, base: str) -> None:
 
 def load_adapter(model: nn.Module, folder: Path) -> None:
     """Give attached adapters the weights that `save_adapter` wrote, bit for bit. Raises DataError when they differ."""
-    kept = load_file(folder / WEIGHTS)
+    with reading(folder, "an adapter's weights"):
+        kept = load_file(folder / WEIGHTS)
     wanted = {
         f"base_model.model.{name.replace('.default.', '.')}": parameter
         for name, parameter in model.named_parameters()

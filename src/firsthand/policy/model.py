@@ -74,7 +74,8 @@ class Policy:
         self.head = Head(model.get_output_embeddings(), banned_ids, model.config.get_text_config().vocab_size)
         self.tower = Tower(model.base_model, frozen=frozen_tower)
         self.flops = Flops.of(model)
-        self._companions = {p.name: p.read_bytes() for glob in COMPANIONS for p in sorted(Path(folder).glob(glob))}
+        found = (path for glob in COMPANIONS for path in sorted(Path(folder).glob(glob)))
+        self._companions = {path.name: path.read_bytes() for path in found if path.is_file()}
 
     @classmethod
     def load(

@@ -87,7 +87,7 @@ class ParameterCount(NamedTuple):
     def of(cls, folder: Path, trainable: str) -> "ParameterCount":
         """From config.json alone. Raises DataError where there is none of a known family."""
         with torch.device("meta"):
-            model = model_class(model_config(folder)).from_config(model_config(folder))
+            model = model_class(model_config(folder)).from_config(model_config(folder), trust_remote_code=False)
             set_up_training(model, trainable, None, gradient_checkpointing=False)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         return cls(sum(p.numel() for p in model.parameters()), trained)

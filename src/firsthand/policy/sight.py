@@ -147,7 +147,7 @@ def _check(
 ) -> None:
     """Raise DataError unless the tensors are those of the model, no more and no less, and adapters fit them."""
     with torch.device("meta"):
-        blank = model_class(config).from_config(config)
+        blank = model_class(config).from_config(config, trust_remote_code=False)
     wanted = {name: tuple(parameter.shape) for name, parameter in blank.named_parameters()}
     shapes = [(name, tuple(tensor.shape)) for found in (tensors, adapters) for name, tensor in found.items()]
     kinds = {

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from firsthand.errors import DataError
+from firsthand.processor.folder import reading, settings_in
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 """Names of a folder's weights in one file, and of what lists the files where there are several."""
@@ -111,7 +112,7 @@ def write_changed(
         del shard  # before the next one is made
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
-        (folder / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+        (folder / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def share_mode(folder: Path) -> None:
@@ -131,7 +132,10 @@ def _files(folder: Path, file: str | None) -> list[Path]:
     index = folder / _INDEX
     names = [file or _WEIGHTS]
     if file is None and index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        with reading(index, "a list of files of weights"):
+            names = sorted(set(settings_in(index)["weight_map"].values()))
+            if strange := [name for name in names if Path(name).name != name]:
+                raise ValueError(f"{strange[0]!r}, which is no file of this folder")
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise DataError(f"{folder}: expected weights in {missing[0]}, got no such file; download the folder again")
     return [folder / name for name in names]

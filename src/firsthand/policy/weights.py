@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from firsthand.errors import DataError
 from firsthand.policy import quantising
 from firsthand.policy.stored import Stored, stored_dtype, stored_tensors
+from firsthand.processor.folder import reading
 
 _NAMED = 3
 """Tensors of one kind that an error names; it always gives the total."""
@@ -48,8 +49,8 @@ def read_weights(
     tensors = stored_tensors(folder)
     dtype = dtype or stored_dtype(tensors)
     tensors = {name: replace(tensor, wanted=dtype) for name, tensor in tensors.items()}
-    with torch.device("meta"):
-        blank = auto_class.from_config(config, dtype=dtype, **settings)
+    with reading(folder, "a config.json of a whole model"), torch.device("meta"):
+        blank = auto_class.from_config(config, dtype=dtype, trust_remote_code=False, **settings)
     if quantize_on is not None:
         settings |= quantising.loading_settings(blank, dtype, quantize_on)
     bad: list[str] = []

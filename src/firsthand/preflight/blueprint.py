@@ -87,7 +87,8 @@ class Blueprint:
         """The recipe is settled."""
         config = model_config(folder)
         with torch.device("meta"):
-            model = model_class(config).from_config(config, dtype=recipe.dtype, attn_implementation="sdpa")
+            settings = {"attn_implementation": "sdpa", "trust_remote_code": False}
+            model = model_class(config).from_config(config, dtype=recipe.dtype, **settings)
             self._is_frozen = set_up_training(
                 model, recipe.trainable, recipe.adapter, gradient_checkpointing=bool(recipe.gradient_checkpointing)
             )

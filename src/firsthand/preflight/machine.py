@@ -169,8 +169,8 @@ def _available() -> int:
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     available = _kilobytes("/proc/meminfo").get("MemAvailable", physical)
     limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if limit.exists() and limit.read_text().strip() != "max":
-        available = min(available, int(limit.read_text()) - int(used.read_text()))
+    if limit.exists() and limit.read_text(encoding="utf-8").strip() != "max":
+        available = min(available, int(limit.read_text(encoding="utf-8")) - int(used.read_text(encoding="utf-8")))
     return available
 
 
@@ -178,5 +178,5 @@ def _kilobytes(path: str) -> dict[str, int]:
     """`Name: 123 kB` lines of one of Linux's files, in bytes; empty on other systems."""
     if not Path(path).exists():
         return {}
-    fields = (line.split() for line in Path(path).read_text().splitlines())
+    fields = (line.split() for line in Path(path).read_text(encoding="utf-8").splitlines())
     return {f[0].rstrip(":"): int(f[1]) * 1024 for f in fields if len(f) == 3 and f[2] == "kB"}

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoImageProcessor
 
 from firsthand.answers.asking import BY_KIND, content_parts, default_prompt, system_of
 from firsthand.errors import BadRow, DataError, RecipeError, shown
 from firsthand.processor.families import family_of, model_config, vision_ids
+from firsthand.processor.folder import UNTRUSTED, reading, tokenizer_of
 from firsthand.processor.readers import (
     GridReader,
     ProcessorReader,
@@ -61,8 +62,9 @@ class Encoder:
         """
         config = model_config(folder)
         family = family_of(config)
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        conversation = Conversation(folder, tokenizer, in_parts=family.reads == "processor")
+        tokenizer = tokenizer_of(folder)
+        with reading(folder, "a tokenizer and a chat template"):
+            conversation = Conversation(folder, tokenizer, in_parts=family.reads == "processor")
         reader: Reader = TextReader(folder, conversation)
         given = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         bounds = {name: pixels for name, pixels in given.items() if pixels is not None}
@@ -78,7 +80,8 @@ class Encoder:
                 _check_geometry(folder, images, config.vision_config)
                 reader = GridReader(conversation, images, int(config.image_token_id))
             else:
-                reader = ProcessorReader(conversation, family_processor(folder, family, tokenizer, images))
+                with reading(folder, "a processor_config.json"):
+                    reader = ProcessorReader(conversation, family_processor(folder, family, tokenizer, images))
         return cls(conversation, reader, config, max_prompt_tokens)
 
     @property
@@ -194,8 +197,8 @@ class Encoder:
 def _image_processor(folder: str | Path, model_type: str, bounds: Mapping[str, int]) -> Any:
     """The folder's image processor, on Pillow."""
     try:
-        return AutoImageProcessor.from_pretrained(str(folder), backend="pil", local_files_only=True, **bounds)
-    except (ImportError, OSError, ValueError) as error:
+        return AutoImageProcessor.from_pretrained(str(folder), backend="pil", **UNTRUSTED, **bounds)
+    except Exception as error:  # damaged files make transformers raise all kinds
         raise DataError(
             f"{folder}: expected an image processor (preprocessor_config.json) that works on Pillow, got none for a "
             f"model of type {model_type}; some types have only one on torchvision, which is not used here: take "

@@ -3,7 +3,6 @@
 A family that is not in the table may still work, if transformers can load it: see `docs/models.md`.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES  # 
 
 from firsthand.errors import DataError
 from firsthand.files import did_you_mean
+from firsthand.processor.folder import UNTRUSTED, reading, settings_in
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,14 @@ def model_config(folder: str | Path) -> Any:
         remedy = did_you_mean(Path(folder)) or download
         raise DataError(f"{folder}: expected a local Hugging Face model folder, got no config.json there; {remedy}")
     # Read before transformers does: its own error for a foreign model_type runs over two screens.
-    model_type = json.loads((Path(folder) / "config.json").read_text()).get("model_type")
+    model_type = settings_in(Path(folder) / "config.json").get("model_type")
     if not _is_loadable(model_type):
         raise DataError(
             f"{folder}: expected a model of type {', '.join(FAMILIES)}, or another one that transformers loads for "
             f"text or for image-text-to-text, got {model_type}"
         )
-    return AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    with reading(folder, "a config.json"):
+        return AutoConfig.from_pretrained(str(folder), **UNTRUSTED)
 
 
 def vision_ids(config: Any) -> tuple[int, ...]:
@@ -94,7 +95,9 @@ def vision_ids(config: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(token for token in found if isinstance(token, int)))
 
 
-def _is_loadable(model_type: str | None) -> bool:
+def _is_loadable(model_type: Any) -> bool:
+    if not isinstance(model_type, str):
+        return False
     if model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         return model_type in FAMILIES or model_type in PROCESSOR_MAPPING_NAMES
     return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

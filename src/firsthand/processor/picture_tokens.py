@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken
-from transformers import AutoTokenizer
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from firsthand.errors import DataError
 from firsthand.processor.families import model_config
+from firsthand.processor.folder import tokenizer_of
 
 MARKS = ("<fake_token_around_image>", "<global-img>", "<image>", "<end_of_utterance>")
 """Special tokens that transformers' Idefics3Processor writes, or adds where they are not there."""
@@ -37,7 +37,7 @@ def grown_tokenizer(folder: Path) -> Any:
 
     Raises DataError when the ids of the new tokens are not the next ones after the model's embeddings.
     """
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    tokenizer = tokenizer_of(folder)
     tokenizer.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in MARKS], special_tokens=True)
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
     first = model_config(folder).vocab_size

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from firsthand.errors import BadRow, DataError
 from firsthand.processor.families import Family
+from firsthand.processor.folder import UNTRUSTED
 from firsthand.processor.pixels import PixelCache, opened
 from firsthand.processor.template import Conversation
 from firsthand.records import Example, Picture
@@ -161,7 +162,7 @@ def family_processor(folder: str | Path, family: Family, tokenizer: Any, image_p
             return super().check_argument_for_proper_class(argument_name, argument) if argument is not None else None
 
     WithoutVideos.__name__ = wanted.__name__
-    settings, _ = wanted.get_processor_dict(str(folder), local_files_only=True)
+    settings, _ = wanted.get_processor_dict(str(folder), **UNTRUSTED)
     own = {k: v for k, v in settings.items() if not isinstance(v, dict) and k not in ("processor_class", "auto_map")}
     parts = {"image_processor": image_processor, "tokenizer": tokenizer}
     if "video_processor" in wanted.get_attributes():

@@ -1,12 +1,12 @@
 """What a model folder says about conversations: its chat template, what ends a turn, and what text must not contain."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
 
 from firsthand.errors import DataError
+from firsthand.processor.folder import settings_in
 
 REPLY_MARK = "firsthand"
 """Stands for a reply when a template is asked what it writes after one."""
@@ -101,7 +101,7 @@ class Conversation:
 def _generation_stops(folder: Path) -> list[int]:
     """`eos_token_id` of generation_config.json, which may be one id or several."""
     file = folder / "generation_config.json"
-    found = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
+    found = settings_in(file).get("eos_token_id") if file.is_file() else None
     return [found] if isinstance(found, int) else [int(token) for token in found or ()]
 
 
@@ -109,7 +109,7 @@ def _chat_template(folder: Path, tokenizer: Any) -> str:
     """The folder's template. Older folders keep it in chat_template.json, which a tokenizer alone does not read."""
     legacy = folder / "chat_template.json"
     if legacy.is_file():
-        return str(json.loads(legacy.read_text())["chat_template"])
+        return str(settings_in(legacy)["chat_template"])
     if tokenizer.chat_template is None:
         raise DataError(
             f"{folder}: expected a chat template (chat_template.jinja), got none; use an instruct model, or put the "

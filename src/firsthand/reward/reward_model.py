@@ -14,14 +14,16 @@ class RewardModel:
     def __init__(self, folder: Path) -> None:
         """Raises RecipeError when the folder holds no such model, DataError when its weights are not whole."""
         import torch
-        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForSequenceClassification
 
         from firsthand.policy.weights import read_weights
+        from firsthand.processor.folder import UNTRUSTED, reading, tokenizer_of
 
         if not (folder / "config.json").exists():
             raise RecipeError(f"reward.open.model: expected a Hugging Face folder, got {folder} without config.json")
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with reading(folder, "a config.json"):
+            config: Any = AutoConfig.from_pretrained(folder, **UNTRUSTED)
         if (outputs := config.num_labels) != 1:
             raise RecipeError(
                 f"reward.open.model: expected a model with one output, got {outputs} in {folder}; "
@@ -29,7 +31,7 @@ class RewardModel:
             )
         # A language model's folder has no weights of that output: they are missed, and not drawn at random.
         self._model: Any = read_weights(AutoModelForSequenceClassification, folder, config).to(device).eval()
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        self._tokenizer: Any = tokenizer_of(folder)
         self.identity = f"model: {folder.name}"
 
     def score(self, context: Context, answer: str) -> float:

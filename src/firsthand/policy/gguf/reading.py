@@ -120,7 +120,7 @@ class GgufFile:
         arch = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == self.architecture)
         names = get_tensor_name_map(arch, self.config.num_hidden_layers)
         with torch.device("meta"):
-            blank = model_class(self.config).from_config(self.config)
+            blank = model_class(self.config).from_config(self.config, trust_remote_code=False)
         shapes = {name: tuple(parameter.shape) for name, parameter in blank.named_parameters()}
         theirs = {name: names.get_name(name, (".weight", ".bias")) or name for name in shapes}
         self._refuse(theirs, shapes)
