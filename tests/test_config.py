@@ -43,6 +43,63 @@ def complaint(model: type[Record], content: dict[str, Any]) -> list[str]:
     return [line.strip() for line in lines]
 
 
+def bomb(depth: int) -> str:
+    """A kilobyte that means 9 ** depth values."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, depth)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (bomb(12), "with all aliases written out"),
+        ("a: &a {b: *a}", "one inside of what it stands for"),
+        ("a: &a [*a]", "one inside of what it stands for"),
+        (f"a: {'[' * 5000}", "nested too deeply"),
+        ("a: 2026-13-45", "month must be in 1..12"),
+        (f"a: {'9' * 5000}", "Exceeds the limit"),
+        ("on: 1", "expected keys that are text, got True"),
+        ("{a: {1: 2}}", "expected keys that are text, got 1"),
+        ("a: [{2026-01-01: 1}]", "expected keys that are text, got datetime"),
+        ('"a\\nb": 1', "expected keys that are text, got 'a\\\\nb'"),
+        ("a: " + "x" * 2**20, "expected at most 1,048,576 bytes"),
+    ],
+    ids=["bomb", "cycle", "list-cycle", "deep", "date", "digits", "on", "number", "date-key", "line", "long"],
+)
+def test_yaml_that_would_fill_the_memory_or_break_what_reads_it_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_yaml(written(tmp_path, text))
+    assert said in str(caught.value) and str(tmp_path / "recipe.yaml") in str(caught.value)
+    if len(text) < 10_000:
+        value = text if text.startswith("{") else f"{{{text}}}" if ":" in text[:6] and "\n" not in text else "[1"
+        with pytest.raises(RecipeError, match="--set a="):
+            override({}, [f"a={value}"])
+
+
+def test_an_alias_is_read_as_what_it_stands_for(tmp_path: Path) -> None:
+    content = read_yaml(written(tmp_path, "a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]"))
+    assert content == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": [{"x": 1}, {"x": 1}]}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), "inf", "1e999", "nan"])
+def test_numbers_are_finite(value: object) -> None:
+    """Also one that is written as text, which is how YAML reads 1e999."""
+    assert complaint(Root, {"rate": value}) == ["rate: expected a finite number"]
+
+
+def test_every_number_that_is_not_finite_is_named() -> None:
+    endless = {"sampling": {"temperature": float("inf")}, "optimizer": {"weight_decay": "inf"}}
+    assert complaint(Recipe, SMALLEST | endless) == [
+        "sampling.temperature: expected a finite number",
+        "optimizer.weight_decay: expected a finite number",
+    ]
+    [line] = complaint(Recipe, SMALLEST | {"optimizer": {"lr": 1e4}})
+    assert line.startswith("optimizer.lr: input should be less than or equal to 1")
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [

@@ -6,6 +6,7 @@ of recipes that have been renamed are read under both names.
 
 import difflib
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -17,6 +18,13 @@ from pydantic import BaseModel, ValidationError
 from firsthand.errors import RecipeError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+LONGEST_YAML = 2**20
+"""Bytes of a file (ours): the longest recipe that ships has a hundredth of it."""
+MOST_NODES = 20_000
+"""Keys and values of a file, every alias written out (ours); the largest file that ships has some hundred."""
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises: ValueError of a date that does not exist, or of a number of thousands of digits."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,7 +93,7 @@ ELSEWHERE = {
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a mapping. Raises RecipeError when it is missing, malformed or not a mapping."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = _loaded(_text_of(path))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such file") from error
     except yaml.YAMLError as error:
@@ -94,6 +102,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: expected a YAML file, got a folder; name the file in it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not readable: {error}") from error
+    except _UNREADABLE as error:
+        raise RecipeError(f"{path}: not readable as YAML: {_said(error)}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected `key: value` lines, got {type(content).__name__}")
     return content
@@ -126,9 +136,9 @@ def in_todays_names(content: Mapping[str, Any], where: str = "") -> dict[str, An
 
 
 def build(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
-    """Validate `content`. Raises RecipeError with every problem on a line of its own."""
+    """Validate `content`; its numbers are finite. Raises RecipeError with every problem on a line of its own."""
     try:
-        return model.model_validate(content)
+        built = model.model_validate(content)
     except ValidationError as error:
         found = error.errors()
         # A list whose items are wrong is told to be too short as well, for they do not count.
@@ -136,6 +146,9 @@ def build(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
         own = [e for e in found if e["type"] != "too_short" or e["loc"] not in inside]
         lines = [f"  {line}" for e in own for line in _problem(model, content, dict(e)).splitlines()]
         raise RecipeError("\n".join([f"{where}:", *lines])) from error
+    if endless := list(_not_finite(built.model_dump(), "")):
+        raise RecipeError("\n".join([f"{where}:", *(f"  {name}: expected a finite number" for name in endless)]))
+    return built
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,9 +179,9 @@ def override(content: Mapping[str, Any], assignments: Iterable[str]) -> dict[str
         if not equals or not path:
             raise RecipeError(f"--set {assignment}: expected KEY=VALUE, such as --set optimizer.lr=1e-5")
         try:
-            read = as_number(yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {assignment}: not readable as YAML: {error}") from error
+            read = as_number(_loaded(value))
+        except _UNREADABLE as error:
+            raise RecipeError(f"--set {assignment}: not readable as YAML: {_said(error)}") from error
         _assign(result, path.strip(), read, f"--set {assignment}")
     return result
 
@@ -197,6 +210,70 @@ def as_number(value: Any) -> Any:
         return float(value)
     except ValueError:
         return value
+
+
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        raw = file.read(LONGEST_YAML + 1)
+    if len(raw) > LONGEST_YAML:
+        raise yaml.YAMLError(f"expected at most {LONGEST_YAML:,} bytes, got more")
+    return raw.decode("utf-8-sig")
+
+
+def _loaded(text: str) -> Any:
+    """What YAML says, where aliases repeat no more than a file of people's would. Raises one of _UNREADABLE."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if (size := _size(node, {})) > MOST_NODES:
+            raise yaml.YAMLError(f"expected at most {MOST_NODES:,} values, got {size:,} with all aliases written out")
+        content = loader.construct_document(node)
+    finally:
+        loader.dispose()
+    _check_keys(content)
+    return content
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node is, when every alias in it is written out. Raises YAMLError where one holds itself."""
+    if (size := known.get(id(node))) is not None:
+        if not size:
+            raise yaml.YAMLError("expected aliases of what is complete, got one inside of what it stands for")
+        return size
+    known[id(node)] = 0
+    inner = node.value if isinstance(node, yaml.CollectionNode) else []
+    parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+    known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _check_keys(content: Any) -> None:
+    """Raise YAMLError where a key is no text, as `on`, `no`, numbers and dates are, or text that no line can show."""
+    if isinstance(content, dict):
+        for key in content:
+            if not isinstance(key, str) or not key.isprintable():
+                raise yaml.YAMLError(f"expected keys that are text, got {key!r}; put it in quotes, or correct it")
+    for inner in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        _check_keys(inner)
+
+
+def _said(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _not_finite(content: Any, name: str) -> Iterator[str]:
+    """The names of the numbers in it that are not finite."""
+    if isinstance(content, float) and not math.isfinite(content):
+        yield name
+    inner = content.items() if isinstance(content, Mapping) else enumerate(content) if _is_list(content) else ()
+    for key, value in inner:
+        yield from _not_finite(value, f"{name}.{key}" if name else str(key))
+
+
+def _is_list(content: Any) -> bool:
+    return isinstance(content, list | tuple | set | frozenset)
 
 
 def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:

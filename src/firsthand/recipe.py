@@ -228,8 +228,9 @@ class Optimizer(GrownRecord):
     offload: bool = False
     """Keep float32 weights and moments on the CPU, and step there."""
 
-    lr: float = Field(default=1e-6, gt=0)
-    """Peak learning rate (1e-6 is R1-V's and SRFT's)."""
+    lr: float = Field(default=1e-6, gt=0, le=1)
+    """Peak learning rate (1e-6 is R1-V's and SRFT's). AdamW moves every weight by about so much in a step: above 1
+    nothing is left of a model after the first."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
     """Share of the steps over which the rate rises from 0 (VLAA-Thinking's LR2)."""
     floor: float = Field(default=0.0, ge=0, le=1)
@@ -451,7 +452,7 @@ class Recipe(Record):
         if self.data.pass_rate is not None:
             del content["data"]["pass_rate"]["scores"]  # what it has left is in data_id, wherever it lies
         if self.start is not None:
-            content["start"] = json.loads((self._started() / "recipe.json").read_text())["id"]
+            content["start"] = json.loads((self._started() / "recipe.json").read_text(encoding="utf-8"))["id"]
         else:
             content["model_id"] = folder_id(self.model_folder())
         if self.teacher is not None:
