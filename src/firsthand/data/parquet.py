@@ -18,7 +18,7 @@ def columns(path: Path) -> list[str]:
     """The names of a Parquet file's columns. Raises DataError when it is not Parquet."""
     try:
         return list(pa.parquet.read_schema(path).names)
-    except (pa.ArrowException, OSError) as broken:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as broken:
         raise _unreadable(path, broken) from broken
 
 
@@ -32,7 +32,7 @@ def rows(path: Path) -> Iterator[Row]:
             for cells in _cells(_exact_decimals(batch)):
                 number += 1
                 yield Row(f"{path.name} row {number}", path.parent, cells, path.name, number)
-    except (pa.ArrowException, OSError) as broken:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as broken:
         raise _unreadable(path, broken) from broken
 
 
@@ -52,8 +52,10 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         with pa.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             yield from file.iter_batches(batch_size=_BATCH)
         return
-    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+    # No memory map: what is read beyond the end of one that is cut ends the process.
+    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
         for batch in stream:
+            batch.validate(full=True)  # offsets of a damaged file lead anywhere, and Arrow follows them
             yield from (batch.slice(start, _BATCH) for start in range(0, batch.num_rows, _BATCH))
 
 
