@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +113,21 @@ def repeat_last_step(run: Path) -> None:
     (run / "metrics.jsonl").write_text("".join([*lines, lines[-1]]))
 
 
+def said_in(name: str, **settings: Any) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        (run / name).write_text(json.dumps({**json.loads((run / name).read_text()), **settings}))
+
+    return damage
+
+
+def loop(name: str) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        (run / name).unlink()
+        (run / name).symlink_to(name)
+
+    return damage
+
+
 def lose_all_scores(run: Path) -> None:
     (run / "scores.jsonl").unlink()
     (run / "evaluation.json").unlink()
@@ -123,6 +139,16 @@ def lose_all_scores(run: Path) -> None:
         (lambda run: (run / "DONE").unlink(), "there is no DONE file: the run has not ended"),
         (lambda run: (run / "recipe.json").unlink(), "recipe.json is missing"),
         (cut("recipe.json"), "recipe.json cannot be read"),
+        (said_in("recipe.json", seed="x"), "recipe.json cannot be read (`seed` is 'x'): arm and seed are taken from"),
+        (said_in("recipe.json", id=[1]), "recipe.json cannot be read (`id` is [1])"),
+        (said_in("recipe.json", seed=float("inf")), "recipe.json cannot be read (`seed` is inf)"),
+        (said_in("recipe.json", name="\ud800"), "recipe.json cannot be read (it holds text that is no Unicode)"),
+        (said_in("evaluation.json", protocol=3, data=4), "grpo"),
+        (said_in("evaluation.json", protocol={"greedy": False, "seed": float("inf")}), "grpo"),
+        (lambda run: (run / "recipe.json").write_bytes(b"[" * 100_000), "recipe.json cannot be read (maximum recur"),
+        (lambda run: (run / "evaluation.json").write_bytes(b"[" * 100_000), "evaluation.json cannot be read"),
+        (loop("recipe.json"), "recipe.json cannot be read"),
+        (loop("scores.jsonl"), "scores.jsonl is missing"),
         (lambda run: (run / "metrics.jsonl").unlink(), "metrics.jsonl has 0 of the 60 steps"),
         (cut("metrics.jsonl"), "metrics.jsonl ends in a torn line"),
         (cut("metrics.jsonl"), "metrics.jsonl has 59 of the 60 steps"),

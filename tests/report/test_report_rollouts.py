@@ -20,6 +20,7 @@ from firsthand.report import browser, write_report
 from firsthand.report.arms import make_arms
 from firsthand.report.browser import BrowserData, browser_data
 from firsthand.report.page import _trained
+from firsthand.report.pictures import shot
 from firsthand.report.pieces import Pieces
 from firsthand.report.runs import read_run, read_runs
 from firsthand.worlds import SMALL
@@ -224,6 +225,24 @@ def test_a_picture_that_is_gone_or_damaged_is_null(grpo: Path) -> None:
     second.write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     pictures = json.loads(data_of(grpo).pictures)
     assert pictures.count(None) == 2 and len(pictures) == len(others) + 2
+
+
+def test_a_picture_outside_of_the_run_is_never_shown(grpo: Path) -> None:
+    """By a name that leads out, in a run that was passed on, or by a link in place of a picture."""
+    private = grpo.parent / "private.png"
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(private)
+    first = sorted((grpo / "images").iterdir())[0]
+    first.unlink()
+    first.symlink_to(private)
+    assert shot([grpo], first.stem) is None
+    for name in ("../../private", f"../{'a' * 64}", "a" * 63, f"{'A' * 64}", f"{'a' * 64}\n"):
+        (grpo.parent / f"{'a' * 64}.png").write_bytes(private.read_bytes())
+        assert shot([grpo], name) is None
+    rollouts = [json.loads(line) for line in (grpo / "rollouts.jsonl").read_text().splitlines()]
+    changed = [json.dumps({**rollout, "images": ["../../private"]}) for rollout in rollouts]
+    (grpo / "rollouts.jsonl").write_text("".join(f"{line}\n" for line in changed))
+    assert json.loads(data_of(grpo).pictures).count(None) > 0
+    assert base64.b64encode(private.read_bytes()).decode() not in data_of(grpo).pictures
 
 
 def test_a_report_of_large_pictures_and_long_replies_stays_below_fifteen_megabytes(tmp_path: Path) -> None:

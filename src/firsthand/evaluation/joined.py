@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from firsthand.errors import DataError
-from firsthand.files import object_in
+from firsthand.files import Kinds, object_in
 from firsthand.records import content_id
 from firsthand.run import evaluations_beside, evaluations_inside, recipe_of
 
@@ -30,6 +30,8 @@ _NAMED = 3
 """Families of worlds, or tasks of an environment, that a title names; of more it says whose they are."""
 _IDENTITY = {"name", "model", "model_id", "files_id", "endpoint", "evaluates", "id", "data", "data_id"}
 """What an evaluation's recipe says of the model and of the data. Everything else is how it was evaluated."""
+_TABLE_KINDS: Kinds = {"protocol": dict, "reward": dict, "benchmark": (dict, str), "data": (dict, str)}
+"""What an evaluation.json says, where it says it."""
 _PER_SEED = {"seed", "id", "start"}
 """What may differ between two runs of one arm: a run that starts from another names that other's seed in `start`."""
 
@@ -108,14 +110,19 @@ def _training_of(folder: Path, by_id: Mapping[str | None, Path]) -> Path | None:
 
 def draw_of(evaluation: Path) -> int:
     """The seed of the samples, or of exchanged pictures, that a number is of; 0 where it is of greedy replies alone."""
-    protocol = object_in(evaluation / "evaluation.json").get("protocol") or {}
+    protocol = _table_in(evaluation).get("protocol") or {}
     is_drawn = not protocol.get("greedy", True) or protocol.get("blind") == "shuffled"
-    return int(protocol.get("seed", 0)) if is_drawn else 0
+    seed = protocol.get("seed", 0)
+    return seed if is_drawn and isinstance(seed, int) else 0
+
+
+def _table_in(evaluation: Path) -> dict[str, Any]:
+    return object_in(evaluation / "evaluation.json", _TABLE_KINDS)
 
 
 def settings_of(evaluation: Path) -> dict[str, Any]:
     """What an evaluation's numbers depend on, beside the model, the questions and the seed of samples."""
-    recipe, table = recipe_of(evaluation), object_in(evaluation / "evaluation.json")
+    recipe, table = recipe_of(evaluation), _table_in(evaluation)
     own = recipe if "protocol" in recipe else {}  # of an evaluation inside a training, the recipe is the training's
     found = {key: value for key, value in {**table, **own}.items() if key in ("protocol", "reward", "benchmark")}
     found |= {key: value for key, value in own.items() if key not in _IDENTITY}
@@ -131,15 +138,16 @@ def settings_of(evaluation: Path) -> dict[str, Any]:
 
 def data_title(evaluation: Path) -> str:
     """What a reader knows the questions by."""
-    table = object_in(evaluation / "evaluation.json")
+    table = _table_in(evaluation)
     benchmark, data = (table.get(key) or recipe_of(evaluation).get(key) or {} for key in ("benchmark", "data"))
     if isinstance(benchmark, dict) and benchmark.get("name"):
         return str(benchmark["name"])
     if not isinstance(data, dict):
         return "data"
     if data.get("path"):
-        return Path(data["path"]).name
+        return Path(str(data["path"])).name
     drawn = data.get("worlds") or data.get("tasks") or []
+    drawn = [str(name) for name in drawn] if isinstance(drawn, list) else []
     names = f" {', '.join(drawn)}" if len(drawn) <= _NAMED else ""
     return f"{data.get('environment') or 'worlds'}{names} {data.get('split', '')}".strip() if drawn else "data"
 

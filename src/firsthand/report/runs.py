@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from firsthand.data.loaded import Refused, count_reasons
-from firsthand.errors import DataError
+from firsthand.errors import DataError, shown
 from firsthand.evaluation.benchmarks.judged import leaderboard_tables
 from firsthand.evaluation.joined import (
     FILES,
@@ -31,8 +31,9 @@ from firsthand.evaluation.joined import (
     with_evaluations,
 )
 from firsthand.evaluation.pairing import drawn_as, units_of
+from firsthand.files import strange_key
 from firsthand.records import Record, Rollout, Score, Step, Unit
-from firsthand.run import REFUSED
+from firsthand.run import RECIPE_KINDS, REFUSED, recipe_of
 
 FOLDER_NAME = re.compile(r"(?P<name>.+)-s(?P<seed>\d+)-(?P<id>[^-]+)")
 
@@ -214,13 +215,19 @@ def _recipe(folder: Path, notices: list[str]) -> dict[str, Any] | None:
     path = folder / "recipe.json"
     try:
         recipe = json.loads(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
-        trouble = f"cannot be read ({error})" if isinstance(error, ValueError) else "is missing"
+    except (OSError, ValueError, RecursionError) as error:
+        is_missing = isinstance(error, FileNotFoundError | IsADirectoryError)
+        trouble = "is missing" if is_missing else f"cannot be read ({error})"
         notices.append(f"recipe.json {trouble}: arm and seed are taken from the directory's name")
         return None
     if not isinstance(recipe, dict):
         raise DataError(f"expected a JSON object in {path}, got {type(recipe).__name__}; this is not a run's recipe")
-    return recipe
+    if not (known := recipe_of(folder)) and recipe:
+        key = strange_key(recipe, RECIPE_KINDS)
+        what = f"`{key}` is {shown(recipe[key])}" if key else "it holds text that is no Unicode"
+        notices.append(f"recipe.json cannot be read ({what}): arm and seed are taken from the directory's name")
+        return None
+    return known
 
 
 def _steps(folder: Path, recipe: dict[str, Any] | None, notices: list[str]) -> tuple[Step, ...]:
