@@ -60,7 +60,11 @@ def added(costs: Iterable[float | None]) -> float | None:
 def steps_of(run: Path) -> list[Step]:
     """The lines of a run's metrics.jsonl."""
     path = run / "metrics.jsonl"
-    return [Step.model_validate_json(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return (
+        [Step.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )
 
 
 class RunCost(Record):

@@ -183,7 +183,7 @@ def _state(stat: os.stat_result) -> tuple[int, int, int]:
 
 def _known(kept: Path) -> str | None:
     try:
-        text = kept.read_text()
+        text = kept.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
     return text if re.fullmatch("[0-9a-f]{64}", text) else None

@@ -91,7 +91,7 @@ class Console:
 
     def table(self, results: Path) -> None:
         """The arms of a results.json."""
-        content: dict[str, Any] = json.loads(results.read_text())
+        content: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
         arms: dict[str, Any] = content["arms"]
         _show_rows("arm", arms)
         for name, row in arms.items():
@@ -107,13 +107,13 @@ class Console:
 
     def verdicts(self, results: Path) -> None:
         """The answers of a results.json to its study's questions, a sentence each."""
-        found: list[dict[str, Any]] = json.loads(results.read_text()).get("verdicts", [])
+        found: list[dict[str, Any]] = json.loads(results.read_text(encoding="utf-8")).get("verdicts", [])
         for verdict in found:
             Screen().say(verdict["sentence"])
 
     def families(self, evaluation: Path) -> None:
         """The families of an evaluation.json."""
-        content: dict[str, Any] = json.loads(evaluation.read_text())
+        content: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
         _show_rows("family", {**content.get("families", {}), "all": content})
         screen = Screen()
         screen.say(f"protocol: {Protocol.of_data(content['protocol']).line()}")

@@ -126,5 +126,5 @@ def _units(evaluation: Path) -> list[Unit]:
 
 
 def _table(evaluation: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((evaluation / "evaluation.json").read_text())
+    content: dict[str, Any] = json.loads((evaluation / "evaluation.json").read_text(encoding="utf-8"))
     return content

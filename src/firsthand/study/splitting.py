@@ -43,7 +43,7 @@ def measure_split(recipe: Recipe, training: Path, root: Path) -> Check:
         if not run.is_done:
             run.write_json("health.json", {"apart": _apart(State.load(recipe, run), recipe, training)})
             run.finish()
-        apart: list[float] = json.loads((run.folder / "health.json").read_text())["apart"]
+        apart: list[float] = json.loads((run.folder / "health.json").read_text(encoding="utf-8"))["apart"]
     return of_split(apart, ROUNDED_APART[recipe.dtype])
 
 

@@ -302,7 +302,7 @@ def _keep(folder: Path, tuned: Tuned) -> None:
     """Replace an arm's choice, and leave those of the others."""
     path = folder / CHOICES
     with locked(folder / ".lock"):
-        known = json.loads(path.read_text()) if path.exists() else []
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         others = [one for one in known if one["arm"] != tuned.arm]
         write_atomically(path, json.dumps([*others, tuned.model_dump(mode="json")], indent=2) + "\n")
 
@@ -310,7 +310,7 @@ def _keep(folder: Path, tuned: Tuned) -> None:
 def with_kept_choices(study: Study, root: Path) -> Study:
     """The study with what its arms have chosen in `root`, from the grids that they have now; nothing is tried."""
     path = root / FOLDER / CHOICES
-    kept = [Tuned.model_validate(one) for one in json.loads(path.read_text())] if path.exists() else []
+    kept = [Tuned.model_validate(one) for one in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
     chosen = {one.arm: one for one in kept if one.arm in study.arms and _chose_from(one) == study.grid(one.arm)}
     return study.model_copy(update={"tuned": {**chosen, **study.tuned}})
 

@@ -123,5 +123,5 @@ def _peak_bytes() -> int:
     """
     status = Path("/proc/self/status")
     if status.exists():
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+        return int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: in bytes

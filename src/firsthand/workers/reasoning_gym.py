@@ -50,7 +50,7 @@ def prepare(_: str) -> None:
     """Limit this process's memory and what scoring may do, and throw away what the package prints and warns of."""
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     sys.addaudithook(_refuse)
 
 

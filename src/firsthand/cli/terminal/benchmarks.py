@@ -14,7 +14,7 @@ from firsthand.evaluation.protocol import Protocol
 
 def show_summary(summary: Path) -> None:
     """The table of a summary, the protocol, and everything that a reader must know of its numbers."""
-    content: dict[str, Any] = json.loads(summary.read_text())
+    content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
     screen = Screen()
     judged = any("leaderboard" in part for part in content["benchmarks"].values())
     scorers = ("strict", "leaderboard") if judged else ("strict",)

@@ -42,7 +42,7 @@ def step_bars() -> Iterator[Callable[[StepProgress], None]]:
             is_worth = now.done > before and (now.done == now.total or now.done // tenth > before // tenth)
             if is_worth and not terminal.is_interactive:
                 told[now.step] = now.done
-                terminal.print(f"{now.step}: {now.done:,} rows {_note(now)}".rstrip(), soft_wrap=True)
+                terminal.print(f"{now.step}: {now.done:,} rows {_note(now)}".rstrip(), soft_wrap=True, markup=False)
 
         yield on_progress
 

@@ -72,7 +72,7 @@ class Screen:
         table = Table(box=SIMPLE, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
         for place, header in enumerate(headers):
             is_number, is_prose = numbers and place > 0, prose and place == len(headers) - 1
-            table.add_column(header, no_wrap=not is_prose, justify="right" if is_number else "left")
+            table.add_column(Text(header), no_wrap=not is_prose, justify="right" if is_number else "left")
         for row in rows:
             table.add_row(*map(Text, row))
         self._console.print(table)
@@ -116,7 +116,15 @@ def progress_bars(
     bar = BarColumn(max(4, min(40, screen.width - 70)))
     passed = (TimeElapsedColumn(_WHOLE),) if screen.width >= _ROOMY else ()
     left = (TextColumn("left"), TimeRemainingColumn(table_column=_WHOLE))
-    columns = (TextColumn(title), bar, MofNCompleteColumn(table_column=_WHOLE), *middle, *passed, *left, *more)
+    columns = (
+        TextColumn(title, markup=False),
+        bar,
+        MofNCompleteColumn(table_column=_WHOLE),
+        *middle,
+        *passed,
+        *left,
+        *more,
+    )
     bars = _Bars(*columns, console=screen, speed_estimate_period=period_s, disable=not screen.is_interactive)
     bars.below = below
     return bars

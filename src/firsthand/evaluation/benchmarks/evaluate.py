@@ -198,9 +198,9 @@ def _mark_replies(task: Task, protocol: Protocol, run: Run, judge: LeaderboardJu
     with replacing(folder) as draft:
         draft.mkdir()
         for name, records in lines.items():
-            (draft / f"{name}.jsonl").write_text(json_lines(records))
+            (draft / f"{name}.jsonl").write_text(json_lines(records), encoding="utf-8")
         table = _leaderboard_table(task, marks, len(differing), judge)
-        (draft / "table.json").write_text(json.dumps(table, indent=2) + "\n")
+        (draft / "table.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 def _strict_table(task: Task, protocol: Protocol, scores: Sequence[Score]) -> dict[str, Any]:

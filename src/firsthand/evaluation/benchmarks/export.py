@@ -39,7 +39,7 @@ def export_replies(run: Path, out: Path) -> Path:
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:
-    protocol = Protocol.model_validate(json.loads((run / "evaluation.json").read_text())["protocol"])
+    protocol = Protocol.model_validate(json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["protocol"])
     lines = (run / "items.jsonl").read_bytes().splitlines()  # as text, some questions would end lines too
     cells = {item["id"]: item["cells"] for item in map(json.loads, lines)}
     rows = []

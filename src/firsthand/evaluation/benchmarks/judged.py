@@ -38,8 +38,11 @@ def judges_of(run: Path) -> list[str]:
 
 def leaderboard_tables(run: Path, wanted: str | None = None) -> dict[str, Any]:
     """The table of each judge; that of rules alone only where nobody was asked, or where it is `wanted`."""
-    earlier: dict[str, Any] = json.loads((run / "evaluation.json").read_text()).get("leaderboard", {})
-    own = {path.parent.name: json.loads(path.read_text()) for path in sorted(run.glob("judged/*/table.json"))}
+    earlier: dict[str, Any] = json.loads((run / "evaluation.json").read_text(encoding="utf-8")).get("leaderboard", {})
+    own = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(run.glob("judged/*/table.json"))
+    }
     tables = {  # in earlier versions `quirks` were `oddities`
         name: {"quirks" if key == "oddities" else key: value for key, value in table.items()}
         for name, table in {**earlier, **own}.items()

@@ -85,7 +85,7 @@ def evaluate_all(
 def benchmark_summary(task: Task, folders: Sequence[Path], judge: LeaderboardJudge | None) -> dict[str, Any]:
     """One benchmark's numbers over the seeds: draws of one question are one question to the interval."""
     who = RULES if judge is None else judge.identity
-    tables = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
+    tables = [json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) for folder in folders]
     first, boards = tables[0], [leaderboard_tables(folder, who) for folder in folders]
     strict = [strict_marks(task, read_journal(folder / "scores.jsonl")) for folder in folders]
     content = {
