@@ -322,7 +322,7 @@ def test_an_address_that_is_no_url_is_refused_before_training(url: str) -> None:
     [
         {"scorer": "judge", "url": "http://x"},
         {"scorer": "overlap", "url": "http://x"},
-        {"scorer": "service", "url": "http://x", "key_env": "KEY"},
+        {"scorer": "overlap", "key_env": "KEY"},
         {"beta": 0},
     ],
 )

@@ -46,7 +46,7 @@ def scorer_of(scoring: OpenEndedScoring, folder: Path | None = None) -> Iterator
         with open_log(folder) as log, SyncClient(endpoint, log, step=f"judge {model}", deadline_s=deadline_s) as client:
             yield Judge(client, model)
     elif scoring.scorer == "service":
-        with ScoreService(url, deadline_s=deadline_s) as service:
+        with ScoreService(url, deadline_s=deadline_s, key_env=scoring.key_env) as service:
             yield service
     elif scoring.scorer == "overlap":
         yield WordOverlap()

@@ -18,8 +18,8 @@ from pydantic import Field, field_validator, model_validator
 
 from firsthand.errors import DataError, excerpt
 from firsthand.records import Example, OpenEnded, Picture, Record, Status, Verdict
-from firsthand.reward.verdicts import failed
-from firsthand.teacher.endpoint import whole_url
+from firsthand.reward.verdicts import LARGEST_SCORE, failed, is_number
+from firsthand.teacher.endpoint import KeyVariable, whole_url
 from firsthand.workers.pool import DeadlineExceeded
 
 REMEMBERED = 10_000
@@ -80,8 +80,9 @@ class OpenEndedScoring(Record):
     `model`: a Hugging Face reward model in the folder `model`."""
     url: str | None = None
     model: str | None = None
-    key_env: str | None = Field(default=None, exclude=True)
-    """The name of the environment variable that holds the judge's key. It is no part of a run's identity."""
+    key_env: KeyVariable = Field(default=None, exclude=True)
+    """The name of the environment variable that holds the judge's or the service's key. It is no part of a run's
+    identity."""
     beta: float = Field(default=0.2, gt=0)
     """Fits the scorer's scale; `firsthand reward --calibrate` finds it. 0.2 is ScoreRS's."""
     deadline_s: float = Field(default=60.0, gt=0)
@@ -100,8 +101,8 @@ class OpenEndedScoring(Record):
             raise ValueError(
                 f"scorer {self.scorer} takes {' and '.join(needs) or 'neither url nor model'}, got {given}"
             )
-        if self.key_env is not None and self.scorer != "judge":
-            raise ValueError(f"scorer {self.scorer} takes no key_env; leave it out, or ask a judge")
+        if self.key_env is not None and self.url is None:
+            raise ValueError(f"scorer {self.scorer} takes no key_env; leave it out, or ask a judge or a service")
         return self
 
 
@@ -124,6 +125,8 @@ def calibrate(scorer: Scorer, examples: Sequence[Example]) -> Calibration:
     cannot be scored.
     """
     found = [scorer.score(Context.of(e), e.answer.reference) for e in examples if isinstance(e.answer, OpenEnded)]
+    if not all(map(is_number, found)):
+        raise ScoringFailed(f"expected scores of at most {LARGEST_SCORE:g} for the references, got larger ones")
     if len(found) < 2 or (spread := statistics.stdev(found)) == 0:
         raise DataError(
             f"expected at least two references with different scores to calibrate beta, got {len(found)} with "
@@ -165,8 +168,8 @@ class OpenVerifier:
         if (known := self._known.get(key)) is not None:
             return known
         score = self._scorer.score(context, answer)
-        if not math.isfinite(score):
-            raise ScoringFailed(f"expected a finite score, got {score}")
+        if not is_number(score):
+            raise ScoringFailed(f"expected a score of at most {LARGEST_SCORE:g}, got {score:g}")
         with self._lock:
             while len(self._known) >= REMEMBERED:
                 del self._known[next(iter(self._known))]

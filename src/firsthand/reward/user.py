@@ -4,7 +4,6 @@ The function runs in worker processes with our deadline, one reply at a time: so
 nor batch size can matter. Only what the user names is imported, by the workers alone, and nothing is unpickled.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -13,7 +12,7 @@ from firsthand.errors import RecipeError, excerpt
 from firsthand.identity import FUNCTION_PATH, code_id
 from firsthand.records import Answer, Choice, Letters, Status, Verdict
 from firsthand.reward.open_ended import Context
-from firsthand.reward.verdicts import failed
+from firsthand.reward.verdicts import LARGEST_SCORE, failed, is_number
 from firsthand.workers.pool import USER_FUNCTION, DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
 
 
@@ -54,8 +53,8 @@ class UserReward:
             return Verdict(
                 score=None, status=Status.UNSCORED, parsed=excerpt(reply), why=f"{self._path} does not apply"
             )
-        if not math.isfinite(score):
-            return failed(f"{self._path} returned {score}", reply)
+        if not is_number(score):
+            return failed(f"{self._path} returned {score:g}; expected {LARGEST_SCORE:g} at most", reply)
         return Verdict(score=score, status=Status.OK, parsed=excerpt(reply), why=f"{self._path} says {score:g}")
 
     def _refuse_another(self) -> None:

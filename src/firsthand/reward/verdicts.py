@@ -4,6 +4,14 @@ from firsthand.errors import excerpt
 from firsthand.records import Status, Verdict
 from firsthand.workers.pool import DeadlineExceeded
 
+LARGEST_SCORE = 1e6
+"""Of a scorer of somebody else (ours). Sums and squares of larger ones overflow, and would end a run."""
+
+
+def is_number(score: float) -> bool:
+    """Whether a score can be reckoned with: finite, and not beyond LARGEST_SCORE."""
+    return abs(score) <= LARGEST_SCORE
+
 
 def compared(equal: bool, parsed: str, truth: str) -> Verdict:
     """The answer was read, and it is right (1) or wrong (0)."""

@@ -224,6 +224,8 @@ class SyncClient:
                 remedy = (
                     ". OPENAI_API_KEY is set, and no key is sent unless key_env names it: set key_env to OPENAI_API_KEY"
                 )
+            if status in (401, 403) and self._endpoint.key_env is not None:
+                remedy = f". The server does not accept the key in the environment variable {self._endpoint.key_env}"
             raise RecipeError(
                 f"{self._endpoint.url} answered {status}: {excerpt(raw)}; look at base_url, model "
                 f"({self._endpoint.model}) and key_env ({self._endpoint.key_env or 'not set'}). What was answered is "

@@ -2,11 +2,12 @@
 
 import base64
 import os
-from typing import Any
+import re
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from PIL import ExifTags
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from firsthand.errors import RecipeError
 from firsthand.records import Picture, Record, open_picture, png, upright_rgb
@@ -14,6 +15,20 @@ from firsthand.teacher.types import Message, Outcome, Request
 
 _SENT = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
 """Pillow's name of a format that is sent as it is -> its name in a data URL. MPO is a phone's JPEG."""
+
+
+def _variable(name: Any) -> Any:
+    """Raises ValueError for what is no name, and does not show it: it may be the key itself."""
+    if isinstance(name, str) and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(
+            "expected the name of an environment variable that holds the key, such as OPENAI_API_KEY, got something "
+            "else (not shown, for it may be the key); export the key under a name, and give that"
+        )
+    return name
+
+
+KeyVariable = Annotated[str | None, BeforeValidator(_variable)]
+"""Where a server's key is; None sends none."""
 
 
 class InFlight(Record):
@@ -50,7 +65,7 @@ class Endpoint(SamplingParameters):
 
     base_url: str
     """With the version and without the path of a call: http://localhost:8000/v1."""
-    key_env: str | None = None
+    key_env: KeyVariable = None
     """The name of the environment variable that holds the key. The key itself is never written anywhere."""
     timeout_s: float = Field(default=600.0, gt=0)
     """Of one attempt, from connecting to the last byte."""
@@ -80,20 +95,30 @@ class Endpoint(SamplingParameters):
 
     def key(self) -> str | None:
         """The key. Raises RecipeError when the environment has none under the name."""
-        if self.key_env is None:
-            return None
-        key = os.environ.get(self.key_env, "").strip()
-        if not key:
-            raise RecipeError(
-                f"key_env: expected the environment variable {self.key_env} to hold the key of {self.base_url}, "
-                f"but it is not set; export it, or leave key_env out where no key is needed"
-            )
-        return key
+        return key_in(self.key_env, self.base_url)
 
     def dollars(self, outcome: Outcome) -> float:
         """What an outcome has cost; 0 where there are no prices or no token counts."""
         prompt, completion = outcome.prompt_tokens or 0, outcome.completion_tokens or 0
         return (prompt * (self.prompt_price or 0.0) + completion * (self.completion_price or 0.0)) / 1e6
+
+
+def key_in(variable: str | None, url: str) -> str | None:
+    """A server's key, from the environment. Raises RecipeError where the variable holds none."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise RecipeError(
+            f"key_env: expected the environment variable {variable} to hold the key of {url}, "
+            f"but it is not set; export it, or leave key_env out where no key is needed"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise RecipeError(
+            f"key_env: expected the environment variable {variable} to hold one line of ASCII, got other signs; "
+            "export the key alone"
+        )
+    return key
 
 
 def whole_url(url: str) -> str:

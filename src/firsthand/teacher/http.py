@@ -4,13 +4,14 @@ A request ends at its deadline whatever the server does. Proxies and redirects a
 """
 
 import asyncio
-import json
 import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar, final
 
 import aiohttp
+
+from firsthand.teacher.scrub import Scrubber
 
 _T = TypeVar("_T")
 
@@ -37,6 +38,7 @@ class Transport:
     def __init__(self, key: str | None = None) -> None:
         """`key` is sent as bearer token, and struck out of whatever comes back."""
         self._key = key
+        self._scrubbed = Scrubber(key)
 
     def __enter__(self) -> Self:
         self.loop = asyncio.new_event_loop()
@@ -64,7 +66,7 @@ class Transport:
                 asyncio.timeout(timeout_s),
                 self._session.post(url, data=data, allow_redirects=False) as response,
             ):
-                return response.status, response.headers, without_key(await _read(response), self._key)
+                return response.status, response.headers, self._scrubbed(await _read(response))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NoResponse(f"{type(error).__name__}: {error}", is_unreached=True) from error
         except TimeoutError as error:
@@ -80,16 +82,6 @@ class Transport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=aiohttp.ClientTimeout(connect=CONNECT_S)
         )
-
-
-def without_key(raw: bytes, key: str | None) -> bytes:
-    """Some servers quote a wrong key in their error, as it is or as JSON escapes it; errors are shown and written."""
-    if key is None:
-        return raw
-    escaped = json.dumps(key)[1:-1]
-    for form in (key, escaped, escaped.replace("/", "\\/"), json.dumps(key, ensure_ascii=False)[1:-1]):
-        raw = raw.replace(form.encode(), b"[key]")
-    return raw
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
