@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from firsthand.errors import DataError
 from firsthand.processor.folder import settings_in
+from firsthand.processor.rendering import rendered
 
 REPLY_MARK = "firsthand"
 """Stands for a reply when a template is asked what it writes after one."""
@@ -46,14 +45,14 @@ class Conversation:
             messages = [{"role": "user", "content": "".join(texts)}]
         if system is not None:
             messages.insert(0, {"role": "system", "content": self._content(system)})
-        rendered = self._apply(messages, where, add_generation_prompt=True)
-        dropped = [text for text in (system or "", *texts) if text.strip() not in rendered]
+        shown = rendered(self.tokenizer, messages, where, add_generation_prompt=True)
+        dropped = [text for text in (system or "", *texts) if text.strip() not in shown]
         if dropped:
             raise DataError(
                 f"{where}: expected the model folder's chat template to show the system prompt and the question, got "
                 f"a text without {dropped[0][:60]!r}; use a template that shows it, or leave the system prompt out"
             )
-        return rendered
+        return shown
 
     def structure_in(self, text: str) -> list[str]:
         """The special tokens that a text holds, in its order: they end a turn, or stand for pixels not there."""
@@ -73,15 +72,6 @@ class Conversation:
     def _content(self, text: str) -> Any:
         return [{"type": "text", "text": text}] if self._in_parts else text
 
-    def _apply(self, messages: list[dict[str, Any]], where: str, **settings: Any) -> str:
-        try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **settings))
-        except TemplateError as error:
-            raise DataError(
-                f"{where}: expected a conversation that the model folder's chat template takes, got: {error}; some "
-                "templates take no system prompt"
-            ) from error
-
     def _stop_ids(self, folder: Path) -> tuple[int, ...]:
         known = [self._end_of_turn(), *_generation_stops(folder), self.tokenizer.eos_token_id]
         # A padding token says nothing. Qwen's ends a text that is not a conversation.
@@ -92,8 +82,8 @@ class Conversation:
     def _end_of_turn(self) -> int | None:
         """The special token that the template writes right after a reply; None when it writes none."""
         said = [{"role": role, "content": self._content(REPLY_MARK)} for role in ("user", "assistant")]
-        rendered = self._apply(said, "chat template")
-        after = self.ids(rendered.rpartition(REPLY_MARK)[2])
+        shown = rendered(self.tokenizer, said, "chat template", add_generation_prompt=False)
+        after = self.ids(shown.rpartition(REPLY_MARK)[2])
         is_special = bool(after) and self.tokenizer.convert_ids_to_tokens(after[0]) in self._structure
         return after[0] if is_special else None
 

@@ -47,5 +47,7 @@ class RewardModel:
     def _text(self, question: str, answer: str) -> str:
         if self._tokenizer.chat_template is None:
             return f"{question}\n{answer}"
+        from firsthand.processor.rendering import rendered
+
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        return str(self._tokenizer.apply_chat_template(turns, tokenize=False))
+        return rendered(self._tokenizer, turns, "reward.open.model", add_generation_prompt=False)
