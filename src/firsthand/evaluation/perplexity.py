@@ -49,4 +49,4 @@ def write_perplexities(model: Path, data: Data, out: Path, on_progress: OnProgre
 def _complaint(example: Example, encoder: Encoder) -> BadRow | None:
     if not example.traces:
         return BadRow("trace", "a demonstration, for perplexity is about what a model would imitate", "none", "add one")
-    return encoder.complaint(example) or encoder.complaint_of_trace(example.traces[0])
+    return encoder.complaint(example) or encoder.complaint_of_trace(example.traces[0], example)

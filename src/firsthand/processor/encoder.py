@@ -123,20 +123,39 @@ class Encoder:
             images = [self._image_tokens(example, i) for i in range(len(example.images))]
         except BadRow as bad:
             return bad
-        # A token has a byte or more of its text, so that short texts need not be tokenized.
-        told = question + (system_of(example, system) or "")
-        most = len(told.encode()) + sum(n or 0 for n in images) + _TEMPLATE_TOKENS
-        if most <= min(self._max_prompt_tokens, self._context or most) or None in images:
+        if (
+            self._at_most(example, system) <= min(self._max_prompt_tokens, self._context or self._max_prompt_tokens)
+            or None in images
+        ):
             return None
         return self._too_long(self._read(example, system), len(images))
 
-    def complaint_of_trace(self, trace: Trace) -> BadRow | None:
-        """Why a demonstration is no reply; None: nothing is wrong."""
+    def complaint_of_trace(self, trace: Trace, example: Example, system: str | None = None) -> BadRow | None:
+        """Why a demonstration is no reply to an example that makes a prompt; None: nothing is wrong."""
         try:
             self._refuse_special_tokens(trace.text, "trace")
+            most = len(trace.text.encode()) + self._at_most(example, system)
         except BadRow as bad:
             return bad
-        return None
+        if self._context is None or most < self._context:
+            return None
+        said, asked = len(self._conversation.ids(trace.text)) + 1, len(self._read(example, system).token_ids)
+        if asked + said <= self._context:
+            return None
+        expected = f"a demonstration that fits, behind its prompt, into the model's context of {self._context} tokens"
+        return BadRow("trace", expected, f"{said} tokens behind {asked}", "shorten it, or leave the row out")
+
+    def _at_most(self, example: Example, system: str | None) -> int:
+        """Tokens that a prompt has at most: one has a byte or more of its text, so that short ones need no tokenizer.
+
+        What pictures take may not be known; then it is as many as any prompt may have.
+        """
+        images = [self._image_tokens(example, i) for i in range(len(example.images))]
+        if None in images:
+            return self._max_prompt_tokens
+        question = "".join(part["text"] for part in content_parts(example) if part["type"] == "text")
+        told = question + (system_of(example, system) or "")
+        return len(told.encode()) + sum(n or 0 for n in images) + _TEMPLATE_TOKENS
 
     def check_system(self, system: str | None) -> None:
         """Raise RecipeError when a system prompt for all rows has special tokens."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from firsthand.errors import NothingEarned
+from firsthand.errors import DataError, NothingEarned
 from firsthand.policy.precision import Accelerator
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
@@ -62,6 +62,11 @@ def train(
         examples = loaded.settled(recipe.data.on_bad, root)
         probed = questions_of(recipe, router, encoder)
         with open_run(recipe, examples, root, probed.examples) as run:
+            if run.is_done and not (run.model / "config.json").exists():
+                raise DataError(
+                    f"{run.folder}: expected the model of a finished run, got none in model/; restore it from a copy, "
+                    "or delete the run's folder to train again"
+                )
             if not run.is_done:
                 loaded.list_refused(run.folder / REFUSED)
                 loaded.note_chosen(run.folder / CHOSEN)

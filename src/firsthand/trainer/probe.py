@@ -109,7 +109,7 @@ def held_out_nll(examples: Sequence[Example], recipe: Recipe, state: "State") ->
     groups = [
         PrefixGroup(encoder.prompt(example, recipe.system), (encoder.reply(trace.text),), given=(True,))
         for example, trace in found
-        if trace is not None and encoder.complaint_of_trace(trace) is None
+        if trace is not None and encoder.complaint_of_trace(trace, example, recipe.system) is None
     ]
     if not groups:
         return None
