@@ -42,8 +42,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("report runs --out file/report.html", "a file stands where a folder should"),
-        ("report runs --out loop/report.html", "leads back to itself"),
+        ("report runs --out file/report.html", "something that is no folder stands there"),
+        ("report runs --out loop/report.html", "something that is no folder stands there"),
         (f"report runs --out {'x' * 300}.html", "choose a shorter name"),
         ("report runs --out runs", "a folder stands where a file should"),
         ("report runs --out /proc/report.html", "firsthand: /proc"),
@@ -90,11 +90,12 @@ def test_an_output_that_takes_nothing_is_one_message(desk: Path) -> None:
 
 def test_a_locale_of_another_encoding_changes_no_file_and_ends_no_command(tmp_path: Path) -> None:
     environment = {**os.environ, **ASCII}
-    subprocess.run([sys.executable, "-c", JOURNAL], cwd=tmp_path, env=environment, check=True)
+    (tmp_path / "journal.py").write_text(JOURNAL, encoding="utf-8")
+    subprocess.run([sys.executable, "journal.py"], cwd=tmp_path, env=environment, check=True)
     [run] = (tmp_path / "runs").iterdir()
     assert "5 × 3?" in (run / "rollouts.jsonl").read_text(encoding="utf-8")
-    say = "from firsthand.cli.main import main; import sys; sys.argv[1:] = ['report', '×']; raise SystemExit(main())"
-    ended = subprocess.run([sys.executable, "-c", say], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    command = [sys.executable, "-m", "firsthand", "report", "\xd7"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert ended.returncode == 2 and b"\\xd7" in ended.stderr and b"Traceback" not in ended.stderr
 
 

@@ -19,6 +19,7 @@ _REMEDIES = {
     errno.EPERM: "look at who may read and write there, or choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "a link there leads back to itself: delete it, or name the file that was meant",
+    errno.EEXIST: "something that is no folder stands there: choose another name, or move it away",
     errno.ENOTDIR: "a file stands where a folder should: choose another name, or move the file away",
     errno.EISDIR: "a folder stands where a file should: name the file, or move the folder away",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
