@@ -229,3 +229,13 @@ def leads_somewhere(path: Path, target: str) -> bool:
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
 def test_no_number_is_still_to_be_measured(path: Path) -> None:
     assert "@@NUM" + "@@" not in path.read_text(encoding="utf-8")
+
+
+def test_the_tests_that_the_reliability_page_names_are_there() -> None:
+    cells = [row.rstrip(" |").rpartition("| ")[2] for row in page("docs/reliability.md").splitlines() if row[:1] == "|"]
+    named = [found for cell in cells for found in re.findall(r"`([\w/]+\.py)`([^`]*)", cell)]
+    assert len(named) > 40
+    for name, words in named:
+        tests = re.findall(r"def (test_\w+)", (REPOSITORY / "tests" / name).read_text(encoding="utf-8"))
+        lost = [word for word in re.findall(r"\w+", words) if not any(word in test for test in tests)]
+        assert not lost, f"{name}: {lost}"

@@ -7,6 +7,8 @@ import resource
 import shutil
 import socket
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
@@ -21,7 +24,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from userdata import animation, deep, encoded, fill, nested, noise, promising, row, write_lines, write_parquet
 
-from firsthand.data import REASONS, PictureLimits, Refused, Source, jsonl, load_examples, stream_rows, write_examples
+from firsthand.data import (
+    REASONS,
+    PictureLimits,
+    Refused,
+    Source,
+    jsonl,
+    load_examples,
+    parquet,
+    stream_rows,
+    write_examples,
+)
 from firsthand.data.text import check_cells
 from firsthand.errors import DataError
 from firsthand.records import Example
@@ -346,6 +359,56 @@ def test_text_in_parquet_that_is_no_utf_8_costs_one_row(folder: Path) -> None:
     assert reasons(folder / "t.parquet") == ["ok", "bad_row", "ok"]
     with pytest.raises(DataError, match=r"t.parquet row 2, expected text in UTF-8"):
         load_examples(str(folder / "t.parquet"))
+
+
+MUTATE = """
+import random, sys
+from pathlib import Path
+from firsthand.data import parquet
+from firsthand.errors import DataError
+whole, path = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+for seed in range(int(sys.argv[3])):
+    chance, content = random.Random(seed), bytearray(whole)
+    for _ in range(chance.choice((1, 2, 4, 16))):
+        at = chance.randrange(len(content))
+        other = chance.randbytes(4), b"\\xff" * 4, b"\\x7f\\x00\\x00\\x02", content[at : at + 2]
+        content[at : at + 4] = chance.choice(other)
+    path.write_bytes(content)
+    try:
+        for row in parquet.rows(path):
+            repr(row)
+    except DataError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_a_damaged_table_ends_in_an_error_and_not_in_the_process(kind: str, tmp_path: Path) -> None:
+    """Offsets that lead beyond a column, and lengths beyond the file, have ended Python itself."""
+    pictures = [{"bytes": bytes(range(60)), "path": None}] * 40
+    options = [["a", "b", str(i)] for i in range(40)]
+    columns = {"question": [f"How many {i}?" for i in range(40)], "image": pictures, "choices": options}
+    table = pa.table(columns).append_column("label", pa.array(["x", "y"] * 20).dictionary_encode())
+    whole = tmp_path / f"whole.{kind}"
+    if kind == "arrow":
+        with pa.OSFile(str(whole), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table, max_chunksize=16)
+    else:
+        pa.parquet.write_table(table, whole, row_group_size=16)
+    command = [sys.executable, "-c", MUTATE, str(whole), str(tmp_path / f"changed.{kind}"), "400"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_an_offset_beyond_its_column_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "t.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, pa.schema({"answer": pa.string()})) as stream:
+        stream.write_batch(pa.record_batch({"answer": ["seven", "eight"]}))
+    right, wrong = struct.pack("<3i", 0, 5, 10), struct.pack("<3i", 0, 2**25, 2**25 + 5)
+    assert path.read_bytes().count(right) == 1
+    path.write_bytes(path.read_bytes().replace(right, wrong))
+    with pytest.raises(DataError, match=r"t.arrow: expected a readable Arrow stream file, got: .* out of bounds"):
+        list(parquet.rows(path))
 
 
 def test_a_line_without_an_end_costs_one_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         def none(completions, **columns): return [None for _ in completions]
         def nan(completions, **columns): return [float("nan")]
         def infinite(reply, answer): return float("inf")
+        def huge(reply, answer): return 1e308
+        def endless(reply, answer): return 10**400
         def words(reply, answer): return "good"
         def raises(reply, answer): raise KeyError("colour")
         def hangs(reply, answer): time.sleep(60)
@@ -174,6 +176,8 @@ def test_trls_own_accuracy_reward_can_be_named() -> None:
         ("none", Status.UNSCORED, "does not apply"),
         ("nan", Status.UNSCORED, "does not apply"),  # TRL writes None as NaN
         ("infinite", Status.FAILED, "returned inf"),
+        ("huge", Status.FAILED, "returned 1e+308; expected 1e+06 at most"),
+        ("endless", Status.FAILED, "OverflowError"),
         ("words", Status.FAILED, "could not convert string to float"),
         ("raises", Status.FAILED, "KeyError: 'colour'"),
         ("dies", Status.FAILED, "exit status 3"),

@@ -297,7 +297,18 @@ def test_a_service_scores_question_and_answer() -> None:
         assert got == [{"question": "q", "answer": "four", "images": []}]
 
 
-@pytest.mark.parametrize(("said", "status"), [({"score": None}, 200), ({"score": 1}, 500), (b"<html>", 200)])
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"score": None}, 200),
+        ({"score": 1}, 500),
+        (b"<html>", 200),
+        ({"score": 1e308}, 200),
+        ({"score": float("inf")}, 200),
+        (b'{"score": 1' + b"0" * 400 + b"}", 200),
+        (b'{"score": ' + b"[" * 100_000, 200),
+    ],
+)
 def test_a_service_that_answers_otherwise_leaves_the_reply_unmeasured(said: object, status: int) -> None:
     with serving(lambda body: said, status) as (url, _), router_of(scored_by("service", url)) as router:
         verdict = router.judge(block("x"), CUBE)

@@ -1,5 +1,6 @@
 """What a training run does with damage to its own files: told by name, never trained on, and nothing thrown away."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,17 +14,16 @@ from firsthand.records import Step
 from firsthand.trainer import train
 from firsthand.trainer.state import damage
 
-SFT = Recipe.model_validate(
-    {
-        "name": "sft",
-        "data": {"worlds": ["count"], "number": 8, "level": "easy"},
-        "objective": {"kind": "sft", "style": "plain"},
-        "optimizer": {"lr": 1e-3},
-        "steps": 3,
-        "prompts": 2,
-        "checkpoint_every": 1,
-    }
-)
+CONTENT = {
+    "name": "sft",
+    "data": {"worlds": ["count"], "number": 8, "level": "easy"},
+    "objective": {"kind": "sft", "style": "plain"},
+    "optimizer": {"lr": 1e-3},
+    "steps": 3,
+    "prompts": 2,
+    "checkpoint_every": 1,
+}
+SFT = Recipe.model_validate(CONTENT)
 
 
 def stopped_after(root: Path, step: int) -> Path:
@@ -143,3 +143,25 @@ def test_a_model_appears_whole_also_in_place_of_that_of_a_pause(
     assert (run / "model/model.safetensors").read_bytes() == paused and not (run / "DONE").exists()
     train(SFT, tmp_path)
     assert (run / "DONE").exists() and (run / "model/model.safetensors").read_bytes() != paused
+
+
+def test_a_finished_run_whose_model_has_gone_is_told_and_not_named_as_if_it_were_there(tmp_path: Path) -> None:
+    run = train(SFT, tmp_path)
+    assert train(SFT, tmp_path) == run
+    shutil.rmtree(run / "model")
+    with pytest.raises(DataError, match=r"expected the model of a finished run, got none in model/; restore it"):
+        train(SFT, tmp_path)
+
+
+def test_a_demonstration_beyond_the_model_s_context_is_refused_at_the_door(tmp_path: Path) -> None:
+    rows = [{"question": f"How many are {i}?", "answer": "7", "trace": "I count. <answer>7</answer>"} for i in range(4)]
+    long = {**rows[0], "trace": f"{'I count on. ' * 700}<answer>7</answer>"}
+    short = {**rows[1], "trace": f"{'I count on. ' * 40}<answer>7</answer>"}
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, short, long]))
+    recipe = Recipe.model_validate({**CONTENT, "data": {"path": str(data)}, "objective": {"kind": "sft"}})
+    with pytest.raises(
+        DataError, match=r"line 6.*behind its prompt, into the model's context of 2048 tokens"
+    ) as caught:
+        train(recipe, tmp_path / "runs")
+    assert "line 5" not in str(caught.value) and not list(tmp_path.glob("runs/*"))
