@@ -260,3 +260,20 @@ def test_a_run_knows_where_it_was_carried_out_and_where_it_went_on(
         run.finish()
     monkeypatch.setenv("OMP_NUM_THREADS", "62")
     assert len(environments()) == 2
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\0" * 50, b"[]", b"[" * 100_000, b'{"environments": 3}'])
+def test_a_run_goes_on_with_a_damaged_recipe_or_environment_which_are_written_again(
+    tmp_path: Path, damaged: bytes
+) -> None:
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as run:
+        before = {name: (run.folder / name).read_bytes() for name in ("recipe.json", "environment.json")}
+        run.append_step(step(0), [rollout(0)])
+    for name in before:
+        (run.folder / name).write_bytes(damaged if name != "recipe.json" else damaged.replace(b"environments", b""))
+    if damaged.startswith(b"{"):
+        (run.folder / "recipe.json").write_bytes(before["recipe.json"])
+    with Run.open(tmp_path, "grpo", 0, RECIPE) as again:
+        assert (again.folder / "recipe.json").read_bytes() == before["recipe.json"]
+        [entry] = json.loads((again.folder / "environment.json").read_text())["environments"]
+        assert entry["packages"] == json.loads(before["environment.json"])["environments"][0]["packages"]

@@ -74,7 +74,7 @@ class Run:
         hashed = recipe if hashed is None else hashed
         folder = folder_of(root, name, seed, hashed)
         run = cls(folder, lock_of(folder / ".lock"))
-        if not (folder / "recipe.json").exists():
+        if not object_in(folder / "recipe.json"):  # or one that was damaged: what it said is known
             run.write_json("recipe.json", {**recipe, "id": content_id(hashed)})
         run._note_environment()
         return run
@@ -159,7 +159,8 @@ class Run:
     def _note_environment(self) -> None:
         """Where the run is carried out; a run that goes on elsewhere gets a second entry. No part of its id."""
         path = self.folder / "environment.json"
-        known = json.loads(path.read_text(encoding="utf-8"))["environments"] if path.exists() else []
+        told = object_in(path, {"environments": list}).get("environments") or []
+        known = [entry for entry in told if isinstance(entry, dict)]
         here = environment()
         changed = [key for key, value in here.items() if key != "from" and known and known[-1].get(key) != value]
         if self.is_done or (known and not changed):

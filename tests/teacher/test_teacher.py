@@ -538,3 +538,25 @@ def test_what_was_cut_keeps_the_thinking_that_took_so_long(message: dict[str, st
     raw = json.dumps({"choices": [{"message": message, "finish_reason": "length"}]}).encode()
     found = read_completion(raw)
     assert isinstance(found, Failure) and (found.reason, found.text) == ("truncated", text)
+
+
+def test_a_damaged_log_is_one_error_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    with AnswerLog(path) as log:
+        for i in range(500):
+            log.put(f"{i:016x}", Completion(text="x" * 200), step="caption").result()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 3] + bytes(len(content) - len(content) // 3))
+    with (
+        pytest.raises(DataError, match=r"answers\.sqlite: expected .*(restore it|name another)"),
+        AnswerLog(path) as log,
+    ):
+        log.get_many([f"{i:016x}" for i in range(500)])
+    path.unlink()
+    with AnswerLog(path) as log:
+        log.put("a", Completion(text="x"), step="caption").result()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE answers SET outcome = 'half'")
+    db.close()
+    with AnswerLog(path) as log, pytest.raises(DataError, match="all is asked and paid again then"):
+        log.get("a")

@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, Self, final
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from firsthand.batched import batched
 from firsthand.errors import DataError
@@ -76,9 +76,12 @@ class AnswerLog:
         self.path = path
         self._guard = threading.Lock()
         self._reading, self._writing = self._connect(), self._connect()
-        rows = self._reading.execute("SELECT step, requests, prompt_tokens, completion_tokens, dollars FROM ledger")
+        with self._whole():
+            rows = self._reading.execute(
+                "SELECT step, requests, prompt_tokens, completion_tokens, dollars FROM ledger"
+            ).fetchall()
         self._spent: dict[str, Spent] = {}
-        for step, *paid in rows.fetchall():
+        for step, *paid in rows:
             self._spent[step] = self.spent(step).plus(Spent(*paid))
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="answer log", daemon=True)
@@ -99,9 +102,10 @@ class AnswerLog:
         return self.get_many([key]).get(key)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Outcome]:
-        """The outcomes that are kept under those keys; other keys are absent."""
-        rows = self._rows("SELECT key, outcome FROM answers", keys)
-        return {key: _OUTCOME.validate_json(outcome) for key, outcome in rows}
+        """The outcomes that are kept under those keys; other keys are absent. Raises DataError when one is damaged."""
+        with self._whole():
+            rows = self._rows("SELECT key, outcome FROM answers", keys)
+            return {key: _OUTCOME.validate_json(outcome) for key, outcome in rows}
 
     def put(self, key: str, outcome: Outcome, *, step: str, dollars: float = 0.0) -> "Future[None]":
         """Keep an outcome; the future is done when it is on the disk, or raises DataError when that failed.
@@ -133,7 +137,20 @@ class AnswerLog:
 
     def expected(self, keys: Iterable[str]) -> dict[str, str]:
         """Of these keys, those that went out in a batch file, with their step."""
-        return dict(self._rows("SELECT key, step FROM sent", keys))
+        with self._whole():
+            return dict(self._rows("SELECT key, step FROM sent", keys))
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Raises DataError when the file is found damaged in the block."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, ValidationError) as error:
+            said = str(error).splitlines()[0]
+            raise DataError(
+                f"{self.path}: expected the answers that were kept, got a damaged file ({said}); restore it from a "
+                "copy, or delete it: all is asked and paid again then"
+            ) from error
 
     def _rows(self, select: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
         for some in batched(keys, 500):  # SQLite allows 32,766 in one SELECT
