@@ -96,7 +96,7 @@ def test_a_locale_of_another_encoding_changes_no_file_and_ends_no_command(tmp_pa
     assert "5 × 3?" in (run / "rollouts.jsonl").read_text(encoding="utf-8")
     command = [sys.executable, "-m", "firsthand", "report", "\xd7"]
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
-    assert ended.returncode == 2 and b"\\xd7" in ended.stderr and b"Traceback" not in ended.stderr
+    assert ended.returncode == 2 and b"\\udcc3\\udc97" in ended.stderr and b"Traceback" not in ended.stderr
 
 
 def without_encoding(path: Path) -> list[str]:

@@ -113,9 +113,9 @@ def repeat_last_step(run: Path) -> None:
     (run / "metrics.jsonl").write_text("".join([*lines, lines[-1]]))
 
 
-def said_in(name: str, **settings: Any) -> Callable[[Path], None]:
+def said_in(file: str, /, **settings: Any) -> Callable[[Path], None]:
     def damage(run: Path) -> None:
-        (run / name).write_text(json.dumps({**json.loads((run / name).read_text()), **settings}))
+        (run / file).write_text(json.dumps({**json.loads((run / file).read_text()), **settings}))
 
     return damage
 

@@ -23,7 +23,7 @@ def block(text: str) -> str:
 def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a user's module `mine`, from which a recipe is run."""
     source = """
-        import os, time
+        import os, subprocess, time
         def brevity(reply, answer):
             return 1.0 / len(reply)
         def bonus(completions, bonus, **columns):
@@ -32,6 +32,12 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             return [float(c[-1]["content"] == s) for c, s in zip(completions, solution)]
         def none(completions, **columns): return [None for _ in completions]
         def nan(completions, **columns): return [float("nan")]
+        def starts(reply, answer):
+            with open("started", "w") as file:
+                file.write(str(subprocess.Popen(["sleep", "1000"]).pid))
+            return 1.0
+        def starts_and_hangs(reply, answer): starts(reply, answer); time.sleep(60)
+        def starts_and_dies(reply, answer): starts(reply, answer); os._exit(3)
         def infinite(reply, answer): return float("inf")
         def huge(reply, answer): return 1e308
         def endless(reply, answer): return 10**400
@@ -198,6 +204,23 @@ def test_a_function_that_hangs_is_killed_at_the_deadline(functions: Path) -> Non
         began = time.monotonic()
         assert router.judge("7", SEVEN).status is Status.TIMED_OUT
         assert time.monotonic() - began < 10
+
+
+def is_running(pid: int) -> bool:
+    """A zombie is not: whoever inherits it may take a while to bury it."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("name", ["starts", "starts_and_hangs", "starts_and_dies"])
+def test_what_a_function_has_started_ends_with_it(functions: Path, name: str) -> None:
+    with Router(function=f"mine:{name}", deadline_s=2.0) as router:
+        router.judge("7", SEVEN)
+    pid = int((functions / "started").read_text())
+    end = time.monotonic() + 20
+    while is_running(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not is_running(pid)
 
 
 def test_what_a_function_prints_does_not_disturb_its_score(functions: Path) -> None:

@@ -29,7 +29,9 @@ def check_rows(recipe: Recipe, loaded: Loaded, router: Router, encoder: Encoder 
     if method.samples:
         loaded = loaded.without(router.bad_ground_truths(loaded.examples))
     if isinstance(method, Imitating):
-        loaded = loaded.without([_bad_demonstration(example, recipe, encoder) for example in loaded.examples])
+        loaded = loaded.without(
+            [_bad_demonstration(example, method.style, recipe.system, encoder) for example in loaded.examples]
+        )
         if isinstance(method, Mixed):
             loaded = loaded.without(_bad_scores(loaded.examples, method.style, router))
     return loaded
@@ -56,15 +58,16 @@ def _refuse_undemonstrated(examples: Sequence[Example], style: str | None) -> No
     )
 
 
-def _bad_demonstration(example: Example, recipe: Recipe, encoder: Encoder | None) -> BadRow | None:
-    style = recipe.objective.style
+def _bad_demonstration(
+    example: Example, style: str | None, system: str | None, encoder: Encoder | None
+) -> BadRow | None:
     trace = demonstration(example, style)
     if trace is None:
         expected = "one demonstration" if style is None else f"a demonstration of style {style!r}"
         styles = sorted({t.style for t in example.traces})
         got = f"those of styles {styles}" if styles else "none"
         return BadRow("trace", expected, got, "set objective.style to one of them" if styles else "write one")
-    return None if encoder is None else encoder.complaint_of_trace(trace, example, recipe.system)
+    return None if encoder is None else encoder.complaint_of_trace(trace, example, system)
 
 
 def _bad_scores(examples: Sequence[Example], style: str | None, router: Router) -> list[BadRow | None]:

@@ -27,7 +27,7 @@ LONGEST = 2**22
 class Generation(Extension):
     """`{% generation %}` marks what an assistant has said; here it only stands around it."""
 
-    tags = frozenset(("generation",))
+    tags = {"generation"}  # noqa: RUF012 (as jinja2 has it)
 
     def parse(self, parser: Parser) -> nodes.Node:
         """The block as it is."""

@@ -96,7 +96,7 @@ class Worker:
             process.wait()
         if process.returncode != 0 and child is not None:  # somebody has killed the zygote: its child is an orphan
             with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+                os.killpg(child, signal.SIGKILL)
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()

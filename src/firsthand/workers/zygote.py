@@ -14,7 +14,7 @@ It ends what hangs, crashes or eats memory. It is no sandbox. Not covered:
 
 - The child has its user's rights: it may read and write files, open connections, start processes, and see the
   environment with the keys in it.
-- Processes that the child starts are not killed with it.
+- Processes that the child starts are killed with it, unless they leave its group.
 - Memory is limited by the task (maths.py and mathvision.py do), for each process alone. Disk and CPU are not limited.
 - A child keeps its state from one request to the next, until it is killed: a function may remember what it was asked.
 - A child may write into the protocol itself, or switch off the timer that ends it when the parent is gone.
@@ -27,6 +27,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType, ModuleType
 
 GRACE_S = 0.5
@@ -57,15 +58,19 @@ def one_child(task: ModuleType, argument: str, out: int) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)  # what it starts goes with it
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         work(task, argument, out)
         os._exit(0)
+    with suppress(OSError):  # it may have done so itself, and have ended
+        os.setpgid(child, child)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     # Not reaped yet: its number must not go to a stranger while a signal may still have us kill it.
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    kill_group()
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -96,11 +101,18 @@ def say(out: int, message: dict[str, object]) -> None:
 
 
 def on_signal(number: int, _: FrameType | None) -> None:
-    """Kill the child, and end with it when asked to."""
+    """Kill the child and what it has started, and end with it when asked to."""
     os.kill(child, signal.SIGKILL)
+    kill_group()
     if number == signal.SIGTERM:
         os.waitpid(child, 0)
         os._exit(0)
+
+
+def kill_group() -> None:
+    """Kill the processes that the child has started, and that have not left its group."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
 
 
 def load_task(script: str) -> ModuleType:
