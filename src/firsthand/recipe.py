@@ -8,7 +8,6 @@ A recipe is a YAML file:
     steps: 60
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +47,7 @@ from firsthand.policy.precision import (
 from firsthand.records import Example, GrownRecord, Kind, Record, SplitName
 from firsthand.reward import Reward
 from firsthand.rollout import Sampling
+from firsthand.run import recipe_of
 from firsthand.workers.environments import ENVIRONMENTS
 from firsthand.worlds import SMALL, WORLDS, generate
 
@@ -452,7 +452,7 @@ class Recipe(Record):
         if self.data.pass_rate is not None:
             del content["data"]["pass_rate"]["scores"]  # what it has left is in data_id, wherever it lies
         if self.start is not None:
-            content["start"] = json.loads((self._started() / "recipe.json").read_text(encoding="utf-8"))["id"]
+            content["start"] = recipe_of(self._started())["id"]
         else:
             content["model_id"] = folder_id(self.model_folder())
         if self.teacher is not None:
@@ -471,6 +471,11 @@ class Recipe(Record):
         if not (folder / "DONE").exists():
             remedy = did_you_mean(folder) or "train that run first"
             raise RecipeError(f"start: expected a finished run directory, got {folder} without DONE; {remedy}")
+        if not recipe_of(folder).get("id"):
+            raise RecipeError(
+                f"start: expected the recipe.json of a run in {folder}, got none that can be read; give that run's own "
+                "command again, which writes it again"
+            )
         return folder
 
 

@@ -39,7 +39,7 @@ REFUSED = "refused.jsonl"
 CHOSEN = "pass_rate.json"
 """Which examples a training has left, because its data says `pass_rate`."""
 RECIPE_KINDS: Kinds = {
-    **dict.fromkeys(("name", "id", "evaluates", "start", "tokens_of", "distances_of", "model_id", "data_id"), str),
+    **dict.fromkeys(("name", "id", "evaluates", "start", "model_id", "data_id"), str),
     **dict.fromkeys(("seed", "steps", "stop"), int),
     **dict.fromkeys(("protocol", "endpoint", "reward", "optimizer", "sampling"), dict),
     "benchmark": (dict, str),

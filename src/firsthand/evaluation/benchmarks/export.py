@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from firsthand.errors import DataError, RecipeError
+from firsthand.errors import DataError, RecipeError, excerpt
 from firsthand.evaluation.benchmarks.spec import GOLD_RULE
 from firsthand.evaluation.leaderboard.scorer import LONGEST_WORKBOOK_CELL
 from firsthand.evaluation.protocol import Protocol
@@ -32,7 +32,13 @@ def export_replies(run: Path, out: Path) -> Path:
     writers = {".xlsx": _workbook, ".tsv": _tsv, ".json": _json}
     if out.suffix.lower() not in writers:
         raise RecipeError(f"--out {out}: expected a name that ends in {', '.join(writers)}")
-    rows = _rows(run)
+    try:
+        rows = _rows(run)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise DataError(
+            f"{run}: expected the files of a finished evaluation, got {type(error).__name__}: {excerpt(str(error))}; "
+            "restore them from a copy, or delete the folder and evaluate again"
+        ) from error
     out.parent.mkdir(parents=True, exist_ok=True)
     writers[out.suffix.lower()](rows, out)
     return out

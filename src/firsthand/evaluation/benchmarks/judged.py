@@ -10,9 +10,11 @@
 `<name>-<judge>.jsonl`, and the tables in evaluation.json: they are read as well.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal
+
+from firsthand.errors import DataError
+from firsthand.files import object_in
 
 RULES = "rules"
 """Stands for the judge in names where nobody was asked."""
@@ -37,14 +39,23 @@ def judges_of(run: Path) -> list[str]:
 
 
 def leaderboard_tables(run: Path, wanted: str | None = None) -> dict[str, Any]:
-    """The table of each judge; that of rules alone only where nobody was asked, or where it is `wanted`."""
-    earlier: dict[str, Any] = json.loads((run / "evaluation.json").read_text(encoding="utf-8")).get("leaderboard", {})
-    own = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(run.glob("judged/*/table.json"))
-    }
+    """The table of each judge; that of rules alone only where nobody was asked, or where it is `wanted`.
+
+    Raises DataError when one cannot be read.
+    """
+    earlier: dict[str, Any] = object_in(run / "evaluation.json", {"leaderboard": dict}).get("leaderboard") or {}
+    own = {path.parent.name: _table(path) for path in sorted(run.glob("judged/*/table.json"))}
     tables = {  # in earlier versions `quirks` were `oddities`
         name: {"quirks" if key == "oddities" else key: value for key, value in table.items()}
         for name, table in {**earlier, **own}.items()
     }
     return {name: table for name, table in tables.items() if name != RULES or wanted == RULES} or tables
+
+
+def _table(path: Path) -> dict[str, Any]:
+    if not (table := object_in(path)):
+        raise DataError(
+            f"{path}: expected a judge's table, got none that can be read; delete the folder {path.parent} and "
+            "evaluate again: what the judge has said is kept"
+        )
+    return table
