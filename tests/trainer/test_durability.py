@@ -155,8 +155,8 @@ def test_a_finished_run_whose_model_has_gone_is_told_and_not_named_as_if_it_were
 
 def test_a_demonstration_beyond_the_model_s_context_is_refused_at_the_door(tmp_path: Path) -> None:
     rows = [{"question": f"How many are {i}?", "answer": "7", "trace": "I count. <answer>7</answer>"} for i in range(4)]
-    long = {**rows[0], "trace": f"{'I count on. ' * 700}<answer>7</answer>"}
-    short = {**rows[1], "trace": f"{'I count on. ' * 40}<answer>7</answer>"}
+    long = {**rows[0], "question": "How many in all?", "trace": f"{'I count on. ' * 700}<answer>7</answer>"}
+    short = {**rows[1], "question": "How many at most?", "trace": f"{'I count on. ' * 40}<answer>7</answer>"}
     data = tmp_path / "data.jsonl"
     data.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, short, long]))
     recipe = Recipe.model_validate({**CONTENT, "data": {"path": str(data)}, "objective": {"kind": "sft"}})
