@@ -15,7 +15,7 @@ import firsthand.workers
 from firsthand.errors import DataError
 from firsthand.workers.pool import DeadlineExceeded, WorkerDied, WorkerPool
 
-DEADLINE_S = 20.0
+RENDERED_WITHIN_S = 20.0
 """Of one conversation (ours), which takes a thousandth of a second, on a machine that is very busy, too."""
 _TASK = str(Path(firsthand.workers.__file__).with_name("chat_template.py"))
 _LOCK = Lock()
@@ -36,7 +36,7 @@ def rendered(tokenizer: Any, messages: Sequence[dict[str, Any]], where: str, *, 
     try:
         answer = _pool().ask(request)
     except DeadlineExceeded as error:
-        raise _refused(where, f"none that ends within {DEADLINE_S:g} s") from error
+        raise _refused(where, f"none that ends within {RENDERED_WITHIN_S:g} s") from error
     except WorkerDied as error:
         raise _refused(where, f"one that ends its process ({error})") from error
     if "text" not in answer:
@@ -58,6 +58,6 @@ def _named(value: Any) -> str:
 def _pool() -> WorkerPool:
     with _LOCK:
         if (pool := _POOLS.get(os.getpid())) is None:
-            pool = _POOLS[os.getpid()] = WorkerPool(1, DEADLINE_S, (_TASK,))
+            pool = _POOLS[os.getpid()] = WorkerPool(1, RENDERED_WITHIN_S, (_TASK,))
             atexit.register(pool.close)
         return pool

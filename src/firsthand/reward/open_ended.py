@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from firsthand.errors import DataError, excerpt
 from firsthand.records import Example, OpenEnded, Picture, Record, Status, Verdict
-from firsthand.reward.verdicts import LARGEST_SCORE, failed, is_number
+from firsthand.reward.verdicts import LARGEST_SCORE, failed, is_usable
 from firsthand.teacher.endpoint import KeyVariable, whole_url
 from firsthand.workers.pool import DeadlineExceeded
 
@@ -125,7 +125,7 @@ def calibrate(scorer: Scorer, examples: Sequence[Example]) -> Calibration:
     cannot be scored.
     """
     found = [scorer.score(Context.of(e), e.answer.reference) for e in examples if isinstance(e.answer, OpenEnded)]
-    if not all(map(is_number, found)):
+    if not all(map(is_usable, found)):
         raise ScoringFailed(f"expected scores of at most {LARGEST_SCORE:g} for the references, got larger ones")
     if len(found) < 2 or (spread := statistics.stdev(found)) == 0:
         raise DataError(
@@ -168,7 +168,7 @@ class OpenVerifier:
         if (known := self._known.get(key)) is not None:
             return known
         score = self._scorer.score(context, answer)
-        if not is_number(score):
+        if not is_usable(score):
             raise ScoringFailed(f"expected a score of at most {LARGEST_SCORE:g}, got {score:g}")
         with self._lock:
             while len(self._known) >= REMEMBERED:

@@ -12,7 +12,7 @@ from firsthand.errors import RecipeError, excerpt
 from firsthand.identity import FUNCTION_PATH, code_id
 from firsthand.records import Answer, Choice, Letters, Status, Verdict
 from firsthand.reward.open_ended import Context
-from firsthand.reward.verdicts import LARGEST_SCORE, failed, is_number
+from firsthand.reward.verdicts import LARGEST_SCORE, failed, is_usable
 from firsthand.workers.pool import USER_FUNCTION, DeadlineExceeded, WorkerBroken, WorkerDied, WorkerPool
 
 
@@ -53,7 +53,7 @@ class UserReward:
             return Verdict(
                 score=None, status=Status.UNSCORED, parsed=excerpt(reply), why=f"{self._path} does not apply"
             )
-        if not is_number(score):
+        if not is_usable(score):
             return failed(f"{self._path} returned {score:g}; expected {LARGEST_SCORE:g} at most", reply)
         return Verdict(score=score, status=Status.OK, parsed=excerpt(reply), why=f"{self._path} says {score:g}")
 

@@ -8,7 +8,7 @@ LARGEST_SCORE = 1e6
 """Of a scorer of somebody else (ours). Sums and squares of larger ones overflow, and would end a run."""
 
 
-def is_number(score: float) -> bool:
+def is_usable(score: float) -> bool:
     """Whether a score can be reckoned with: finite, and not beyond LARGEST_SCORE."""
     return abs(score) <= LARGEST_SCORE
 

@@ -20,7 +20,7 @@ from jinja2.utils import Namespace
 
 MEMORY = 2**30
 """Bytes of a worker (ours); it starts with a twentieth of that."""
-LONGEST = 2**22
+MOST_CHARACTERS = 2**22
 """Characters of a rendered conversation (ours): more than any model reads."""
 
 
@@ -81,8 +81,8 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
         for part in _compiled(request["template"]).generate(**request["variables"]):
             parts.append(part)
             length += len(part)
-            if length > LONGEST:
-                return {"refused": f"a text of more than {LONGEST:,} characters"}
+            if length > MOST_CHARACTERS:
+                return {"refused": f"a text of more than {MOST_CHARACTERS:,} characters"}
     except TemplateError as error:
         return {"refused": str(error)[:500]}
     except MemoryError:
