@@ -167,11 +167,13 @@ def test_a_damaged_shard_of_a_step_that_is_done_is_named_and_made_again(
     before, seen = data_set(again), Counted()
     [folder] = (again / ".work").glob(f"{place}-*")
     shards = sorted(folder.glob("*.parquet"))
-    written = [shard.read_bytes() for shard in shards]
+    decided = ["place", "reason", "detail"]  # a row's picture has its place in this folder, which is a copy
+    written = [pq.read_table(shard, columns=decided) for shard in shards]
     damage(shards[1])
     shutil.rmtree(again / "sft")
     run_forge(config(), again, on_progress=seen)
-    assert data_set(again) == before and [shard.read_bytes() for shard in shards] == written
+    assert data_set(again) == before
+    assert [pq.read_table(shard, columns=decided) for shard in shards] == written
     assert f"{shards[1]}: expected the shard that was written, got" in caplog.text
     assert seen.steps == {place[2:]} and sum(seen.asked.values()) == 0
 
