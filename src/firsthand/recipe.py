@@ -332,6 +332,8 @@ class Recipe(Record):
     tokens_per_forward: int | None = Field(default=None, gt=0)
     """Rows of one forward times their longest length; splits a step without changing its gradient. None: 2,048 on a
     CPU, whose caches are small, and 16,384 on a GPU (measured, ours)."""
+    fully_shard: bool = False
+    """On several ranks: divide the language weights among them (FSDP2), with what trains them, instead of copying."""
     patience: int = Field(default=1024, ge=0)
     """Replies from the first step on that may all earn nothing before training stops, for they teach nothing; 0 never
     stops. By then less than 0.3 % of replies earn something, at 95 % confidence (3 / 1024, the rule of three)."""
@@ -369,6 +371,7 @@ class Recipe(Record):
             )
         if self.precision != "auto":
             self._kind(self.precision)
+        self._check_divided()
         if self.stop is not None and self.stop > self.steps:
             raise ValueError(f"stop ends a training early: expected at most steps ({self.steps}), got {self.stop}")
         if self.budget is not None and self.budget.unit == "generated" and not self.objective.samples:
@@ -378,6 +381,17 @@ class Recipe(Record):
         if re.search(r"[^\w.+-]", self.name):
             raise ValueError(f"name {self.name!r} becomes a folder: use letters, digits, '.', '+', '-' and '_'")
         return self
+
+    def _check_divided(self) -> None:
+        if not self.fully_shard:
+            return
+        if self.optimizer.offload or self.optimizer.kind not in (None, "adamw") or self.precision == "bfloat16-pure":
+            raise ValueError(
+                "fully_shard divides the moments of optimizer.kind adamw; leave out optimizer.offload, other kinds and "
+                "precision bfloat16-pure, which save what it saves"
+            )
+        if self.adapter is not None and self.adapter.quantize is not None:
+            raise ValueError("fully_shard divides no quantised weights; leave it out, or adapter.quantize")
 
     def model_folder(self) -> Path:
         """The folder whose weights training begins with. Raises RecipeError when `start` is not a finished run."""
@@ -395,7 +409,7 @@ class Recipe(Record):
         if precision == "auto":
             precision = auto(
                 card,
-                self.optimizer.kind,
+                "adamw" if self.fully_shard else self.optimizer.kind,
                 offload=self.optimizer.offload,
                 weight_decay=self.optimizer.weight_decay,
                 is_adapter=self.adapter is not None,
@@ -437,12 +451,12 @@ class Recipe(Record):
 
         `probed` are the examples of its probe. What it begins with is the id of the run in `start`, or the content of
         the model's folder. Moving a run changes no id; other weights under the same path do. Keys without a value are
-        left out, so that a key which a later version adds does not disown the runs that are there; so are `patience`,
-        which changes nothing of a run that ends, a `stop` at the last step, where pass rates are from, and the
-        precision and optimizer that every run once had. `auto` is what it stands for on this machine.
+        left out, so that a key which a later version adds does not disown the runs that are there; so are `patience`
+        and `fully_shard`, which change nothing of a run that ends, a `stop` at the last step, where pass rates are
+        from, and the precision and optimizer that every run once had. `auto` is what it stands for on this machine.
         """
         settled = self.settled(Accelerator.here(), tell=False)
-        content = settled.model_dump(mode="json", exclude_none=True, exclude={"patience"})
+        content = settled.model_dump(mode="json", exclude_none=True, exclude={"patience", "fully_shard"})
         if settled.precision == "float32":
             del content["precision"]
         if settled.optimizer.kind == "adamw":

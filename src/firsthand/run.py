@@ -59,7 +59,8 @@ _PACKAGES = ("firsthand", "torch", "transformers", "tokenizers", "peft", "numpy"
 class Run:
     """An open run directory; one process at a time. Use as a context manager."""
 
-    def __init__(self, folder: Path, lock: IO[str]) -> None:
+    def __init__(self, folder: Path, lock: IO[str] | None) -> None:
+        """`lock` is of the process that writes; None: this one reads along."""
         self.folder = folder
         self._lock = lock
 
@@ -80,6 +81,11 @@ class Run:
         return run
 
     @classmethod
+    def beside(cls, folder: Path) -> "Run":
+        """A directory that another process has opened, which works on this run with this one and does the writing."""
+        return cls(folder, None)
+
+    @classmethod
     def open_evaluation(cls, root: Path, name: str, seed: int, recipe: Mapping[str, Any], model: Path | None) -> "Run":
         """`open` for an evaluation: its recipe says which run it `evaluates`, where the model is a run's result.
 
@@ -94,7 +100,7 @@ class Run:
         run = cls.open(root, name, seed, {**hashed, **provenance}, hashed=hashed)
         if source is None or recipe_of(run.folder).get("evaluates", source) == source:
             return run
-        run._lock.close()  # while we waited, the same weights of another run were evaluated here
+        run._close()  # while we waited, the same weights of another run were evaluated here
         return cls.open(root, name, seed, {**hashed, **provenance})
 
     def __enter__(self) -> Self:
@@ -102,9 +108,15 @@ class Run:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """After an error a directory that holds no work yet goes: it would only be in the way of other commands."""
+        if self._lock is None:
+            return
         if error is not None and {path.name for path in self.folder.iterdir()} <= _NO_WORK:
             shutil.rmtree(self.folder)
-        self._lock.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def model(self) -> Path:

@@ -3,13 +3,13 @@
 import multiprocessing
 from multiprocessing.process import BaseProcess
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["firsthand.cli.main", "firsthand.cli.console", "firsthand.study", "firsthand.report"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["firsthand.cli.main", "firsthand.cli.console", "firsthand.study", "firsthand.report"])
 
 
 def started(*arguments: str) -> BaseProcess:
     """The command, begun; on one thread, so that what it computes is repeated bit for bit."""
-    process = _CONTEXT.Process(target=_carry_out, args=arguments)
+    process = CONTEXT.Process(target=_carry_out, args=arguments)
     process.start()
     return process
 

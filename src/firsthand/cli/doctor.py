@@ -49,6 +49,19 @@ def _accelerator() -> Iterator[_Check]:
             yield True, f"GPU {index}: {properties.name}, {properties.total_memory >> 30} GiB"
     else:
         yield None, f"no GPU: the demo runs on {torch.get_num_threads()} CPU threads"
+    yield _ranks(torch.cuda.device_count())
+
+
+def _ranks(gpus: int) -> _Check:
+    """Whether torchrun can start several ranks here, and how they would talk."""
+    import torch.distributed as dist
+
+    wanted = "nccl" if gpus > 1 else "gloo"
+    if not dist.is_available() or not dist.is_backend_available(wanted):
+        return None, f"several devices: this torch has no {wanted}, so training is one process (docs/scale.md)"
+    if gpus > 1:
+        return True, f"several devices: torchrun --nproc-per-node {gpus} -m firsthand train ... (docs/scale.md)"
+    return True, "several devices: one GPU or none here; ranks on CPUs work, and are for trying (docs/scale.md)"
 
 
 def _small_model() -> _Check:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from firsthand.cli.parser import parser
+from firsthand.cli.training import train_command
 from firsthand.errors import FirsthandError
 
 _REMEDIES = {
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parser().parse_args(argv)
         command: Callable[[argparse.Namespace], int] = args.command
+        _refuse_ranks(command)
         status = command(args)
         sys.stdout.flush()
         return status
@@ -86,3 +88,12 @@ def _is_here() -> bool:
     except OSError:
         return False
     return True
+
+
+def _refuse_ranks(command: Callable[[argparse.Namespace], int]) -> None:
+    """Only one command divides its work; of the others each process would do all of it."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and "LOCAL_RANK" in os.environ and command is not train_command:
+        raise FirsthandError(
+            "expected one process, got several that torchrun or the like has started, which only `firsthand train` "
+            "divides its work among; give this command without it"
+        )

@@ -143,10 +143,13 @@ def _refuse_device_alone(args: argparse.Namespace) -> None:
 
 def train_command(args: argparse.Namespace) -> int:
     """One recipe."""
+    import transformers
+
     from firsthand.cli.console import Console
     from firsthand.config import build, read_recipe
     from firsthand.recipe import Recipe
     from firsthand.trainer import train
+    from firsthand.trainer.ranks import ranks_here, silent_rank
     from firsthand.trainer.trackers import Trackers
 
     read = {key: getattr(args, key) for key in OF_DATA}
@@ -166,6 +169,11 @@ def train_command(args: argparse.Namespace) -> int:
             print(f"firsthand: {refusal(recipe, plan)}", file=sys.stderr)
         return int(not plan.fits)
     trackers = Trackers.read(args.track)
+    if not ranks_here().is_first:  # rank 0 tells it all
+        transformers.utils.logging.disable_progress_bar()
+        with silent_rank():
+            train(recipe, args.out)
+        return 0
     with Console() as console:
         folder = train(recipe, args.out, console.training(recipe.name, recipe), trackers)
     if console.is_idle:

@@ -55,11 +55,16 @@ def set_up_training(model: Any, trainable: str, adapter: Lora | None, *, gradien
 
 def _freeze_tower(model: Any) -> None:
     """Train only what reads and writes text: not the vision tower, nor what carries its features over."""
-    parts = (model.get_decoder(), model.get_output_embeddings())
-    language = {id(parameter) for part in parts for parameter in part.parameters()}
+    language = language_parameters(model)
     for parameter in model.parameters():
         if id(parameter) not in language:
             parameter.requires_grad_(False)
+
+
+def language_parameters(model: Any) -> set[int]:
+    """The ids of the parameters that read and write text, those of the output layer among them."""
+    parts = (model.get_decoder(), model.get_output_embeddings())
+    return {id(parameter) for part in parts for parameter in part.parameters()}
 
 
 def _check_dropout(folder: str | Path, model: Any) -> None:

@@ -5,6 +5,7 @@ This package is the only place that knows transformers' models. Shape letters: s
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +17,11 @@ from firsthand.errors import Diverged
 from firsthand.policy.attention import additive, blocks
 from firsthand.policy.flops import Flops
 from firsthand.policy.head import Entropy, Head, TokenLogprobs
-from firsthand.policy.loading import read_model, set_up_training
+from firsthand.policy.loading import language_parameters, read_model, set_up_training
 from firsthand.policy.lora import Lora, deltas, load_adapter, save_adapter
 from firsthand.policy.packing import PackedRows, PrefixGroup, alone, pack, prompt_positions
 from firsthand.policy.quantising import is_quantized
+from firsthand.policy.sharding import Shards
 from firsthand.policy.sharing import sharing
 from firsthand.policy.stored import share_mode, stored_dtype, stored_tensors, write_changed
 from firsthand.policy.vision import Tower
@@ -74,6 +76,7 @@ class Policy:
         self.head = Head(model.get_output_embeddings(), banned_ids, model.config.get_text_config().vocab_size)
         self.tower = Tower(model.base_model, frozen=frozen_tower)
         self.flops = Flops.of(model)
+        self._shards: Shards | None = None
         found = (path for glob in COMPANIONS for path in sorted(Path(folder).glob(glob)))
         self._companions = {path.name: path.read_bytes() for path in found if path.is_file()}
 
@@ -111,12 +114,26 @@ class Policy:
             load_adapter(model, Path(adapter_weights))
         return cls(model.to(device).train(), folder, vision_ids(config), frozen_tower=frozen)
 
+    def divide(self) -> None:
+        """Divide the language weights among the ranks of torch's process group, for good; see `sharding`."""
+        language = language_parameters(self.model)
+        self._shards = Shards(self.model, {p for p in self.model.parameters() if id(p) not in language})
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether ranks hold parts of the weights."""
+        return self._shards is not None
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Inside, divided weights are whole on every rank; to be entered by all. Without any it is nothing."""
+        return nullcontext() if self._shards is None else self._shards.whole()
+
     def save(self, folder: str | Path) -> None:
         """Write a plain Hugging Face folder: weights, config, and the tokenizer and processor files it came with.
 
         Adapters are added to the weights, so that anything reads the folder; on their own they are in `adapter/`. The
         weights are read again from the folder that the policy came from, so that those of a quantised model are the
-        ones from before, in the precision of that folder.
+        ones from before, in the precision of that folder. Divided weights have to be `whole`.
         Raises Diverged, and writes nothing, when a weight is not finite.
         """
         self._refuse_diverged()
@@ -124,7 +141,9 @@ class Policy:
             self._save_merged(Path(folder))
             save_adapter(self.model, Path(folder) / "adapter", base=str(self.folder))
         else:
-            self.model.save_pretrained(str(folder))
+            # Asked for its state, a model with divided weights would divide them again.
+            held = dict(self.model.named_parameters()) if self.is_divided else None
+            self.model.save_pretrained(str(folder), state_dict=held)
         for name, content in self._companions.items():
             (Path(folder) / name).write_bytes(content)
         share_mode(Path(folder))
@@ -179,6 +198,16 @@ class Policy:
 
         Raises ValueError when a reply contains a banned token.
         """
+        if self._shards is None:
+            return self._logprobs(groups, temperature, entropy)
+
+        def work() -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+            found = self._logprobs(groups, temperature, entropy)
+            return found.logp_BT, found.mask_BT, found.entropy_BT, found.sampled_logp_BT
+
+        return Logprobs(*self._shards.forward(work))
+
+    def _logprobs(self, groups: Sequence[PrefixGroup], temperature: float, entropy: Entropy) -> Logprobs:
         if not self.sharing.allows(max(group.tokens for group in groups)):
             groups = alone(groups)
         rows = self.rows(groups)

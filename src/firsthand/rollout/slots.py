@@ -49,7 +49,8 @@ def sampler_for(policy: Policy, encoder: Encoder, *, limits: Limits | None = Non
     Slots pay where launching kernels is what takes the time, and compiling layers where they have much to do.
     """
     is_quantised = any(type(module).__name__ == "Linear4bit" for module in policy.model.modules())
-    if policy.model.device.type != "cuda" or is_quantised:  # four bits in a graph: not yet measured
+    # Four bits in a graph are not yet measured, and layers that FSDP2 watches wait for its streams.
+    if policy.model.device.type != "cuda" or is_quantised or policy.is_divided:
         return LocalSampler(policy, encoder, limits=limits)
     weights = sum(parameter.numel() for parameter in policy.language.parameters())
     return SlotSampler(policy, encoder, limits=limits, is_compiled=weights > COMPILED_WEIGHTS and can_compile("cuda"))

@@ -14,6 +14,9 @@
     metrics.py  what a step measures
     check.py    what is asked of the examples before the first step
     state.py    policy, optimizer and step: load, save, resume
+    ranks.py    the processes that train together, or one alone
+    together.py   what they tell each other of a step
+    parts.py    an optimizer's state that they hold in parts
 
 A run can be killed at any moment. What it does at step s depends only on the weights and the optimizer's state after
 step s - 1 and on (seed, s), so a resumed run repeats the uninterrupted one: bit for bit on a CPU with as many threads,

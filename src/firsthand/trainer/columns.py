@@ -60,11 +60,14 @@ def surveyed(
     state: "State", forwards: Sequence[Sequence[Group]], totals: Totals, recipe: Recipe, is_on_policy: bool
 ) -> Totals:
     """The totals with what the method wants to know of all the step's tokens, where it wants something."""
-    if not recipe.objective.surveys or not forwards:
+    if not recipe.objective.surveys:
         return totals
-    with torch.no_grad():
+    with state.whole(), torch.no_grad():
         tables = [read(state, forward, totals, recipe, is_on_policy)[0] for forward in forwards]
-    return dataclasses.replace(totals, survey=recipe.objective.survey(Table.joined(tables)))
+    everything = state.ranks.gathered(tables)
+    return (
+        dataclasses.replace(totals, survey=recipe.objective.survey(Table.joined(everything))) if everything else totals
+    )
 
 
 def keeps_old(method: Method) -> bool:

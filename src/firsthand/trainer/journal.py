@@ -88,5 +88,23 @@ class Journal:
             self._track(record, rollouts.get(record.step, []))
 
 
+@final
+class SilentJournal:
+    """That of a rank which writes none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def steps(self) -> list[Step]:
+        """Rank 0 knows them."""
+        return []
+
+    def write(self, record: Step, batch: Batch) -> None:
+        """Rank 0 does."""
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -22,7 +22,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from firsthand.errors import RecipeError
 from firsthand.policy.precision import MOMENTS, OptimizerKind
+from firsthand.policy.sharding import as_part, is_divided, local, part_of
 from firsthand.recipe import Optimizer
+from firsthand.trainer.ranks import ALONE, Ranks
 
 _SHARED = "group"
 """Stands for a parameter's index in the names of what all parameters share."""
@@ -46,7 +48,8 @@ class Updater:
         if settings.offload or not is_whole:
             master = Offloaded if settings.offload else Halves
             self._masters = [master(parameter) for parameter in parameters]
-        self._values = [master.value for master in self._masters] or self._parameters
+        self._values = [master.value for master in self._masters] or [_own(p) for p in self._parameters]
+        self._divided = {id(v) for v, p in zip(self._values, self._parameters, strict=True) if is_divided(p)}
         together = [[value] for value in self._values] if self._masters else [self._values]
         self.optimizers = [_optimizer(values, settings) for values in together]
         """One for each parameter where these are stepped one by one, otherwise one for all."""
@@ -67,12 +70,32 @@ class Updater:
         """What was added up for each parameter; None where there is nothing."""
         return [value.grad for value in self._values]
 
-    def clip(self, max_norm: float) -> Tensor | None:
-        """Bring the gradient's norm down to `max_norm`; what it was, float32. None where there is no gradient."""
+    def add_up(self, ranks: Ranks) -> None:
+        """Add up the gradients of all ranks; a parameter that no rank has reached has none after it, too."""
+        if ranks.size == 1:
+            return
+        reached = ranks.any([value.grad is not None for value in self._values])
+        moved = [value for value, is_reached in zip(self._values, reached, strict=True) if is_reached]
+        for value in moved:
+            if value.grad is None:
+                value.grad = torch.zeros(value.shape, dtype=value.dtype, device=value.device)
+        # Those of divided weights have been added up in every backward.
+        ranks.add_up([value.grad for value in moved if value.grad is not None and id(value) not in self._divided])
+
+    def clip(self, max_norm: float, ranks: Ranks = ALONE) -> Tensor | None:
+        """Bring the gradient's norm down to `max_norm`; what it was, float32. None where there is no gradient.
+
+        It is the norm over all ranks; call `add_up` before.
+        """
         moved = [value for value in self._values if value.grad is not None]
         if not moved:
             return None
-        norm = _norm([value.grad for value in moved if value.grad is not None])
+        norm = _norm([value.grad for value in moved if value.grad is not None and id(value) not in self._divided])
+        if self._divided:
+            parts = [value.grad for value in moved if value.grad is not None and id(value) in self._divided]
+            square = _norm(parts).square()
+            ranks.add_up([square])
+            norm = (norm.to(square.device).square() + square).sqrt()
         clip_grads_with_norm_(moved, max_norm, norm)
         return norm
 
@@ -103,8 +126,29 @@ class Updater:
             found[f"{_SHARED}.step"] = group["step"]
         return {name: kept.detach().cpu().contiguous() for name, kept in found.items()}
 
+    def parts(self) -> dict[str, Tensor]:
+        """`tensors`, as parts of what all ranks hold, where weights are divided: for torch.distributed.checkpoint."""
+        return {name: as_part(kept, self._of(name)) for name, kept in self.tensors().items()}
+
+    def room(self, name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Where this rank reads its part of a tensor of `parts` that is so large as a whole."""
+        parameter = self._of(name)
+        if shape != parameter.shape:
+            return torch.zeros(shape, dtype=dtype)
+        return as_part(torch.zeros(local(parameter).shape, dtype=dtype), parameter)
+
+    def _of(self, name: str) -> Tensor:
+        return self._parameters[int(name.partition(".")[0])]
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `tensors` gave, bit for bit. The parameters hold their values of that time already."""
+        """Take up what `tensors` gave, bit for bit. The parameters hold their values of that time already.
+
+        A divided parameter takes its part of what one process gave.
+        """
+        tensors = {
+            key: kept if key.startswith(_SHARED) else part_of(local(kept), self._of(key))
+            for key, kept in tensors.items()
+        }
         by_index: dict[str, dict[str, Tensor]] = {}
         for key, kept in tensors.items():
             index, _, name = key.partition(".")
@@ -145,16 +189,17 @@ class Halves:
 
     def __init__(self, parameter: nn.Parameter) -> None:
         self._parameter = parameter
-        self._low = dithered(parameter.detach())
-        self._nothing = torch.zeros((), device=parameter.device).expand(parameter.shape)
+        held = local(parameter)
+        self._low = dithered(held)
+        self._nothing = torch.zeros((), device=parameter.device).expand(held.shape)
         self.value = nn.Parameter(self._nothing)  # has its numbers only in `step`
         parameter.register_post_accumulate_grad_hook(_adding_up(self.value))
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """See `Master`."""
-        self.value.data = join(self._parameter.detach(), self._low)
+        self.value.data = join(local(self._parameter), self._low)
         optimizer.step()
-        cut(self.value.data, self._parameter.detach(), self._low)
+        cut(self.value.data, local(self._parameter), self._low)
         self.value.data = self._nothing
 
     def tensors(self) -> dict[str, Tensor]:
@@ -222,12 +267,22 @@ def _adding_up(value: nn.Parameter) -> Callable[[Tensor], None]:
     def move(parameter: Tensor) -> None:
         grad, parameter.grad = parameter.grad, None
         assert grad is not None
+        grad = local(grad)
         if value.grad is None:
             value.grad = grad.to(value.device, torch.float32)
         else:
             value.grad.add_(grad.to(value.device))
 
     return move
+
+
+def _own(parameter: nn.Parameter) -> nn.Parameter:
+    """What an optimizer steps in place of a float32 parameter: itself, or this rank's part, in the same memory."""
+    if not is_divided(parameter):
+        return parameter
+    value = nn.Parameter(local(parameter))
+    parameter.register_post_accumulate_grad_hook(_adding_up(value))
+    return value
 
 
 def _optimizer(values: list[nn.Parameter], settings: Optimizer) -> torch.optim.Optimizer:
@@ -264,7 +319,7 @@ def _library(name: str, kind: OptimizerKind) -> Any:
 
 def _norm(gradients: list[Tensor]) -> Tensor:
     """Their norm, float32 whatever they are."""
-    if gradients[0].dtype is torch.float32:
+    if not gradients or gradients[0].dtype is torch.float32:
         return get_total_norm(gradients)
     return get_total_norm([torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients])
 

@@ -21,6 +21,7 @@ from firsthand.recipe import Recipe
 from firsthand.records import Example
 from firsthand.reward import Router
 from firsthand.rollout import Sampler, grouped
+from firsthand.trainer.ranks import balanced, dealt
 from firsthand.trainer.sample import demonstration
 from firsthand.trainer.update import forward_budget, split
 
@@ -83,11 +84,12 @@ def answer_probe(
     if not is_over and not _is_due(step, every):
         return found
     for name, shown in questions.shown.items():
-        prompts = [state.encoder.prompt(example, recipe.system) for example in shown]
+        mine = dealt([example.id for example in shown], state.ranks)
+        prompts = [state.encoder.prompt(shown[i], recipe.system) for i in mine]
         replies = grouped(sampler.sample(prompts, 0, recipe.sampling, seed=recipe.seed, greedy=True), len(prompts))
-        pairs = [(reply.text, e) for (reply,), e in zip(replies, questions.examples, strict=True)]
-        scores = [verdict.score for verdict in router.judge_many(pairs) if verdict.score is not None]
-        if scores:
+        pairs = [(reply.text, questions.examples[i]) for (reply,), i in zip(replies, mine, strict=True)]
+        judged = [verdict.score for verdict in router.judge_many(pairs) if verdict.score is not None]
+        if scores := state.ranks.gathered(judged):
             found[name] = statistics.fmean(scores)
     return found
 
@@ -113,9 +115,12 @@ def held_out_nll(examples: Sequence[Example], recipe: Recipe, state: "State") ->
     ]
     if not groups:
         return None
-    total = 0.0
-    for forward in split(groups, forward_budget(recipe, state.policy.model.device, state.limits), _tokens):
-        total -= float(state.policy.logprobs(forward).logp_BT.double().sum())
+    mine = balanced(groups, _tokens, state.ranks)
+    found_sums = [
+        -float(state.policy.logprobs(forward).logp_BT.double().sum())
+        for forward in split(mine, forward_budget(recipe, state.policy.model.device, state.limits), _tokens)
+    ]
+    total = sum(state.ranks.gathered(found_sums))
     return total / sum(len(reply) for group in groups for reply in group.replies)
 
 

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, Self, final
 
 from firsthand.recipe import Recipe
+from firsthand.trainer.ranks import ALONE, Ranks
 
 MINUTES = 10.0
 """Between two checkpoints at most, where a recipe says nothing (ours)."""
@@ -28,8 +29,9 @@ class Saving:
     signal stops at once. Where training is not in the main thread, signals do what they did.
     """
 
-    def __init__(self, recipe: Recipe, size: int) -> None:
-        """`size` is that of a checkpoint, in bytes."""
+    def __init__(self, recipe: Recipe, size: int, ranks: Ranks = ALONE) -> None:
+        """`size` is that of a checkpoint, in bytes. What one of the ranks wants, all do."""
+        self._ranks = ranks
         self.is_stopping = False
         self._every = recipe.checkpoint_every
         self._minutes = recipe.checkpoint_minutes
@@ -48,7 +50,9 @@ class Saving:
 
     def is_due(self, steps: int) -> bool:
         """Whether to save after so many steps."""
-        return self.is_stopping or steps % self._every == 0 or time.monotonic() - self._saved >= self._pause
+        is_due = steps % self._every == 0 or time.monotonic() - self._saved >= self._pause
+        self.is_stopping, is_due = self._ranks.any([self.is_stopping, is_due])
+        return self.is_stopping or is_due
 
     def carry_out(self, save: Callable[[], None]) -> None:
         """Write a checkpoint; the next is due by what this one cost. Raises KeyboardInterrupt when asked to stop."""

@@ -10,6 +10,8 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from firsthand.records import content_id
 from firsthand.rollout.local import MAX_ROWS
 from firsthand.run import Run
 from firsthand.trainer.optimizer import Updater
+from firsthand.trainer.parts import load_parts, save_parts
+from firsthand.trainer.ranks import ALONE, Ranks
 from firsthand.trainer.teaching import TeacherReader
 
 _STATE = "state.json"
@@ -47,10 +51,12 @@ class State:
     teacher: TeacherReader | None = None
     """Only when the recipe names one."""
     limits: Limits = dataclasses.field(default_factory=lambda: Limits(rows=MAX_ROWS))
+    ranks: Ranks = ALONE
+    """The processes that train this policy, each with its own copy of it, or a part."""
 
     @classmethod
-    def load(cls, recipe: Recipe, run: Run) -> "State":
-        """The run's last checkpoint, or its beginning. The recipe is settled.
+    def load(cls, recipe: Recipe, run: Run, ranks: Ranks = ALONE) -> "State":
+        """The run's last checkpoint, or its beginning, on each rank. The recipe is settled.
 
         Raises DataError when there are checkpoints, and all are damaged.
         """
@@ -68,6 +74,9 @@ class State:
             adapter=recipe.adapter,
             adapter_weights=kept if recipe.adapter else None,
         )
+        is_divided = recipe.fully_shard and ranks.size > 1
+        if is_divided:
+            policy.divide()
         optimizer = Updater(policy.parameters, recipe.optimizer)
         policy.tower.keeps = True  # from the rollout to the update
         controller = recipe.objective.kl
@@ -79,12 +88,21 @@ class State:
                 if whole
                 else AdapterOff(policy)
             )
+            if is_divided and isinstance(reference, Policy):
+                reference.divide()
         teacher = TeacherReader.load(recipe, device)
         state = cls(policy, Encoder.load(start), optimizer, reference, 0, controller.first(recipe.steps), teacher)
+        state.ranks = ranks
         if checkpoint:
             state.step, state.kl_weight, limits = restore(optimizer, checkpoint)
             state.limits = limits or state.limits
         return state
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Inside, divided weights of the policy and of the reference are whole on every rank."""
+        with self.policy.whole(), self.reference.whole() if isinstance(self.reference, Policy) else nullcontext():
+            yield
 
     @property
     def size(self) -> int:
@@ -95,16 +113,28 @@ class State:
     def save(self, run: Run, step: int) -> None:
         """Write a checkpoint after `step` training steps, unless it is there; older ones go once it has been read back.
 
+        Rank 0 does it, for any number of ranks to go on from; of a divided policy's optimizer, each writes its part.
         Raises DataError when what is read is not what was written.
         """
         folder = run.folder / "checkpoints" / f"step-{step:06d}"
-        if folder.exists():
+        if self.ranks.agreed(folder.exists()):
             return
+        parts = folder.with_name(f".parts-{folder.name}") if self.policy.is_divided else None
+        if parts is not None:
+            self.ranks.on_first(lambda: _make_empty(parts))
+            save_parts(self.optimizer, parts)
+        with self.policy.whole():
+            self.ranks.on_first(lambda: self._save(run, folder, step, parts))
+
+    def _save(self, run: Run, folder: Path, step: int, parts: Path | None) -> None:
         run.sync()
         with replacing(folder) as draft:
             draft.mkdir(parents=True)
             self.policy.save_checkpoint(draft / "model")
-            save_file(self.optimizer.tensors(), draft / "optimizer.safetensors")
+            if parts is None:
+                save_file(self.optimizer.tensors(), draft / "optimizer.safetensors")
+            else:
+                parts.rename(draft / "optimizer")
             save_file({"torch": torch.get_rng_state()}, draft / "random.safetensors")
             kept: dict[str, Any] = {"step": step, "kl_weight": self.kl_weight}
             kept |= {"limits": dataclasses.asdict(self.limits), "files": _hashes(draft)}
@@ -120,6 +150,11 @@ class State:
         with replacing(run.model) as draft:
             self.policy.save(draft)
             shutil.rmtree(run.model, ignore_errors=True)
+
+
+def _make_empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def latest(run: Run) -> Path | None:
@@ -165,7 +200,10 @@ def restore(optimizer: Updater, checkpoint: Path) -> tuple[int, float, Limits | 
 
     That is the number of steps done, the KL weight, and what fits (None in checkpoints of earlier versions).
     """
-    optimizer.restore(load_file(checkpoint / "optimizer.safetensors"))
+    if (parts := checkpoint / "optimizer").exists():
+        load_parts(optimizer, parts)
+    else:
+        optimizer.restore(load_file(checkpoint / "optimizer.safetensors"))
     torch.set_rng_state(load_file(checkpoint / "random.safetensors")["torch"])
     kept = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     limits = Limits(**kept["limits"]) if "limits" in kept else None

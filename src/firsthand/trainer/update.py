@@ -25,6 +25,8 @@ from firsthand.trainer.batch import Group, sampled_entropy
 from firsthand.trainer.columns import keeps_old, read, surveyed, with_old
 from firsthand.trainer.cost import of_update
 from firsthand.trainer.metrics import Metric, over_forwards, over_minibatches, scores
+from firsthand.trainer.ranks import balanced
+from firsthand.trainer.together import bare, with_pixels
 
 if TYPE_CHECKING:
     from firsthand.trainer.state import State
@@ -63,10 +65,16 @@ def update(
     lr = learning_rate(place, recipe.steps, recipe.optimizer)
     groups = [group.placed(number) for number, group in enumerate(groups)]
     parts = minibatches(groups, recipe.minibatches)
+    totals = [totals_of(part, recipe, step, state.kl_weight) for part in parts]
+    trained = [_trained(state, part, recipe, total) for part, total in zip(parts, totals, strict=True)]
     if keeps_old(recipe.objective):  # before anything moves
-        parts = [parts[0], *([with_old(state, group, recipe) for group in part] for part in parts[1:])]
+        with state.policy.whole():
+            trained[1:] = [[with_old(state, group, recipe) for group in part] for part in trained[1:]]
     metrics = over_minibatches(
-        [_optimise(state, part, recipe, step, lr, is_on_policy=number == 0) for number, part in enumerate(parts)]
+        [
+            _optimise(state, part, total, recipe, step, lr, is_on_policy=number == 0)
+            for number, (part, total) in enumerate(zip(trained, totals, strict=True))
+        ]
     )
     metrics["optim/lr"] = lr
     metrics["memory/tokens_per_forward"] = forward_budget(recipe, state.policy.model.device, state.limits)
@@ -115,6 +123,13 @@ def totals_of(minibatch: Sequence[Group], recipe: Recipe, step: int, kl_weight: 
         kl_weight=kl_weight,
         entropy=sampled_entropy(minibatch),
     )
+
+
+def _trained(state: "State", minibatch: Sequence[Group], recipe: Recipe, totals: Totals) -> list[Group]:
+    """This rank's part, by tokens, of the groups that can change a parameter."""
+    needed = [group for group in minibatch if needs_forward(group, recipe, totals)]
+    mine = balanced(needed, _tokens, state.ranks)
+    return [with_pixels(group, state.encoder, recipe.system) for group in mine]
 
 
 def needs_forward(group: Group, recipe: Recipe, totals: Totals) -> bool:
@@ -166,13 +181,19 @@ def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
 
 
 def _optimise(
-    state: "State", minibatch: Sequence[Group], recipe: Recipe, step: int, lr: float, *, is_on_policy: bool
+    state: "State",
+    trained: Sequence[Group],
+    totals: Totals,
+    recipe: Recipe,
+    step: int,
+    lr: float,
+    *,
+    is_on_policy: bool,
 ) -> dict[str, Metric]:
-    """One optimizer step. `loss/total` is the sum of the terms."""
-    totals = totals_of(minibatch, recipe, step, state.kl_weight)
-    trained = [group for group in minibatch if needs_forward(group, recipe, totals)]
+    """One optimizer step, on what this rank trains of its groups. `loss/total` is the sum of the terms."""
     nothing = {TRAINED: Metric(torch.zeros((), dtype=torch.float64), "sum")}
-    metrics = nothing | over_forwards(_learn(state, trained, totals, recipe, step, is_on_policy))
+    measured = _learn(state, trained, totals, recipe, step, is_on_policy)
+    metrics = nothing | over_forwards(state.ranks.gathered(measured))
     losses = [float(metric.value) for name, metric in metrics.items() if name.startswith("loss/")]
     if losses:
         metrics["loss/total"] = Metric(torch.tensor(math.fsum(losses), dtype=torch.float64), "mean")
@@ -183,7 +204,7 @@ def _optimise(
     cost = of_update(
         trained, state.policy.flops, forwards=passes, teacher=state.teacher, masked=recipe.objective.masks > 0
     )
-    return metrics | cost | _descend(state, recipe, step, lr)
+    return metrics | over_forwards(state.ranks.gathered([cost])) | _descend(state, recipe, step, lr)
 
 
 def _learn(
@@ -203,22 +224,65 @@ def _learn(
         parts = [part for group in trained for part in divided(group, state.limits.tokens, size)]
         forwards = list(split(parts, budget, size))
         try:
+            idle = _idle(state, forwards, recipe)
             totals = surveyed(state, forwards, totals, recipe, is_on_policy)
             # A patch keeps less than a token: the tower's part is no larger than a forward.
             with state.policy.tower.once([[group.prompt for group in forward] for forward in forwards], budget):
-                return [_accumulate(state, forward, totals, recipe, step, is_on_policy) for forward in forwards]
+                found = [_accumulate(state, forward, totals, recipe, step, is_on_policy) for forward in forwards]
+                for forward in idle:
+                    _accumulate(state, forward, totals, recipe, step, is_on_policy, weight=0.0)
+                return found
         except (RuntimeError, MemoryError) as error:
+            if state.ranks.size > 1 and (recipe.objective.surveys or state.policy.is_divided):
+                _refuse_alone(step, budget, error)
             _lower(state.limits, forwards, size, step, error)
         state.optimizer.zero_grad()
         release()
 
 
+def _idle(state: "State", forwards: Sequence[Sequence[Group]], recipe: Recipe) -> list[list[Group]]:
+    """Where weights are divided, forwards to do for nothing: this rank then does as many as the one that has most."""
+    if not state.policy.is_divided:
+        return []
+    told = state.ranks.gathered([(len(forwards), _smallest(forwards))])
+    missing = max(number for number, _ in told) - len(forwards)
+    if not missing:
+        return []
+    group = min((group for _, group in told if group is not None), key=_tokens)
+    return [[with_pixels(group, state.encoder, recipe.system)]] * missing
+
+
+def _smallest(forwards: Sequence[Sequence[Group]]) -> Group | None:
+    return min((bare(group) for forward in forwards for group in forward), key=_tokens, default=None)
+
+
+def _tokens(group: Group) -> int:
+    return group.packed.tokens
+
+
+def _refuse_alone(step: int, budget: int, error: Exception) -> None:
+    """A rank cannot begin its step again while the others wait for it. Raises RecipeError where memory ran out."""
+    if is_out_of_memory(error):
+        raise RecipeError(
+            f"step {step}: expected memory for forwards of {budget} tokens on every rank, got too little on this one; "
+            f"set tokens_per_forward to less, or gradient_checkpointing: true ({error})"
+        ) from error
+    raise error
+
+
 def _accumulate(
-    state: "State", forward: Sequence[Group], totals: Totals, recipe: Recipe, step: int, is_on_policy: bool
+    state: "State",
+    forward: Sequence[Group],
+    totals: Totals,
+    recipe: Recipe,
+    step: int,
+    is_on_policy: bool,
+    weight: float = 1.0,
 ) -> dict[str, Metric]:
     """The gradient of some groups, added to what is there, and what was measured: the terms as `loss/...`, and more."""
     terms, measured, gap = _forward(state, forward, totals, recipe, is_on_policy)
-    torch.stack(list(terms.values())).sum().backward()
+    loss = torch.stack(list(terms.values())).sum()
+    (loss if weight == 1.0 else weight * loss).backward()
     if gap is not None and step == 0:
         _check_parity(gap, PARITY[state.policy.model.dtype], forward)
     return {f"loss/{name}": Metric(term.detach().cpu(), "mean") for name, term in terms.items()} | measured
@@ -277,8 +341,9 @@ def _check_parity(gap: Gap, bound: Gap, forward: Sequence[Group]) -> None:
 
 
 def _descend(state: "State", recipe: Recipe, step: int, lr: float) -> dict[str, Metric]:
-    """Clip, step, and clear. A step in which no group was trained leaves parameters and moments alone."""
-    norm = state.optimizer.clip(recipe.optimizer.max_grad_norm)
+    """Add up over ranks, clip, step, and clear. Where no group was trained, parameters and moments stay as they are."""
+    state.optimizer.add_up(state.ranks)
+    norm = state.optimizer.clip(recipe.optimizer.max_grad_norm, state.ranks)
     if norm is None:
         return {}
     if not torch.isfinite(norm):
