@@ -96,8 +96,6 @@ def test_every_number_that_is_not_finite_is_named() -> None:
         "sampling.temperature: expected a finite number",
         "optimizer.weight_decay: expected a finite number",
     ]
-    [line] = complaint(Recipe, SMALLEST | {"optimizer": {"lr": 1e4}})
-    assert line.startswith("optimizer.lr: input should be less than or equal to 1")
 
 
 @pytest.mark.parametrize(

@@ -228,9 +228,8 @@ class Optimizer(GrownRecord):
     offload: bool = False
     """Keep float32 weights and moments on the CPU, and step there."""
 
-    lr: float = Field(default=1e-6, gt=0, le=1)
-    """Peak learning rate (1e-6 is R1-V's and SRFT's). AdamW moves every weight by about so much in a step: above 1
-    nothing is left of a model after the first."""
+    lr: float = Field(default=1e-6, gt=0)
+    """Peak learning rate (1e-6 is R1-V's and SRFT's)."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
     """Share of the steps over which the rate rises from 0 (VLAA-Thinking's LR2)."""
     floor: float = Field(default=0.0, ge=0, le=1)
