@@ -157,6 +157,9 @@ def test_a_start_must_be_a_finished_run(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"finished run directory, got .* without DONE; train that run first"):
         begun.model_folder()
     (tmp_path / "DONE").touch()
+    with pytest.raises(RecipeError, match=r"expected the recipe.json of a run in .*, got none that can be read"):
+        begun.model_folder()
+    (tmp_path / "recipe.json").write_text('{"id": "0123456789abcdef"}')
     assert begun.model_folder() == tmp_path / "model"
 
 
