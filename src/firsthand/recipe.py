@@ -414,7 +414,7 @@ class Recipe(Record):
                 is_adapter=self.adapter is not None,
                 weights=lambda: ParameterCount.of(self.model_folder(), self.trainable),
                 copies=int(not self.objective.kl.is_off),
-                beside=0 if self.teacher is None else self.teacher.bytes(),
+                beside=lambda: 0 if self.teacher is None else self.teacher.bytes(),
                 tell=tell,
             )
         elif tell:

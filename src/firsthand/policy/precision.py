@@ -166,12 +166,12 @@ def auto(
     is_adapter: bool,
     weights: Callable[[], ParameterCount],
     copies: int,
-    beside: int = 0,
+    beside: Callable[[], int] = lambda: 0,
     tell: bool = True,
 ) -> Precision:
     """What a recipe that leaves it open gets, logged to `tell`; `copies` of all weights are a reference's.
 
-    `beside` are the bytes of other models.
+    `beside` counts the bytes of other models, where they matter.
     """
     if card is None or not card.has_bfloat16:
         return "float32"
@@ -181,7 +181,7 @@ def auto(
         return "bfloat16"
     if is_adapter:  # of which so little is trained that the other one saves nothing
         return "bfloat16"
-    needed = weights().bytes("bfloat16", "adamw", copies=copies) + beside
+    needed = weights().bytes("bfloat16", "adamw", copies=copies) + beside()
     precision: Precision = "bfloat16" if needed <= ROOM * card.memory else "bfloat16-pure"
     _LOG.log(
         logging.WARNING if tell else logging.DEBUG,
