@@ -2,7 +2,7 @@
 #
 #   make demo      the whole loop on the CPU (or a GPU where there is one); prints the path of its report
 #   make quick     format, lint, types, import contracts, and the quick tests of what differs from main: 90 s on two cores
-#   make test      all tests, on two cores (WORKERS=4 for more): 12 minutes at most
+#   make test      all tests, on two cores (WORKERS=4 for more): some 20 minutes
 #   make check     format, lint, types, import contracts, all tests: what a change must pass
 #   make bench     the benchmarks at a small size; prints where their results are (benchmarks/README.md)
 #   make install   only .venv, with everything that the above need; they do it first
