@@ -5,6 +5,7 @@ Content comes to the disk before the name that says it is there, and the name be
 
 import difflib
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -138,6 +139,12 @@ def strange_key(content: Mapping[str, Any], kinds: Kinds) -> str | None:
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             return key
     return None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def did_you_mean(missing: Path) -> str | None:

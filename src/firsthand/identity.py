@@ -4,7 +4,6 @@ Two runs with one id give one result: whatever can change it is read here, whole
 """
 
 import ast
-import hashlib
 import importlib
 import importlib.metadata
 import inspect
@@ -18,7 +17,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from firsthand.files import write_atomically
+from firsthand.files import sha256_of, write_atomically
 from firsthand.records import Environment, Example, content_id
 
 FUNCTION_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -165,8 +164,7 @@ def _sha256(path: Path) -> str:
     kept = _cache() / key if before.st_size >= _REMEMBERED and _cache().is_absolute() else None
     if kept is not None and (known := _known(kept)):
         return known
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     changed = max(before.st_mtime, before.st_ctime)
     if kept is not None and _state(path.stat()) == _state(before) and time.time() - changed > _SETTLED_S:
         try:

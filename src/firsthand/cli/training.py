@@ -143,8 +143,6 @@ def _refuse_device_alone(args: argparse.Namespace) -> None:
 
 def train_command(args: argparse.Namespace) -> int:
     """One recipe."""
-    import transformers
-
     from firsthand.cli.console import Console
     from firsthand.config import build, read_recipe
     from firsthand.recipe import Recipe
@@ -170,6 +168,8 @@ def train_command(args: argparse.Namespace) -> int:
         return int(not plan.fits)
     trackers = Trackers.read(args.track)
     if not ranks_here().is_first:  # rank 0 tells it all
+        import transformers
+
         transformers.utils.logging.disable_progress_bar()
         with silent_rank():
             train(recipe, args.out)

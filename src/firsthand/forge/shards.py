@@ -6,7 +6,6 @@ and made again. The row itself is written once, by the first step; the others wr
 by reference here: they are embedded once, when the data set is written.
 """
 
-import hashlib
 import itertools
 import json
 import logging
@@ -21,7 +20,7 @@ import pyarrow.parquet
 
 from firsthand.data.loaded import Refused
 from firsthand.errors import DataError
-from firsthand.files import object_in, replacing, write_atomically
+from firsthand.files import object_in, replacing, sha256_of, write_atomically
 from firsthand.forge.draft import DataPart, Draft, source_of
 from firsthand.forge.step import Decision, Dropped, Kept
 from firsthand.records import Example
@@ -64,7 +63,7 @@ class StepShards:
     def finish(self) -> None:
         """Declare the step complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        hashes = [_sha256(self._path(number)) for number in range(self.number)]
+        hashes = [sha256_of(self._path(number)) for number in range(self.number)]
         write_atomically(self.folder / "DONE", json.dumps({"shards": hashes}) + "\n")
 
     def discard_damaged(self) -> None:
@@ -76,7 +75,7 @@ class StepShards:
             return
         hashes = object_in(self.folder / "DONE").get("shards", [])
         paths = [self._path(number) for number in range(len(hashes))]
-        bad = [path for path, known in zip(paths, hashes, strict=True) if not path.exists() or _sha256(path) != known]
+        bad = [path for path, known in zip(paths, hashes, strict=True) if not path.exists() or sha256_of(path) != known]
         if not bad:
             return
         (self.folder / "DONE").unlink()
@@ -153,11 +152,6 @@ class StepShards:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:05d}.parquet"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _decision(cells: dict[str, Any]) -> Decision:

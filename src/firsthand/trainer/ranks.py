@@ -32,7 +32,7 @@ _PATIENCE = timedelta(hours=2)
 
 
 class Ranks(Protocol):
-    """What the trainer asks of the processes that it runs in. Each call but `share` waits for all ranks."""
+    """What the trainer asks of the processes that it runs in. Each call waits for all ranks."""
 
     number: int
     size: int

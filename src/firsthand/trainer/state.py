@@ -6,7 +6,6 @@ Its state.json names every file with the hash of its bytes, so that a damaged on
 """
 
 import dataclasses
-import hashlib
 import json
 import logging
 import shutil
@@ -19,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from firsthand.errors import DataError
-from firsthand.files import object_in, replacing
+from firsthand.files import object_in, replacing, sha256_of
 from firsthand.policy import AdapterOff, Limits, Policy
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
@@ -91,8 +90,8 @@ class State:
             if is_divided and isinstance(reference, Policy):
                 reference.divide()
         teacher = TeacherReader.load(recipe, device)
-        state = cls(policy, Encoder.load(start), optimizer, reference, 0, controller.first(recipe.steps), teacher)
-        state.ranks = ranks
+        weight = controller.first(recipe.steps)
+        state = cls(policy, Encoder.load(start), optimizer, reference, 0, weight, teacher, ranks=ranks)
         if checkpoint:
             state.step, state.kl_weight, limits = restore(optimizer, checkpoint)
             state.limits = limits or state.limits
@@ -187,12 +186,8 @@ def damage(checkpoint: Path) -> str | None:
 
 def _hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file below a folder but its state, by relative path."""
-    hashes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / _STATE:
-            with path.open("rb") as file:
-                hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / _STATE)
+    return {str(path.relative_to(folder)): sha256_of(path) for path in files}
 
 
 def restore(optimizer: Updater, checkpoint: Path) -> tuple[int, float, Limits | None]:

