@@ -19,7 +19,7 @@ from firsthand.policy import Limits, Policy, PrefixGroup, slot_decoding
 from firsthand.policy.slot_decoding import SlotDecoder
 from firsthand.processor import Encoder, Prompt
 from firsthand.records import Digit, Example, Reply, StopReason
-from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped, sampler_for, slots
+from firsthand.rollout import LocalSampler, Sampler, Sampling, grouped, local, sampler_for, slots
 from firsthand.rollout.local import inverse_cdf
 from firsthand.rollout.slots import SlotSampler
 
@@ -292,6 +292,23 @@ def test_a_greedy_reply_beside_samples_changes_neither(folders: dict[str, Path],
         assert [reply.token_ids for reply in group] == [first.token_ids, *(reply.token_ids for reply in others)]
         for reply, alone in zip(group, (first, *others), strict=True):
             assert reply.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_tokens_that_are_drawn_a_few_rows_at_a_time_are_the_same(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    policy, encoder, sampler = make(folders["qwen2_5_vl"])
+    prompts, settings = ragged_prompts(encoder), Sampling(max_new_tokens=12, temperature=temperature)
+    at_once = written(sampler, prompts, 3, settings, seed=3, greedy=True)
+    blocks = []
+    one_block = local._draw
+    monkeypatch.setattr(local, "CPU_BLOCK", 5 * policy.model.config.get_text_config().vocab_size)
+    monkeypatch.setattr(
+        local, "_draw", lambda head, score, *how: blocks.append(len(score)) or one_block(head, score, *how)
+    )
+    assert written(sampler, prompts, 3, settings, seed=3, greedy=True) == at_once
+    assert max(blocks) == 5
 
 
 # ---- out of memory

@@ -35,7 +35,16 @@ class Head:
 
     def logits(self, hidden_KD: Tensor, temperature: float) -> Tensor:
         """float32 [K, V], divided by the temperature (> 0); -inf for banned tokens."""
-        logits_KV: Tensor = self._lm_head(hidden_KD).float()
+        return self.logits_of(self.scores(hidden_KD), temperature)
+
+    def scores(self, hidden_KD: Tensor) -> Tensor:
+        """[K, V] in the weights' precision, as the output layer has them."""
+        scores_KV: Tensor = self._lm_head(hidden_KD)
+        return scores_KV
+
+    def logits_of(self, scores_KV: Tensor, temperature: float) -> Tensor:
+        """The logits of these scores; float32 ones may be changed in place."""
+        logits_KV = scores_KV.float()
         if temperature != 1.0:
             logits_KV = logits_KV / temperature
         # In place: neither the matrix product nor the division needs its own output in backward.
