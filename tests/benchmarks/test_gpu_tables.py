@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gpu_tables
 import pytest
+import scale_on_paper
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/performance.md").read_text()
@@ -14,7 +15,10 @@ PAGE = (ROOT / "docs/performance.md").read_text()
 def test_the_page_has_the_tables_of_its_files_and_no_others() -> None:
     files = sorted(set(re.findall(r"benchmarks/results/gpu-[\w.-]+\.json", PAGE)))
     assert files
-    made = [table for name in files for table in gpu_tables.tables(json.loads((ROOT / name).read_text())).values()]
+    results = [json.loads((ROOT / name).read_text()) for name in files]
+    made = [table for found in results for table in gpu_tables.tables(found).values()]
+    [whole] = [found for found in results if gpu_tables.result_of(found, "step", "full step")]
+    made.append(scale_on_paper.scale(whole))
     assert sorted(re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE)) == sorted(f"{table}\n" for table in made)
 
 
