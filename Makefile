@@ -1,6 +1,7 @@
 # On a Linux machine with git, make and Python 3.11 or newer, and nothing else:
 #
 #   make demo      the whole loop on the CPU (or a GPU where there is one); prints the path of its report
+#   make real      the same question on a real model: SmolLM2-135M (93 MB), SFT, GRPO and both; some TIME minutes
 #   make quick     format, lint, types, import contracts, and the quick tests of what differs from main: 90 s on two cores
 #   make test      all tests, on two cores (WORKERS=4 for more): some 20 minutes
 #   make check     format, lint, types, import contracts, all tests: what a change must pass
@@ -25,7 +26,7 @@ endif
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: install demo test quick static check bench constraints
+.PHONY: install demo real test quick static check bench constraints
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -44,6 +45,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/firsthand demo
+
+real: install
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[real]'
+	test -e models/smollm2 || $(BIN)/firsthand model smollm2 --out models/smollm2
+	$(BIN)/firsthand study text --arms base grpo sft-plain sft-plain+grpo --out runs/real
 
 test: install
 	$(PYTEST)

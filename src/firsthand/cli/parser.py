@@ -46,6 +46,10 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="where the runs and report.html go (default: runs/ and the study's name)")
     _add_on_bad(add)
     add("--list", action="store_true", help="do nothing: say what is done, running or missing, per arm and seed")
+    where = "where trainings run: here, one after the other, or on a Ray cluster (default: local)"
+    add("--engine", choices=("local", "ray"), default="local", help=where)
+    many = "processes of each training, which torchrun starts: one for each GPU (default: 1)"
+    add("--processes", type=int, default=1, metavar="N", help=many)
     _add_track(add)
     _add_preflight(add, "say what each arm needs, and whether it fits here")
 

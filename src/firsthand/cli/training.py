@@ -12,6 +12,7 @@ from firsthand.cli.evaluating import OF_DATA
 from firsthand.errors import FirsthandError
 
 if TYPE_CHECKING:
+    from firsthand.ray_cluster import Engine
     from firsthand.study import Study
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -39,9 +40,12 @@ def study_command(args: argparse.Namespace) -> int:
     _refuse_device_alone(args)
     if args.preflight:
         return _examine_arms(study, args.seeds, args.device)
+    out = args.out or Path("runs") / args.study.stem
     if args.list:
-        return _list_arms(study, args.seeds, args.out or Path("runs") / args.study.stem)
-    return _arms(study, args.seeds, args.out or Path("runs") / args.study.stem, args.study.stem, args.track)
+        return _list_arms(study, args.seeds, out)
+    if args.processes < 1:
+        raise FirsthandError(f"--processes: expected 1 or more, got {args.processes}; give the GPUs of a training")
+    return _arms(study, args.seeds, out, args.study.stem, args.track, args.engine, args.processes)
 
 
 def tune_command(args: argparse.Namespace) -> int:
@@ -81,7 +85,15 @@ def _read_study(file: Path, assignments: Sequence[str]) -> "Study":
     return Study.read(file, assignments)
 
 
-def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str, track: str) -> int:
+def _arms(
+    study: "Study",
+    seeds: Sequence[int],
+    out: Path,
+    title: str,
+    track: str,
+    engine: "Engine" = "local",
+    processes: int = 1,
+) -> int:
     from firsthand.cli.console import Console
     from firsthand.cli.terminal.standing import Overall
     from firsthand.cli.terminal.tuning import tried
@@ -94,7 +106,18 @@ def _arms(study: "Study", seeds: Sequence[int], out: Path, title: str, track: st
     trackers = Trackers.read(track)
     with Console(Overall(standing_of(study, out, seeds))) as console:
         tell = lambda one: console.say(tried(one))  # noqa: E731
-        runs = run_seeds(study, out, seeds, console.training, console.evaluation, trackers, tell)
+        runs = run_seeds(
+            study,
+            out,
+            seeds,
+            console.training,
+            console.evaluation,
+            trackers,
+            tell,
+            engine=engine,
+            processes=processes,
+            tell=console.say,
+        )
     if console.is_idle:
         print(f"already done: all runs are in {out}; to do one again, delete its folder")
     with locked(out / ".lock"):  # other seeds may end at the same time

@@ -5,14 +5,11 @@ the first step are prepared by Ray tasks, some ahead of the one that is needed, 
 the same, byte for byte. The folder of the data set must be one that all machines share.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
-from firsthand.errors import RecipeError
-
-Engine = Literal["local", "ray"]
+from firsthand.ray_cluster import Engine, ray_cluster
 
 _AHEAD = 2
 """Shards under way per processor of the cluster."""
@@ -24,17 +21,7 @@ def map_shards(engine: Engine, function: Callable[[Any], Any], shards: Iterable[
 
 
 def _by_ray(function: Callable[[Any], Any], shards: Iterable[Any]) -> Iterator[Any]:
-    # Ray would write a token into the home folder, and report its use.
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise RecipeError("--engine ray needs Ray; pip install 'firsthand[ray]'") from error
-    began = not ray.is_initialized()
-    if began:
-        ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
-    try:
+    with ray_cluster() as ray:
         task: Any = ray.remote(lambda shard: function(shard))  # Ray takes plain functions only
         most = max(1, _AHEAD * int(ray.cluster_resources().get("CPU", 1)))
         under_way: deque[Any] = deque()
@@ -44,6 +31,3 @@ def _by_ray(function: Callable[[Any], Any], shards: Iterable[Any]) -> Iterator[A
                 yield ray.get(under_way.popleft())
         while under_way:
             yield ray.get(under_way.popleft())
-    finally:
-        if began:
-            ray.shutdown()

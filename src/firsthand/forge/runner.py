@@ -31,7 +31,7 @@ from firsthand.forge.collect import Collect
 from firsthand.forge.config import ASKING_STEPS, ForgeConfig
 from firsthand.forge.distill import Distill
 from firsthand.forge.draft import Draft
-from firsthand.forge.engine import Engine, map_shards
+from firsthand.forge.engine import map_shards
 from firsthand.forge.exports import write_exports
 from firsthand.forge.intake import PictureHashes, drafts, source_rows
 from firsthand.forge.output import is_whole, write_data_set
@@ -41,6 +41,7 @@ from firsthand.forge.simulated import SIMULATED_MODEL, SimulatedTeacher
 from firsthand.forge.split import Split
 from firsthand.forge.step import STEP_NAMES, Asked, Decision, Dropped, ForgeStep, decision
 from firsthand.forge.verify import Verify
+from firsthand.ray_cluster import Engine
 from firsthand.records import content_id
 from firsthand.reward import Router
 from firsthand.teacher import (

@@ -8,8 +8,10 @@ from firsthand.data.blind import blinded
 from firsthand.errors import RecipeError
 from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.replies import OnProgress
+from firsthand.ray_cluster import Engine
 from firsthand.recipe import Recipe
 from firsthand.records import Step
+from firsthand.study.cluster import Job, carry_out_on_ray, train_by_processes
 from firsthand.study.costs import budget_of
 from firsthand.study.distance import measure_distances
 from firsthand.study.health import health_of
@@ -24,12 +26,20 @@ from firsthand.trainer import train
 from firsthand.trainer.trackers import Trackers, track_evaluation
 
 
+def _silent_arm(arm: str, recipe: Recipe) -> Callable[[Step], None]:
+    return lambda step: None
+
+
+def _silent_evaluation(title: str) -> OnProgress:
+    return lambda done, total: None
+
+
 def run_study(
     study: Study,
     root: Path,
     seed: int = 0,
-    on_arm: OnArm = lambda arm, recipe: lambda step: None,
-    on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
+    on_arm: OnArm = _silent_arm,
+    on_evaluation: Callable[[str], OnProgress] = _silent_evaluation,
     trackers: Trackers | None = None,
     on_try: OnTry = lambda found: None,
 ) -> dict[str, ArmRuns]:
@@ -52,15 +62,33 @@ def _carry_out(
     on_arm: OnArm,
     on_evaluation: Callable[[str], OnProgress],
     trackers: Trackers | None,
+    processes: int = 1,
 ) -> dict[str, ArmRuns]:
     """Train and evaluate every arm under one seed, its settings chosen."""
     runs: dict[str, ArmRuns] = {}
     for arm in study.order:
-        recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
-        recipe = with_rates(study, recipe, root, on_evaluation)
-        training = train(recipe, root, on_arm(arm, recipe), trackers)
-        runs[arm] = _evaluated(study.evaluation, training, arm, root, on_evaluation, trackers)
+        runs[arm] = _carry_out_arm(arm, seed, runs, study, root, on_arm, on_evaluation, trackers, processes)
     return {arm: runs[arm] for arm in study.arms}
+
+
+def _carry_out_arm(
+    arm: str,
+    seed: int,
+    runs: Mapping[str, ArmRuns],
+    study: Study,
+    root: Path,
+    on_arm: OnArm = _silent_arm,
+    on_evaluation: Callable[[str], OnProgress] = _silent_evaluation,
+    trackers: Trackers | None = None,
+    processes: int = 1,
+) -> ArmRuns:
+    """Train and evaluate an arm; `runs` are those of the arms that it needs."""
+    recipe = study.recipe(arm, seed, {name: run.training for name, run in runs.items()})
+    recipe = with_rates(study, recipe, root, on_evaluation)
+    if processes > 1 and recipe.steps:
+        train_by_processes(recipe, root, processes, (trackers or Trackers()).text)
+    training = train(recipe, root, on_arm(arm, recipe), trackers)
+    return _evaluated(study.evaluation, training, arm, root, on_evaluation, trackers)
 
 
 def _check(study: Study, seed: int) -> None:
@@ -76,14 +104,20 @@ def run_seeds(
     study: Study,
     root: Path,
     seeds: Sequence[int],
-    on_arm: OnArm = lambda arm, recipe: lambda step: None,
-    on_evaluation: Callable[[str], OnProgress] = lambda arm: lambda done, total: None,
+    on_arm: OnArm = _silent_arm,
+    on_evaluation: Callable[[str], OnProgress] = _silent_evaluation,
     trackers: Trackers | None = None,
     on_try: OnTry = lambda found: None,
+    *,
+    engine: Engine = "local",
+    processes: int = 1,
+    tell: Callable[[str], None] = lambda said: None,
 ) -> list[ArmRuns]:
     """`run_study` for every seed, with the same settings; all run directories.
 
     `results.json` is written when all are through; of several seeds it holds each arm's mean.
+    By the engine `ray` trainings and their evaluations run beside each other on a Ray cluster, and `tell` is told of
+    each that has ended; tuning, health and analyses are done here. Each training is one by so many `processes`.
     Raises RecipeError when a seed is given twice.
     """
     if len(set(seeds)) < len(seeds):
@@ -93,14 +127,21 @@ def run_seeds(
     study = tune(study, root, None, on_arm, on_evaluation, on_try)
     runs: list[ArmRuns] = []
     by_arm: dict[str, dict[int, ArmRuns]] = {arm: {} for arm in study.arms}
+    done: dict[Job, ArmRuns] = {}
+    if engine == "ray":
+        work = partial(_carry_out_arm, study=study, root=root, trackers=trackers, processes=processes)
+        done = carry_out_on_ray(study, seeds, work, processes, tell)
     for seed in seeds:
 
         def training(arm: str, recipe: Recipe) -> Callable[[Step], None]:
             return on_arm(training_title(arm, recipe.seed, seeds), recipe)
 
-        for arm, both in _carry_out(study, root, seed, training, on_evaluation, trackers).items():
-            by_arm[arm][seed] = both
-            runs.append(both)
+        of_seed = {job.arm: both for job, both in done.items() if job.seed == seed}
+        if engine == "local":
+            of_seed = _carry_out(study, root, seed, training, on_evaluation, trackers, processes)
+        for arm in study.arms:
+            by_arm[arm][seed] = of_seed[arm]
+            runs.append(of_seed[arm])
     _conclude(study, root, by_arm)
     _analyse(study, root, {arm: found[seeds[0]] for arm, found in by_arm.items()}, seeds[0], on_evaluation)
     return runs

@@ -177,6 +177,11 @@ class Trackers:
         names = [name.strip() for name in text.split(",")]
         return cls([] if names == ["none"] else names)
 
+    @property
+    def text(self) -> str:
+        """What `read` makes the same of."""
+        return ",".join(self._names) or "none"
+
     def open(self, run: TrackedRun) -> "Tracking":
         """Open the run in each."""
         opened = {}
