@@ -6,6 +6,7 @@
 #   make test      all tests, on two cores (WORKERS=4 for more): some 20 minutes
 #   make check     format, lint, types, import contracts, all tests: what a change must pass
 #   make bench     the benchmarks at a small size; prints where their results are (benchmarks/README.md)
+#   make torture HOURS=8   kills, faults of the disk, fuzzed readers and long runs (benchmarks/README.md); SEED=1 for others
 #   make install   only .venv, with everything that the above need; they do it first
 #
 # PYTHON=... chooses the interpreter. Everything is installed into .venv: delete it to start over. The package index's
@@ -26,7 +27,7 @@ endif
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: install demo real test quick static check bench constraints
+.PHONY: install demo real test quick static check bench torture constraints
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -76,6 +77,13 @@ bench: install
 	$(BIN)/python benchmarks/forge_scale.py --rows 3000 --kills 2 --json $(BENCH)/forge_scale.json
 	$(BIN)/python benchmarks/teacher_rate.py --rounds 5 --scripted 5000 --json $(BENCH)/teacher_rate.json
 	@printf '\nresults:\n'; ls -1 $(BENCH)/*.json
+
+# It ends with an error when something failed, and its figures and what failed are in the folder that it names.
+torture: HOURS ?= 1
+torture: SEED ?= 0
+torture: TORTURE := build/torture/$(shell date -u +%Y%m%dT%H%M%SZ)
+torture: install
+	OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m torture all --hours $(HOURS) --seed $(SEED) --out $(TORTURE)
 
 # The set that is installed now becomes the known-good one. torch goes without its local version, so that the CPU build
 # and the package index's both satisfy it.

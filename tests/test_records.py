@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from firsthand.errors import DataError
 from firsthand.records import (
     Box,
     Choice,
@@ -29,7 +30,10 @@ from firsthand.records import (
     Unit,
     Verdict,
     content_id,
+    content_in,
+    json_lines,
     png,
+    records_in,
 )
 
 RIGHT = Verdict(score=1.0, status=Status.OK, parsed="7", why="7 = 7")
@@ -148,6 +152,30 @@ def test_lines_of_runs_before_a_field_are_read_and_written_as_they_were() -> Non
 
 
 @pytest.mark.parametrize("status", Status)
+def test_a_line_that_is_no_record_is_named_and_one_that_a_kill_tore_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert list(records_in(path, Step)) == []
+    steps = [Step(step=n, metrics={}, seconds=1.0) for n in range(3)]
+    path.write_text(json_lines(steps))
+    assert list(records_in(path, Step)) == steps
+    path.write_text(json_lines(steps)[:-20])
+    assert list(records_in(path, Step, may_be_torn=True)) == steps[:2]
+    with pytest.raises(DataError, match=r"metrics.jsonl line 3: expected a Step as JSON"):
+        list(records_in(path, Step))
+    path.write_bytes(json_lines(steps).encode().replace(b"1", b"\x93", 1))
+    with pytest.raises(DataError, match=r"metrics.jsonl line 1: expected a Step as JSON"):
+        list(records_in(path, Step, may_be_torn=True))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 100_000])
+def test_a_file_that_holds_no_object_is_named(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"evaluation.json: expected a JSON object, got: .+; restore the file"):
+        content_in(path)
+
+
 def test_a_verdict_has_a_score_exactly_where_something_was_measured(status: Status) -> None:
     measured = status in (Status.OK, Status.WRONG_FORMAT, Status.UNPARSED)
     assert Verdict(score=0.0 if measured else None, status=status).status is status

@@ -28,6 +28,7 @@ def main() -> int:
     args = _parser().parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["HF_HUB_OFFLINE"] = "1"
+    args.out = args.out.resolve()  # faults are met below it, however a command names it
     args.out.mkdir(parents=True, exist_ok=True)
     chosen = SHARES if args.campaign == "all" else {args.campaign: 1.0}
     failed = False
@@ -36,7 +37,12 @@ def main() -> int:
         number = args.number if args.number is not None and args.campaign == name else GOALS.get(name, 0)
         figures = CAMPAIGNS[name](args, number, began + 3600 * args.hours * share)
         hours = (time.monotonic() - began) / 3600
-        about = {"campaign": name, "date": datetime.now(UTC).date().isoformat(), "seed": args.seed, "hours": round(hours, 3)}
+        about = {
+            "campaign": name,
+            "date": datetime.now(UTC).date().isoformat(),
+            "seed": args.seed,
+            "hours": round(hours, 3),
+        }
         line = json.dumps({**about, "goal": GOALS.get(name), **figures})
         with (args.out / "figures.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")

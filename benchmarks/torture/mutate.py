@@ -30,13 +30,54 @@ VALUES: tuple[Any, ...] = (
     *([], {}, [[]], [None], [{}], {"": ""}, {"a": None}, ["7"], [0, 0, 1, 1], "A", "<think>", "1/0", "10**10**10"),
 )
 """What readers have stumbled over, here and elsewhere."""
-KEYS = ("", "id", "image", "images", "question", "answer", "kind", "choices", "meta", "text", "name", "step", "type", "0")
+KEYS = (
+    "",
+    "id",
+    "image",
+    "images",
+    "question",
+    "answer",
+    "kind",
+    "choices",
+    "meta",
+    "text",
+    "name",
+    "step",
+    "type",
+    "0",
+)
 TOKENS = (
     *(b"\0", b"\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b"\xc2\x85", b"\xe2\x80\xa8", b'"', b"'"),
-    *(b"\\", b"{", b"}", b"[", b"]", b",", b":", b";", b"\t", b"&a ", b"*a", b"!!python/object:os.system", b"!!binary "),
+    *(
+        b"\\",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b";",
+        b"\t",
+        b"&a ",
+        b"*a",
+        b"!!python/object:os.system",
+        b"!!binary ",
+    ),
     *(b"<<: ", b"---\n", b"- ", b"? ", b"| \n", b"#", b"%", b"null", b"NaN", b"-Infinity", b"1e999", b"\\ud800"),
     *(b"<answer>", b"</answer>", b"<think>", b"</think>", b"\\boxed{", b"$", b"2001-02-30", b"0x7f", b"1_000", b"~"),
-    *(b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"()", b"^{", b"\\sqrt", b"^", b"!", b"!!!!!!", b"**", b"\\left", b"\\text{"),
+    *(
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"()",
+        b"^{",
+        b"\\sqrt",
+        b"^",
+        b"!",
+        b"!!!!!!",
+        b"**",
+        b"\\left",
+        b"\\text{",
+    ),
 )
 
 
@@ -194,7 +235,13 @@ def _table(separator: str) -> Callable[[random.Random, bytes], bytes | None]:
 
 
 _TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.int64(), pa.float32(), pa.float64(), pa.bool_(), pa.date32())
-_TYPES += (pa.timestamp("ns"), pa.duration("s"), pa.list_(pa.int64()), pa.dictionary(pa.int32(), pa.string()), pa.null())
+_TYPES += (
+    pa.timestamp("ns"),
+    pa.duration("s"),
+    pa.list_(pa.int64()),
+    pa.dictionary(pa.int32(), pa.string()),
+    pa.null(),
+)
 
 
 def _columns_changed(rng: random.Random, table: pa.Table) -> pa.Table:

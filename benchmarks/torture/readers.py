@@ -1,8 +1,8 @@
 """Every reader of what others wrote, by name: its corpus, how it is asked, and what it may raise.
 
-A reader is asked in a folder that holds the files of a case. What is not in memory is read from there, as a user's
-would be. Whatever it raises beside the package's own errors is a fault, and so is a case that takes over five seconds of
-computing or more than two gigabytes of memory, or that ends the process.
+A reader is asked in a folder that holds the files of a case, and reads them from there, as it would a user's. Whatever
+it raises beside the package's own errors is a fault, and so is a case that computes for over five seconds, that takes
+more than two gigabytes of memory, or that ends the process.
 """
 
 import io
@@ -11,14 +11,13 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torture import seeds
-
 from firsthand.errors import BadRow, FirsthandError
+from torture import seeds
 
 
 class Reader(NamedTuple):
@@ -38,10 +37,8 @@ def _data(folder: Path) -> None:
     from firsthand.data import Source, load_rows, stream_rows
 
     [file] = folder.glob("data.*")
-    try:
+    with suppress(FirsthandError):
         load_rows(str(file))
-    except FirsthandError:
-        pass
     for found in stream_rows(Source(path=str(file), normalise=True, side="{meta.a}")):
         found.model_dump()
 
@@ -67,10 +64,8 @@ def _yaml(folder: Path) -> None:
 
 def _refused(read: Callable[..., object], *args: Any) -> None:
     """Ask, and be content with an error of the package's own, so that the next reader is asked, too."""
-    try:
+    with suppress(FirsthandError):
         read(*args)
-    except FirsthandError:
-        pass
 
 
 def _completion(folder: Path) -> None:
@@ -93,10 +88,8 @@ def _completion(folder: Path) -> None:
 
         yes_or_no(outcome.text)
         without_tags(thought_and_answer(outcome)[0])
-    try:
+    with suppress(ScoringFailed):
         read_grade(getattr(outcome, "text", ""), "w")
-    except ScoringFailed:
-        pass
     with AnswerLog(folder / "answers.sqlite") as log:
         log.put("k", outcome, step="s", dollars=0.1).result(4)
         kept = log.get("k")
@@ -139,21 +132,22 @@ def _replies(folder: Path) -> None:
         read_answer(text, rule, "answer", is_free=rule == "stated")
     inside = (read_answer(text, "stated")[0] or text)[:2000]
     split_last_block(text, "answer")
-    for judge, gold in ((judge_digit, "digit"), (judge_choice, "choice"), (judge_letters, "letters"), (judge_text, "text")):
+    for judge, gold in (
+        (judge_digit, "digit"),
+        (judge_choice, "choice"),
+        (judge_letters, "letters"),
+        (judge_text, "text"),
+    ):
         judge(inside, golds[gold]).model_dump_json()
     for units in ("auto", "pixels"):
         box = golds["box"]
         assert isinstance(box, Box)
         judge_box(inside, box, coordinates=units).model_dump_json()  # type: ignore[arg-type]
-    try:
+    with suppress(Unread):
         read_form(inside)
-    except Unread:
-        pass
     for kind in (None, "digit", "math", "box", "text", "letters", "environment"):
-        try:
+        with suppress(BadRow):
             typed_answer(inside, kind)
-        except BadRow:
-            pass
 
 
 @cache
@@ -173,7 +167,9 @@ def _grading(folder: Path) -> None:
     from firsthand.evaluation.grading import grade
     from firsthand.reward import Reward
 
-    grade(folder / "problems.jsonl", folder / "replies.jsonl", folder / "out.jsonl", Reward(), workers=1, deadline_s=5.0)
+    grade(
+        folder / "problems.jsonl", folder / "replies.jsonl", folder / "out.jsonl", Reward(), workers=1, deadline_s=5.0
+    )
 
 
 def _report(folder: Path) -> None:
@@ -246,10 +242,14 @@ def _template(folder: Path) -> None:
     """A chat template, in the process that renders those of others."""
     from firsthand.processor.template import Conversation
 
-    shutil.copytree(_small(), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("chat_template.jinja", "*.safetensors"))
+    shutil.copytree(
+        _small(), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("chat_template.jinja", "*.safetensors")
+    )
     from firsthand.processor.folder import tokenizer_of
 
-    Conversation(folder, tokenizer_of(folder), in_parts=False).render([{"type": "text", "text": "How many?"}], None, "a row")
+    Conversation(folder, tokenizer_of(folder), in_parts=False).render(
+        [{"type": "text", "text": "How many?"}], None, "a row"
+    )
 
 
 def _small() -> Path:
@@ -292,7 +292,12 @@ def _checkpoint_files() -> list[seeds.Files]:
     tensors = save({"exp_avg.a": torch.arange(6.0), "step.a": torch.tensor(2)})
     import hashlib
 
-    kept = {"step": 2, "kl_weight": 0.1, "limits": {"rows": 4}, "files": {"optimizer.safetensors": hashlib.sha256(tensors).hexdigest()}}
+    kept = {
+        "step": 2,
+        "kl_weight": 0.1,
+        "limits": {"rows": 4},
+        "files": {"optimizer.safetensors": hashlib.sha256(tensors).hexdigest()},
+    }
     state = seeds.as_json({**kept, "id": content_id(kept)})
     return [{"step-000002/state.json": state, "step-000002/optimizer.safetensors": tensors}]
 
@@ -338,7 +343,9 @@ def _batches() -> list[seeds.Files]:
 
 
 def _graded() -> list[seeds.Files]:
-    problems = b"".join(seeds.as_json({"id": n, **row, "image": None}) + b"\n" for n, row in enumerate(seeds.PLAIN) if n != 2)
+    problems = b"".join(
+        seeds.as_json({"id": n, **row, "image": None}) + b"\n" for n, row in enumerate(seeds.PLAIN) if n != 2
+    )
     replies = b"".join(seeds.as_json({"id": n, "reply": "<answer>3</answer>"}) + b"\n" for n in range(6))
     return [{"problems.jsonl": problems, "replies.jsonl": replies}]
 
@@ -391,7 +398,9 @@ def quietly(reader: Reader, folder: Path) -> BaseException | None:
 
 def names(chosen: str | None, *, with_torch: bool = True) -> Iterator[str]:
     """The readers that are asked for: all, or some with commas."""
-    wanted = chosen.split(",") if chosen else [name for name, one in READERS.items() if with_torch or not one.needs_torch]
+    wanted = (
+        chosen.split(",") if chosen else [name for name, one in READERS.items() if with_torch or not one.needs_torch]
+    )
     for name in wanted:
         if name not in READERS:
             raise SystemExit(f"--readers: expected some of {', '.join(READERS)}, got {name}")

@@ -65,7 +65,10 @@ MESSAGES: tuple[dict[str, Any], ...] = (
         ],
         "images": ["red.png"],
     },
-    {"conversations": [{"from": "human", "value": "<image>How many?"}, {"from": "gpt", "value": "3"}], "image": "red.png"},
+    {
+        "conversations": [{"from": "human", "value": "<image>How many?"}, {"from": "gpt", "value": "3"}],
+        "image": "red.png",
+    },
     {"prompt": "How many?", "solution": "<answer>3</answer>", "image": "red.png"},
     {"problem": "Solve.", "solution": "x = 3", "data_source": "geo", "reward_model": {"ground_truth": "3"}},
     {"instruction": "Count.", "input": "1 2 3", "output": "3"},
@@ -75,7 +78,7 @@ VLAA: tuple[dict[str, Any], ...] = (
     {"image": "red.png", "question": "Which?", "answer": "<think>It is B.</think><answer>\\boxed{B}</answer>"},
     {"question": "Where?", "gt": "[0.1, 0.2, 0.3, 0.4]", "verifier_type": "iou", "ds_answer": "x<answer>y</answer>"},
 )
-_CSV = b"question,answer,kind,image\nHow many?,3,digit,red.png\n\"Which, then?\",B,,red.png\n"
+_CSV = b'question,answer,kind,image\nHow many?,3,digit,red.png\n"Which, then?",B,,red.png\n'
 _TSV = (
     b"index\tquestion\tanswer\tA\tB\timage_path\thint\tcategory\n1\tWhich?\tB\tdog\tcat\tred.png\t\tx\n"
     b"2\tHow many?\t3\t\t\tred.png\tlook\ty\n"
@@ -84,7 +87,13 @@ _TSV = (
 
 def _table() -> pa.Table:
     rows = [
-        {"question": "How many?", "answer": "3", "kind": "digit", "image": {"bytes": picture(), "path": None}, "n": 0.1},
+        {
+            "question": "How many?",
+            "answer": "3",
+            "kind": "digit",
+            "image": {"bytes": picture(), "path": None},
+            "n": 0.1,
+        },
         {"question": "And now?", "answer": "4", "kind": "digit", "image": {"bytes": picture("JPEG"), "path": "x"}},
     ]
     return pa.Table.from_pylist(rows)
@@ -146,7 +155,13 @@ def _run(name: str, seed: int, picture_name: str) -> Files:
     ]
     units = [Unit(question=f"{n:04}", cluster=f"{n:04}", value=float(n % 2)) for n in range(3)]
     table = {"accuracy": 1 / 3, "ci95": [0.0, 0.9], "n": 3}
-    evaluation = {**table, "families": {"count": table}, "pass_at": {"1": 0.5}, "sampled_accuracy": 0.5, "unmeasured": 0}
+    evaluation = {
+        **table,
+        "families": {"count": table},
+        "pass_at": {"1": 0.5},
+        "sampled_accuracy": 0.5,
+        "unmeasured": 0,
+    }
     evaluation |= {"data": {"worlds": ["count"], "number": 3}, "protocol": {"max_new_tokens": 8, "samples": 2}}
     rollouts = [Rollout(step=n, example_id="a", group=group, **about) for n in (0, 1)]
     files = {
@@ -171,7 +186,9 @@ def runs() -> list[Files]:
     both = {**_run("sft", 0, name), **_run("grpo", 0, name)}
     for folder in {path.partition("/")[0] for path in both}:
         both[f"{folder}/images/{name}.png"] = picture()
-    health = Health(arm="sft", checks=(Check(name="loss", state=CheckState.PASSED, what="it fell", value=1.0, limit=2.0),))
+    health = Health(
+        arm="sft", checks=(Check(name="loss", state=CheckState.PASSED, what="it fell", value=1.0, limit=2.0),)
+    )
     results = {"arms": {"sft": {"accuracy": 0.3}, "grpo": {"accuracy": 0.4}}, "seeds": [0], "verdicts": [],
                "health": [health.model_dump(mode="json")], "tuned": [], "budget": {}}  # fmt: skip
     return [{**both, "results.json": as_json(results)}]
@@ -180,12 +197,12 @@ def runs() -> list[Files]:
 YAML: tuple[bytes, ...] = (
     b"name: a\ndata:\n  worlds: [count]\n  number: 8\nobjective: {kind: grpo, group_size: 4, kl: 0.1}\n"
     b"optimizer: {lr: 1e-5, betas: [0.9, 0.99]}\nsteps: 3\nprompts: 2\nsampling: &s {max_new_tokens: 6}\n",
-    b"name: s\nshared: &d\n  data: {path: data.jsonl, kind: digit}\n  steps: 2\n  prompts: 2\narms:\n  base: {steps: 0}\n"
+    b"name: s\nshared: &d\n  data: {path: data.jsonl, kind: digit}\n  steps: 2\narms:\n  base: {steps: 0}\n"
     b"  sft: {objective: {kind: sft, style: plain}}\n  grpo: {objective: grpo}\nevaluation: {data: {worlds: [count], "
-    b"number: 4}, protocol: {samples: 2}}\nbudget: {match: flops, of: grpo}\ntune: {grid: {optimizer.lr: [1e-4, 1e-3]}}\n",
-    b"name: f\nsources:\n  - {path: data.jsonl, name: mine, kind: digit, fields: {question: ask}}\n  - {worlds: [count], "
+    b"number: 4}, protocol: {samples: 2}}\nbudget: {match: flops, of: grpo}\ntune: {grid: {optimizer.lr: [1e-4]}}\n",
+    b"name: f\nsources:\n  - {path: data.jsonl, name: mine, fields: {question: ask}}\n  - {worlds: [count], "
     b"number: 3}\nteachers: {default: {scenes: true}}\nsplit: {quotas: {mine: {sft: 3}}}\n",
-    b"name: b\ntitle: A benchmark\nfiles: [data.tsv]\nrows: 2\ngold: [{kind: choice, options: letters}]\nprompt: plain\n",
+    b"title: A benchmark\nfiles: [data.tsv]\nrows: 2\ngold: [{kind: choice, options: letters}]\nprompt: plain\n",
     b"base_url: http://127.0.0.1:1/v1\nmodel: m\nkey_env: FIRSTHAND_KEY\nin_flight: {start: 1, max: 4}\ntimeout_s: 5\n",
     b"max_new_tokens: 16\nsamples: 2\ntemperature: 1.0\nanswer: stated\n",
 )
@@ -193,7 +210,7 @@ COMPLETIONS: tuple[bytes, ...] = (
     as_json({"id": "c", "model": "m", "choices": [{"index": 0, "finish_reason": "stop", "message": {
         "role": "assistant", "content": "<think>I count.</think><answer>7</answer>"}}],
         "usage": {"prompt_tokens": 5, "completion_tokens": 6}}),
-    as_json({"choices": [{"message": {"content": "Yes.", "reasoning_content": "So it is."}, "finish_reason": "length"}]}),
+    as_json({"choices": [{"message": {"content": "Yes.", "reasoning": "So it is."}, "finish_reason": "length"}]}),
     as_json({"choices": [{"message": {"content": None, "refusal": "No."}, "finish_reason": "content_filter"}]}),
     as_json({"error": {"message": "bad", "type": "invalid_request_error", "code": 400}}),
 )  # fmt: skip
@@ -209,4 +226,3 @@ REPLIES: tuple[bytes, ...] = (
     "Es sind 5½ % – also ٣, oder 七".encode(),
     b"yes, it is a red dot",
 )
-

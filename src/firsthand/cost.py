@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from firsthand.records import Record, Step
+from firsthand.records import Record, Step, records_in
 
 CostUnit = Literal["steps", "generated", "trained", "flops", "seconds"]
 """What trainings are matched by: optimizer steps, tokens that were sampled, tokens that carried a loss, floating-point
@@ -58,13 +58,8 @@ def added(costs: Iterable[float | None]) -> float | None:
 
 
 def steps_of(run: Path) -> list[Step]:
-    """The lines of a run's metrics.jsonl."""
-    path = run / "metrics.jsonl"
-    return (
-        [Step.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if path.exists()
-        else []
-    )
+    """The lines of a run's metrics.jsonl, which another process may be writing. Raises DataError where one is bad."""
+    return list(records_in(run / "metrics.jsonl", Step, may_be_torn=True))
 
 
 class RunCost(Record):

@@ -1,7 +1,8 @@
 """The nouns of firsthand: frozen, JSON round-trip, identified by their content.
 
 Everything that crosses from one stage to the next is one of these records, written to disk, so that every stage
-reruns alone and a newcomer can open any hand-over. This module imports nothing of ours and no torch.
+reruns alone and a newcomer can open any hand-over. This module imports nothing of ours but the errors,
+and no torch.
 
     Example   a visual question with its images and its typed gold answer
     Answer    Digit | Choice | Letters | Expression | Box | Text | OpenEnded | Environment: the kind decides which
@@ -21,12 +22,22 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from firsthand.errors import DataError, excerpt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,6 +50,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 _PILLOW = threading.Lock()
+_Line = TypeVar("_Line", bound="Record")
 
 
 class Record(BaseModel):
@@ -414,6 +426,43 @@ class Step(GrownRecord):
 def json_lines(records: Iterable[Record]) -> str:
     """Records as JSON, a line each."""
     return "".join(f"{record.model_dump_json()}\n" for record in records)
+
+
+def records_in(path: Path, kind: type[_Line], *, may_be_torn: bool = False) -> Iterator[_Line]:
+    """The records of a JSONL file, one at a time; none where there is no such file, as in a run that takes no step.
+
+    `may_be_torn`: a last line without its end is one that a kill has torn, and is passed over. Raises DataError, which
+    names file and line, for any other that is no record.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if may_be_torn and not line.endswith(b"\n"):
+                return
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                raise DataError(
+                    f"{path} line {number}: expected a {kind.__name__} as JSON, got {excerpt(line, 60)!r}; restore the "
+                    "file from a copy, or delete what it belongs to and make it anew"
+                ) from error
+
+
+def content_in(path: Path) -> dict[str, Any]:
+    """The object of a JSON file. Raises DataError, which names the file, where it is missing or holds none."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(_no_object(path, excerpt(str(error)))) from error
+    if not isinstance(content, dict):
+        raise DataError(_no_object(path, f"a {type(content).__name__}"))
+    return content
+
+
+def _no_object(path: Path, got: str) -> str:
+    remedy = "restore the file from a copy, or delete what it belongs to and make it anew"
+    return f"{path}: expected a JSON object, got: {got}; {remedy}"
 
 
 def content_id(*parts: Any) -> str:

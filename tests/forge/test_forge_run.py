@@ -178,8 +178,10 @@ def test_a_damaged_shard_of_a_step_that_is_done_is_named_and_made_again(
     assert seen.steps == {place[2:]} and sum(seen.asked.values()) == 0
 
 
-@pytest.mark.parametrize("damage", [lose, cut])
-@pytest.mark.parametrize("file", ["sft/part-00000.parquet", "rl/part-00000.parquet", "funnel.json"])
+@pytest.mark.parametrize("damage", [lose, flip, cut])
+@pytest.mark.parametrize(
+    "file", ["sft/part-00000.parquet", "rl/part-00000.parquet", "dropped/verify.parquet", "funnel.json"]
+)
 def test_a_damaged_file_of_the_data_set_is_written_again(
     file: str, damage: Callable[[Path], None], again: Path
 ) -> None:

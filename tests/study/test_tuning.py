@@ -18,7 +18,7 @@ from firsthand.evaluation.joined import run_directories
 from firsthand.findings import Tuned
 from firsthand.recipe import Recipe
 from firsthand.study import Study, Try, run_seeds, tune
-from firsthand.study.tuning import at_an_edge, read_tries
+from firsthand.study.tuning import at_an_edge, read_tries, with_kept_choices
 from firsthand.trainer import train
 
 LR = "optimizer.lr"
@@ -76,6 +76,17 @@ def test_a_paused_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
         [json.loads(x)["metrics"] for x in (run / "metrics.jsonl").read_text().splitlines()] for run in (whole, paused)
     ]
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("content", ["[", "{}", '[{"arm": 7}]', "\\u0000"])
+def test_damaged_choices_are_named_with_what_to_do(content: str, tmp_path: Path) -> None:
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "tune/tuned.json").write_text(content)
+    with pytest.raises(DataError, match=r"tuned.json: expected the choices of arms, got .* made again from tune.jsonl"):
+        with_kept_choices(study(tmp_path), tmp_path)
+    (tmp_path / "tune/tune.jsonl").write_text("{}\n")
+    with pytest.raises(DataError, match=r"tune.jsonl line 1: expected a Try"):
+        read_tries(tmp_path / "tune")
 
 
 # ---- halving

@@ -196,6 +196,7 @@ def test_what_is_no_usable_answer_has_its_reason_and_its_price(
         b'{"choices": []}',
         b'{"choices": [{"message": {"content": 7}}]}',
         b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": -1}}',
+        b'{"choices": [{"message": {"content": "x"}}], "usage": {"completion_tokens": 9223372036854775808}}',
     ],
 )
 def test_what_is_no_completion_is_garbled_and_never_an_answer(raw: bytes) -> None:
@@ -560,3 +561,8 @@ def test_a_damaged_log_is_one_error_that_says_what_to_do(tmp_path: Path) -> None
     db.close()
     with AnswerLog(path) as log, pytest.raises(DataError, match="all is asked and paid again then"):
         log.get("a")
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE ledger SET dollars = 'half'")
+    db.close()
+    with pytest.raises(DataError, match="all is asked and paid again then"), AnswerLog(path):
+        pass

@@ -37,7 +37,7 @@ from firsthand.evaluation.pairing import (
     units_of,
 )
 from firsthand.evaluation.replies import read_journal
-from firsthand.records import Unit
+from firsthand.records import Unit, records_in
 
 
 class _Run(NamedTuple):
@@ -144,7 +144,7 @@ def _read(one: Joined, scorer: str, judge: str | None) -> _Run:
 def _units(folder: Path, scorer: str, judge: str) -> list[Unit]:
     path = folder / "units-strict.jsonl" if scorer == "strict" else judged_file(folder, judge, "units")
     if path.exists():
-        found = [Unit.model_validate_json(line) for line in path.read_bytes().splitlines()]
+        found = list(records_in(path, Unit))
         if judge == RULES and any(unit.value is None for unit in found):
             raise DataError(
                 f"{folder}: expected a leaderboard's mark of every reply, got those that rules decide alone, the "

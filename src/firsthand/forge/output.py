@@ -24,7 +24,7 @@ from firsthand.batched import batched
 from firsthand.data import write_examples
 from firsthand.data.loaded import Refused
 from firsthand.data.store import IMAGES_TYPE
-from firsthand.files import object_in, sync_tree, write_atomically
+from firsthand.files import sha256_of, sync_tree, write_atomically
 from firsthand.forge.card import data_card
 from firsthand.forge.config import ForgeConfig
 from firsthand.forge.draft import DATA_PARTS, DataPart, source_of
@@ -38,19 +38,15 @@ _TEXTS = ("step", "reason", "detail", "source", "id", "question", "answer", "row
 _DROPPED = pa.schema([*((name, pa.string()) for name in _TEXTS), ("images", IMAGES_TYPE)])
 
 
-def is_whole(out: Path) -> bool:
-    """Whether a data set is there with all that belongs to it, and each part has the rows that the funnel says."""
-    if not all((out / name).exists() for name in (*_PRODUCTS, "README.md")):
-        return False
-    counts = object_in(out / "funnel.json").get("parts", {})
-    try:
-        return all(_rows(out / part) == sum(counts[part].values()) for part in DATA_PARTS)
-    except (pa.ArrowException, OSError, KeyError):
-        return False
+def is_whole(out: Path, written: Mapping[str, str]) -> bool:
+    """Whether a data set is there with all that belongs to it, and every file has the bytes that were written."""
+    return (out / "README.md").exists() and bool(written) and hashes(out) == written
 
 
-def _rows(folder: Path) -> int:
-    return sum(pa.parquet.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
+def hashes(out: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a data set by its relative path; not of the card, which people edit."""
+    files = [out / "funnel.json", *(file for name in _PRODUCTS for file in sorted((out / name).rglob("*")))]
+    return {str(file.relative_to(out)): sha256_of(file) for file in files if file.is_file()}
 
 
 def write_data_set(config: ForgeConfig, found: Mapping[str, StepShards], out: Path) -> None:

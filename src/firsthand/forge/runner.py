@@ -25,7 +25,7 @@ from firsthand.batched import batched
 from firsthand.data.loaded import Refused
 from firsthand.data.source import Source
 from firsthand.errors import FirsthandError, RecipeError
-from firsthand.files import write_atomically
+from firsthand.files import object_in, write_atomically
 from firsthand.forge.caption import Caption
 from firsthand.forge.collect import Collect
 from firsthand.forge.config import ASKING_STEPS, ForgeConfig
@@ -34,7 +34,7 @@ from firsthand.forge.draft import Draft
 from firsthand.forge.engine import map_shards
 from firsthand.forge.exports import write_exports
 from firsthand.forge.intake import PictureHashes, drafts, source_rows
-from firsthand.forge.output import is_whole, write_data_set
+from firsthand.forge.output import hashes, is_whole, write_data_set
 from firsthand.forge.rewrite import Rewrite
 from firsthand.forge.shards import SHARD_FORMAT, StepShards
 from firsthand.forge.simulated import SIMULATED_MODEL, SimulatedTeacher
@@ -42,7 +42,7 @@ from firsthand.forge.split import Split
 from firsthand.forge.step import STEP_NAMES, Asked, Decision, Dropped, ForgeStep, decision
 from firsthand.forge.verify import Verify
 from firsthand.ray_cluster import Engine
-from firsthand.records import content_id
+from firsthand.records import content_id, content_in
 from firsthand.reward import Router
 from firsthand.teacher import (
     AnswerLog,
@@ -269,14 +269,15 @@ def run_forge(
             with suppress(OSError):
                 out.rmdir()
         raise NothingKept(why)
-    stamp = run.work / "data_set"
+    stamp = run.work / "data_set.json"
     identity = content_id(found["split"].folder.name, config.model_dump(mode="json"))
-    if not (stamp.exists() and stamp.read_text(encoding="utf-8") == identity and is_whole(out)):
+    written = object_in(stamp, {"id": str, "files": dict})
+    if not (written.get("id") == identity and is_whole(out, written.get("files") or {})):
         stamp.unlink(missing_ok=True)
         write_data_set(config, found, out)
         write_exports(found["split"], out, config.exports)
-        write_atomically(stamp, identity)
-    return json.loads((out / "funnel.json").read_text("utf-8")), run.costs()
+        write_atomically(stamp, json.dumps({"id": identity, "files": hashes(out)}))
+    return content_in(out / "funnel.json"), run.costs()
 
 
 def read_answers(config: ForgeConfig, out: Path, files: Sequence[Path]) -> int:

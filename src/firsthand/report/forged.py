@@ -8,14 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
-from firsthand.errors import DataError
+from firsthand.errors import DataError, excerpt
 from firsthand.files import write_atomically
-from firsthand.records import Answer
+from firsthand.records import Answer, content_in
 from firsthand.report.pictures import embedded
 
 _DROPPED_SHOWN = 3
@@ -28,6 +29,8 @@ _LONGEST = 4_000
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, UndefinedError)
+"""What reading damaged rows raises, beside what reading damaged files does."""
 _ForgedRow = dict[str, Any]
 """One row as the page shows it; texts that there are not are empty."""
 
@@ -37,20 +40,30 @@ def write_forge_report(folder: Path, costs: list[dict[str, Any]] | None = None) 
     path = folder / "funnel.json"
     if not path.is_file():
         raise DataError(f"{folder}: expected the folder of a finished forge, got one without funnel.json; run it first")
-    funnel = json.loads(path.read_text("utf-8"))
+    funnel = content_in(path)
+    try:
+        page = _page(folder, funnel, costs or [])
+    except (*_DAMAGED, pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{folder}: expected the files of a finished forge, got {type(error).__name__}: {excerpt(str(error))}; "
+            "give `firsthand forge` again, which writes what was damaged anew"
+        ) from error
+    out = folder / "report.html"
+    write_atomically(out, page.lstrip())
+    return out
+
+
+def _page(folder: Path, funnel: dict[str, Any], costs: list[dict[str, Any]]) -> str:
     environment = Environment(
         loader=PackageLoader("firsthand", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("forge.html.j2").render(
+    return environment.get_template("forge.html.j2").render(
         funnel=funnel,
-        costs=costs or [],
+        costs=costs,
         dropped={step["step"]: _dropped(folder / "dropped" / f"{step['step']}.parquet") for step in funnel["steps"]},
         kept={part: _kept(sorted((folder / part).glob("*.parquet"))) for part in ("sft", "rl")},
         style=Markup(files("firsthand.report").joinpath("page.css").read_text("utf-8")),
     )
-    out = folder / "report.html"
-    write_atomically(out, page.lstrip())
-    return out
 
 
 def _dropped(file: Path) -> list[tuple[str, list[_ForgedRow]]]:

@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from firsthand.objective import Sampled
 from firsthand.recipe import Recipe
-from firsthand.records import Judged, Record, Rollout, Score, Step
-
-_R = TypeVar("_R", bound=Record)
+from firsthand.records import Judged, Rollout, Score, Step, records_in
 
 
 class ItemReply(NamedTuple):
@@ -57,7 +55,7 @@ class Training(NamedTuple):
     @classmethod
     def read(cls, folder: Path, recipe: Recipe) -> "Training":
         """That of a finished run, which did what the recipe says."""
-        steps = list(_lines(folder / "metrics.jsonl", Step))
+        steps = list(records_in(folder / "metrics.jsonl", Step))
         after = [step.metrics for step in steps if not step.trained]
         trained = [step for step in steps if step.trained]
         return cls(folder, recipe, trained, after[-1] if after else {}, _sums(folder))
@@ -108,7 +106,7 @@ def first_rollouts(folder: Path, steps: int) -> Iterator[tuple[int, list[Rollout
 def counted(evaluation: Path) -> Sequence[ItemReply]:
     """What an evaluation's accuracy is about: greedy replies, or where there are none, all samples."""
     found: list[ItemReply] = []
-    for score in _lines(evaluation / "scores.jsonl", Score):
+    for score in records_in(evaluation / "scores.jsonl", Score):
         counting = score.samples if score.greedy is None else (score.greedy,)
         found += [ItemReply(score.example_id, reply) for reply in counting]
     return found
@@ -129,13 +127,4 @@ def _sums(folder: Path) -> Sums:
 
 
 def _trained_on(folder: Path) -> Iterator[Rollout]:
-    return (rollout for rollout in _lines(folder / "rollouts.jsonl", Rollout) if not rollout.left_out)
-
-
-def _lines(path: Path, kind: type[_R]) -> Iterator[_R]:
-    """The records of a JSONL file; none where there is no such file, as in a run that takes no step."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            yield kind.model_validate_json(line)
+    return (rollout for rollout in records_in(folder / "rollouts.jsonl", Rollout) if not rollout.left_out)

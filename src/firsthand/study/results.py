@@ -20,7 +20,7 @@ from firsthand.evaluation.pairing import (
 )
 from firsthand.evaluation.replies import read_journal
 from firsthand.files import locked, write_atomically
-from firsthand.records import Record, Unit
+from firsthand.records import Record, Unit, content_in
 from firsthand.stats import Covers
 
 
@@ -126,5 +126,4 @@ def _units(evaluation: Path) -> list[Unit]:
 
 
 def _table(evaluation: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((evaluation / "evaluation.json").read_text(encoding="utf-8"))
-    return content
+    return content_in(evaluation / "evaluation.json")

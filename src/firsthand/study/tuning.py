@@ -22,8 +22,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
+from pydantic import TypeAdapter, ValidationError
+
 from firsthand.cost import steps_of
-from firsthand.errors import Diverged, NothingEarned, RecipeError
+from firsthand.errors import DataError, Diverged, NothingEarned, RecipeError, excerpt
 from firsthand.evaluation.custom import evaluate_folder
 from firsthand.evaluation.joined import TRIES
 from firsthand.evaluation.replies import read_journal
@@ -31,7 +33,7 @@ from firsthand.files import locked, write_atomically
 from firsthand.findings import Tuned
 from firsthand.identity import data_id
 from firsthand.recipe import Data, Recipe
-from firsthand.records import Example, Record, Score, Step, content_id
+from firsthand.records import Example, Record, Score, Step, content_id, records_in
 from firsthand.study.plan import LR, STOP, Settings, SettingsGrid, Study
 from firsthand.study.rates import OnEvaluation, with_rates
 from firsthand.trainer import train
@@ -39,6 +41,7 @@ from firsthand.trainer.trackers import Trackers
 
 FOLDER = "tune"
 CHOICES = "tuned.json"
+_TUNED = TypeAdapter(list[Tuned])
 _LOG = logging.getLogger(__name__)
 
 OnArm = Callable[[str, Recipe], Callable[[Step], None]]
@@ -286,10 +289,8 @@ def words(settings: Settings) -> str:
 
 
 def read_tries(folder: Path) -> list[Try]:
-    """What has been tried in a folder; a last line that a kill has torn is passed over."""
-    path = folder / TRIES
-    whole = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [Try.model_validate_json(line) for line in whole]
+    """What has been tried in a folder; a last line that a kill has torn is passed over. Raises DataError."""
+    return list(records_in(folder / TRIES, Try, may_be_torn=True))
 
 
 def _append(folder: Path, found: Try) -> None:
@@ -300,17 +301,28 @@ def _append(folder: Path, found: Try) -> None:
 
 def _keep(folder: Path, tuned: Tuned) -> None:
     """Replace an arm's choice, and leave those of the others."""
-    path = folder / CHOICES
     with locked(folder / ".lock"):
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        others = [one for one in known if one["arm"] != tuned.arm]
-        write_atomically(path, json.dumps([*others, tuned.model_dump(mode="json")], indent=2) + "\n")
+        others = [one for one in _choices(folder) if one.arm != tuned.arm]
+        content = [one.model_dump(mode="json") for one in (*others, tuned)]
+        write_atomically(folder / CHOICES, json.dumps(content, indent=2) + "\n")
+
+
+def _choices(folder: Path) -> list[Tuned]:
+    """What arms have chosen. Raises DataError."""
+    path = folder / CHOICES
+    try:
+        return _TUNED.validate_json(path.read_bytes()) if path.exists() else []
+    except ValidationError as error:
+        got = excerpt(str(error).splitlines()[0])
+        raise DataError(
+            f"{path}: expected the choices of arms, got a damaged file ({got}); restore it from a copy, or delete it: "
+            f"they are made again from {TRIES}"
+        ) from error
 
 
 def with_kept_choices(study: Study, root: Path) -> Study:
     """The study with what its arms have chosen in `root`, from the grids that they have now; nothing is tried."""
-    path = root / FOLDER / CHOICES
-    kept = [Tuned.model_validate(one) for one in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    kept = _choices(root / FOLDER)
     chosen = {one.arm: one for one in kept if one.arm in study.arms and _chose_from(one) == study.grid(one.arm)}
     return study.model_copy(update={"tuned": {**chosen, **study.tuned}})
 

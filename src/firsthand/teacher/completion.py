@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from firsthand.errors import excerpt
 from firsthand.teacher.types import Completion, Failure, FailureReason, Outcome
@@ -14,6 +14,9 @@ OVERLOAD = {408, 429, 503, 504, 529}
 """The server has too much to do; 529 is what some hosted ones say."""
 SETTING = {401, 402, 403, 404, 405}
 """Wrong for every request alike: the key, the account, the URL or the model's name. Redirects are, too."""
+
+MOST_TOKENS = 2**40
+"""Of one answer (ours): no model is asked for more, and the sum of many can still be kept."""
 
 
 class Garbled(ValueError):
@@ -40,9 +43,12 @@ class _Choice(BaseModel):
     finish_reason: str | None = None
 
 
+_Count = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+
+
 class _Usage(BaseModel):
-    prompt_tokens: NonNegativeInt | None = None
-    completion_tokens: NonNegativeInt | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
 
 
 class _Body(BaseModel):

@@ -60,6 +60,7 @@ class Spent(NamedTuple):
         )
 
 
+_SPENT = TypeAdapter(Spent)
 _Entry = tuple[tuple[str, str, str], tuple[str, str], Spent, "Future[None]"]
 """A row of `answers`, who pays for it and how much, and what is done when both are on the disk."""
 
@@ -80,9 +81,9 @@ class AnswerLog:
             rows = self._reading.execute(
                 "SELECT step, requests, prompt_tokens, completion_tokens, dollars FROM ledger"
             ).fetchall()
-        self._spent: dict[str, Spent] = {}
-        for step, *paid in rows:
-            self._spent[step] = self.spent(step).plus(Spent(*paid))
+            self._spent: dict[str, Spent] = {}
+            for step, *paid in rows:
+                self._spent[step] = self.spent(step).plus(_SPENT.validate_python(paid))
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="answer log", daemon=True)
         self._writer.start()

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Self, final
 
 from firsthand.cost import USED
-from firsthand.records import Rollout, Step
-from firsthand.run import Run
+from firsthand.records import Rollout, Step, records_in
+from firsthand.run import Run, journalled_steps
 from firsthand.trainer.batch import Batch
 from firsthand.trainer.tracked import is_shown, rollout_table
 from firsthand.trainer.trackers import TrackedRun, Trackers, Tracking
@@ -23,7 +22,7 @@ class Journal:
 
     def __init__(self, run: Run, step: int, trackers: Trackers | None = None) -> None:
         """Without `trackers`, TensorBoard's files are written."""
-        has_begun = bool(_lines(run.folder / "metrics.jsonl"))
+        has_begun = bool(journalled_steps(run.folder))
         run.rewind(step)
         self._run = run
         tracked = TrackedRun(run.folder, "train", step, has_begun)
@@ -43,7 +42,7 @@ class Journal:
 
     def steps(self) -> list[Step]:
         """The steps that are journalled."""
-        return [Step.model_validate_json(line) for line in _lines(self._run.folder / "metrics.jsonl")]
+        return list(records_in(self._run.folder / "metrics.jsonl", Step))
 
     def write(self, record: Step, batch: Batch) -> None:
         """One training step. Its line of metrics.jsonl comes when all else is there."""
@@ -81,9 +80,8 @@ class Journal:
     def _tell_again(self, first: int) -> None:
         records = self.steps()
         shown = {record.step for record in records if self._is_shown(record)}
-        with (self._run.folder / "rollouts.jsonl").open(encoding="utf-8") as lines:
-            by_step = groupby(map(Rollout.model_validate_json, lines), attrgetter("step"))
-            rollouts = {step: list(some) for step, some in by_step if step in shown}
+        by_step = groupby(records_in(self._run.folder / "rollouts.jsonl", Rollout), attrgetter("step"))
+        rollouts = {step: list(some) for step, some in by_step if step in shown}
         for record in records[first:]:
             self._track(record, rollouts.get(record.step, []))
 
@@ -104,7 +102,3 @@ class SilentJournal:
 
     def write(self, record: Step, batch: Batch) -> None:
         """Rank 0 does."""
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
