@@ -148,10 +148,6 @@ def test_lines_of_runs_before_a_field_are_read_and_written_as_they_were() -> Non
     assert judged.reward is None and judged.advantage is None
 
 
-# ---- what records say of themselves
-
-
-@pytest.mark.parametrize("status", Status)
 def test_a_line_that_is_no_record_is_named_and_one_that_a_kill_tore_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert list(records_in(path, Step)) == []
@@ -176,6 +172,10 @@ def test_a_file_that_holds_no_object_is_named(content: bytes | None, tmp_path: P
         content_in(path)
 
 
+# ---- what records say of themselves
+
+
+@pytest.mark.parametrize("status", Status)
 def test_a_verdict_has_a_score_exactly_where_something_was_measured(status: Status) -> None:
     measured = status in (Status.OK, Status.WRONG_FORMAT, Status.UNPARSED)
     assert Verdict(score=0.0 if measured else None, status=status).status is status

@@ -22,7 +22,8 @@ from tracked_runs import REPLY, Scripted, judged, write_steps
 from firsthand.cli.main import main
 from firsthand.cost import USED
 from firsthand.errors import RecipeError
-from firsthand.records import Rollout, Score, Step
+from firsthand.records import Rollout, Score, Step, json_lines
+from firsthand.run import Run
 from firsthand.study import Study, run_study
 from firsthand.trainer import trackers as module
 from firsthand.trainer.tracked import (
@@ -36,7 +37,7 @@ from firsthand.trainer.tracked import (
     is_shown,
     rollout_table,
 )
-from firsthand.trainer.trackers import TrackedRun, Trackers
+from firsthand.trainer.trackers import TrackedRun, Trackers, track_evaluation
 from firsthand.worlds import generate
 
 
@@ -257,6 +258,21 @@ def test_a_tracker_is_no_part_of_a_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert (a / "rollouts.jsonl").read_text() == (b / "rollouts.jsonl").read_text()
     assert not (a / "tensorboard").exists()
     assert office.opened["wandb"][0].steps == [0]
+
+
+def test_a_reply_that_holds_signs_which_end_lines_elsewhere_is_tracked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text that is split as Python splits it would end the JSON of such a reply in its middle."""
+    office = Office(monkeypatch, "trackio")
+    asked = {"family": "count", "question": "How many?\u2029", "gold": "7", "images": ()}
+    score = Score(example_id="a", greedy=judged("7\u2028\x85"), **asked)
+    with Run.open(tmp_path, "a", 0, {"name": "a", "seed": 0}) as run:
+        (run.folder / "scores.jsonl").write_text(json_lines([score]), encoding="utf-8")
+        run.write_json("evaluation.json", {"accuracy": 1.0, "n": 1})
+        track_evaluation(Trackers(["trackio"]), run)
+    [one] = office.opened["trackio"]
+    assert len(one.told) == 1
 
 
 def test_an_evaluation_of_a_study_is_tracked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

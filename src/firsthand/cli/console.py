@@ -1,6 +1,5 @@
 """What a terminal shows while work goes on: progress with an ETA, and tables at the end."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +16,7 @@ from firsthand.cli.terminal.standing import Overall
 from firsthand.cost import HEADERS, USED, RunCost
 from firsthand.evaluation import Protocol
 from firsthand.recipe import Recipe
-from firsthand.records import Step
+from firsthand.records import Step, content_in
 from firsthand.reward.alarms import unread_remedy
 from firsthand.stats import Covers
 
@@ -91,7 +90,7 @@ class Console:
 
     def table(self, results: Path) -> None:
         """The arms of a results.json."""
-        content: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
+        content = content_in(results)
         arms: dict[str, Any] = content["arms"]
         _show_rows("arm", arms)
         for name, row in arms.items():
@@ -107,13 +106,13 @@ class Console:
 
     def verdicts(self, results: Path) -> None:
         """The answers of a results.json to its study's questions, a sentence each."""
-        found: list[dict[str, Any]] = json.loads(results.read_text(encoding="utf-8")).get("verdicts", [])
+        found: list[dict[str, Any]] = content_in(results).get("verdicts", [])
         for verdict in found:
             Screen().say(verdict["sentence"])
 
     def families(self, evaluation: Path) -> None:
         """The families of an evaluation.json."""
-        content: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
+        content = content_in(evaluation)
         _show_rows("family", {**content.get("families", {}), "all": content})
         screen = Screen()
         screen.say(f"protocol: {Protocol.of_data(content['protocol']).line()}")

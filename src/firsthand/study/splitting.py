@@ -5,7 +5,6 @@ ones as much as long ones (arXiv:2604.23747). Measured with the code, the object
 those of its first steps, as its journal has them, so that nothing is sampled again.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 from firsthand.findings import Check
 from firsthand.processor import Encoder
 from firsthand.recipe import Recipe
-from firsthand.records import Example
+from firsthand.records import Example, content_in
 from firsthand.run import Run, recipe_of
 from firsthand.study.checks import of_split
 from firsthand.study.evidence import first_rollouts
@@ -43,7 +42,7 @@ def measure_split(recipe: Recipe, training: Path, root: Path) -> Check:
         if not run.is_done:
             run.write_json("health.json", {"apart": _apart(State.load(recipe, run), recipe, training)})
             run.finish()
-        apart: list[float] = json.loads((run.folder / "health.json").read_text(encoding="utf-8"))["apart"]
+        apart: list[float] = content_in(run.folder / "health.json")["apart"]
     return of_split(apart, ROUNDED_APART[recipe.dtype])
 
 

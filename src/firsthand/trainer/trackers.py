@@ -24,7 +24,7 @@ from PIL import Image
 
 from firsthand.errors import RecipeError
 from firsthand.files import object_in
-from firsthand.records import Score
+from firsthand.records import Score, records_in
 from firsthand.run import Run, recipe_of
 from firsthand.trainer.tracked import PictureTable, TrackedCell, evaluation_numbers, evaluation_tables
 
@@ -229,8 +229,7 @@ class Tracking:
 def track_evaluation(trackers: Trackers, run: Run) -> None:
     """Show an evaluation, a run of its own: its numbers, its families, and some of its replies."""
     evaluation = object_in(run.folder / "evaluation.json")
-    lines = (run.folder / "scores.jsonl").read_text(encoding="utf-8").splitlines()
-    scores = [Score.model_validate_json(line) for line in lines]
+    scores = list(records_in(run.folder / "scores.jsonl", Score))
     tables = evaluation_tables(evaluation, scores, run.folder / "images")
     numbers = {f"evaluation/{key}": value for key, value in evaluation_numbers(evaluation).items()}
     tracking = trackers.open(TrackedRun(run.folder, "evaluate"))

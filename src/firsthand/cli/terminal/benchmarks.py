@@ -1,6 +1,5 @@
 """What a terminal shows of a summary."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from firsthand.config import read_yaml
 from firsthand.evaluation.benchmarks.spec import DEFINITIONS, names
 from firsthand.evaluation.leaderboard.scorer import QUIRKS
 from firsthand.evaluation.protocol import Protocol
+from firsthand.records import content_in
 
 
 def show_summary(summary: Path) -> None:
     """The table of a summary, the protocol, and everything that a reader must know of its numbers."""
-    content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+    content = content_in(summary)
     screen = Screen()
     judged = any("leaderboard" in part for part in content["benchmarks"].values())
     scorers = ("strict", "leaderboard") if judged else ("strict",)

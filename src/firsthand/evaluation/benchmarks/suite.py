@@ -26,7 +26,7 @@ from firsthand.evaluation.leaderboard.judging import LeaderboardJudge
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, read_journal
 from firsthand.files import write_atomically
-from firsthand.records import content_id
+from firsthand.records import content_id, content_in, records_in
 from firsthand.stats import Estimate, mean_of
 from firsthand.teacher import Endpoint
 
@@ -85,7 +85,7 @@ def evaluate_all(
 def benchmark_summary(task: Task, folders: Sequence[Path], judge: LeaderboardJudge | None) -> dict[str, Any]:
     """One benchmark's numbers over the seeds: draws of one question are one question to the interval."""
     who = RULES if judge is None else judge.identity
-    tables = [json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) for folder in folders]
+    tables = [content_in(folder / "evaluation.json") for folder in folders]
     first, boards = tables[0], [leaderboard_tables(folder, who) for folder in folders]
     strict = [strict_marks(task, read_journal(folder / "scores.jsonl")) for folder in folders]
     content = {
@@ -153,5 +153,4 @@ def _over_seeds(marks: Iterable[Sequence[ReplyMark]]) -> list[ReplyMark]:
 
 
 def _read_marks(folder: Path, who: str) -> list[Mark]:
-    lines = judged_file(folder, who, "leaderboard").read_bytes().splitlines()  # as text, replies would end lines too
-    return [Mark.model_validate_json(line) for line in lines]
+    return list(records_in(judged_file(folder, who, "leaderboard"), Mark))
