@@ -4,6 +4,7 @@ Cases run in a child, which writes down each one before it begins. So the parent
 has kept it computing for more than five seconds (the kernel ends it then), or has kept it waiting for a minute.
 """
 
+import faulthandler
 import hashlib
 import mmap
 import os
@@ -218,6 +219,7 @@ def _waited(pid: int, shared: mmap.mmap) -> tuple[int, bool]:
 
 def _limit() -> None:
     """Of this process, which is a child: its memory; and that the kernel ends it when its time is over."""
+    faulthandler.disable()  # the parent tells of a crash, once
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES, used + MOST_BYTES))
