@@ -400,6 +400,63 @@ def test_a_damaged_table_ends_in_an_error_and_not_in_the_process(kind: str, tmp_
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+SEGFAULT = """
+import os, signal
+def before_fork(): pass
+def prepare(_): pass
+def answer(request): os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_a_table_that_ends_the_process_which_reads_it_is_one_error(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a flaw of Arrow's own would; the next file is read again."""
+    write_parquet(tmp_path / "good.parquet", [row(image=None)])
+    (tmp_path / "crash.py").write_text(SEGFAULT)
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet, "_TASK", str(tmp_path / "crash.py"))
+        with pytest.raises(DataError, match=r"t\..*: expected a readable .*ends the process that reads it .* -11"):
+            list(parquet.rows(tmp_path / f"t.{kind}"))
+    assert reasons(tmp_path / "good.parquet") == ["ok"]
+
+
+READ_IN_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from firsthand.data import parquet
+from firsthand.errors import DataError
+resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30))
+try:
+    print(len(list(parquet.rows(Path(sys.argv[1])))))
+except DataError as error:
+    print(error)
+"""
+
+
+def test_a_table_of_a_few_bytes_that_means_billions_of_values_is_an_error(tmp_path: Path) -> None:
+    """Lists of nothing take no bytes, and 2 GB as objects."""
+    path = tmp_path / "t.arrow"
+    many = pa.ListArray.from_arrays(pa.array([0, 2**28], pa.int32()), pa.nulls(2**28))
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, pa.schema({"answer": many.type})) as stream:
+        stream.write_batch(pa.record_batch({"answer": many}))
+    assert path.stat().st_size < 1000
+    command = [sys.executable, "-c", READ_IN_LITTLE_MEMORY, str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "t.arrow: expected a readable Arrow stream file, got: 268,435,457 values in 1 rows" in ended.stdout
+
+
+def test_tables_that_are_read_by_turns_are_validated_to_their_ends(tmp_path: Path) -> None:
+    """One worker serves them all, and keeps few of them open."""
+    paths = [tmp_path / f"{i}.parquet" for i in range(10)]
+    for path in paths:
+        write_parquet(path, [row(image=None, question=f"{path.name} {i}?") for i in range(100)])
+    found = [[cells["question"] for *_, cells, _, _ in turn] for turn in zip(*map(parquet.rows, paths), strict=True)]
+    assert found == [[f"{path.name} {i}?" for path in paths] for i in range(100)]
+
+
 def test_an_offset_beyond_its_column_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "t.arrow"
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, pa.schema({"answer": pa.string()})) as stream:

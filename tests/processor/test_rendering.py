@@ -12,6 +12,8 @@ from firsthand.errors import DataError
 from firsthand.processor import rendering
 from firsthand.processor.picture_tokens import CHAT_TEMPLATE as OF_PICTURES
 from firsthand.processor.rendering import rendered
+from firsthand.workers import pool
+from firsthand.workers.pool import WorkerPool, shared_pool
 from firsthand.worlds import SMALL
 
 TALK = [
@@ -75,22 +77,23 @@ def test_a_template_that_does_not_end_or_makes_too_much_is_one_error_and_the_nex
     template: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if template is LOOP:
-        monkeypatch.setattr(rendering, "_POOLS", {os.getpid(): rendering.WorkerPool(1, 1.0, (rendering._TASK,))})
+        impatient = WorkerPool(1, 1.0, (rendering._TASK,))
+        monkeypatch.setattr(pool, "_SHARED", {(os.getpid(), rendering._TASK): impatient})
     with pytest.raises(DataError, match=r"^here: expected a conversation that .*chat template takes, got") as caught:
         rendered(with_template(template), TALK, "here", add_generation_prompt=True)
     assert said in str(caught.value)
     assert rendered(with_template("{{ messages[0].role }}"), TALK, "here", add_generation_prompt=True) == "system"
     if template is LOOP:
-        rendering._pool().close()
+        impatient.close()
 
 
 def test_a_process_that_is_forked_has_a_worker_of_its_own(tmp_path: Path) -> None:
     """Two that spoke through the same pipes would read each other's texts."""
     tokenizer = with_template("{{ messages[0].content }}")
     rendered(tokenizer, TALK, "here", add_generation_prompt=True)
-    ours = rendering._pool()
+    ours = shared_pool(rendering._TASK, 20.0)
     child = os.fork()
     if child == 0:
-        is_other = rendering._pool() is not ours
+        is_other = shared_pool(rendering._TASK, 20.0) is not ours
         os._exit(0 if is_other else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

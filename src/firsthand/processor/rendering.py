@@ -3,24 +3,18 @@
 A template is a program of others: it may loop for ever, or build a text of gigabytes.
 """
 
-import atexit
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import firsthand.workers
 from firsthand.errors import DataError
-from firsthand.workers.pool import DeadlineExceeded, WorkerDied, WorkerPool
+from firsthand.workers.pool import DeadlineExceeded, WorkerDied, shared_pool
 
 RENDERED_WITHIN_S = 20.0
 """Of one conversation (ours), which takes a thousandth of a second, on a machine that is very busy, too."""
 _TASK = str(Path(firsthand.workers.__file__).with_name("chat_template.py"))
-_LOCK = Lock()
-_POOLS: dict[int, WorkerPool] = {}
-"""The worker of this process, by its id: one that is forked must not speak through its parent's pipes."""
 
 
 def rendered(tokenizer: Any, messages: Sequence[dict[str, Any]], where: str, *, add_generation_prompt: bool) -> str:
@@ -34,7 +28,7 @@ def rendered(tokenizer: Any, messages: Sequence[dict[str, Any]], where: str, *, 
     variables = {"messages": said, **settings, **tokenizer.special_tokens_map}
     request = {"template": tokenizer.chat_template, "variables": json.loads(json.dumps(variables, default=_named))}
     try:
-        answer = _pool().ask(request)
+        answer = shared_pool(_TASK, RENDERED_WITHIN_S).ask(request)
     except DeadlineExceeded as error:
         raise _refused(where, f"none that ends within {RENDERED_WITHIN_S:g} s") from error
     except WorkerDied as error:
@@ -53,11 +47,3 @@ def _refused(where: str, got: str) -> DataError:
 
 def _named(value: Any) -> str:
     return f"<{type(value).__name__}>"
-
-
-def _pool() -> WorkerPool:
-    with _LOCK:
-        if (pool := _POOLS.get(os.getpid())) is None:
-            pool = _POOLS[os.getpid()] = WorkerPool(1, RENDERED_WITHIN_S, (_TASK,))
-            atexit.register(pool.close)
-        return pool

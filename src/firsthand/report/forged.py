@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
+from firsthand.data import parquet
 from firsthand.errors import DataError, excerpt
 from firsthand.files import write_atomically
 from firsthand.records import Answer, content_in
@@ -27,7 +27,6 @@ _LONGEST = 4_000
 """Characters of a text that are shown."""
 
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
-
 
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, UndefinedError)
 """What reading damaged rows raises, beside what reading damaged files does."""
@@ -43,6 +42,8 @@ def write_forge_report(folder: Path, costs: list[dict[str, Any]] | None = None) 
     funnel = content_in(path)
     try:
         page = _page(folder, funnel, costs or [])
+    except DataError:
+        raise
     except (*_DAMAGED, pa.ArrowException, OSError) as error:
         raise DataError(
             f"{folder}: expected the files of a finished forge, got {type(error).__name__}: {excerpt(str(error))}; "
@@ -105,6 +106,5 @@ def _row(cells: dict[str, Any], meta: dict[str, Any], traces: list[dict[str, Any
 
 def _cells(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
     for path in paths:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=16):
-                yield from batch.to_pylist()
+        for batch in parquet.batches(path):
+            yield from batch.to_pylist()

@@ -6,6 +6,7 @@ multiprocessing: it pickles, and its children import the parent's main module (a
 script (zygote.py) that reads and writes JSON lines; it forks its child only after it has imported what is slow.
 """
 
+import atexit
 import json
 import os
 import queue
@@ -17,6 +18,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -198,6 +200,20 @@ class WorkerPool:
         self._closed = True
         for worker in self._workers:
             worker.stop()
+
+
+_LOCK = Lock()
+_SHARED: dict[tuple[int, str], WorkerPool] = {}
+"""(process, task) -> its worker: a process that is forked must not speak through its parent's pipes."""
+
+
+def shared_pool(task: str, deadline_s: float) -> WorkerPool:
+    """The one worker of this process for a task that needs no more, until the process ends."""
+    with _LOCK:
+        if (pool := _SHARED.get((os.getpid(), task))) is None:
+            pool = _SHARED[os.getpid(), task] = WorkerPool(1, deadline_s, (task,))
+            atexit.register(pool.close)
+        return pool
 
 
 def _readable(pipe: IO[bytes], limit_s: float) -> bool:
