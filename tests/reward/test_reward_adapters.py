@@ -11,6 +11,7 @@ from firsthand.errors import DataError, RecipeError
 from firsthand.records import Choice, Digit, Example, Expression, Status
 from firsthand.reward import Router
 from firsthand.reward.adapters import trl_reward
+from firsthand.workers import pool
 
 SEVEN = Example(question="how many?", images=(), answer=Digit(value="7"), meta={"bonus": 0.5})
 
@@ -38,6 +39,30 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             return 1.0
         def starts_and_hangs(reply, answer): starts(reply, answer); time.sleep(60)
         def starts_and_dies(reply, answer): starts(reply, answer); os._exit(3)
+        def starts_and_hides(reply, answer):
+            if (child := os.fork()) == 0:
+                os.setsid()
+                starts(reply, answer)
+                os._exit(0)
+            os.waitpid(child, 0)
+            return 1.0
+        def starts_many(reply, answer):
+            for _ in range(80): subprocess.Popen(["sleep", "1000"], start_new_session=True)
+            time.sleep(60)
+        def eats(reply, answer):
+            kept = []
+            while True: kept.append(bytes(2**26))
+        def fills_the_disk(reply, answer):
+            with open("big", "wb") as file: file.truncate(2**31)
+            return 1.0
+        def prints_much(reply, answer):
+            subprocess.run(["head", "-c", "3000000", "/dev/zero"])
+            return 1.0
+        def answers_much(reply, answer):
+            for pipe in range(3, 9):
+                try: os.write(pipe, b"x" * 3_000_000)
+                except OSError: pass
+            return 1.0
         def infinite(reply, answer): return float("inf")
         def huge(reply, answer): return 1e308
         def endless(reply, answer): return 10**400
@@ -212,7 +237,7 @@ def is_running(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.parametrize("name", ["starts", "starts_and_hangs", "starts_and_dies"])
+@pytest.mark.parametrize("name", ["starts", "starts_and_hangs", "starts_and_dies", "starts_and_hides"])
 def test_what_a_function_has_started_ends_with_it(functions: Path, name: str) -> None:
     with Router(function=f"mine:{name}", deadline_s=2.0) as router:
         router.judge("7", SEVEN)
@@ -221,6 +246,41 @@ def test_what_a_function_has_started_ends_with_it(functions: Path, name: str) ->
     while is_running(pid) and time.monotonic() < end:
         time.sleep(0.02)
     assert not is_running(pid)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("starts_many", "processes, and 64 are the most"),
+        ("eats", "MemoryError"),
+        ("fills_the_disk", "File too large"),
+    ],
+)
+def test_a_function_that_would_fill_the_machine_is_ended_and_the_reply_unmeasured(
+    functions: Path, name: str, why: str
+) -> None:
+    with Router(function=f"mine:{name}", deadline_s=50.0) as router:
+        verdict = router.judge("7", SEVEN)
+        assert (verdict.status, verdict.score) == (Status.FAILED, None)
+        assert why in verdict.why
+    assert not (functions / "big").exists() or (functions / "big").stat().st_size == 0
+
+
+def test_what_a_function_prints_is_passed_on_up_to_a_limit(
+    functions: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MOST_OUTPUT", 100_000)
+    with Router(function="mine:prints_much", deadline_s=50.0) as router:
+        assert [router.judge("7", SEVEN).score for _ in range(2)] == [1.0, 1.0]
+    told = capfd.readouterr().err
+    assert (told.count("\0"), told.count("has printed more than 100,000 bytes")) == (100_000, 1)
+
+
+def test_an_answer_without_an_end_is_given_up(functions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MOST_ANSWER", 1_000_000)
+    with Router(function="mine:answers_much", deadline_s=50.0) as router:
+        verdict = router.judge("7", SEVEN)
+    assert verdict.status is Status.FAILED and "answered with more than 1,000,000 bytes" in verdict.why
 
 
 def test_what_a_function_prints_does_not_disturb_its_score(functions: Path) -> None:

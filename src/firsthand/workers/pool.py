@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import IO, Any
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -27,6 +27,11 @@ MATHVISION = Path(__file__).with_name("mathvision.py")
 USER_FUNCTION = Path(__file__).with_name("user_function.py")
 START_LIMIT_S = 120.0
 """How long a worker may take to import sympy; ours, generous for a loaded machine. It does not count as comparing."""
+
+MOST_ANSWER = 2**26
+"""Bytes of an answer (ours); the longest that a task gives is a rendered conversation, of half that at most."""
+MOST_OUTPUT = 2**24
+"""Bytes that a worker and what it starts may print (ours): more would fill a log."""
 
 
 class DeadlineExceeded(Exception):
@@ -55,6 +60,7 @@ class Worker:
         self._child: int | None = None
         self._number = 0
         self._unread = b""
+        self._reader: Thread | None = None
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -102,6 +108,8 @@ class Worker:
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
+        if self._reader is not None:
+            self._reader.join(1.0)  # what it has printed is told, unless somebody holds the pipe open
 
     def _launch(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
@@ -109,10 +117,14 @@ class Worker:
             [sys.executable, "-P", str(ZYGOTE), *self._task],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             bufsize=0,
             # sympy orders some sets by hash: one seed in every worker, so that every worker gives the same verdict.
             env={**os.environ, "PYTHONHASHSEED": "0"},
         )
+        assert self._process.stderr is not None
+        self._reader = Thread(target=_pass_on, args=(self._process.stderr,), daemon=True)
+        self._reader.start()
         return self._process
 
     def _await_child(self, process: subprocess.Popen[bytes]) -> None:
@@ -136,7 +148,8 @@ class Worker:
                 message = self._message(process, end, deadline_s)
                 if "died" in message:
                     self._child = None
-                    raise ChildDied(f"the worker ended with exit status {message['died']}")
+                    why = f": {message['why']}" if message.get("why") else ""
+                    raise ChildDied(f"the worker ended with exit status {message['died']}{why}")
                 if message.get("n") == self._number:
                     return message
         except DeadlineExceeded:
@@ -157,6 +170,8 @@ class Worker:
                 with suppress(ValueError):
                     if isinstance(message := json.loads(line), dict):
                         return message
+            elif len(self._unread) > MOST_ANSWER:
+                raise WorkerDied(f"the worker was ended: it answered with more than {MOST_ANSWER:,} bytes")
             elif not _readable(process.stdout, end - time.monotonic()):
                 raise DeadlineExceeded(f"no answer within {limit_s:g} s")
             elif chunk := os.read(process.stdout.fileno(), 65536):
@@ -214,6 +229,20 @@ def shared_pool(task: str, deadline_s: float) -> WorkerPool:
             pool = _SHARED[os.getpid(), task] = WorkerPool(1, deadline_s, (task,))
             atexit.register(pool.close)
         return pool
+
+
+def _pass_on(pipe: IO[bytes]) -> None:
+    """Write what a worker prints to our stderr, up to a limit, and read on until it has ended: it must not block."""
+    left = MOST_OUTPUT
+    with pipe:
+        while chunk := os.read(pipe.fileno(), 65536):
+            if left <= 0:
+                continue
+            if (left := left - len(chunk)) <= 0:
+                chunk = chunk[:left] if left else chunk
+                chunk += f"\n... a worker has printed more than {MOST_OUTPUT:,} bytes; the rest is left out\n".encode()
+            with suppress(OSError):  # where nobody reads it, there is nobody to tell
+                os.write(2, chunk)
 
 
 def _readable(pipe: IO[bytes], limit_s: float) -> bool:

@@ -7,9 +7,13 @@ A request {"reply", "columns"} gets {"score": number or null}, or {"error": str}
 import importlib
 import inspect
 import os
+import resource
 import sys
 from collections.abc import Callable
 from typing import Any
+
+LARGEST_FILE = 2**30
+"""Bytes of a file that the function writes (ours)."""
 
 function: Callable[..., Any]
 
@@ -19,14 +23,26 @@ def before_fork() -> None:
 
 
 def prepare(path: str) -> None:
-    """Import the function at `module:function`. Raises ValueError or whatever its module raises."""
+    """Bound memory (a quarter of the machine's) and files, and import the function at `module:function`.
+
+    Raises ValueError or whatever its module raises."""
     global function
+    limit(resource.RLIMIT_DATA, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
+    limit(resource.RLIMIT_FSIZE, LARGEST_FILE)
+    limit(resource.RLIMIT_CORE, 0)
     sys.path.insert(0, os.getcwd())  # as `python -m` would: recipes are run from where their code is
     module, _, name = path.partition(":")
     found = getattr(importlib.import_module(module), name)
     if not callable(found) or inspect.iscoroutinefunction(found):
         raise ValueError(f"{path} is a {type(found).__name__}; expected an ordinary function")
     function = found
+
+
+def limit(kind: int, most: int) -> None:
+    """Lower a limit of this process and of those that it starts, unless it is lower."""
+    for known in resource.getrlimit(kind):
+        most = min(most, known) if known != resource.RLIM_INFINITY else most
+    resource.setrlimit(kind, (most, most))
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
