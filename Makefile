@@ -27,7 +27,7 @@ endif
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: install demo real test quick static check bench torture constraints
+.PHONY: install demo real test quick static check bench torture constraints lock audit
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -91,3 +91,13 @@ constraints:
 	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable \
 		| sed -E 's/^(torch==[^+]+)\+.*/\1/'; } > constraints.new
 	mv constraints.new constraints.txt
+
+# Needs the network, and uv (pip install uv). The lines of comment at the top stay.
+lock:
+	{ head -n 3 requirements.lock; uv pip compile pyproject.toml --extra demo --extra dev --constraint constraints.txt \
+		--generate-hashes --universal --python-version 3.11 --no-header --quiet; } > requirements.new
+	mv requirements.new requirements.lock
+
+# Known holes of what is locked. Needs the network, and pip-audit (pip install pip-audit).
+audit:
+	pip-audit --disable-pip --no-deps --requirement requirements.lock

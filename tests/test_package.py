@@ -1,5 +1,6 @@
 """The package as a whole: what an import costs, who may import whom, and that tests cannot reach the network."""
 
+import re
 import resource
 import socket
 import subprocess
@@ -83,3 +84,13 @@ def test_two_tests_draw_the_same_numbers(seed: int) -> None:
     first = random.random()
     random.seed(seed)
     assert random.random() == first
+
+
+def test_the_lock_has_the_known_good_versions_and_a_hash_for_each() -> None:
+    known = dict(line.split("==") for line in (REPOSITORY / "constraints.txt").read_text().split() if "==" in line)
+    parts = re.split(r"\n(?=[a-z0-9])", (REPOSITORY / "requirements.lock").read_text())[1:]
+    locked = dict(part.split()[0].split("==") for part in parts)
+    same = {name.lower().replace("_", "-"): version for name, version in known.items()}
+    assert {"torch", "transformers", "pyarrow"} <= locked.keys()
+    assert {name: version for name, version in locked.items() if same.get(name, version) != version} == {}
+    assert [part.split()[0] for part in parts if "--hash=sha256:" not in part] == []
