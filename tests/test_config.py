@@ -1,5 +1,6 @@
 """YAML into models: what a user's typing mistakes are answered with."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,25 @@ def test_every_number_that_is_not_finite_is_named() -> None:
         "sampling.temperature: expected a finite number",
         "optimizer.weight_decay: expected a finite number",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"optimizer": {"lr": 1e4}},
+            "optimizer.lr: expected at most 1, .* got 10000; published runs take 1e-6 to 1e-3",
+        ),
+        (
+            {"optimizer": {"lr": 0.1, "weight_decay": 10}},
+            "optimizer.weight_decay: expected less than 1 / lr, .* got 10",
+        ),
+        ({"sampling": {"temperature": 70}}, "sampling.temperature: expected at most 10, .* got 70; 1.0 is usual"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(changed: dict[str, Any], said: str) -> None:
+    [line] = complaint(Recipe, SMALLEST | changed)
+    assert re.search(said, line)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ RENDERED = 512
 """Examples of worlds and environments when a recipe does not say how many."""
 LARGEST_PURE_BETA = 0.996
 """What loses the rest of 1 is not rounded back to what it was: half a unit in its last place is a 256th at most."""
+LARGEST_LR = 1.0
+LARGEST_TEMPERATURE = 10.0
+"""Bounds of what can be meant (ours): far above what is trained with, and low enough to catch a lost minus sign."""
 WORLDS_ONLY = {"split", "seed", "level", "shifted"}
 """Keys of `Data` that say how worlds are rendered, and environments drawn, which have no `shifted`."""
 _Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -371,6 +374,7 @@ class Recipe(Record):
         if self.precision != "auto":
             self._kind(self.precision)
         self._check_divided()
+        self._check_sizes()
         if self.stop is not None and self.stop > self.steps:
             raise ValueError(f"stop ends a training early: expected at most steps ({self.steps}), got {self.stop}")
         if self.budget is not None and self.budget.unit == "generated" and not self.objective.samples:
@@ -380,6 +384,25 @@ class Recipe(Record):
         if re.search(r"[^\w.+-]", self.name):
             raise ValueError(f"name {self.name!r} becomes a folder: use letters, digits, '.', '+', '-' and '_'")
         return self
+
+    def _check_sizes(self) -> None:
+        """Numbers that nobody can mean: a slip of the exponent costs a run."""
+        lr, decay, temperature = self.optimizer.lr, self.optimizer.weight_decay, self.sampling.temperature
+        if lr > LARGEST_LR:
+            raise ValueError(
+                f"optimizer.lr: expected at most {LARGEST_LR:g}, for AdamW moves every weight by about so much in a "
+                f"step, got {lr:g}; published runs take 1e-6 to 1e-3"
+            )
+        if lr * decay >= 1:
+            raise ValueError(
+                f"optimizer.weight_decay: expected less than 1 / lr, for a step takes lr x that of every weight "
+                f"away, got {decay:g} with lr {lr:g}; published runs take 0 to 0.1"
+            )
+        if temperature > LARGEST_TEMPERATURE:
+            raise ValueError(
+                f"sampling.temperature: expected at most {LARGEST_TEMPERATURE:g}, for all tokens are nearly as likely "
+                f"then, got {temperature:g}; 1.0 is usual"
+            )
 
     def _check_divided(self) -> None:
         if not self.fully_shard:

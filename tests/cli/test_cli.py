@@ -148,7 +148,7 @@ def test_a_command_that_fails_leaves_nothing_behind(desk: Path, capsys: pytest.C
         for command, message in (
             ("evaluate server.yaml --data data.jsonl", "cannot be reached"),
             ("evaluate server.yaml --benchmark worlds", "cannot be reached"),
-            ("train recipe.yaml --set optimizer.lr=1e30 --set 'objective={kind: sft}'", "demonstration"),
+            ("train recipe.yaml --set optimizer.lr=1e-5 --set 'objective={kind: sft}'", "demonstration"),
             ("reward --problems bad.jsonl --replies bad.jsonl --out new/deep/v.jsonl", "cannot be used"),
         ):
             assert main(shlex.split(command)) == 2

@@ -322,7 +322,8 @@ def test_a_sampler_that_reports_wrong_log_probs_stops_the_first_step(tmp_path, m
 
 
 def test_a_run_that_diverges_stops_and_says_so(tmp_path):
-    recipe = Recipe.model_validate(GRPO | {"steps": 4, "optimizer": {"lr": 1e30, "max_grad_norm": 1e30}})
+    recipe = Recipe.model_validate(GRPO | {"steps": 4, "optimizer": {"max_grad_norm": 1e30}})
+    recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": 1e30})})  # unchecked
     with pytest.raises(RecipeError, match=r"training has diverged; lower optimizer\.lr"):
         train(recipe, tmp_path)
     assert not list(tmp_path.glob("*/DONE"))
