@@ -1,7 +1,7 @@
 # On a Linux machine with git, make and Python 3.11 or newer, and nothing else:
 #
 #   make demo      the whole loop on the CPU (or a GPU where there is one); prints the path of its report
-#   make real      the same question on a real model: SmolLM2-135M (93 MB), SFT, GRPO and both; some TIME minutes
+#   make real      the same question on a real model: SmolLM2-135M (93 MB), SFT, GRPO and both
 #   make quick     format, lint, types, import contracts, and the quick tests of what differs from main: 90 s on two cores
 #   make test      all tests, on two cores (WORKERS=4 for more): some 20 minutes
 #   make check     format, lint, types, import contracts, all tests: what a change must pass

@@ -8,7 +8,7 @@ whoever asks reads the same batches after this process has, and not where it has
 import resource
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
     return {"until": number, "is_all": False}
 
 
-def batches(path: Path, check: Callable[[pa.RecordBatch], None] = lambda batch: None) -> Iterator[pa.RecordBatch]:
+def batches(
+    path: Path, check: Callable[[pa.RecordBatch], None] = lambda batch: None
+) -> Generator[pa.RecordBatch, None, None]:
     """The batches of a .parquet or .arrow file, of at most `ROWS` rows. Raises what Arrow and `check` raise."""
     if path.suffix == ".parquet":
         # With a buffer, pages are read as they are needed; without one, whole columns of a row group, pictures and all.
@@ -118,7 +120,7 @@ def _values(array: pa.Array) -> int:
     if isinstance(array, pa.ExtensionArray):
         return _values(array.storage)
     if pa.types.is_fixed_size_list(kind):
-        return len(array) + len(array) * max(1, kind.list_size) * (_values(array.values[:1]) or 1)
+        return len(array) + len(array) * max(1, int(kind.list_size)) * (_values(array.values[:1]) or 1)
     if pa.types.is_union(kind):
         return len(array) + sum(_values(array.field(i)) for i in range(kind.num_fields))
     if pa.types.is_nested(kind) and hasattr(array, "flatten"):
