@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from firsthand.errors import FirsthandError, RecipeError
+from firsthand.errors import FirsthandError, RecipeError, excerpt
 from firsthand.ray_cluster import ray_cluster
 from firsthand.recipe import Recipe
 from firsthand.study.plan import Study
@@ -106,13 +106,12 @@ def train_by_processes(recipe: Recipe, root: Path, processes: int, track: str) -
     """`torchrun -m firsthand train` of a recipe on this machine. Raises RecipeError with what it said if it fails."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{recipe.name}.yaml"
-        file.write_text(recipe.model_dump_json(exclude_defaults=True), encoding="utf-8")
+        file.write_text(recipe.model_dump_json(exclude_unset=True), encoding="utf-8")
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         command = [*launch, "-m", "firsthand", "train", str(file), "--out", str(root), "--track", track]
         ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if ended.returncode:
-        said = [line for line in ended.stderr.splitlines() if "firsthand: " in line]
+        said = ended.stderr.partition("firsthand: ")[2] or ended.stderr
         raise RecipeError(
-            f"{recipe.name}: its {processes} processes ended with status {ended.returncode}: "
-            f"{(said or ended.stderr.splitlines() or ['they said nothing'])[-1]}"
+            f"{recipe.name}: its {processes} processes ended with status {ended.returncode}: {excerpt(said, 400)}"
         )
