@@ -34,7 +34,7 @@ from firsthand.policy import Lora
 from firsthand.recipe import Data, Optimizer, Probe, Recipe, TeacherPolicy
 from firsthand.records import Record, Rollout, Score, Step
 from firsthand.reward import Reward
-from firsthand.rollout import Sampling
+from firsthand.rollout import Sampling, Served
 from firsthand.teacher import Endpoint
 from firsthand.worlds import WORLDS
 
@@ -63,6 +63,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Adapter": Lora,
     "Teacher": TeacherPolicy,
     "Sampling": Sampling,
+    "Rollout": Served,
     "Probe": Probe,
     "TrainingBudget": TrainingBudget,
     "Optimizer": Optimizer,

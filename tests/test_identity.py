@@ -40,7 +40,7 @@ from firsthand.records import (
 )
 from firsthand.reward import Reward
 from firsthand.reward.open_ended import OpenEndedScoring
-from firsthand.rollout import Sampling
+from firsthand.rollout import Sampling, Served
 from firsthand.teacher import Endpoint
 from firsthand.worlds import SMALL
 
@@ -86,6 +86,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "prompts": 17,
         "minibatches": 2,
         "sampling": {"temperature": 0.5},
+        "rollout": {"url": "http://localhost:8000"},  # where it is changes nothing: see `test_a_server_that_samples`
         "optimizer": {"lr": 1e-5},
         "trainable": "all",
         "adapter": None,
@@ -127,6 +128,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "top_entropy": 0.2,
         "correction": "truncate",
         "correction_cap": 3.0,
+        "correction_level": "sequence",
         "pass_k": 4,
         "clip_low": 0.1,
         "clip_high": None,
@@ -262,6 +264,17 @@ def test_auto_is_in_the_id_as_what_it_is_on_this_machine(monkeypatch: pytest.Mon
     assert Recipe.model_validate(RECIPE).identity([])["precision"] == "bfloat16"
     monkeypatch.setattr(Accelerator, "here", classmethod(lambda cls: here._replace(has_bfloat16=False)))
     assert "precision" not in Recipe.model_validate(RECIPE).identity([])
+
+
+def test_a_server_that_samples_is_in_the_id_and_where_it_is_is_not() -> None:
+    def served(**said: Any) -> str:
+        return recipe_id({**RECIPE, "rollout": {"url": "http://a", **said}})
+
+    changed: dict[str, Any] = {"url": "http://b", "weights": "/tmp", "key_env": "KEY", "timeout_s": 5.0}
+    decided = {"engine", *changed}  # there is no other engine yet
+    assert Served.model_fields.keys() == decided, "a new key needs a decision: does it change a result?"
+    assert {served(), *(served(**{key: value}) for key, value in changed.items())} == {served()}
+    assert served() != recipe_id(RECIPE)
 
 
 def test_a_stop_at_the_last_step_is_none() -> None:

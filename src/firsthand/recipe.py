@@ -46,7 +46,7 @@ from firsthand.policy.precision import (
 )
 from firsthand.records import Example, GrownRecord, Kind, Record, SplitName
 from firsthand.reward import Reward
-from firsthand.rollout import Sampling
+from firsthand.rollout import Sampling, Served
 from firsthand.run import recipe_of
 from firsthand.workers.environments import ENVIRONMENTS
 from firsthand.worlds import SMALL, WORLDS, generate
@@ -320,6 +320,8 @@ class Recipe(Record):
     minibatches: int = Field(default=1, gt=0)
     """Parts of a batch, with an optimizer step on each: from the second on, ratios leave 1."""
     sampling: Sampling = Field(default_factory=Sampling)
+    rollout: Served | None = None
+    """A server that samples in the policy's place, and takes its weights after every step."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
     trainable: Literal["all", "language"] = "language"
     """`language` freezes the vision tower (VLAA-Thinking §4)."""
@@ -375,6 +377,8 @@ class Recipe(Record):
             self._kind(self.precision)
         self._check_divided()
         self._check_sizes()
+        if self.rollout is not None and not self.objective.samples:
+            raise ValueError(f"rollout: {self.objective.kind} samples no replies; leave it out")
         if self.stop is not None and self.stop > self.steps:
             raise ValueError(f"stop ends a training early: expected at most steps ({self.steps}), got {self.stop}")
         if self.budget is not None and self.budget.unit == "generated" and not self.objective.samples:
@@ -485,6 +489,8 @@ class Recipe(Record):
             del content["optimizer"]["kind"]
         if settled.stop == settled.steps:
             del content["stop"]
+        if self.rollout is not None:
+            content["rollout"] = {"engine": self.rollout.engine}  # wherever the server is
         if self.data.pass_rate is not None:
             del content["data"]["pass_rate"]["scores"]  # what it has left is in data_id, wherever it lies
         if self.start is not None:

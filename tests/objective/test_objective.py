@@ -437,6 +437,14 @@ def test_a_correction_by_hand(how: Any, weights: list[float]) -> None:
     assert correction(old, sampler, how="mask", cap=5.0).tolist()[0] == pytest.approx([1.0, 3.0, 0.25])
 
 
+def test_a_correction_of_whole_replies_by_hand() -> None:
+    """Ratios 3 and 1/4 of one reply make 3/4 of both its tokens; 3 of the other is beyond the cap."""
+    old, sampler = torch.tensor([[0.9, 0.1], [0.9, 1.0]]).log(), torch.tensor([[0.3, 0.4], [0.3, 1.0]]).log()
+    found = {how: correction(old, sampler, how=how, cap=2.0, level="sequence") for how in ("truncate", "mask")}
+    torch.testing.assert_close(found["truncate"], torch.tensor([[0.75, 0.75], [2.0, 2.0]]))
+    torch.testing.assert_close(found["mask"], torch.tensor([[0.75, 0.75], [0.0, 0.0]]))
+
+
 def test_the_deviation_of_a_batch_by_hand() -> None:
     """Rewards 1, 0 and 1, 1: centred 1/2, -1/2, 0, 0, of which the squares add up to 1/2, over n - 1 = 3."""
     centred = [*group_advantage([1.0, 0.0], scale="none"), *group_advantage([1.0, 1.0], scale="none")]

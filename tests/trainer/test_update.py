@@ -43,6 +43,7 @@ from firsthand.policy import Limits, Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Digit, Example, Judged, Reply, Status, StopReason, Verdict
+from firsthand.rollout import Served
 from firsthand.run import Run
 from firsthand.trainer.batch import Group
 from firsthand.trainer.columns import table_of
@@ -849,6 +850,35 @@ def test_parity_is_measured_in_every_step_and_a_condition_of_the_first(folder: P
     assert fine["parity/max_abs"] < 1e-4
     drifted = update(state_of(folder), [first, shifted(second, 0.01)], recipe(GRPO(), tokens_per_forward=1), 1)
     assert drifted["parity/max_abs"] == pytest.approx(0.01, abs=1e-4)  # the largest of both forwards
+
+
+SERVED = Served(url="http://nobody:1")
+
+
+def test_a_servers_tokens_are_held_to_the_bound_in_every_step(folder: Path) -> None:
+    first, second, *_ = scored(folder)
+    for method in (GRPO(), GRPO(correction="truncate", correction_level="sequence")):
+        far = shifted(second, 0.1)  # beyond the mean, too: there are few tokens
+        with pytest.raises(ParityError, match="disagree by"):
+            update(state_of(folder), [first, far], recipe(method, rollout=SERVED), 7)
+    near = shifted(second, 2e-3)  # beyond what one token may be apart, unless it is weighed for that
+    with pytest.raises(ParityError, match=r"disagree by 0\.002 nats"):
+        update(state_of(folder), [first, near], recipe(GRPO(), rollout=SERVED, tokens_per_forward=10_000), 7)
+
+
+def test_how_far_a_server_is_apart_is_measured_over_all_its_tokens(folder: Path) -> None:
+    """One token of n is off by d: mean |d| / n, k3 (e^-d + d - 1) / n, and (n - 1 + w)^2 / (n (n - 1 + w^2))."""
+    groups, by = scored(folder), 5e-4
+    groups = [groups[0], shifted(groups[1], by), groups[4]]
+    tokens = sum(len(j.reply.token_ids) for group in groups for j in group.trainable)
+    weight = math.exp(-by)
+    for budget in (None, 1):  # together, and each group in a forward of its own
+        found = update(state_of(folder), groups, recipe(GRPO(), rollout=SERVED, tokens_per_forward=budget), 7)
+        assert found["parity/mean_abs"] == pytest.approx(by / tokens, rel=0.1)
+        assert found["parity/kl"] == pytest.approx((weight + by - 1) / tokens, rel=0.1)
+        share = (tokens - 1 + weight) ** 2 / (tokens * (tokens - 1 + weight**2))
+        assert found["parity/ess"] == pytest.approx(share, abs=1e-8) and found["parity/ess"] < 1
+    assert "parity/ess" not in update(state_of(folder), groups, recipe(GRPO()), 7)  # sampler and trainer are one
 
 
 def test_log_probs_are_those_at_the_sampling_temperature(folder: Path) -> None:

@@ -106,7 +106,7 @@ class SFT(Imitating):
 class Sampled(Method):
     """What all methods share that learn from groups of sampled replies."""
 
-    _later = frozenset(("correction", "correction_cap", "pass_k"))
+    _later = frozenset(("correction", "correction_cap", "correction_level", "pass_k"))
     group_size: int = Field(default=8, ge=2)
     scale: AdvantageScale = "std"
     """Divide the advantage by the group's standard deviation (GRPO), by that of the batch's advantages (REINFORCE++),
@@ -119,6 +119,8 @@ class Sampled(Method):
     correction: Literal["none", "truncate", "mask"] = "none"
     """Weigh sampled tokens by p_old / p_sampler, cut at a cap or left out beyond it: see `pieces.correction`."""
     correction_cap: float = Field(default=2.0, gt=1)
+    correction_level: Literal["token", "sequence"] = "token"
+    """Whether each token has its own weight, or all of a reply have the product of theirs."""
     pass_k: int | None = Field(default=None, ge=1)
     """Advantages are those of the best of so many replies (pass@k training, arXiv:2508.10751), which look at right and
     wrong alone; null: each reply's own."""

@@ -39,15 +39,26 @@ def group_advantage(
     return [0.0 if r is None else (r - mean) / spread for r in rewards_G]
 
 
-def correction(old_logp_BT: Tensor, sampler_logp_BT: Tensor, *, how: Literal["truncate", "mask"], cap: float) -> Tensor:
+def correction(
+    old_logp_BT: Tensor,
+    sampler_logp_BT: Tensor,
+    *,
+    how: Literal["truncate", "mask"],
+    cap: float,
+    level: Literal["token", "sequence"] = "token",
+) -> Tensor:
     """Weights [B, T] of tokens that another program, or precision, has sampled: w = p_old / p_sampler, cut at `cap`.
 
     `truncate` takes min(w, cap) (truncated importance sampling, fengyao.notion.site/off-policy-rl); `mask` leaves out
-    the tokens whose w is above `cap` or below 1 / cap, and weighs the others by w. Not to be confused with the ratio of
+    the tokens whose w is above `cap` or below 1 / cap, and weighs the others by w. Under `sequence` all tokens of a
+    reply have the product of their w. The two columns agree behind a reply's end. Not to be confused with the ratio of
     the policy to the old one, which has the gradient.
     """
     same_shape(old_logp_BT, sampler_logp_BT)
-    weight_BT = (old_logp_BT - sampler_logp_BT).detach().exp()
+    apart_BT = (old_logp_BT - sampler_logp_BT).detach()
+    if level == "sequence":
+        apart_BT = apart_BT.sum(dim=1, keepdim=True).expand_as(apart_BT)
+    weight_BT = apart_BT.exp()
     if how == "truncate":
         return weight_BT.clamp(max=cap)
     return weight_BT * ((weight_BT <= cap) & (weight_BT >= 1 / cap))

@@ -32,6 +32,10 @@ class Prompt:
     """A name for each image's pixels: equal names are encoded once. Empty: the pixels are compared instead."""
     tensors: Mapping[str, Tensor] | None = None
     """Of families without grids: what the vision tower takes instead, by name, for all images of the prompt."""
+    short_ids: tuple[int, ...] = ()
+    """With one placeholder for each image, as a server wants it that expands them itself; empty without images."""
+    images: tuple[Picture, ...] = ()
+    """What such a server is sent."""
 
 
 def with_places(example: Example) -> list[tuple[Picture, str]]:
@@ -85,12 +89,15 @@ class GridReader:
     def read(self, example: Example, text: str) -> Prompt:
         images = [self.pixels.of(*picture) for picture in with_places(example)]
         counts = [int(grid.prod()) // self._merge_size**2 for _, grid in images]
+        token_ids = self._conversation.ids(text)
         return Prompt(
             example_id=example.id,
-            token_ids=self._expand(self._conversation.ids(text), counts, example.id),
+            token_ids=self._expand(token_ids, counts, example.id),
             pixels=torch.cat([pixels for pixels, _ in images]) if images else None,
             grids=torch.stack([grid for _, grid in images]) if images else None,
             pictures=tuple(picture.sha256 for picture in example.images),
+            short_ids=tuple(token_ids) if images else (),
+            images=example.images,
         )
 
     def _expand(self, token_ids: list[int], counts: list[int], example_id: str) -> tuple[int, ...]:
@@ -139,6 +146,8 @@ class ProcessorReader:
             grids=None,
             pictures=tuple(picture.sha256 for picture in example.images),
             tensors={name: value for name, value in found.items() if name not in per_token},
+            short_ids=tuple(self._conversation.ids(text)),
+            images=example.images,
         )
 
 

@@ -1,12 +1,25 @@
 """The seam to sampling: prompts -> replies.
 
-sampler.py    the seam: settings, and what a sampler is asked
-local.py      the policy in this process
-slots.py      the same on a GPU, where tensors keep their shapes
+sampler.py      the seam: settings, and what a sampler is asked
+local.py        the policy in this process
+slots.py        the same on a GPU, where tensors keep their shapes
+served.py       a vLLM server, which takes the policy's weights
+vllm_server.py  that server: run where vLLM is, without firsthand
+parity.py       whether two programs hold the same weights
 """
 
 from firsthand.rollout.local import LocalSampler
 from firsthand.rollout.sampler import IndexedReply, Sampler, Sampling, grouped
+from firsthand.rollout.served import Served, ServedSampler
 from firsthand.rollout.slots import sampler_for
 
-__all__ = ["IndexedReply", "LocalSampler", "Sampler", "Sampling", "grouped", "sampler_for"]
+__all__ = [
+    "IndexedReply",
+    "LocalSampler",
+    "Sampler",
+    "Sampling",
+    "Served",
+    "ServedSampler",
+    "grouped",
+    "sampler_for",
+]

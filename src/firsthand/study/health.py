@@ -17,13 +17,13 @@ from firsthand.findings import Check, CheckState, Health, Tuned
 from firsthand.objective import Imitating
 from firsthand.policy.precision import Accelerator
 from firsthand.recipe import Recipe
+from firsthand.rollout.parity import PARITY
 from firsthand.study import checks
 from firsthand.study.distance import relative_distance
 from firsthand.study.evidence import ItemReply, Training, counted
 from firsthand.study.plan import START, TEACHER, Study
 from firsthand.study.results import ArmRuns
 from firsthand.study.splitting import measure_split
-from firsthand.trainer.update import PARITY
 
 ByArm = Mapping[str, Mapping[int, ArmRuns]]
 """The finished runs of a study: arm -> seed -> runs."""

@@ -59,14 +59,17 @@ class Transport:
         """Run a coroutine in the loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
-    async def post(self, url: str, data: bytes, timeout_s: float) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body. Raises NoResponse; `is_late` when nothing whole came within `timeout_s` seconds."""
+    async def post(
+        self, url: str, data: bytes, timeout_s: float, longest: int = LONGEST_RESPONSE
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of at most `longest` bytes. Raises NoResponse; `is_late` when nothing whole came
+        within `timeout_s` seconds."""
         try:
             async with (
                 asyncio.timeout(timeout_s),
                 self._session.post(url, data=data, allow_redirects=False) as response,
             ):
-                return response.status, response.headers, self._scrubbed(await _read(response))
+                return response.status, response.headers, self._scrubbed(await _read(response, longest))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NoResponse(f"{type(error).__name__}: {error}", is_unreached=True) from error
         except TimeoutError as error:
@@ -84,12 +87,12 @@ class Transport:
         )
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, longest: int) -> bytes:
     raw = bytearray()
     async for piece in response.content.iter_any():
         raw += piece
-        if len(raw) > LONGEST_RESPONSE:
-            raise NoResponse(f"more than {LONGEST_RESPONSE:,} bytes")
+        if len(raw) > longest:
+            raise NoResponse(f"more than {longest:,} bytes")
     return bytes(raw)
 
 

@@ -81,7 +81,8 @@ def _corrected(table: Table, method: Method) -> Table:
     if not (isinstance(method, Sampled) and method.correction != "none" and table.sampler_logp_BT is not None):
         return table
     old_BT = (table.logp_BT - table.log_ratio_BT).detach()
-    weight_BT = correction(old_BT, table.sampler_logp_BT, how=method.correction, cap=method.correction_cap)
+    how, cap, level = method.correction, method.correction_cap, method.correction_level
+    weight_BT = correction(old_BT, table.sampler_logp_BT, how=how, cap=cap, level=level)
     return dataclasses.replace(table, correction_BT=torch.where(table.is_demo_B[:, None], 1.0, weight_BT))
 
 

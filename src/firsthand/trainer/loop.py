@@ -14,11 +14,11 @@ from firsthand.recipe import Recipe
 from firsthand.records import Example, Step
 from firsthand.reward import Router
 from firsthand.reward.build import router_of
-from firsthand.rollout import sampler_for
 from firsthand.run import CHOSEN, REFUSED, Run
 from firsthand.trainer.batch import Batch
 from firsthand.trainer.check import check_rows
 from firsthand.trainer.cost import of_sampling
+from firsthand.trainer.followed import writer_of
 from firsthand.trainer.journal import Journal, SilentJournal
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.pace import Pace
@@ -111,13 +111,19 @@ def _train(
     pause: float | None,
 ) -> None:
     state = State.load(recipe, run, ranks)
-    sampler = sampler_for(state.policy, state.encoder, limits=state.limits)
-    with _journal(run, state, trackers) as journal, Saving(recipe, state.size, ranks) as saving:
+    with (
+        writer_of(recipe, state, examples) as writer,
+        _journal(run, state, trackers) as journal,
+        Saving(recipe, state.size, ranks) as saving,
+    ):
+        sampler = writer.sampler
         steps = ranks.agreed(journal.steps())
         patience, pace = Patience(recipe, steps), Pace(recipe, steps)
         for step in pace.steps(pause):
             began = time.perf_counter()
             with state.policy.whole():  # for all that is written
+                pushed, seconds = writer.follow(step)
+                pushed_at = time.perf_counter()
                 probe = answer_probe(probed, recipe, step, state, sampler, router)
                 ready = time.perf_counter()
                 batch = Batch()
@@ -132,9 +138,10 @@ def _train(
             batch = in_batch_units(batch, recipe)
             selected = time.perf_counter()
             metrics = of_batch(batch, recipe.prompts) | of_sampling(batch.sampled, state.policy.flops)
-            metrics |= update(state, batch.groups, recipe, step, pace.place) | probe
+            metrics |= update(state, batch.groups, recipe, step, pace.place) | probe | pushed
             done = time.perf_counter()
-            timing = {**batch.timing, "update": done - selected} | ({"probe": ready - began} if probe else {})
+            timing = {**batch.timing, **seconds, "update": done - selected}
+            timing |= {"probe": ready - pushed_at} if probe else {}
             record = Step(step=step, metrics=metrics, seconds=done - began, timing=timing)
             record = pace.note(ranks.agreed(record))
             journal.write(record, batch)
@@ -150,6 +157,8 @@ def _train(
                 return ranks.on_first(lambda: state.save_model(run))
         began = time.perf_counter()
         with state.policy.whole():
+            if recipe.probe is not None:
+                writer.follow(pace.taken)
             probe = answer_probe(probed, recipe, pace.taken, state, sampler, router, is_over=True)
         if probe:
             journal.write(_no_step(pace.taken, probe, time.perf_counter() - began), Batch())

@@ -33,11 +33,11 @@ def _first(told: tuple[int, object, object]) -> int:
 
 
 def bare(group: Group) -> Group:
-    """The group whose pixels have shapes without numbers: whatever counts pictures counts the same."""
+    """The group whose pixels have shapes without numbers, and no files: whatever counts pictures counts the same."""
     prompt = group.prompt
     pixels = None if prompt.pixels is None else prompt.pixels.to("meta")
     tensors = prompt.tensors and {name: value.to("meta") for name, value in prompt.tensors.items()}
-    return replace(group, prompt=replace(prompt, pixels=pixels, tensors=tensors))
+    return replace(group, prompt=replace(prompt, pixels=pixels, tensors=tensors, images=()))
 
 
 def _is_bare(prompt: Prompt) -> bool:

@@ -8,19 +8,20 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from firsthand.errors import Diverged, ParityError, RecipeError
-from firsthand.objective import Count, Seen, Totals, terms_of
+from firsthand.objective import Count, Sampled, Seen, Totals, terms_of
 from firsthand.objective.divergence import measured_kl
 from firsthand.objective.methods import clipped_share
 from firsthand.policy import Limits
 from firsthand.policy.memory import is_out_of_memory, release
 from firsthand.recipe import Optimizer, Recipe
 from firsthand.records import Reply
+from firsthand.rollout.parity import PARITY, Gap
 from firsthand.trainer.batch import Group, sampled_entropy
 from firsthand.trainer.columns import keeps_old, read, surveyed, with_old
 from firsthand.trainer.cost import of_update
@@ -35,20 +36,9 @@ _LOG = logging.getLogger(__name__)
 _Row = TypeVar("_Row")
 TOKENS_PER_FORWARD = {"cpu": 2048, "cuda": 16384}
 """What fits one forward when a recipe leaves it open (ours)."""
-
-
-class Gap(NamedTuple):
-    """How far tokens' log-probs in rollout and in training are apart (nats)."""
-
-    max: float
-    mean: float
-
-
 TRAINED = "tokens/trained"
-PARITY = {torch.float32: Gap(1e-3, 1e-4), torch.bfloat16: Gap(1.0, 0.1)}
-"""What rounding explains in a forward, by what weights are. The most that any had: 1e-5 and 1e-7 in float32, and 0.05
-and 2e-3 in bfloat16 with the small model; 1e-4 and 1e-5, and 0.31 and 0.05, with random weights in the shape of
-Qwen2.5-VL-3B on an H200 (docs/precision.md)."""
+_SUMS = "mismatch/"
+"""Sums over a step's sampled tokens, of which `_mismatch` makes metrics."""
 
 
 def update(
@@ -204,6 +194,7 @@ def _optimise(
     cost = of_update(
         trained, state.policy.flops, forwards=passes, teacher=state.teacher, masked=recipe.objective.masks > 0
     )
+    metrics = _mismatch(metrics)
     return metrics | over_forwards(state.ranks.gathered([cost])) | _descend(state, recipe, step, lr)
 
 
@@ -283,8 +274,8 @@ def _accumulate(
     terms, measured, gap = _forward(state, forward, totals, recipe, is_on_policy)
     loss = torch.stack(list(terms.values())).sum()
     (loss if weight == 1.0 else weight * loss).backward()
-    if gap is not None and step == 0:
-        _check_parity(gap, PARITY[state.policy.model.dtype], forward)
+    if gap is not None and (step == 0 or recipe.rollout is not None):
+        _check_parity(gap, _bound(state, recipe), forward)
     return {f"loss/{name}": Metric(term.detach().cpu(), "mean") for name, term in terms.items()} | measured
 
 
@@ -327,7 +318,50 @@ def _forward(
         compared = sum(len(logps) for group in forward for logps in group.packed.sampled_logprobs)
         metrics["parity/max_abs"] = Metric(gap_BT.max().cpu(), "max")
         gap = Gap(float(gap_BT.max()), float(gap_BT.sum()) / compared)
+        if recipe.rollout is not None:
+            metrics |= _sums(found.logp_BT.detach() - found.sampled_logp_BT, found.mask_BT & ~table.is_demo_B[:, None])
     return terms, metrics, gap
+
+
+def _sums(apart_BT: Tensor, mask_BT: Tensor) -> dict[str, Metric]:
+    """What is added up over the sampled tokens of a step, of log(trainer / sampler)."""
+    apart_K = apart_BT[mask_BT].double().cpu()
+    weight_K = apart_K.exp()
+    found = {
+        "tokens": torch.tensor(len(apart_K), dtype=torch.float64),
+        "abs": apart_K.abs().sum(),
+        "kl": (weight_K - apart_K - 1).sum(),
+        "weight": weight_K.sum(),
+        "square": weight_K.square().sum(),
+    }
+    return {f"{_SUMS}{name}": Metric(value, "sum") for name, value in found.items()}
+
+
+def _mismatch(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """How far a server's log-probs are from the trainer's: the sums replaced by what they say.
+
+    `parity/kl` estimates KL(sampler || trainer) per token (k3), `parity/ess` is the effective sample size of weights
+    p_trainer / p_sampler, as a share of the tokens (Kish: (sum w)^2 / sum w^2).
+    """
+    sums = {name.removeprefix(_SUMS): float(m.value) for name, m in metrics.items() if name.startswith(_SUMS)}
+    kept = {name: metric for name, metric in metrics.items() if not name.startswith(_SUMS)}
+    if not sums.get("tokens"):
+        return kept
+    found = {
+        "mean_abs": sums["abs"] / sums["tokens"],
+        "kl": sums["kl"] / sums["tokens"],
+        "ess": sums["weight"] ** 2 / (sums["square"] * sums["tokens"]),
+    }
+    return kept | {f"parity/{n}": Metric(torch.tensor(v, dtype=torch.float64), "mean") for n, v in found.items()}
+
+
+def _bound(state: "State", recipe: Recipe) -> Gap:
+    """How far rollout and training may be apart; a single token may be, where a server's tokens are weighed for it."""
+    bound = PARITY[state.policy.model.dtype]
+    is_weighed = recipe.rollout is not None and isinstance(recipe.objective, Sampled)
+    if is_weighed and recipe.objective.correction != "none":
+        return bound._replace(max=math.inf)
+    return bound
 
 
 def _check_parity(gap: Gap, bound: Gap, forward: Sequence[Group]) -> None:

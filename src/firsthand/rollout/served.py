@@ -1,0 +1,278 @@
+"""Sampling from a vLLM server, which takes the policy's weights after every step; see docs/scale.md.
+
+The server is sent token ids and pictures, each prompt once for all its replies, and sends back token ids and the
+log-probs that they were sampled with. vLLM is not needed in this process: `vllm_server.py` runs where it is.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal, NamedTuple, Self, final
+
+import torch
+from pydantic import Field, field_validator
+
+from firsthand.errors import ParityError, RecipeError, excerpt
+from firsthand.policy import Policy, PrefixGroup
+from firsthand.policy.stored import stored_tensors
+from firsthand.processor import Encoder, Prompt
+from firsthand.records import Record, Reply, StopReason, content_id
+from firsthand.rollout.local import first_replies
+from firsthand.rollout.parity import PARITY, Gap, Watch, trainer_logprobs
+from firsthand.rollout.sampler import IndexedReply, Sampling, grouped
+from firsthand.teacher import Outage
+from firsthand.teacher.endpoint import KeyVariable, data_url, key_in, whole_url
+from firsthand.teacher.http import NoResponse, Transport
+
+SERVER = Path(__file__).with_name("vllm_server.py")
+"""What starts a server that takes weights; it runs without firsthand."""
+MODEL = "policy"
+"""The name under which `vllm_server.py` has the model."""
+NEVER = -1e9
+"""Added to a banned token's logit: its probability is 0 in float32."""
+LONGEST = 1 << 28
+"""Bytes of an answer (ours): a hundred for each token, of many long replies."""
+FLOOR = -9000.0
+"""vLLM writes -9999 for a log-prob that is none."""
+HELD_OUT, HELD_OUT_TOKENS = 4, 32
+"""Questions, and tokens of a reply to each, that are compared after every push (ours)."""
+
+
+class Served(Record):
+    """A server that samples in the policy's place."""
+
+    engine: Literal["vllm"] = "vllm"
+    url: str
+    """Without a path: http://localhost:8000."""
+    weights: str = "/dev/shm"
+    """A folder that this process and the server see under one path: weights pass through it."""
+    key_env: KeyVariable = None
+    """The name of the environment variable that holds the server's key (vLLM's --api-key)."""
+    timeout_s: float = Field(default=1800.0, gt=0)
+    """Of one request: all replies to a prompt, or taking weights."""
+
+    @field_validator("url")
+    @classmethod
+    def _complete(cls, url: str) -> str:
+        return whole_url(url).rstrip("/")
+
+
+class _Job(NamedTuple):
+    """One request: n replies to a prompt, of which the first has a number."""
+
+    prompt: int
+    first: int
+    sampling: dict[str, Any]
+    copies: int = 1
+    """Greedy replies are equal: one is asked for, and stands for so many."""
+
+
+@final
+class ServedSampler:
+    """A `Sampler` behind a vLLM server. Use as a context manager."""
+
+    def __init__(self, settings: Served, encoder: Encoder) -> None:
+        """Raises RecipeError where the key is not set."""
+        self._settings, self._encoder = settings, encoder
+        self._transport = Transport(key_in(settings.key_env, settings.url))
+        self.version: str | None = None
+        """Of the weights that replies must come from; None: any."""
+
+    def __enter__(self) -> Self:
+        """Raises Outage where nobody answers, and RecipeError where it is not such a server."""
+        self._transport.__enter__()
+        try:
+            self._call("/init_weight_transfer_engine", {"init_info": {}})
+        except BaseException:
+            self._transport.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._transport.__exit__()
+
+    def sample(
+        self, prompts: Sequence[Prompt], n: int, settings: Sampling, *, seed: int = 0, greedy: bool = False
+    ) -> Iterator[IndexedReply]:
+        """As `Sampler.sample` says, but that all replies to a prompt come at once.
+
+        A reply's seed is a function of (seed, example, i); its tokens, of what vLLM computes beside it, too, as far as
+        its kernels round by the batch.
+        Raises Outage where the server fails, ParityError where it reads other prompts or has other weights.
+        """
+        waiting: SimpleQueue[tuple[_Job, Future[dict[str, Any]]]] = SimpleQueue()
+        jobs = [*self._jobs(prompts, n, settings, seed, greedy=greedy)]
+        pending = []
+        for job in jobs:
+            future = self._transport.submit(self._generate(prompts[job.prompt], job.sampling))
+            pending.append(future)
+            future.add_done_callback(lambda done, job=job: waiting.put((job, done)))  # type: ignore[misc]
+        try:
+            for _ in jobs:
+                job, done = waiting.get()
+                replies = self._replies(done.result(), prompts[job.prompt])
+                for number, reply in enumerate(replies * job.copies, start=job.first):
+                    yield IndexedReply(job.prompt, number, reply)
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _jobs(
+        self, prompts: Sequence[Prompt], n: int, settings: Sampling, seed: int, *, greedy: bool
+    ) -> Iterator[_Job]:
+        for i, (prompt, first) in enumerate(zip(prompts, first_replies(prompts, n), strict=True)):
+            if greedy:
+                yield _Job(i, 0, self._sampling(settings, n=1, temperature=0.0))
+            if n and settings.temperature == 0:
+                yield _Job(i, int(greedy), self._sampling(settings, n=1, temperature=0.0), copies=n)
+            elif n:
+                # vLLM adds a reply's number to the seed.
+                own = int(content_id(seed, prompt.example_id), 16) % 2**62 + first
+                yield _Job(i, int(greedy), self._sampling(settings, n=n, temperature=settings.temperature, seed=own))
+
+    def _sampling(self, settings: Sampling, **more: Any) -> dict[str, Any]:
+        return {
+            "max_tokens": settings.max_new_tokens,
+            "stop_token_ids": list(self._encoder.stop_ids),
+            "logit_bias": {str(token): NEVER for token in self._encoder.banned_ids},
+            "logprobs": 0,
+            **more,
+        }
+
+    async def _generate(self, prompt: Prompt, sampling: dict[str, Any], behind: Sequence[int] = ()) -> dict[str, Any]:
+        """What vLLM answers to a prompt with some tokens behind it. Raises ParityError where it reads another one."""
+        # Pictures are encoded here, while other requests are under way.
+        pictures = [{"type": "image_url", "url": data_url(p), "uuid": p.sha256} for p in prompt.images]
+        body = {
+            "model": MODEL,
+            "token_ids": [*(prompt.short_ids or prompt.token_ids), *behind],
+            "content_parts": pictures or None,
+            "sampling_params": {"detokenize": False, **sampling},
+            "return_token_ids": True,
+        }
+        found = await self._post("/inference/v1/generate", body)
+        expected, got = [*prompt.token_ids, *behind], found.get("prompt_token_ids") or []
+        if got != expected:
+            raise ParityError(
+                f"example {prompt.example_id}: expected the server to read the prompt's {len(expected)} tokens, got "
+                f"{len(got)}, or others: it has another tokenizer or other picture settings; serve the folder that is "
+                "trained"
+            )
+        return found
+
+    def _replies(self, found: Mapping[str, Any], prompt: Prompt) -> list[Reply]:
+        choices = sorted(found["choices"], key=lambda choice: int(choice["index"]))
+        return [self._reply(choice, prompt) for choice in choices]
+
+    def _reply(self, choice: Mapping[str, Any], prompt: Prompt) -> Reply:
+        token_ids = tuple(choice["token_ids"])
+        where = f"{self._settings.url}, example {prompt.example_id}"
+        if not token_ids or choice["finish_reason"] not in ("stop", "length"):
+            raise Outage(
+                f"{where}: expected a whole reply, got one that ended by {choice['finish_reason']}; start again"
+            )
+        if said := set(token_ids).intersection(self._encoder.banned_ids):
+            raise ParityError(f"{where}: expected no image or vision tokens in a reply, got {sorted(said)}")
+        versions = {span["weight_version"] for span in choice.get("weight_versions") or ()}
+        if self.version is not None and versions != {self.version}:
+            raise ParityError(
+                f"{where}: expected a reply from the weights of push {self.version}, got one from {sorted(versions)}: "
+                "somebody else pushes to this server, or several servers answer under one address"
+            )
+        logps = [float(one["logprob"]) for one in choice["logprobs"]["content"]]
+        return Reply(
+            text=self._encoder.text(token_ids),
+            token_ids=token_ids,
+            logprobs=tuple(logp if logp > FLOOR else float("-inf") for logp in logps),
+            stop=StopReason.EOS if token_ids[-1] in self._encoder.stop_ids else StopReason.LENGTH,
+        )
+
+    def score(self, groups: Sequence[PrefixGroup]) -> torch.Tensor:
+        """Log-probs [K] of the reply tokens of groups of one reply each: at temperature 1, nothing banned."""
+        asked = []
+        for group in groups:
+            [reply] = group.replies
+            sampling = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+            asked.append(self._transport.submit(self._generate(group.prompt, sampling, reply)))
+        logps: list[float] = []
+        for group, future in zip(groups, asked, strict=True):
+            [reply] = group.replies
+            told = future.result()["prompt_logprobs"][-len(reply) :]
+            logps += [float(place[str(token)]["logprob"]) for place, token in zip(told, reply, strict=True)]
+        return torch.tensor(logps)
+
+    def push(self, policy: Policy, version: str) -> None:
+        """Give the server the policy's weights, in vLLM's four phases, and have it forget what it computed with others.
+
+        Divided weights have to be whole. Raises Outage where the server does not take them.
+        """
+        draft = Path(self._settings.weights) / f"firsthand-{os.getpid()}-{version}"
+        try:
+            policy.save(draft)
+            files: dict[Path, list[str]] = {}
+            for name, stored in stored_tensors(draft).items():
+                files.setdefault(stored.file, []).append(name)
+            self._call("/pause?mode=wait")
+            self._call("/start_weight_update")
+            for file, names in files.items():
+                self._call("/update_weights", {"update_info": {"file": str(file), "names": names}})
+            self._call("/finish_weight_update", {"weight_version": version})
+            for cache in ("prefix", "mm", "encoder"):
+                self._call(f"/reset_{cache}_cache")
+            self._call("/resume")
+        except OSError as error:
+            raise RecipeError(
+                f"rollout.weights: expected a folder with room for the model's weights, got: {error}; name another, "
+                "which the server sees, too"
+            ) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        self.version = version
+
+    def _call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self._transport.submit(self._post(path, body)).result()
+
+    async def _post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        url = f"{self._settings.url}{path}"
+        data = b"" if body is None else json.dumps(body).encode()
+        try:
+            status, _, raw = await self._transport.post(url, data, self._settings.timeout_s, LONGEST)
+        except NoResponse as error:
+            raise Outage(f"{url}: no answer ({error}). Start the server with: {started()}") from error
+        if status in (404, 405):
+            raise RecipeError(f"{url} answered {status}; it is no server for rollouts: start it with: {started()}")
+        if status != 200:
+            raise Outage(
+                f"{url} answered {status}: {excerpt(raw)}. Look at the server's log; the run goes on where it is"
+            )
+        return dict(json.loads(raw)) if raw.strip() else {}
+
+
+@final
+class Follower:
+    """Keeps a server's weights those of a policy in training, and looks after every push whether they are."""
+
+    def __init__(self, sampler: ServedSampler, policy: Policy, prompts: Sequence[Prompt], settings: Sampling) -> None:
+        """`prompts` are those whose tokens are compared; the replies to them are drawn once, and not trained on."""
+        self._sampler, self._policy, self._prompts = sampler, policy, prompts[:HELD_OUT]
+        most = min(HELD_OUT_TOKENS, settings.max_new_tokens)
+        self._settings = settings.model_copy(update={"max_new_tokens": most})
+        self._held: list[PrefixGroup] = []
+        self._watch = Watch(PARITY[policy.model.dtype])
+
+    def follow(self, version: str) -> Gap:
+        """Push the policy's weights, whole ones; how far held-out tokens are apart then. Raises ParityError, Outage."""
+        self._sampler.push(self._policy, version)
+        if not self._held:
+            drawn = grouped(self._sampler.sample(self._prompts, 1, self._settings), len(self._prompts))
+            self._held = [PrefixGroup(p, (r.token_ids,)) for p, (r,) in zip(self._prompts, drawn, strict=True)]
+        return self._watch.check(self._sampler.score(self._held), trainer_logprobs(self._policy, self._held))
+
+
+def started(model: str = "FOLDER") -> str:
+    """The command that starts a server that takes weights."""
+    return f"PYTHON-WITH-VLLM {SERVER} --model {model}"
