@@ -50,6 +50,7 @@ def _accelerator() -> Iterator[_Check]:
     else:
         yield None, f"no GPU: the demo runs on {torch.get_num_threads()} CPU threads"
     yield _ranks(torch.cuda.device_count())
+    yield _vllm()
 
 
 def _ranks(gpus: int) -> _Check:
@@ -62,6 +63,15 @@ def _ranks(gpus: int) -> _Check:
     if gpus > 1:
         return True, f"several devices: torchrun --nproc-per-node {gpus} -m firsthand train ... (docs/scale.md)"
     return True, "several devices: one GPU or none here; ranks on CPUs work, and are for trying (docs/scale.md)"
+
+
+def _vllm() -> _Check:
+    """Whether a server for replies can be started from this Python, and how from another."""
+    from firsthand.rollout.served import SERVER, started
+
+    if importlib.util.find_spec("vllm") is None:
+        return None, f"replies from vLLM: it is not in this Python, and may be in another: {started()} (docs/scale.md)"
+    return True, f"replies from vLLM: python {SERVER} --model FOLDER (docs/scale.md)"
 
 
 def _small_model() -> _Check:
