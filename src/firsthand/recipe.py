@@ -321,7 +321,7 @@ class Recipe(Record):
     """Parts of a batch, with an optimizer step on each: from the second on, ratios leave 1."""
     sampling: Sampling = Field(default_factory=Sampling)
     rollout: Served | None = None
-    """A server that samples in the policy's place, and takes its weights after every step."""
+    """A server that samples in the policy's place, and takes its weights before every step."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
     trainable: Literal["all", "language"] = "language"
     """`language` freezes the vision tower (VLAA-Thinking §4)."""

@@ -1,4 +1,4 @@
-"""Sampling from a vLLM server, which takes the policy's weights after every step; see docs/scale.md.
+"""Sampling from a vLLM server, which takes the policy's weights before every step; see docs/scale.md.
 
 The server is sent token ids and pictures, each prompt once for all its replies, and sends back token ids and the
 log-probs that they were sampled with. vLLM is not needed in this process: `vllm_server.py` runs where it is.
@@ -177,7 +177,7 @@ class ServedSampler:
             )
         if said := set(token_ids).intersection(self._encoder.banned_ids):
             raise ParityError(f"{where}: expected no image or vision tokens in a reply, got {sorted(said)}")
-        versions = {span["weight_version"] for span in choice.get("weight_versions") or ()}
+        versions = {span["version"] for span in choice.get("weight_versions") or ()}
         if self.version is not None and versions != {self.version}:
             raise ParityError(
                 f"{where}: expected a reply from the weights of push {self.version}, got one from {sorted(versions)}: "
@@ -222,7 +222,8 @@ class ServedSampler:
                 self._call("/update_weights", {"update_info": {"file": str(file), "names": names}})
             self._call("/finish_weight_update", {"weight_version": version})
             for cache in ("prefix", "mm", "encoder"):
-                self._call(f"/reset_{cache}_cache")
+                if self._call(f"/reset_{cache}_cache").get("success") is False:
+                    raise Outage(f"{self._settings.url}: its {cache} cache could not be emptied; restart the server")
             self._call("/resume")
         except OSError as error:
             raise RecipeError(

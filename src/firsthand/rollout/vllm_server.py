@@ -17,6 +17,7 @@ from typing import Any
 
 os.environ.setdefault("VLLM_SERVER_DEV_MODE", "1")  # or there are no endpoints for weights; read when vLLM is imported
 
+import torch
 from safetensors import safe_open
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
@@ -65,6 +66,12 @@ class FileEngine(WeightTransferEngine[Nothing, Files]):  # type: ignore[misc]
     def start_weight_update(self) -> None:
         """Layers take weights as they are in files, and make of them again what their kernels want."""
         initialize_layerwise_reload(self.model)
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        """As vLLM's, which waits for a device even where there is none."""
+        self.receive_weights(self.parse_update_info(update_info))
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
 
     def receive_weights(self, update_info: Files) -> None:
         """Raises ValueError, and takes nothing, where a tensor that was announced is not there."""
