@@ -358,8 +358,8 @@ def _mismatch(metrics: dict[str, Metric]) -> dict[str, Metric]:
 def _bound(state: "State", recipe: Recipe) -> Gap:
     """How far rollout and training may be apart; a single token may be, where a server's tokens are weighed for it."""
     bound = PARITY[state.policy.model.dtype]
-    is_weighed = recipe.rollout is not None and isinstance(recipe.objective, Sampled)
-    if is_weighed and recipe.objective.correction != "none":
+    method = recipe.objective
+    if recipe.rollout is not None and isinstance(method, Sampled) and method.correction != "none":
         return bound._replace(max=math.inf)
     return bound
 
