@@ -16,7 +16,7 @@ from firsthand.policy.head import Head
 
 PLAIN = 4.0
 """How many times as far as rounding the policy must have moved before it can be told which of two it is (ours)."""
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 """Of a log-prob in float32, nats."""
 
 
@@ -76,7 +76,7 @@ class Watch:
         if self._anchor is None:
             self._anchor = new
         moved, noise = Gap.between(trainer_K, self._anchor.trainer_K).mean, Gap.between(*self._anchor).mean
-        if moved > PLAIN * max(noise, ROUNDING):
+        if moved > PLAIN * max(noise, _ROUNDING):
             past = Gap.between(server_K, self._anchor.trainer_K)
             if past.mean < gap.mean:
                 raise _stale(
