@@ -34,7 +34,7 @@ MODEL = "policy"
 """The name under which `vllm_server.py` has the model."""
 NEVER = -1e9
 """Added to a banned token's logit: its probability is 0 in float32."""
-LONGEST_ANSWER = 1 << 28
+_LONGEST = 1 << 28
 """Bytes of an answer (ours): a hundred for each token, of many long replies."""
 FLOOR = -9000.0
 """vLLM writes -9999 for a log-prob that is none."""
@@ -241,7 +241,7 @@ class ServedSampler:
         url = f"{self._settings.url}{path}"
         data = b"" if body is None else json.dumps(body).encode()
         try:
-            status, _, raw = await self._transport.post(url, data, self._settings.timeout_s, LONGEST_ANSWER)
+            status, _, raw = await self._transport.post(url, data, self._settings.timeout_s, _LONGEST)
         except NoResponse as error:
             raise Outage(f"{url}: no answer ({error}). Start the server with: {started()}") from error
         if status in (404, 405):
