@@ -1,6 +1,6 @@
 """A real vLLM server writes replies, and takes the policy's weights: in an environment that the test makes.
 
-It takes minutes to make (3.5 GB) and is kept; $FIRSTHAND_VLLM names a Python that has vLLM already.
+`FIRSTHAND_VLLM=install` makes it (minutes, 3.5 GB), and it is kept; another value names a Python that has vLLM.
 """
 
 import json
