@@ -8,6 +8,7 @@ A recipe is a YAML file:
     steps: 60
 """
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -392,6 +393,8 @@ class Recipe(Record):
     def _check_sizes(self) -> None:
         """Numbers that nobody can mean: a slip of the exponent costs a run."""
         lr, decay, temperature = self.optimizer.lr, self.optimizer.weight_decay, self.sampling.temperature
+        if not all(map(math.isfinite, (lr, decay, temperature))):
+            return  # `build` names each of them
         if lr > LARGEST_LR:
             raise ValueError(
                 f"optimizer.lr: expected at most {LARGEST_LR:g}, for AdamW moves every weight by about so much in a "

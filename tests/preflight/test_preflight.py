@@ -368,4 +368,4 @@ def test_kernels_are_kept_of_bfloat16_on_a_cpu_alone(folder: Path, workload: Wor
     assert 0 < short < long == 1024 * 556 * 2**10
     assert Estimator(folder, workload, HERE).memory(recipe()).held["kernels"] == 0
     assert Estimator(folder, workload, machine_of("24")).memory(half).held["kernels"] == 0
-    assert Estimator(folder, workload, dataclasses.replace(HERE, keeps_kernels=False)).memory(half).held["kernels"] == 0
+    assert Estimator(folder, workload, dataclasses.replace(HERE, kernel=0)).memory(half).held["kernels"] == 0

@@ -1,6 +1,7 @@
 """Each arm chooses its settings on validation data, with one budget, and every try is kept."""
 
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from tiny import tiny_folder
 
+from firsthand import recipe as recipes
 from firsthand.cli.main import main
 from firsthand.cli.terminal.tuning import pasted, show_choices
 from firsthand.config import build
@@ -153,7 +155,8 @@ def test_samples_decide_where_the_file_says_so(tmp_path: Path) -> None:
     assert one.sampled is not None and one.greedy is not None and one.n == 3
 
 
-def test_a_training_that_diverges_is_a_try_that_failed(tmp_path: Path) -> None:
+def test_a_training_that_diverges_is_a_try_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "LARGEST_LR", math.inf)  # what no recipe may ask for diverges at once
     found = tune(study(tmp_path, grid={LR: [1e-4, 1e30]}, rungs=2), tmp_path / "runs")
     tries = read_tries(tmp_path / "runs/tune")
     failed = [one for one in tries if one.failed]

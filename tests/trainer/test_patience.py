@@ -11,8 +11,8 @@ from scripted import ScriptedSampler
 from firsthand.cli.main import main
 from firsthand.recipe import Recipe
 from firsthand.records import Step
+from firsthand.trainer import followed, train
 from firsthand.trainer import loop as training
-from firsthand.trainer import train
 from firsthand.trainer.patience import Patience
 
 RECIPE: dict[str, Any] = {
@@ -34,7 +34,7 @@ def says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         def sampler(policy: object, encoder: Any, limits: object) -> ScriptedSampler:
             return ScriptedSampler(encoder, lambda prompt, i: replies[i % len(replies)])
 
-        monkeypatch.setattr(training, "sampler_for", sampler)
+        monkeypatch.setattr(followed, "sampler_for", sampler)
         monkeypatch.setattr(training, "update", lambda *_: {})  # scripted replies have no log-probs to train on
 
     return follow

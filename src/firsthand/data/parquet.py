@@ -48,7 +48,7 @@ def batches(path: Path) -> Iterator[pa.RecordBatch]:
     """
     number, until, is_all = 0, 0, False
     try:
-        with closing(columnar.batches(path)) as found:
+        with closing(columnar.batches_of(path)) as found:
             while number < until or not is_all:
                 if number == until:
                     until, is_all = _validated(path, number)

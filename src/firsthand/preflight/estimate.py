@@ -29,9 +29,9 @@ from firsthand.trainer.update import forward_budget, split
 _FIRST_STEP = 32 * 2**20
 """That a process gains in its first step: pages of libraries' code that run for the first time, and small objects
 (measured with the small model, whatever the optimizer)."""
-_KERNEL, _KERNELS = 556 * 2**10, 1024
-"""On a CPU, oneDNN makes code for every shape of a product of bfloat16, and keeps so many: 35.6 MiB for 64 shapes,
-attention's and linear layers' alike, and nothing in float32 (measured)."""
+_KERNELS = 1024
+"""On a CPU, oneDNN makes code for every shape of a product of bfloat16, attention's and linear layers' alike, and keeps
+so many; nothing in float32 (measured)."""
 _EIGHT_BIT = 20
 """Bytes of a number that bitsandbytes steps on a CPU: both moments, the gradient, a root and a quotient in float32."""
 _JOINED = 4
@@ -121,7 +121,7 @@ class Estimator:
             "picture features": self._features(recipe),
             # Libraries, and on a CPU the cache of cut pictures.
             "process": (self.machine.process + _FIRST_STEP + min(PIXEL_CACHE_BYTES, cut)) * on_cpu,
-            "kernels": self._kernels(recipe) * (on_cpu and self.machine.keeps_kernels),
+            "kernels": self._kernels(recipe) * on_cpu,
         }
         workspace = kept.workspace + _inside(recipe) * on_cpu
         phases = {
@@ -167,7 +167,7 @@ class Estimator:
         made = recipe.taken * forwards * self.update(recipe).products
         if recipe.objective.samples:
             made += self.rollout(recipe).products
-        return _KERNEL * min(_KERNELS, made)
+        return self.machine.kernel * min(_KERNELS, made)
 
     def _minibatch(self, recipe: Recipe) -> list[RowLengths]:
         return [longest_row(recipe, self.workload)] * math.ceil(recipe.prompts / recipe.minibatches)

@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 ROWS = 32
 """Of a batch: they are held as Python objects; each may carry several pictures."""
-MEMORY = 8 * 2**30
+_MEMORY = 8 * 2**30
 """Bytes of a worker (ours): four columns of 2 GiB, which is the most that Arrow's text has in a batch."""
 MOST_VALUES = 2**24
 """Of a batch, with those in lists (ours): a file of a few bytes may mean billions of nothing."""
@@ -39,7 +39,7 @@ def prepare(_: str) -> None:
     """Bound the memory; threads take some each, however many cores there are."""
     pa.set_cpu_count(2)
     pa.set_io_thread_count(2)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
@@ -47,7 +47,7 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
     path, number = request["path"], request["start"]
     left = _open.pop((path, number), None)
     if left is None:
-        left, number = batches(Path(path), check=_validate), 0
+        left, number = batches_of(Path(path), check=_validate), 0
     end = time.monotonic() + _PATIENCE_S
     try:
         while number <= request["start"] or time.monotonic() < end:
@@ -57,7 +57,7 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
                 return {"damaged": f"{values:,} values in {batch.num_rows} rows, and {MOST_VALUES:,} are the most"}
             number += 1
     except MemoryError:
-        return {"damaged": f"rows that take more than {MEMORY // 2**30} GiB"}
+        return {"damaged": f"rows that take more than {_MEMORY // 2**30} GiB"}
     except _DAMAGES as broken:
         return {"damaged": str(broken)[:500]}
     _open[path, number] = left
@@ -66,7 +66,7 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
     return {"until": number, "is_all": False}
 
 
-def batches(
+def batches_of(
     path: Path, check: Callable[[pa.RecordBatch], None] = lambda batch: None
 ) -> Generator[pa.RecordBatch, None, None]:
     """The batches of a .parquet or .arrow file, of at most `ROWS` rows. Raises what Arrow and `check` raise."""
