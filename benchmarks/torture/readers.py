@@ -384,8 +384,8 @@ READERS: dict[str, Reader] = {
 
 def quietly(reader: Reader, folder: Path) -> BaseException | None:
     """Ask a reader; what it raised that it should not, if anything."""
+    before, nothing = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.CRITICAL)
-    nothing = io.StringIO()
     try:
         with redirect_stdout(nothing), redirect_stderr(nothing):
             reader.read(folder)
@@ -393,6 +393,8 @@ def quietly(reader: Reader, folder: Path) -> BaseException | None:
         return None
     except Exception as error:
         return error
+    finally:
+        logging.disable(before)
     return None
 
 
