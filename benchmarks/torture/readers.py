@@ -36,7 +36,9 @@ class Reader(NamedTuple):
 def _data(folder: Path) -> None:
     from firsthand.data import Source, load_rows, stream_rows
 
-    [file] = folder.glob("data.*")
+    file = next(folder.glob("data.*"), None)
+    if file is None:  # the damage took it away: there is nothing to read
+        return
     with suppress(FirsthandError):
         load_rows(str(file))
     for found in stream_rows(Source(path=str(file), normalise=True, side="{meta.a}")):

@@ -448,6 +448,15 @@ def test_a_table_of_a_few_bytes_that_means_billions_of_values_is_an_error(tmp_pa
     assert "t.arrow: expected a readable Arrow stream file, got: 268,435,457 values in 1 rows" in ended.stdout
 
 
+def test_a_table_is_read_under_a_limit_of_the_machine_s_own(tmp_path: Path) -> None:
+    """`ulimit -v`: nobody may raise it again, and a worker that wants to is no reason to refuse the file."""
+    write_parquet(tmp_path / "t.parquet", [row(image=None)])
+    limited = READ_IN_LITTLE_MEMORY.replace("RLIMIT_DATA, (2**30, 2**30)", "RLIMIT_AS, (2**32, 2**32)")
+    command = [sys.executable, "-c", limited, str(tmp_path / "t.parquet")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "1"), ended.stderr
+
+
 def test_tables_that_are_read_by_turns_are_validated_to_their_ends(tmp_path: Path) -> None:
     """One worker serves them all, and keeps few of them open."""
     paths = [tmp_path / f"{i}.parquet" for i in range(10)]

@@ -18,6 +18,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from firsthand.workers.limits import limit
+
 MEMORY = 2**30
 """Bytes of a worker (ours); it starts with a twentieth of that."""
 MOST_CHARACTERS = 2**22
@@ -71,7 +73,7 @@ def before_fork() -> None:
 
 def prepare(_: str) -> None:
     """Bound the memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    limit(resource.RLIMIT_AS, MEMORY)
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:

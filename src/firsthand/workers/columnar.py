@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
+from firsthand.workers.limits import limit
+
 ROWS = 32
 """Of a batch: they are held as Python objects; each may carry several pictures."""
 _MEMORY = 8 * 2**30
@@ -39,7 +41,7 @@ def prepare(_: str) -> None:
     """Bound the memory; threads take some each, however many cores there are."""
     pa.set_cpu_count(2)
     pa.set_io_thread_count(2)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    limit(resource.RLIMIT_AS, _MEMORY)
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:

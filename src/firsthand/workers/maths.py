@@ -17,6 +17,7 @@ import sympy  # type: ignore[import-untyped, unused-ignore]
 from math_verify import LatexExtractionConfig, parse, verify  # type: ignore[import-untyped, unused-ignore]
 
 from firsthand.workers.exact import TooLarge, fraction_of
+from firsthand.workers.limits import limit
 from firsthand.workers.values import same_by_value
 
 _MEMORY_BYTES = 1 << 30
@@ -32,7 +33,7 @@ def before_fork() -> None:
 
 def prepare(_: str) -> None:
     """Limit this process's memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    limit(resource.RLIMIT_AS, _MEMORY_BYTES)
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from latex2sympy2_extended import latex2sympy  # type: ignore[import-untyped, unused-ignore]
 
+from firsthand.workers.limits import limit
+
 _MEMORY_BYTES = 1 << 30
 _NEAR = 1e-6
 """VLMEvalKit's tolerance."""
@@ -44,7 +46,7 @@ def before_fork() -> None:
 
 def prepare(_: str) -> None:
     """Limit this process's memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    limit(resource.RLIMIT_AS, _MEMORY_BYTES)
 
 
 def answer(request: dict[str, str]) -> dict[str, object]:

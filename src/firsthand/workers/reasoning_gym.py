@@ -23,6 +23,8 @@ import warnings
 from functools import lru_cache
 from typing import Any
 
+from firsthand.workers.limits import limit
+
 _MEMORY_BYTES = 4 << 30
 """Address space of one worker (ours): the package and what it imports take 0.2 GB of it."""
 _PATIENCE_S = 1.0
@@ -49,7 +51,7 @@ def before_fork() -> None:
 def prepare(_: str) -> None:
     """Limit this process's memory and what scoring may do, and throw away what the package prints and warns of."""
     warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    limit(resource.RLIMIT_AS, _MEMORY_BYTES)
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     sys.addaudithook(_refuse)
 

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from firsthand.workers.limits import limit
+
 LARGEST_FILE = 2**30
 """Bytes of a file that the function writes (ours)."""
 
@@ -36,13 +38,6 @@ def prepare(path: str) -> None:
     if not callable(found) or inspect.iscoroutinefunction(found):
         raise ValueError(f"{path} is a {type(found).__name__}; expected an ordinary function")
     function = found
-
-
-def limit(kind: int, most: int) -> None:
-    """Lower a limit of this process and of those that it starts, unless it is lower."""
-    for known in resource.getrlimit(kind):
-        most = min(most, known) if known != resource.RLIM_INFINITY else most
-    resource.setrlimit(kind, (most, most))
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
