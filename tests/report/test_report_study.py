@@ -194,3 +194,11 @@ def test_the_numbers_of_an_analysis_are_a_file_without_formulas() -> None:
     panel = AnalysisPanel("x", "X", "about", "", ("name", "value"), (("=1+1", -1), ("a,b", None), ("c", 0.5)))  # type: ignore[arg-type]
     text = base64.b64decode(panel.csv_uri.partition(",")[2]).decode()
     assert text == 'name,value\n\'=1+1,-1\n"a,b",\nc,0.5\n'
+
+
+def test_data_that_a_recipe_names_in_a_word_are_no_filter_and_no_error(tmp_path: Path) -> None:
+    """As an earlier version wrote them, or as damage leaves them."""
+    for run in write_runs(tmp_path / "runs", per_family=1):
+        recipe = json.loads((run / "recipe.json").read_text())
+        (run / "recipe.json").write_text(json.dumps({**recipe, "data": "somewhere"}))
+    assert write_report([tmp_path / "runs"], tmp_path / "report.html", "runs").exists()

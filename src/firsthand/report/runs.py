@@ -104,6 +104,13 @@ class RunRecords:
     """How many rows of its data were left out, and why: of the training, and of the evaluation."""
 
     @property
+    def data(self) -> dict[str, Any]:
+        """What the recipe says of the data it trains on; empty where it does not, or an earlier version said it in a
+        word."""
+        said = (self.recipe or {}).get("data")
+        return said if isinstance(said, dict) else {}
+
+    @property
     def planned_steps(self) -> int | None:
         """Training steps that the recipe asks for; None when it does not say."""
         return _planned(self.recipe)

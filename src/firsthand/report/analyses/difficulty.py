@@ -44,7 +44,7 @@ class Beside(NamedTuple):
 
 def is_filtered(arm: Arm) -> bool:
     """Whether it was trained on examples of some pass rate."""
-    return bool(((arm.runs[0].recipe or {}).get("data") or {}).get("pass_rate")) and bool(arm.runs[0].taken)
+    return bool(arm.runs[0].data.get("pass_rate")) and bool(arm.runs[0].taken)
 
 
 def pairs(evidence: Evidence) -> list[tuple[Arm, Arm, str]]:

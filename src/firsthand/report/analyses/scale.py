@@ -36,15 +36,15 @@ def kinds(evidence: Evidence) -> list[list[Imitator]]:
         prompts = recipe.get("prompts")
         if arm.accuracy is None or not run.taken or samples(run) or not isinstance(prompts, int):
             continue
-        seen, number = prompts * len(run.taken), (recipe.get("data") or {}).get("number")
+        seen, number = prompts * len(run.taken), run.data.get("number")
         different = min(seen, number) if isinstance(number, int) else None
-        found.setdefault(_kind(recipe), []).append(Imitator(arm, seen, different, arm.accuracy))
+        found.setdefault(_kind(recipe, run.data), []).append(Imitator(arm, seen, different, arm.accuracy))
     return [sorted(some, key=lambda one: one.seen) for some in found.values() if len(some) > 1]
 
 
-def _kind(recipe: dict[str, Any]) -> str:
+def _kind(recipe: dict[str, Any], data: dict[str, Any]) -> str:
     own = {key: value for key, value in recipe.items() if key not in _EXTENT}
-    own["data"] = {key: value for key, value in (recipe.get("data") or {}).items() if key != "number"}
+    own["data"] = {key: value for key, value in data.items() if key != "number"}
     return json.dumps(own, sort_keys=True)
 
 
