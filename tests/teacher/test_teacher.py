@@ -477,11 +477,13 @@ def test_a_torn_batch_line_and_a_strange_one_are_named_and_the_others_kept(log: 
     requests = [ask(str(i)) for i in range(3)]
     write_batch(requests, tmp_path / "out", log, step="caption")
     back = tmp_path / "output.jsonl"
-    lines = [answer_line(requests[0].key), answer_line("f" * 16), answer_line(requests[1].key)]
+    strange = [answer_line("f" * 16), answer_line("\ud800")]
+    lines = [answer_line(requests[0].key), *strange, answer_line(requests[1].key)]
     back.write_text("\n".join([*lines, answer_line(requests[2].key)[:50]]))
-    with pytest.raises(DataError, match="2 lines cannot be used") as caught:
+    with pytest.raises(DataError, match="3 lines cannot be used") as caught:
         read_batch(back, log)
-    assert "line 4: expected JSON" in str(caught.value)
+    assert "line 3: expected a custom_id" in str(caught.value)
+    assert "line 5: expected JSON" in str(caught.value)
     assert "'ffffffffffffffff' was never asked" in str(caught.value)
     keys = [*(request.key for request in requests), "f" * 16]
     assert set(log.get_many(keys)) == {requests[0].key, requests[1].key}

@@ -93,9 +93,10 @@ def _packed(requests: Iterable[Request], log: AnswerLog) -> Iterator[dict[str, b
 def _read_line(line: bytes) -> tuple[str, Outcome]:
     """A key and its outcome. Raises Garbled."""
     content = read_json(line)
-    if not isinstance(content, dict) or not isinstance(content.get("custom_id"), str):
+    key = content.get("custom_id") if isinstance(content, dict) else None
+    if not isinstance(key, str) or not key.isascii():  # ours are hashes; SQLite takes no lone surrogates
         raise Garbled(f"expected a custom_id, got {excerpt(line)}")
-    key, response = content["custom_id"], content.get("response")
+    response = content.get("response")
     if not isinstance(response, dict):  # the batch ended before this request's turn
         response = {}
     status = response.get("status_code")
