@@ -74,7 +74,8 @@ def carry_out_on_ray(
         except KeyboardInterrupt:
             for ended in under_way:
                 ray.cancel(ended, force=False)
-            ray.wait(list(under_way), num_returns=len(under_way), timeout=PATIENCE)
+            if under_way:  # Ray refuses to wait for nothing
+                ray.wait(list(under_way), num_returns=len(under_way), timeout=PATIENCE)
             raise
     for job, cause in failed.items():
         if not isinstance(cause, FirsthandError):

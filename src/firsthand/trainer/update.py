@@ -365,7 +365,7 @@ def _bound(state: "State", recipe: Recipe) -> Gap:
 
 
 def _check_parity(gap: Gap, bound: Gap, forward: Sequence[Group]) -> None:
-    if not (gap.max <= bound.max and gap.mean <= bound.mean):  # also catches nan
+    if not gap.within(bound):
         names = ", ".join(group.example.id for group in forward)
         raise ParityError(
             f"rollout and training disagree by {gap.max:.2g} nats about a sampled token, and by {gap.mean:.2g} on "
