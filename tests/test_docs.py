@@ -34,8 +34,8 @@ from firsthand.policy import Lora
 from firsthand.recipe import Data, Optimizer, Probe, Recipe, TeacherPolicy
 from firsthand.records import Record, Rollout, Score, Step
 from firsthand.reward import Reward
-from firsthand.rollout import Sampling, Served
-from firsthand.teacher import Endpoint
+from firsthand.rollout import Sampling
+from firsthand.teacher import Endpoint, Served
 from firsthand.worlds import WORLDS
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]

@@ -40,8 +40,8 @@ from firsthand.records import (
 )
 from firsthand.reward import Reward
 from firsthand.reward.open_ended import OpenEndedScoring
-from firsthand.rollout import Sampling, Served
-from firsthand.teacher import Endpoint
+from firsthand.rollout import Sampling
+from firsthand.teacher import Endpoint, Served
 from firsthand.worlds import SMALL
 
 NO_CHANGE = object()
@@ -87,6 +87,7 @@ CHANGED: dict[type[BaseModel], dict[str, Any]] = {
         "minibatches": 2,
         "sampling": {"temperature": 0.5},
         "rollout": {"url": "http://localhost:8000"},  # where it is changes nothing: see `test_a_server_that_samples`
+        "staleness": NO_CHANGE,  # only beside a server: see `test_how_stale_replies_may_be`
         "optimizer": {"lr": 1e-5},
         "trainable": "all",
         "adapter": None,
@@ -277,6 +278,12 @@ def test_a_server_that_samples_is_in_the_id_and_where_it_is_is_not() -> None:
     assert served() != recipe_id(RECIPE)
 
 
+def test_how_stale_replies_may_be_is_in_the_id_and_not_where_none_may() -> None:
+    served = {**RECIPE, "rollout": {"url": "http://a"}}
+    assert recipe_id({**served, "staleness": 1}) not in (recipe_id(served), recipe_id({**served, "staleness": 2}))
+    assert "staleness" not in Recipe.model_validate(served).identity([])
+
+
 def test_a_stop_at_the_last_step_is_none() -> None:
     assert recipe_id({**RECIPE, "steps": 7, "stop": 7}) == recipe_id({**RECIPE, "steps": 7})
     assert "stop" not in Recipe.model_validate(RECIPE).identity([])
@@ -368,6 +375,7 @@ def test_every_key_of_a_protocol_is_in_an_evaluation_s_id() -> None:
         "precision": "bfloat16",
         "prediction": "answer_block",
         "blind": "gray",
+        "rollout": {"url": "http://localhost:8000"},
     }
     assert changed.keys() == Protocol.model_fields.keys(), "a new key needs a decision: does it change a result?"
     data = Data(worlds=("count",))

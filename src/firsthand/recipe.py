@@ -47,8 +47,9 @@ from firsthand.policy.precision import (
 )
 from firsthand.records import Example, GrownRecord, Kind, Record, SplitName
 from firsthand.reward import Reward
-from firsthand.rollout import Sampling, Served
+from firsthand.rollout import Sampling
 from firsthand.run import recipe_of
+from firsthand.teacher import Served
 from firsthand.workers.environments import ENVIRONMENTS
 from firsthand.worlds import SMALL, WORLDS, generate
 
@@ -323,6 +324,9 @@ class Recipe(Record):
     sampling: Sampling = Field(default_factory=Sampling)
     rollout: Served | None = None
     """A server that samples in the policy's place, and takes its weights before every step."""
+    staleness: int = Field(default=0, ge=0)
+    """Steps by which the weights that a reply begins with may be behind those that learn from it: for so many steps
+    beyond its own a server writes while one is trained. 0 (default): it waits meanwhile."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
     trainable: Literal["all", "language"] = "language"
     """`language` freezes the vision tower (VLAA-Thinking §4)."""
@@ -380,6 +384,11 @@ class Recipe(Record):
         self._check_sizes()
         if self.rollout is not None and not self.objective.samples:
             raise ValueError(f"rollout: {self.objective.kind} samples no replies; leave it out")
+        if self.staleness and self.rollout is None:
+            raise ValueError(
+                f"staleness: {self.staleness} is for a server that writes while the policy learns, and there is none; "
+                "name it in rollout, or leave staleness out"
+            )
         if self.stop is not None and self.stop > self.steps:
             raise ValueError(f"stop ends a training early: expected at most steps ({self.steps}), got {self.stop}")
         if self.budget is not None and self.budget.unit == "generated" and not self.objective.samples:
@@ -492,6 +501,8 @@ class Recipe(Record):
             del content["optimizer"]["kind"]
         if settled.stop == settled.steps:
             del content["stop"]
+        if not self.staleness:
+            del content["staleness"]
         if self.rollout is not None:
             content["rollout"] = {"engine": self.rollout.engine}  # wherever the server is
         if self.data.pass_rate is not None:

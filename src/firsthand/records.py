@@ -335,7 +335,7 @@ class Verdict(GrownRecord):
 class Reply(GrownRecord):
     """One reply to a prompt: its tokens, and the log-probs they were sampled with (natural log, one per token)."""
 
-    _later = frozenset(("tokens", "distorted"))
+    _later = frozenset(("tokens", "distorted", "stale"))
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...] = ()
@@ -345,6 +345,8 @@ class Reply(GrownRecord):
     """How many there are, where a server has told that alone."""
     distorted: bool = False
     """Whether it was written to a distorted picture, so that `logprobs` belong to another prompt than the group's."""
+    stale: int = 0
+    """Pushes of weights between the oldest that a token of it comes from and those that learn from it."""
 
     @property
     def length(self) -> int | None:

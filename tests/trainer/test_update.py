@@ -43,10 +43,10 @@ from firsthand.policy import Limits, Policy, PrefixGroup
 from firsthand.processor import Encoder, Prompt
 from firsthand.recipe import Data, Optimizer, Recipe
 from firsthand.records import Digit, Example, Judged, Reply, Status, StopReason, Verdict
-from firsthand.rollout import Served
 from firsthand.run import Run
+from firsthand.teacher import Served
 from firsthand.trainer.batch import Group
-from firsthand.trainer.columns import table_of
+from firsthand.trainer.columns import read, table_of, with_old
 from firsthand.trainer.optimizer import Updater
 from firsthand.trainer.state import State
 from firsthand.trainer.update import (
@@ -864,6 +864,50 @@ def test_a_servers_tokens_are_held_to_the_bound_in_every_step(folder: Path) -> N
     near = shifted(second, 2e-3)  # beyond what one token may be apart, unless it is weighed for that
     with pytest.raises(ParityError, match=r"disagree by 0\.002 nats"):
         update(state_of(folder), [first, near], recipe(GRPO(), rollout=SERVED, tokens_per_forward=10_000), 7)
+
+
+def test_stale_replies_meet_the_weights_that_wrote_them(folder: Path) -> None:
+    """Their log-probs are the old policy's: ratios leave 1 in the first update. How far is measured, not refused."""
+    first, second, *_ = scored(folder)
+    stale = recipe(GRPO(), rollout=SERVED, staleness=1)
+    fresh = gradients(state_of(folder), [first, second], recipe(GRPO()))
+    same = gradients(state_of(folder), [first, second], stale)
+    for p, q in zip(fresh, same, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-6)  # ratios of 1, but for rounding
+    batch, measured = [first, shifted(second, -0.1)], dict[str, float]()
+    found = gradients(state_of(folder), batch, stale, 7, measured)
+    state = state_of(folder)
+    totals = totals_of(batch, stale, 7, 0.0)
+    terms, *_ = _forward(state, batch, totals, recipe(GRPO()), False)  # as in a later minibatch
+    terms["policy"].backward()
+    for parameter, p in zip(state.policy.parameters, found, strict=True):
+        torch.testing.assert_close(p, torch.zeros_like(p) if parameter.grad is None else parameter.grad)
+    assert measured["parity/max_abs"] == pytest.approx(0.1, abs=1e-4) and measured["parity/ess"] < 1
+    assert "policy/clipped" in measured
+
+
+def test_stale_replies_are_weighed_where_the_trainer_keeps_its_own_log_probs(folder: Path) -> None:
+    """A token that weights before have written with exp(-d) times the probability weighs exp(d), and its ratio is 1."""
+    first, second, *_ = scored(folder)
+    weighed = recipe(GRPO(correction="truncate", correction_cap=10.0), rollout=SERVED, staleness=1)
+    state, batch = state_of(folder), [first, shifted(second, -0.5)]
+    totals = totals_of(batch, weighed, 7, 0.0)
+    kept = [with_old(state, group, weighed) for group in batch]
+    table, _ = read(state, kept, totals, weighed, True)
+    assert table.correction_BT is not None and float(table.correction_BT.max()) == pytest.approx(
+        math.exp(0.5), rel=1e-3
+    )
+    torch.testing.assert_close(table.log_ratio_BT, torch.zeros_like(table.log_ratio_BT), rtol=0, atol=1e-4)
+    asked = dict[str, float]()
+    gradients(state, batch, weighed, 7, asked)
+    assert asked["flops/update"] > gradients_cost(folder, batch)
+
+
+def gradients_cost(folder: Path, batch: Sequence[Group]) -> float:
+    """FLOPs of the same update without a pass for old log-probs."""
+    asked = dict[str, float]()
+    gradients(state_of(folder), batch, recipe(GRPO(), rollout=SERVED, staleness=1), 7, asked)
+    return asked["flops/update"]
 
 
 def test_how_far_a_server_is_apart_is_measured_over_all_its_tokens(folder: Path) -> None:

@@ -10,7 +10,7 @@ parity.py       whether two programs hold the same weights
 
 from firsthand.rollout.local import LocalSampler
 from firsthand.rollout.sampler import IndexedReply, Sampler, Sampling, grouped
-from firsthand.rollout.served import Served, ServedSampler
+from firsthand.rollout.served import ServedSampler
 from firsthand.rollout.slots import sampler_for
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "LocalSampler",
     "Sampler",
     "Sampling",
-    "Served",
     "ServedSampler",
     "grouped",
     "sampler_for",

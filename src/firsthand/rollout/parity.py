@@ -37,10 +37,10 @@ class Gap(NamedTuple):
         return self.max <= bound.max and self.mean <= bound.mean
 
 
-PARITY = {torch.float32: Gap(1e-3, 1e-4), torch.bfloat16: Gap(1.0, 0.1)}
+PARITY = {torch.float32: Gap(1e-3, 1e-4), torch.bfloat16: Gap(1.0, 0.1), torch.float16: Gap(1.0, 0.1)}
 """What rounding explains in a forward, by what weights are. The most that any had: 1e-5 and 1e-7 in float32, and 0.05
 and 2e-3 in bfloat16 with the small model; 1e-4 and 1e-5, and 0.31 and 0.05, with random weights in the shape of
-Qwen2.5-VL-3B on an H200 (docs/precision.md)."""
+Qwen2.5-VL-3B on an H200 (docs/precision.md). float16 is not measured, and rounds less than bfloat16."""
 
 
 class _Push(NamedTuple):

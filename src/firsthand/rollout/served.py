@@ -7,25 +7,25 @@ log-probs that they were sampled with. vLLM is not needed in this process: `vllm
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal, NamedTuple, Self, final
+from typing import Any, NamedTuple, Self, final
 
 import torch
-from pydantic import Field, field_validator
 
 from firsthand.errors import ParityError, RecipeError, excerpt
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.stored import stored_tensors
 from firsthand.processor import Encoder, Prompt
-from firsthand.records import Record, Reply, StopReason, content_id
+from firsthand.records import Reply, StopReason, content_id
 from firsthand.rollout.local import first_replies
 from firsthand.rollout.parity import PARITY, Gap, Watch, trainer_logprobs
 from firsthand.rollout.sampler import IndexedReply, Sampling, grouped
-from firsthand.teacher import Outage
-from firsthand.teacher.endpoint import KeyVariable, data_url, key_in, whole_url
+from firsthand.teacher import Outage, Served
+from firsthand.teacher.endpoint import data_url, key_in
 from firsthand.teacher.http import NoResponse, Transport
 
 SERVER = Path(__file__).with_name("vllm_server.py")
@@ -42,25 +42,6 @@ HELD_OUT, HELD_OUT_TOKENS = 4, 32
 """Questions, and tokens of a reply to each, that are compared after every push (ours)."""
 
 
-class Served(Record):
-    """A server that samples in the policy's place."""
-
-    engine: Literal["vllm"] = "vllm"
-    url: str
-    """Without a path: http://localhost:8000."""
-    weights: str = "/dev/shm"
-    """A folder that this process and the server see under one path: weights pass through it."""
-    key_env: KeyVariable = None
-    """The name of the environment variable that holds the server's key (vLLM's --api-key)."""
-    timeout_s: float = Field(default=1800.0, gt=0)
-    """Of one request: all replies to a prompt, or taking weights."""
-
-    @field_validator("url")
-    @classmethod
-    def _complete(cls, url: str) -> str:
-        return whole_url(url).rstrip("/")
-
-
 class _Job(NamedTuple):
     """One request: n replies to a prompt, of which the first has a number."""
 
@@ -71,16 +52,21 @@ class _Job(NamedTuple):
     """Greedy replies are equal: one is asked for, and stands for so many."""
 
 
+_Answered = Future[dict[str, Any]]
+_Waiting = SimpleQueue[tuple[_Job, _Answered]]
+
+
 @final
 class ServedSampler:
     """A `Sampler` behind a vLLM server. Use as a context manager."""
 
-    def __init__(self, settings: Served, encoder: Encoder) -> None:
-        """Raises RecipeError where the key is not set."""
+    def __init__(self, settings: Served, encoder: Encoder, staleness: int = 0) -> None:
+        """Replies may come from so many pushes before the last. Raises RecipeError where the key is not set."""
         self._settings, self._encoder = settings, encoder
         self._transport = Transport(key_in(settings.key_env, settings.url))
-        self.version: str | None = None
-        """Of the weights that replies must come from; None: any."""
+        self._is_busy = staleness > 0
+        self._pushed: deque[str] = deque(maxlen=staleness + 1)
+        """Versions of the weights that replies may come from, the newest last; empty: of any."""
 
     def __enter__(self) -> Self:
         """Raises Outage where nobody answers, and RecipeError where it is not such a server."""
@@ -98,21 +84,25 @@ class ServedSampler:
     def sample(
         self, prompts: Sequence[Prompt], n: int, settings: Sampling, *, seed: int = 0, greedy: bool = False
     ) -> Iterator[IndexedReply]:
-        """As `Sampler.sample` says, but that all replies to a prompt come at once.
+        """As `Sampler.sample` says, but that all replies to a prompt come at once, and are written from now on.
 
         A reply's seed is a function of (seed, example, i); its tokens, of what vLLM computes beside it, too, as far as
         its kernels round by the batch.
         Raises Outage where the server fails, ParityError where it reads other prompts or has other weights.
         """
-        waiting: SimpleQueue[tuple[_Job, Future[dict[str, Any]]]] = SimpleQueue()
-        jobs = [*self._jobs(prompts, n, settings, seed, greedy=greedy)]
+        waiting: _Waiting = SimpleQueue()
         pending = []
-        for job in jobs:
+        for job in self._jobs(prompts, n, settings, seed, greedy=greedy):
             future = self._transport.submit(self._generate(prompts[job.prompt], job.sampling))
             pending.append(future)
             future.add_done_callback(lambda done, job=job: waiting.put((job, done)))  # type: ignore[misc]
+        return self._written(prompts, pending, waiting)
+
+    def _written(
+        self, prompts: Sequence[Prompt], pending: Sequence[_Answered], waiting: _Waiting
+    ) -> Iterator[IndexedReply]:
         try:
-            for _ in jobs:
+            for _ in pending:
                 job, done = waiting.get()
                 replies = self._replies(done.result(), prompts[job.prompt])
                 for number, reply in enumerate(replies * job.copies, start=job.first):
@@ -177,19 +167,36 @@ class ServedSampler:
             )
         if said := set(token_ids).intersection(self._encoder.banned_ids):
             raise ParityError(f"{where}: expected no image or vision tokens in a reply, got {sorted(said)}")
-        versions = {span["version"] for span in choice.get("weight_versions") or ()}
-        if self.version is not None and versions != {self.version}:
-            raise ParityError(
-                f"{where}: expected a reply from the weights of push {self.version}, got one from {sorted(versions)}: "
-                "somebody else pushes to this server, or several servers answer under one address"
-            )
         logps = [float(one["logprob"]) for one in choice["logprobs"]["content"]]
         return Reply(
             text=self._encoder.text(token_ids),
             token_ids=token_ids,
             logprobs=tuple(logp if logp > FLOOR else float("-inf") for logp in logps),
             stop=StopReason.EOS if token_ids[-1] in self._encoder.stop_ids else StopReason.LENGTH,
+            stale=self._age(choice, where),
         )
+
+    def _age(self, choice: Mapping[str, Any], where: str) -> int:
+        """How many pushes ago the oldest weights came that wrote a token. Raises ParityError for weights of others."""
+        if not self._pushed:
+            return 0
+        versions = {span["version"] for span in choice.get("weight_versions") or ()}
+        if not versions or not versions.issubset(self._pushed):
+            raise ParityError(
+                f"{where}: expected a reply from the weights of push {' or '.join(self._pushed)}, got one from "
+                f"{sorted(versions)}: somebody else pushes to this server, or several servers answer under one address"
+            )
+        return len(self._pushed) - 1 - min(self._pushed.index(version) for version in versions)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it was pushed some, or knows of it."""
+        return bool(self._pushed)
+
+    def expect(self, version: str) -> None:
+        """Replies are from this push from now on, or from one that may be stale."""
+        if version not in self._pushed:
+            self._pushed.append(version)
 
     def score(self, groups: Sequence[PrefixGroup]) -> torch.Tensor:
         """Log-probs [K] of the reply tokens of groups of one reply each: at temperature 1, nothing banned."""
@@ -208,7 +215,8 @@ class ServedSampler:
     def push(self, policy: Policy, version: str) -> None:
         """Give the server the policy's weights, in vLLM's four phases, and have it forget what it computed with others.
 
-        Divided weights have to be whole. Raises Outage where the server does not take them.
+        Replies that may be stale are kept where they are, and go on with the new weights. Divided weights have to be
+        whole. Raises Outage where the server does not take them.
         """
         draft = Path(self._settings.weights) / f"firsthand-{os.getpid()}-{version}"
         try:
@@ -216,7 +224,7 @@ class ServedSampler:
             files: dict[Path, list[str]] = {}
             for name, stored in stored_tensors(draft).items():
                 files.setdefault(stored.file, []).append(name)
-            self._call("/pause?mode=wait")
+            self._call(f"/pause?mode={'keep' if self._is_busy else 'wait'}")
             self._call("/start_weight_update")
             for file, names in files.items():
                 self._call("/update_weights", {"update_info": {"file": str(file), "names": names}})
@@ -232,7 +240,7 @@ class ServedSampler:
             ) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        self.version = version
+        self.expect(version)
 
     def _call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         return self._transport.submit(self._post(path, body)).result()

@@ -2,7 +2,7 @@
 
 types.py         Message, Request, Completion, Failure; the protocol Teacher
 log.py           where answers are kept, and what they have cost
-endpoint.py      a server's settings, and the body of a request
+endpoint.py      a server's settings, and the body of a request; those of one that takes weights
 completion.py    a response's body -> an outcome
 limiter.py       how many requests a server bears at once
 budget.py        when to stop: the budget is spent, or nobody answers any more
@@ -18,7 +18,7 @@ from firsthand.teacher.batch_files import read_batch, write_batch
 from firsthand.teacher.budget import Budget, BudgetSpent, Outage
 from firsthand.teacher.check import check_endpoints
 from firsthand.teacher.client import SyncClient
-from firsthand.teacher.endpoint import Endpoint, InFlight, SamplingParameters
+from firsthand.teacher.endpoint import Endpoint, InFlight, SamplingParameters, Served
 from firsthand.teacher.log import AnswerLog, Spent, open_log
 from firsthand.teacher.types import (
     Completion,
@@ -45,6 +45,7 @@ __all__ = [
     "Progress",
     "Request",
     "SamplingParameters",
+    "Served",
     "Spent",
     "SyncClient",
     "Teacher",

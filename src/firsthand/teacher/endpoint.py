@@ -3,7 +3,7 @@
 import base64
 import os
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from PIL import ExifTags
@@ -101,6 +101,25 @@ class Endpoint(SamplingParameters):
         """What an outcome has cost; 0 where there are no prices or no token counts."""
         prompt, completion = outcome.prompt_tokens or 0, outcome.completion_tokens or 0
         return (prompt * (self.prompt_price or 0.0) + completion * (self.completion_price or 0.0)) / 1e6
+
+
+class Served(Record):
+    """A server that takes a model's weights, and writes its replies; see docs/scale.md."""
+
+    engine: Literal["vllm"] = "vllm"
+    url: str
+    """Without a path: http://localhost:8000."""
+    weights: str = "/dev/shm"
+    """A folder that this process and the server see under one path: weights pass through it."""
+    key_env: KeyVariable = None
+    """The name of the environment variable that holds the server's key (vLLM's --api-key)."""
+    timeout_s: float = Field(default=1800.0, gt=0)
+    """Of one request: all replies to a prompt, or taking weights."""
+
+    @field_validator("url")
+    @classmethod
+    def _complete(cls, url: str) -> str:
+        return whole_url(url).rstrip("/")
 
 
 def key_in(variable: str | None, url: str) -> str | None:

@@ -2,6 +2,8 @@
 
     loop.py     the loop
     sample.py   examples of a step -> prompts and replies, sampled or given
+    ahead.py    what a server writes for later steps while one is trained
+    followed.py   a server that is given the weights before every step
     score.py    replies -> verdicts, rewards, advantages: a batch of groups
     select.py   the groups that are trained on
     columns.py  what the methods see of the replies
@@ -20,7 +22,8 @@
 
 A run can be killed at any moment. What it does at step s depends only on the weights and the optimizer's state after
 step s - 1 and on (seed, s), so a resumed run repeats the uninterrupted one: bit for bit on a CPU with as many threads,
-and surely so with one (docs/runs.md).
+and surely so with one (docs/runs.md). Replies of a server are what it makes of the same seeds, and may be stale where
+the recipe says so (docs/scale.md).
 """
 
 from firsthand.trainer.loop import open_run, train

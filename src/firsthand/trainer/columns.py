@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 def read(
     state: "State", forward: Sequence[Group], totals: Totals, recipe: Recipe, is_on_policy: bool
 ) -> tuple[Table, Logprobs]:
-    """The table of some groups, from a forward of each policy that looks at them."""
+    """The table of some groups, from a forward of each policy that looks at them.
+
+    `is_on_policy` says that the policy is the one from before the batch's first update. That one has written the
+    replies, unless they may be stale.
+    """
     packed = [group.packed for group in forward]
     method = recipe.objective
     temperature = recipe.sampling.temperature if method.samples else 1.0
@@ -38,7 +42,7 @@ def read(
         with torch.no_grad():
             reference_BT = state.reference.logprobs(packed, temperature=temperature).logp_BT
     others = {"ref_logp_BT": reference_BT, "teacher_logp_BT": teacher_BT, "masked_logp_BT": masked_BT}
-    table = table_of(forward, found, is_on_policy, **others)
+    table = table_of(forward, found, is_on_policy and not recipe.staleness, **others)
     return _corrected(table, method), found
 
 

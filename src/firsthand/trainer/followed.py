@@ -38,7 +38,7 @@ class Writer:
             found[PUSH_GAP] = self._follower.follow(version).max
 
         self._state.ranks.on_first(push)
-        self.sampler.version = version
+        self.sampler.expect(version)
         return found, {"push": time.perf_counter() - began}
 
 
@@ -48,7 +48,7 @@ def writer_of(recipe: Recipe, state: "State", examples: Sequence[Example]) -> It
     if recipe.rollout is None:
         yield Writer(sampler_for(state.policy, state.encoder, limits=state.limits), state)
         return
-    with ServedSampler(recipe.rollout, state.encoder) as sampler:
+    with ServedSampler(recipe.rollout, state.encoder, recipe.staleness) as sampler:
         follower = None
         if state.ranks.is_first:
             prompts = [state.encoder.prompt(example, recipe.system) for example in examples[:HELD_OUT]]

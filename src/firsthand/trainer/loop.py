@@ -15,6 +15,7 @@ from firsthand.records import Example, Step
 from firsthand.reward import Router
 from firsthand.reward.build import router_of
 from firsthand.run import CHOSEN, REFUSED, Run
+from firsthand.trainer.ahead import Ahead, mine, of_staleness
 from firsthand.trainer.batch import Batch
 from firsthand.trainer.check import check_rows
 from firsthand.trainer.cost import of_sampling
@@ -24,7 +25,7 @@ from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.pace import Pace
 from firsthand.trainer.patience import Patience
 from firsthand.trainer.probe import Questions, answer_probe, questions_of
-from firsthand.trainer.ranks import ALONE, Ranks, dealt, ranks_here
+from firsthand.trainer.ranks import ALONE, Ranks, ranks_here
 from firsthand.trainer.sample import draws, sample
 from firsthand.trainer.saving import Saving
 from firsthand.trainer.score import score
@@ -119,6 +120,7 @@ def _train(
         sampler = writer.sampler
         steps = ranks.agreed(journal.steps())
         patience, pace = Patience(recipe, steps), Pace(recipe, steps)
+        ahead = Ahead(examples, recipe, state, sampler)
         for step in pace.steps(pause):
             began = time.perf_counter()
             with state.policy.whole():  # for all that is written
@@ -126,11 +128,10 @@ def _train(
                 pushed_at = time.perf_counter()
                 probe = answer_probe(probed, recipe, step, state, sampler, router)
                 ready = time.perf_counter()
-                batch = Batch()
-                for drawn in draws(examples, recipe, step):
-                    samples = sample(_mine(drawn, ranks), recipe, state.encoder, sampler, step, pace.place)
-                    if step + 1 < recipe.taken:
-                        state.encoder.prefetch(_mine(next(draws(examples, recipe, step + 1)), ranks))
+                batch, samples = Batch(), ahead.first(step, pace.place)
+                for number, drawn in enumerate(draws(examples, recipe, step)):
+                    if number:
+                        samples = sample(mine(drawn, ranks), recipe, state.encoder, sampler, step, pace.place)
                     batch = select(batch, together(score(samples, recipe, router), drawn, ranks), recipe)
                     if len(batch.groups) == recipe.prompts:
                         break
@@ -138,6 +139,7 @@ def _train(
             batch = in_batch_units(batch, recipe)
             selected = time.perf_counter()
             metrics = of_batch(batch, recipe.prompts) | of_sampling(batch.sampled, state.policy.flops)
+            metrics |= of_staleness(batch.groups) if recipe.staleness else {}
             metrics |= update(state, batch.groups, recipe, step, pace.place) | probe | pushed
             done = time.perf_counter()
             timing = {**batch.timing, **seconds, "update": done - selected}
@@ -174,11 +176,6 @@ def _finish(run: Run, state: State) -> None:
 
 def _journal(run: Run, state: State, trackers: Trackers | None) -> Journal | SilentJournal:
     return Journal(run, state.step, trackers) if state.ranks.is_first else SilentJournal()
-
-
-def _mine(drawn: Sequence[Example], ranks: Ranks) -> list[Example]:
-    """This rank's part of the examples."""
-    return [drawn[i] for i in dealt([example.id for example in drawn], ranks)]
 
 
 def _no_step(steps: int, probe: dict[str, float], seconds: float) -> Step:

@@ -65,7 +65,9 @@ def sample(
     step: int,
     place: int | None = None,
 ) -> Samples:
-    """Encode the examples; replies are written when `replies` is read. A function of the recipe and the step.
+    """Encode the examples; replies are written when `replies` is read, or by a server from now on.
+
+    A function of the recipe and the step.
 
     `place` is the step's among the `steps` that schedules are planned for, where it is not its number.
     Reading raises RecipeError when a sampled token has no finite log-prob.
@@ -93,13 +95,17 @@ def _written(
     """What the policy writes; the second half of each group to distorted pictures, where the method distorts some."""
     method, seed = recipe.objective, recipe.seed * 1_000_003 + step
     if not method.distorts:
-        yield from sampler.sample(prompts, method.samples, recipe.sampling, seed=seed)
-        return
+        return sampler.sample(prompts, method.samples, recipe.sampling, seed=seed)
     level, half = method.noise_at(place, recipe.steps), method.samples // 2
     distorted = [noisy(example, level, f"noise {recipe.seed} {step}") for example in examples]
     shown = [*prompts, *(encoder.prompt(example, recipe.system) for example in distorted)]
-    for i, number, reply in sampler.sample(shown, half, recipe.sampling, seed=seed):
-        again, first = divmod(i, len(prompts))
+    return _grouped(sampler.sample(shown, half, recipe.sampling, seed=seed), examples, half)
+
+
+def _grouped(written: Iterator[IndexedReply], examples: Sequence[Example], half: int) -> Iterator[IndexedReply]:
+    """Replies to the examples, and then to distorted ones, as those of one group for each."""
+    for i, number, reply in written:
+        again, first = divmod(i, len(examples))
         if again and examples[first].images:
             reply = reply.model_copy(update={"distorted": True})
         yield IndexedReply(first, number + again * half, reply)

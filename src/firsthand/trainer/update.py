@@ -58,8 +58,9 @@ def update(
     totals = [totals_of(part, recipe, step, state.kl_weight) for part in parts]
     trained = [_trained(state, part, recipe, total) for part, total in zip(parts, totals, strict=True)]
     if keeps_old(recipe.objective):  # before anything moves
+        first = 0 if recipe.staleness else 1
         with state.policy.whole():
-            trained[1:] = [[with_old(state, group, recipe) for group in part] for part in trained[1:]]
+            trained[first:] = [[with_old(state, group, recipe) for group in part] for part in trained[first:]]
     metrics = over_minibatches(
         [
             _optimise(state, part, total, recipe, step, lr, is_on_policy=number == 0)
@@ -190,7 +191,7 @@ def _optimise(
     has_reference = bool(totals.kl_weight) and state.reference is not None
     # A survey is counted without its teacher's pass; old log-probs of all but the first minibatch are a pass, too.
     passes = 1 + has_reference + recipe.objective.surveys
-    passes += keeps_old(recipe.objective) and not is_on_policy
+    passes += keeps_old(recipe.objective) and (not is_on_policy or recipe.staleness > 0)
     cost = of_update(
         trained, state.policy.flops, forwards=passes, teacher=state.teacher, masked=recipe.objective.masks > 0
     )
@@ -274,7 +275,7 @@ def _accumulate(
     terms, measured, gap = _forward(state, forward, totals, recipe, is_on_policy)
     loss = torch.stack(list(terms.values())).sum()
     (loss if weight == 1.0 else weight * loss).backward()
-    if gap is not None and (step == 0 or recipe.rollout is not None):
+    if gap is not None and not recipe.staleness and (step == 0 or recipe.rollout is not None):
         _check_parity(gap, _bound(state, recipe), forward)
     return {f"loss/{name}": Metric(term.detach().cpu(), "mean") for name, term in terms.items()} | measured
 
