@@ -6,6 +6,7 @@
 import json
 import shutil
 import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ from safetensors.torch import load_file, save_file
 from vllm_server import python_with_vllm, vllm_server
 
 from firsthand.errors import ParityError
+from firsthand.evaluation import Protocol
+from firsthand.evaluation.custom import evaluate_folder
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.processor import Encoder
-from firsthand.recipe import Recipe
-from firsthand.records import StopReason
-from firsthand.rollout import Sampling, Served, ServedSampler, grouped
+from firsthand.recipe import Data, Recipe
+from firsthand.records import Score, StopReason, records_in
+from firsthand.rollout import Sampling, ServedSampler, grouped, parity
 from firsthand.rollout.parity import PARITY, Gap, trainer_logprobs
 from firsthand.rollout.served import Follower
-from firsthand.teacher import Outage
+from firsthand.teacher import Outage, Served
 from firsthand.trainer import train
 from firsthand.worlds import SMALL, generate
 
@@ -159,9 +162,93 @@ def read(folder: Path) -> Any:
 
 
 def test_replies_of_another_push_are_told(sampler: ServedSampler, encoder: Encoder) -> None:
-    sampler.version = "mine"
+    sampler.expect("mine")
     with pytest.raises(ParityError, match=r"weights of push mine, got one from \['start'\]"):
         list(sampler.sample(prompts_of(encoder), 1, SETTINGS))
+
+
+def test_replies_under_way_are_kept_and_go_on_with_new_weights(url: str, encoder: Encoder, tmp_path: Path) -> None:
+    """Each token's log-prob is that of the weights that the push says: old ones before it, and new ones after it."""
+    old, new, prompts = Policy.load(SMALL), Policy.load(SMALL), prompts_of(encoder)
+    nudge(new, 1e-2)
+    settings = Sampling(max_new_tokens=200, temperature=2.0)  # so warm that few replies end
+    with ServedSampler(Served(url=url, weights=str(tmp_path)), encoder, staleness=1) as sampler:
+        sampler.push(old, "one")
+        written = sampler.sample(prompts, 32, settings)  # of which the server writes 32 at once
+        time.sleep(0.2)
+        sampler.push(new, "two")
+        groups = grouped(written, len(prompts))
+        later = grouped(sampler.sample(prompts, 1, settings, seed=1), len(prompts))
+    assert all(reply.stale == 0 for group in later for reply in group)
+    replies = [(prompt, reply) for prompt, group in zip(prompts, groups, strict=True) for reply in group]
+    assert len(replies) == 32 * PROMPTS
+    switched = 0
+    for prompt, reply in replies:
+        assert reply.stop is StopReason.EOS or len(reply.token_ids) == 200  # none was cut by the push
+        group = [PrefixGroup(prompt, (reply.token_ids,))]
+        with torch.no_grad():
+            by = [policy.logprobs(group, temperature=2.0).logp_BT[0].tolist() for policy in (old, new)]
+        is_old, is_new = ([abs(a - b) < BOUND.max for a, b in zip(logps, reply.logprobs, strict=True)] for logps in by)
+        first = is_old.index(False) if False in is_old else len(is_old)
+        assert all(is_new[first:]), "behind the first token of new weights all are"
+        switched += 0 < first < len(is_old)
+        assert reply.stale == (1 if first else 0)
+    assert switched >= 8
+
+
+def test_replies_are_no_staler_than_the_recipe_says(url: str, tmp_path: Path) -> None:
+    content = {
+        "name": "stale",
+        "data": {"worlds": ["count"], "number": 64, "level": "easy"},
+        "objective": {"kind": "grpo", "group_size": 4},
+        "steps": 8,
+        "prompts": 4,
+        "sampling": {"max_new_tokens": 96},
+        "optimizer": {"lr": 5e-5},
+        "rollout": {"url": url, "weights": str(tmp_path)},
+        "staleness": 2,
+    }
+    run = train(Recipe.model_validate(content), tmp_path / "runs")
+    steps = [step["metrics"] for step in steps_of(run)]
+    assert [step["reply/stale_max"] for step in steps] == [0, 1, 2, 2, 2, 2, 2, 2]
+    assert all(step["parity/push"] <= BOUND.max for step in steps)
+    rows = [json.loads(line) for line in (run / "rollouts.jsonl").read_text().splitlines()]
+    assert max(judged["reply"].get("stale", 0) for row in rows for judged in row["group"]) == 2
+
+
+def test_an_evaluation_by_the_server_is_that_of_this_process(
+    url: str, sampler: ServedSampler, encoder: Encoder, tmp_path: Path
+) -> None:
+    """Whatever weights the server has before: those of another model here."""
+    other = Policy.load(SMALL)
+    nudge(other, 1e-1)
+    sampler.push(other, "other")
+    data, drawn = Data(worlds=("count", "chart"), split="test", number=24), {"max_new_tokens": 96, "samples": 2}
+    where = {"precision": "float32", "rollout": {"url": url, "weights": str(tmp_path)}}
+    served = Protocol.model_validate({**drawn, **where})
+    here, there = (
+        evaluate_folder(SMALL, data, protocol, tmp_path / "runs") for protocol in (Protocol(**drawn), served)
+    )
+    assert here != there
+    texts = [
+        {score.example_id: score.greedy.reply.text for score in records_in(run / "scores.jsonl", Score) if score.greedy}
+        for run in (here, there)
+    ]
+    assert len(texts[0]) == 24 and texts[0] == texts[1]
+    table = json.loads((there / "evaluation.json").read_text())
+    assert table["protocol"]["rollout"] == "vllm" and url not in (there / "recipe.json").read_text()
+    assert Protocol.of_data(table["protocol"]).line().endswith("replies from vllm")
+
+
+def test_an_evaluation_is_not_begun_where_the_server_computes_otherwise(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.PARITY, torch.float32, Gap(0.0, 0.0))  # nothing is rounding
+    served = Protocol.model_validate(
+        {"samples": 0, "precision": "float32", "rollout": {"url": url, "weights": str(tmp_path)}}
+    )
+    with pytest.raises(ParityError, match="in its precision"):
+        evaluate_folder(SMALL, Data(worlds=("count",), split="test", number=4), served, tmp_path / "runs")
 
 
 def test_twenty_steps_of_grpo_are_those_of_the_local_sampler_within_noise(url: str, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Evaluation = examples + generator + scorer: accuracy with intervals, and every reply kept. Needs no torch to import.
 
 protocol.py    how replies are drawn; protocols/ has the published ones
-generator.py   who answers: a server, a file, or a model folder in this process (local.py)
+generator.py   who answers: a server, a file, or a model folder, here or through vLLM (local.py)
 replies.py     examples -> judged replies, kept as they come
 table.py       judged replies -> a table
+guessing.py    families that are answered by one guess
 grading.py     replies of a file, judged by the verifiers of training
 custom.py      any data of a user's, judged by the verifiers of training
 benchmarks/    published benchmarks, by strict rules and as a leaderboard scores them

@@ -1,4 +1,4 @@
-"""Who answers: a model in this process (local.py), one behind an OpenAI-compatible server, or a file of replies."""
+"""Who answers: a model folder, here or through vLLM (local.py), an OpenAI-compatible server, or a file of replies."""
 
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -94,12 +94,15 @@ class FileGenerator:
 @contextmanager
 def generator_of(model: Path | Endpoint, protocol: Protocol, folder: Path) -> Iterator[Callable[[], Generator]]:
     """Who answers for that model, made when it is called; what a server has said is kept in the folder."""
-    if isinstance(model, Path):
-        from firsthand.evaluation.local import LocalGenerator
-
-        yield lambda: LocalGenerator.load(model, protocol)
-        return
     with ExitStack() as stack:
+        if isinstance(model, Path):
+            from firsthand.evaluation.local import LocalGenerator, ServedGenerator
+
+            if protocol.rollout is None:
+                yield lambda: LocalGenerator.load(model, protocol)
+            else:
+                yield lambda: stack.enter_context(ServedGenerator.load(model, protocol))
+            return
         log = stack.enter_context(open_log(folder))
         try:
             yield lambda: ServerGenerator(model, log)
@@ -132,10 +135,20 @@ def shown_to(model: Path | Endpoint, protocol: Protocol, examples: Sequence[Exam
 
 def settled(model: Path | Endpoint, protocol: Protocol) -> Protocol:
     """With the precision that a model folder has on this machine. Raises RecipeError where a server is told one."""
+    if protocol.rollout == "vllm":
+        raise RecipeError(
+            "protocol.rollout: expected where the server is, such as {engine: vllm, url: http://localhost:8000}, got "
+            "its engine alone"
+        )
     if isinstance(model, Path):
         from firsthand.evaluation.local import precision_of
 
         return protocol.model_copy(update={"precision": precision_of(model, protocol)})
+    if protocol.rollout is not None:
+        raise RecipeError(
+            f"protocol.rollout: expected a model folder, whose weights it takes, got {model.base_url}, a server "
+            "itself; leave one of them out"
+        )
     if protocol.precision != "auto":
         raise RecipeError(
             f"protocol.precision: expected none for a server, which has its own, got {protocol.precision}; leave it out"

@@ -12,6 +12,7 @@ from firsthand.config import build, nearest, override, read_yaml
 from firsthand.data.blind import Blind, blinded
 from firsthand.errors import RecipeError
 from firsthand.records import Example, Record
+from firsthand.teacher import Served
 
 _SHIPPED = Path(__file__).with_name("protocols")
 _FIRST_KEYS = ("max_new_tokens", "samples", "temperature", "seed", "system")
@@ -53,6 +54,8 @@ class Protocol(Record):
     exactly one such block, and the whole reply otherwise (VLMEvalKit's post-processing of VLAA-Thinker)."""
     blind: Blind | None = None
     """What the model is shown in place of each picture, which is a control: `gray`, `shuffled` or `none`."""
+    rollout: Served | Literal["vllm"] | None = None
+    """A server that is given a model folder's weights, and writes its replies. A record keeps its engine alone."""
 
     @model_validator(mode="after")
     def _draws_something(self) -> "Protocol":
@@ -67,13 +70,18 @@ class Protocol(Record):
         No `precision` is float32, or a server's own.
         """
         default = Protocol(answer="tags", precision="float32" if self.precision == "float32" else "auto")
-        dumped = self.model_dump(mode="json")
+        dumped = self.model_dump(mode="json") | {"rollout": self.engine}
         return {k: v for k, v in dumped.items() if k in _FIRST_KEYS or v != getattr(default, k)}
 
     @classmethod
     def of_data(cls, content: Mapping[str, Any]) -> "Protocol":
         """The protocol that an evaluation of data recorded."""
         return cls.model_validate({"answer": "tags", **content})
+
+    @property
+    def engine(self) -> Literal["vllm"] | None:
+        """What writes a model folder's replies, wherever it is; None: this process."""
+        return self.rollout.engine if isinstance(self.rollout, Served) else self.rollout
 
     @property
     def control(self) -> list[str]:
@@ -101,6 +109,7 @@ class Protocol(Record):
         after = ["answer block alone to the leaderboard's scorer"] if self.prediction == "answer_block" else []
         after += ["answers read in tags alone"] if self.answer == "tags" else []
         after += [f"in {self.precision}"] if self.precision not in ("auto", "float32") else []
+        after += [f"replies from {self.engine}"] if self.engine else []
         return ", ".join([*drawn, f"at most {self.max_new_tokens:,} new tokens", *bounds, *said, *after])
 
     def predicted(self, reply: str) -> str:

@@ -105,8 +105,11 @@ def stated(folder: Path, said: Literal["auto"] | Stated) -> Stated:
     """What the weights of a folder that is not trained are held in: what was said, or what suits the machine."""
     if said != "auto":
         return said
-    if not torch.cuda.is_available():
-        return "float32"
+    return stored_precision(folder) if torch.cuda.is_available() else "float32"
+
+
+def stored_precision(folder: Path) -> Stated:
+    """What most of a folder's weights are stored in; float32 where that is none of ours."""
     stored = stored_dtype(stored_tensors(folder))
     return next((name for name, dtype in STATED.items() if dtype == stored), "float32")
 
