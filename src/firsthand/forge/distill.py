@@ -10,7 +10,7 @@ from firsthand.forge.draft import Draft, source_of
 from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity
 from firsthand.forge.templates import PromptTemplate
 from firsthand.records import Answer, Box
-from firsthand.teacher import Completion, Message, SamplingParameters
+from firsthand.teacher import Completion, Message, SamplingParameters, delimiter
 
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 """With one level of braces inside, as in \\boxed{\\frac{1}{2}}."""
@@ -53,7 +53,7 @@ class Distill:
     ) -> None:
         """`skipped`: names of sources that get no demonstration. `demonstrated`: those that bring their own."""
         self._sampling, self._skipped, self._demonstrated = sampling, frozenset(skipped), frozenset(demonstrated)
-        sample = {"question": "", "caption": "", "side": "", "images": 1, "form": "", "kind": ""}
+        sample = {"question": "", "caption": "", "side": "", "images": 1, "form": "", "kind": "", "word": ""}
         self._template = PromptTemplate(self.name, prompt_file, sample)
 
     def identity(self) -> dict[str, Any]:
@@ -68,13 +68,15 @@ class Distill:
                 yield Asked(draft)
                 continue
             example = draft.example
+            caption, side = draft.caption or "", example.meta.get("side", "")
             text = self._template.text(
                 question=example.question,
-                caption=draft.caption or "",
-                side=example.meta.get("side", ""),
+                caption=caption,
+                side=side,
                 images=len(example.images),
                 form=_form(example.answer),
                 kind=example.answer.kind,
+                word=delimiter(caption, side, example.question),
             )
             yield Asked(draft, self._sampling.request(Message(role="user", text=text)))
 

@@ -12,7 +12,7 @@ from firsthand.forge.draft import Draft
 from firsthand.forge.step import Asked, Decision, Dropped, Kept, asking_identity
 from firsthand.forge.templates import PromptTemplate
 from firsthand.records import Record
-from firsthand.teacher import Completion, Message, SamplingParameters
+from firsthand.teacher import Completion, Message, SamplingParameters, delimiter
 
 _GIVEN_AWAY = re.compile(
     r"\b(descri(?:be[ds]?|bing|ption|ptions)|captions?|captioned|rationales?|provided text)\b", re.IGNORECASE
@@ -35,7 +35,7 @@ class Rewrite:
 
     def __init__(self, sampling: SamplingParameters, prompt_file: str | None, config: RewriteConfig) -> None:
         self._sampling, self._config = sampling, config
-        self._template = PromptTemplate(self.name, prompt_file, {"thinking": ""})
+        self._template = PromptTemplate(self.name, prompt_file, {"thinking": "", "word": ""})
 
     def identity(self) -> dict[str, Any]:
         """Model, prompt and settings."""
@@ -45,7 +45,7 @@ class Rewrite:
         """The thinking, where it gives itself away."""
         for draft in drafts:
             if draft.thinking and (self._config.always or _GIVEN_AWAY.search(draft.thinking)):
-                text = self._template.text(thinking=draft.thinking)
+                text = self._template.text(thinking=draft.thinking, word=delimiter(draft.thinking))
                 yield Asked(draft, self._sampling.request(Message(role="user", text=text)))
             else:
                 yield Asked(draft)

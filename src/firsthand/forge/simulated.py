@@ -79,8 +79,7 @@ def _wrong(example: Example) -> str:
 
 
 def _rewritten(draft: Draft, text: str, rng: random.Random) -> str:
-    thinking = text.partition("[Text]\n")[2].rpartition("\n[End of text]")[0]
-    cleaned = _MENTIONS.sub("In the picture ", thinking)
+    cleaned = _MENTIONS.sub("In the picture ", draft.thinking or "")
     return f"{cleaned} {'And so on and on. ' * 8}" if rng.random() < _DRIFTS else cleaned
 
 
