@@ -19,7 +19,7 @@ from firsthand.records import Agreement, Box, Digit, Example, Judged, Picture, R
 from firsthand.reward import Reward, Router
 from firsthand.rollout import IndexedReply
 from firsthand.trainer.batch import Batch, Group
-from firsthand.trainer.check import check_rows
+from firsthand.trainer.check import check_rows, guessable
 from firsthand.trainer.metrics import of_batch
 from firsthand.trainer.sample import RESAMPLES, draws, sample
 from firsthand.trainer.score import score
@@ -405,3 +405,22 @@ def test_a_batch_scales_its_advantages_by_their_deviation(encoder: Encoder, rout
         assert found["b"] == [0.0, 0.0]
         assert found["A"] == pytest.approx([-0.5 / scale, 0.5 / scale])
     assert in_batch_units(batch, recipe()) is batch
+
+
+def test_questions_that_one_guess_answers_are_warned_of() -> None:
+    def asked(family: str, answers: list[str]) -> list[Example]:
+        return [
+            Example(
+                id=f"{family} {i}",
+                family=family,
+                question="?",
+                images=(),
+                answer=Digit(value=answers[i % len(answers)]),
+            )
+            for i in range(100)
+        ]
+
+    letters, sums = asked("letters", ["1", "1", "1", "2"]), asked("sums", ["1", "2", "3", "1"])
+    [line] = guessable([*letters, *sums])
+    assert line.startswith("letters: 75% of the 100 questions have the answer '1'")
+    assert not guessable(letters[:49]) and not guessable(sums) and not guessable([])

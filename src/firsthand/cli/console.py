@@ -14,7 +14,7 @@ from firsthand.cli.terminal.comparison import surviving_line
 from firsthand.cli.terminal.screen import NOTE, Screen, percents, progress_bars
 from firsthand.cli.terminal.standing import Overall
 from firsthand.cost import HEADERS, USED, RunCost
-from firsthand.evaluation import Protocol
+from firsthand.evaluation import Protocol, guessing
 from firsthand.recipe import Recipe
 from firsthand.records import Step, content_in
 from firsthand.reward.alarms import unread_remedy
@@ -94,6 +94,9 @@ class Console:
         arms: dict[str, Any] = content["arms"]
         _show_rows("arm", arms)
         for name, row in arms.items():
+            for line in guessing.guess_lines([*row.get("seeds", {}).values()]):
+                Screen().say(f"NOTE: {name}: {line}")
+        for name, row in arms.items():
             for how, found in row.get("blind", {}).items():
                 if "gain" in found:
                     Screen().say(surviving_line(f"{name} - {found['over']}, blind {how}", found))
@@ -127,6 +130,8 @@ class Console:
             screen.say(f"NOTE: {what}")
         if content.get("samples_alike"):
             screen.say(f"NOTE: {_ALIKE}")
+        for line in guessing.guess_lines([content]):
+            screen.say(f"NOTE: {line}")
 
     def _bar(self, what: str, *, is_empty: bool = False) -> Callable[[int, int, str], None]:
         """Logs and pipes get ten lines per task instead of a bar, and two in a long study."""

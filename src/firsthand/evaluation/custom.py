@@ -11,6 +11,7 @@ from typing import Any
 from firsthand.answers.asking import prompts_id
 from firsthand.errors import RecipeError
 from firsthand.evaluation.generator import askable, generator_of, identity, name_of, settled, shown_to
+from firsthand.evaluation.guessing import guesses
 from firsthand.evaluation.protocol import Protocol
 from firsthand.evaluation.replies import OnProgress, score_all
 from firsthand.evaluation.table import tabulate
@@ -79,9 +80,11 @@ def evaluate_folder(
                 scores = score_all(examples, generator, router.judge_many, protocol, journal, on_progress, shown)
             run.keep_pictures(picture for example in shown for picture in example.images)
             run.write_records("scores.jsonl", scores)
-            noted = {"refused": len(loaded.found)} if loaded.found else {}
+            noted: dict[str, Any] = {"refused": len(loaded.found)} if loaded.found else {}
             if isinstance(model, Endpoint) and protocol.temperature > 0 and _are_alike(scores):
                 noted["samples_alike"] = True
+            if guessed := guesses(scores):
+                noted["guesses"] = {family: guess.model_dump(mode="json") for family, guess in guessed.items()}
             run.write_json("evaluation.json", {**decisive, **noted, **tabulate(scores, protocol.samples)})
         journal.unlink(missing_ok=True)
         on_table(run)

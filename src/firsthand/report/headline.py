@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from firsthand.answers.stated import Rule
+from firsthand.evaluation.guessing import guesses
 from firsthand.report.arms import Arm, Comparison, compare_arms, reference, summarise
 from firsthand.report.runs import RunRecords
 from firsthand.reward.alarms import alarms, unread_remedy
@@ -62,6 +63,7 @@ def doubts(run: RunRecords) -> list[str]:
     ]
     unread = None if run.evaluation is None else unread_remedy(run.evaluation.model_dump())
     notices = [*run.notices, *warnings, *([] if unread is None else [f"evaluation: {unread}"])]
+    notices += [f"evaluation: {guess.line(family)}" for family, guess in guesses(run.scores).items()]
     if said is None or found is None or abs(said - found) < 0.0005:
         return notices
     return [

@@ -1,6 +1,9 @@
 """What is asked of a recipe's examples before anything is trained."""
 
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import cache
 
 from firsthand.data import Loaded
 from firsthand.errors import BadRow, DataError, shown
@@ -10,6 +13,10 @@ from firsthand.recipe import Recipe
 from firsthand.records import Example, Trace
 from firsthand.reward import Router
 from firsthand.trainer.sample import demonstration
+
+_LOG = logging.getLogger(__name__)
+_FEWEST, _COMMON = 50, 0.6
+"""Questions of a family, and the share of them that has one answer, from which on a warning is due (ours)."""
 
 
 def check_rows(recipe: Recipe, loaded: Loaded, router: Router, encoder: Encoder | None) -> Loaded:
@@ -28,6 +35,8 @@ def check_rows(recipe: Recipe, loaded: Loaded, router: Router, encoder: Encoder 
         loaded = loaded.without([encoder.complaint(example, recipe.system) for example in loaded.examples])
     if method.samples:
         loaded = loaded.without(router.bad_ground_truths(loaded.examples))
+        for line in guessable(loaded.examples):
+            _warn_once(line)
     if isinstance(method, Imitating):
         loaded = loaded.without(
             [_bad_demonstration(example, method.style, recipe.system, encoder) for example in loaded.examples]
@@ -35,6 +44,29 @@ def check_rows(recipe: Recipe, loaded: Loaded, router: Router, encoder: Encoder 
         if isinstance(method, Mixed):
             loaded = loaded.without(_bad_scores(loaded.examples, method.style, router))
     return loaded
+
+
+def guessable(examples: Sequence[Example]) -> list[str]:
+    """Families most of whose questions have one answer: a policy finds that before anything else."""
+    by_family: dict[str, Counter[str]] = defaultdict(Counter)
+    for example in examples:
+        by_family[example.family][example.answer.text] += 1
+    found = []
+    for family, answers in sorted(by_family.items()):
+        [(answer, times)] = answers.most_common(1)
+        if answers.total() >= _FEWEST and times >= _COMMON * answers.total():
+            found.append(
+                f"{family or 'data'}: {times / answers.total():.0%} of the {answers.total()} questions have the answer "
+                f"{shown(answer)}; RL finds that guess before anything else, and is paid for it. Take questions whose "
+                "answers differ"
+            )
+    return found
+
+
+@cache
+def _warn_once(line: str) -> None:
+    """A study trains many arms on the same questions."""
+    _LOG.warning("%s", line)
 
 
 def _refuse_pictureless(examples: Sequence[Example], method: Method) -> None:
