@@ -216,6 +216,20 @@ def test_without_held_out_data_nothing_is_said_about_it(tmp_path: Path) -> None:
         assert state(check(run)) is UNMEASURED and "validation" in check(run).what
 
 
+def test_seeds_that_a_budget_ends_at_different_steps_are_compared_at_their_ends(tmp_path: Path) -> None:
+    runs = [
+        training(
+            tmp_path / str(steps),
+            metrics={"probe/score": [0.3, *[None] * (steps - 1)]},
+            trained=(12,) * steps,
+            after={"probe/score": end},
+        )
+        for steps, end in ((12, 0.6), (11, 0.8))
+    ]
+    check = checks.held_out_accuracy(runs)
+    assert state(check) is PASSED and "0.700 at the end, 0.700 at best, after 12 of 12 steps" in check.what
+
+
 def test_an_early_peak_is_one_only_beyond_chance(tmp_path: Path) -> None:
     check = checks.held_out_accuracy(probed(tmp_path, 0.3, 0.9, 0.8, 0.6, metric="probe/score"))
     assert state(check) is FAILED and "0.900 at best, after 1 of 12 steps (100 items)" in check.what

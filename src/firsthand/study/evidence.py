@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from firsthand.objective import Sampled
@@ -88,10 +89,14 @@ class Training(NamedTuple):
 
 
 def mean_curve(trainings: Sequence[Training], metric: str) -> dict[int, float]:
-    """The mean over trainings, at the steps where all have it."""
+    """The mean over trainings, at the steps where all have it, and at their ends, which a budget sets apart."""
     curves = [training.curve(metric) for training in trainings]
     shared = set.intersection(*(set(curve) for curve in curves)) if curves else set()
-    return {step: sum(curve[step] for curve in curves) / len(curves) for step in sorted(shared)}
+    found = {step: fmean(curve[step] for curve in curves) for step in sorted(shared)}
+    ends = [training.last_probe[metric] for training in trainings if metric in training.last_probe]
+    if ends and len(ends) == len(trainings):
+        found[max(len(training.steps) for training in trainings)] = fmean(ends)
+    return found
 
 
 def first_rollouts(folder: Path, steps: int) -> Iterator[tuple[int, list[Rollout]]]:
