@@ -10,7 +10,7 @@ from killable import CONTEXT
 
 
 def train_on(ranks: int, recipes: Sequence[Mapping[str, Any]], out: Path, *, pause: float | None = None) -> list[Path]:
-    """Carry out recipes, one after the other, by so many processes together; their run directories."""
+    """Carry out recipes, one after the other, by so many processes together, beside `out`; their run directories."""
     port = _free_port()
     jobs = [CONTEXT.Process(target=_carry_out, args=(rank, ranks, port, recipes, out, pause)) for rank in range(ranks)]
     for job in jobs:
@@ -31,6 +31,7 @@ def _carry_out(
     from firsthand.trainer import train
 
     torch.set_num_threads(1)
+    os.chdir(out.parent)
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in told.items()})
     for recipe in recipes:

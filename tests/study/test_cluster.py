@@ -45,22 +45,22 @@ def study_file(folder: Path) -> Path:
     return file
 
 
-def begun(file: Path, out: Path, *said: str) -> "subprocess.Popen[str]":
+def begun(file: Path, out: Path, *said: str, **environment: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "firsthand", "study", str(file), "--seeds", "0", "1", "--out", str(out), *said]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    env = ENVIRONMENT | environment
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
-def killed_worker(command: "subprocess.Popen[str]", out: Path) -> bool:
-    """Kill the process of a training that has a checkpoint and is not done; False where none was met."""
+def training_under(pid: int, command: "subprocess.Popen[str]", out: Path) -> psutil.Process | None:
+    """A process below that one which trains while a training has a checkpoint and is not done; None: none was met."""
     while command.poll() is None:
         saved = [path.parents[1] for path in out.glob("*/checkpoints/step-*")]
         if any(not (run / "DONE").exists() for run in saved):
-            for process in psutil.Process(command.pid).children(recursive=True):
+            for process in psutil.Process(pid).children(recursive=True):
                 if process.is_running() and process.name().startswith("ray::_in_folder"):
-                    process.kill()
-                    return True
+                    return process
         time.sleep(0.01)
-    return False
+    return None
 
 
 @pytest.mark.slow
@@ -70,8 +70,38 @@ def test_a_study_on_a_cluster_that_loses_a_worker_finds_what_one_process_does(tm
     _, errors = alone.communicate()
     assert alone.returncode == 0, errors
     together = begun(file, tmp_path / "ray", "--engine", "ray")
-    assert killed_worker(together, tmp_path / "ray")
+    worker = training_under(together.pid, together, tmp_path / "ray")
+    assert worker is not None
+    worker.kill()
     said, errors = together.communicate()
+    assert together.returncode == 0, errors
+    assert "both, seed 1: done" in said and "6 of 6" in said
+    assert found(tmp_path / "ray") == found(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_a_study_on_a_cluster_that_loses_a_machine_finds_what_one_process_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines of a processor each, as Ray has them: on one computer, which is why they share their files."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from ray.cluster_utils import Cluster
+
+    file = study_file(tmp_path)
+    alone = begun(file, tmp_path / "local")
+    _, errors = alone.communicate()
+    assert alone.returncode == 0, errors
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        cluster.add_node(num_cpus=1)
+        lost = cluster.add_node(num_cpus=1)
+        together = begun(file, tmp_path / "ray", "--engine", "ray", RAY_ADDRESS=cluster.address)
+        [raylet] = lost.all_processes["raylet"]
+        assert training_under(raylet.process.pid, together, tmp_path / "ray") is not None
+        cluster.remove_node(lost, allow_graceful=False)
+        said, errors = together.communicate()
+    finally:
+        cluster.shutdown()
     assert together.returncode == 0, errors
     assert "both, seed 1: done" in said and "6 of 6" in said
     assert found(tmp_path / "ray") == found(tmp_path / "local")

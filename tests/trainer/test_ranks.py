@@ -97,14 +97,42 @@ def test_work_is_divided_by_its_size_and_keeps_its_order():
     assert balanced(sizes, lambda size: size, ALONE) == sizes
 
 
+LENGTHS = "def score(reply, answer):\n    return len(reply) % 5 / 4\n"
+"""A reward for a model that is never right."""
+
+
+def twenty_steps(folder: Path) -> list[dict[str, Any]]:
+    """Of every kind, on the model that ships and on a tiny Qwen3-VL."""
+    tiny = {"model": str(tiny_folder(folder / "model", "qwen3_vl"))}
+    paid = GRPO | {"reward": {"function": "mine:score"}}
+    return [GRPO, SRFT, SFT, *({**recipe, **tiny, "name": f"tiny-{recipe['name']}"} for recipe in (paid, SRFT, SFT))]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Recipes of twenty steps, and what one process makes of them."""
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "mine.py").write_text(LENGTHS)
+    recipes = twenty_steps(folder)
+    return recipes, train_on(1, recipes, folder / "runs")
+
+
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path):
-    recipes = [GRPO, SRFT, SFT, WHOLE_BATCH]
-    together = train_on(2, recipes, tmp_path / "two")
-    alone = train_on(1, recipes, tmp_path / "one")
-    for one, several in zip(alone, together, strict=True):
+@pytest.mark.parametrize("fully_shard", [False, True], ids=["copies", "divided"])
+def test_two_processes_train_as_one_does(fully_shard, alone, tmp_path):
+    recipes, runs = alone
+    (tmp_path / "mine.py").write_text(LENGTHS)
+    together = train_on(2, [{**recipe, "fully_shard": fully_shard} for recipe in recipes], tmp_path / "two")
+    for one, several in zip(runs, together, strict=True):
+        assert len(lines(one, "metrics.jsonl")) == 20
         assert_same(one, several)
-    assert sorted(path.name for path in together[0].iterdir()) == sorted(path.name for path in alone[0].iterdir())
+    assert sorted(path.name for path in together[0].iterdir()) == sorted(path.name for path in runs[0].iterdir())
+
+
+@pytest.mark.slow
+def test_two_processes_look_at_a_whole_batch_as_one_does(tmp_path):
+    (several,), (one,) = (train_on(ranks, [WHOLE_BATCH], tmp_path / str(ranks)) for ranks in (2, 1))
+    assert_same(one, several)
 
 
 @pytest.mark.slow
