@@ -15,15 +15,19 @@ from firsthand.config import build
 from firsthand.errors import FirsthandError, RecipeError
 from firsthand.evaluation.generator import generator_of
 from firsthand.evaluation.protocol import Protocol
+from firsthand.processor import Encoder
 from firsthand.records import Example, OpenEnded
 from firsthand.reward import Reward
 from firsthand.reward.build import router_of
 from firsthand.reward.open_ended import OpenEndedScoring
-from firsthand.teacher import BatchClient, Endpoint, Message, check_endpoints, open_log
+from firsthand.rollout import Sampling, ServedSampler
+from firsthand.teacher import BatchClient, Endpoint, Message, Served, check_endpoints, open_log
 from firsthand.teacher.scrub import SHORTEST, Scrubber
+from firsthand.worlds import SMALL, generate
 
 KEY = 'sk-canary-Zq8/xW3+Lm"91Tt'
 ASKED = Example(question="What is it?", images=(), answer=OpenEnded(reference="a cat"))
+SEEN = generate("count", "test", 1)[0]
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": lambda key: key,
     "json": lambda key: json.dumps(key)[1:-1],
@@ -96,7 +100,14 @@ def as_service(url: str, folder: Path) -> str:
     return _judged(folder, scorer="service", url=url)
 
 
-CLIENTS = (as_teacher, as_checked, as_evaluated, as_judge, as_service)
+def as_sampler(url: str, folder: Path) -> str:
+    settings = Served(url=url, weights=str(folder), key_env="CANARY")
+    encoder = Encoder.load(SMALL)
+    with ServedSampler(settings, encoder) as sampler:
+        return repr(list(sampler.sample([encoder.prompt(SEEN)], 1, Sampling())))
+
+
+CLIENTS = (as_teacher, as_checked, as_evaluated, as_judge, as_service, as_sampler)
 
 
 def told_by(client: Callable[[str, Path], str], url: str, folder: Path) -> str:

@@ -39,6 +39,8 @@ class Encoder:
         """A reply ends with any of these; the first one ends the assistant's turn."""
         self.banned_ids: tuple[int, ...] = vision_ids(config)
         """Image, video and vision tokens: they stand for pixels, so a reply must never contain them."""
+        self.vocabulary_size = int(config.get_text_config().vocab_size)
+        """Of the model: more than the tokenizer has, where its rows are padded."""
         pad = conversation.tokenizer.pad_token_id
         self.pad_id: int = self.stop_ids[0] if pad is None else pad
 

@@ -7,7 +7,7 @@ from typing import Self, final
 from firsthand.errors import RecipeError, excerpt
 from firsthand.reward.open_ended import Context, ScoringFailed
 from firsthand.teacher.completion import Garbled, read_json
-from firsthand.teacher.endpoint import data_url, key_in
+from firsthand.teacher.endpoint import data_url, key_in, key_sent
 from firsthand.teacher.http import NoResponse, Transport
 from firsthand.workers.pool import DeadlineExceeded
 
@@ -39,9 +39,7 @@ class ScoreService:
         try:
             status, _, body = self._transport.submit(posted).result()
             if status in (401, 403):
-                held = (
-                    f"the key in the environment variable {self._key_env}" if self._key_env else "no key: set key_env"
-                )
+                held = key_sent(self._key_env)
                 raise RecipeError(f"{self._url} answered {status}: {excerpt(body)}; it was given {held}")
             if status != 200:
                 raise ScoringFailed(f"{self._url} answered {status}: {excerpt(body)}")

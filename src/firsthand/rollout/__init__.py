@@ -4,6 +4,7 @@ sampler.py      the seam: settings, and what a sampler is asked
 local.py        the policy in this process
 slots.py        the same on a GPU, where tensors keep their shapes
 served.py       a vLLM server, which takes the policy's weights
+vllm_answer.py  what it answers, checked
 vllm_server.py  that server: run where vLLM is, without firsthand
 parity.py       whether two programs hold the same weights
 """

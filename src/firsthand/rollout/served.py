@@ -24,8 +24,10 @@ from firsthand.records import Reply, StopReason, content_id
 from firsthand.rollout.local import first_replies
 from firsthand.rollout.parity import PARITY, Gap, Watch, trainer_logprobs
 from firsthand.rollout.sampler import IndexedReply, Sampling, grouped
+from firsthand.rollout.vllm_answer import Choice, Generated, read_generated
 from firsthand.teacher import Outage, Served
-from firsthand.teacher.endpoint import data_url, key_in
+from firsthand.teacher.completion import Garbled, read_json
+from firsthand.teacher.endpoint import data_url, key_in, key_sent
 from firsthand.teacher.http import NoResponse, Transport
 
 SERVER = Path(__file__).with_name("vllm_server.py")
@@ -52,7 +54,7 @@ class _Job(NamedTuple):
     """Greedy replies are equal: one is asked for, and stands for so many."""
 
 
-_Answered = Future[dict[str, Any]]
+_Answered = Future[Generated]
 _Waiting = SimpleQueue[tuple[_Job, _Answered]]
 
 
@@ -104,7 +106,7 @@ class ServedSampler:
         try:
             for _ in pending:
                 job, done = waiting.get()
-                replies = self._replies(done.result(), prompts[job.prompt])
+                replies = self._replies(done.result(), prompts[job.prompt], job.sampling)
                 for number, reply in enumerate(replies * job.copies, start=job.first):
                     yield IndexedReply(job.prompt, number, reply)
         finally:
@@ -133,8 +135,9 @@ class ServedSampler:
             **more,
         }
 
-    async def _generate(self, prompt: Prompt, sampling: dict[str, Any], behind: Sequence[int] = ()) -> dict[str, Any]:
-        """What vLLM answers to a prompt with some tokens behind it. Raises ParityError where it reads another one."""
+    async def _generate(self, prompt: Prompt, sampling: dict[str, Any], behind: Sequence[int] = ()) -> Generated:
+        """What vLLM answers to a prompt with some tokens behind it. Raises ParityError where it reads another one, and
+        Outage for what is no answer."""
         # Pictures are encoded here, while other requests are under way.
         pictures = [{"type": "image_url", "url": data_url(p), "uuid": p.sha256} for p in prompt.images]
         body = {
@@ -144,8 +147,12 @@ class ServedSampler:
             "sampling_params": {"detokenize": False, **sampling},
             "return_token_ids": True,
         }
-        found = await self._post("/inference/v1/generate", body)
-        expected, got = [*prompt.token_ids, *behind], found.get("prompt_token_ids") or []
+        raw = await self._post("/inference/v1/generate", body)
+        try:
+            found = read_generated(raw)
+        except Garbled as error:
+            raise self._strange(prompt, error) from error
+        expected, got = [*prompt.token_ids, *behind], found.prompt_token_ids
         if got != expected:
             raise ParityError(
                 f"example {prompt.example_id}: expected the server to read the prompt's {len(expected)} tokens, got "
@@ -154,33 +161,37 @@ class ServedSampler:
             )
         return found
 
-    def _replies(self, found: Mapping[str, Any], prompt: Prompt) -> list[Reply]:
-        choices = sorted(found["choices"], key=lambda choice: int(choice["index"]))
+    def _replies(self, found: Generated, prompt: Prompt, sampling: Mapping[str, Any]) -> list[Reply]:
+        try:
+            choices = found.replies(sampling["n"], sampling["max_tokens"], self._encoder.vocabulary_size)
+        except Garbled as error:
+            raise self._strange(prompt, error) from error
         return [self._reply(choice, prompt) for choice in choices]
 
-    def _reply(self, choice: Mapping[str, Any], prompt: Prompt) -> Reply:
-        token_ids = tuple(choice["token_ids"])
+    def _reply(self, choice: Choice, prompt: Prompt) -> Reply:
+        token_ids = tuple(choice.token_ids)
         where = f"{self._settings.url}, example {prompt.example_id}"
-        if not token_ids or choice["finish_reason"] not in ("stop", "length"):
-            raise Outage(
-                f"{where}: expected a whole reply, got one that ended by {choice['finish_reason']}; start again"
-            )
         if said := set(token_ids).intersection(self._encoder.banned_ids):
             raise ParityError(f"{where}: expected no image or vision tokens in a reply, got {sorted(said)}")
-        logps = [float(one["logprob"]) for one in choice["logprobs"]["content"]]
         return Reply(
             text=self._encoder.text(token_ids),
             token_ids=token_ids,
-            logprobs=tuple(logp if logp > FLOOR else float("-inf") for logp in logps),
+            logprobs=tuple(logp if logp > FLOOR else float("-inf") for logp in choice.logps),
             stop=StopReason.EOS if token_ids[-1] in self._encoder.stop_ids else StopReason.LENGTH,
             stale=self._age(choice, where),
         )
 
-    def _age(self, choice: Mapping[str, Any], where: str) -> int:
+    def _strange(self, prompt: Prompt, error: Garbled) -> Outage:
+        return Outage(
+            f"{self._settings.url}, example {prompt.example_id}: {error}; look at the server's log and its version "
+            "(docs/scale.md), and start again: the run goes on where it is"
+        )
+
+    def _age(self, choice: Choice, where: str) -> int:
         """How many pushes ago the oldest weights came that wrote a token. Raises ParityError for weights of others."""
         if not self._pushed:
             return 0
-        versions = {span["version"] for span in choice.get("weight_versions") or ()}
+        versions = {span.version for span in choice.weight_versions or ()}
         if not versions or not versions.issubset(self._pushed):
             raise ParityError(
                 f"{where}: expected a reply from the weights of push {' or '.join(self._pushed)}, got one from "
@@ -208,8 +219,10 @@ class ServedSampler:
         logps: list[float] = []
         for group, future in zip(groups, asked, strict=True):
             [reply] = group.replies
-            told = future.result()["prompt_logprobs"][-len(reply) :]
-            logps += [float(place[str(token)]["logprob"]) for place, token in zip(told, reply, strict=True)]
+            try:
+                logps += future.result().scores(reply)
+            except Garbled as error:
+                raise self._strange(group.prompt, error) from error
         return torch.tensor(logps)
 
     def push(self, policy: Policy, version: str) -> None:
@@ -230,7 +243,8 @@ class ServedSampler:
                 self._call("/update_weights", {"update_info": {"file": str(file), "names": names}})
             self._call("/finish_weight_update", {"weight_version": version})
             for cache in ("prefix", "mm", "encoder"):
-                if self._call(f"/reset_{cache}_cache").get("success") is False:
+                told = self._call(f"/reset_{cache}_cache")
+                if isinstance(told, dict) and told.get("success") is False:
                     raise Outage(f"{self._settings.url}: its {cache} cache could not be emptied; restart the server")
             self._call("/resume")
         except OSError as error:
@@ -242,23 +256,31 @@ class ServedSampler:
             shutil.rmtree(draft, ignore_errors=True)
         self.expect(version)
 
-    def _call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        return self._transport.submit(self._post(path, body)).result()
+    def _call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        raw = self._transport.submit(self._post(path, body)).result()
+        try:
+            return read_json(raw) if raw.strip() else None
+        except Garbled as error:
+            raise Outage(f"{self._settings.url}{path}: {error}; look at the server's log") from error
 
-    async def _post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _post(self, path: str, body: dict[str, Any] | None = None) -> bytes:
         url = f"{self._settings.url}{path}"
         data = b"" if body is None else json.dumps(body).encode()
         try:
             status, _, raw = await self._transport.post(url, data, self._settings.timeout_s, _LONGEST)
         except NoResponse as error:
             raise Outage(f"{url}: no answer ({error}). Start the server with: {started()}") from error
+        if status in (401, 403):
+            raise RecipeError(
+                f"{url} answered {status}: {excerpt(raw)}; it was given {key_sent(self._settings.key_env)}"
+            )
         if status in (404, 405):
             raise RecipeError(f"{url} answered {status}; it is no server for rollouts: start it with: {started()}")
         if status != 200:
             raise Outage(
                 f"{url} answered {status}: {excerpt(raw)}. Look at the server's log; the run goes on where it is"
             )
-        return dict(json.loads(raw)) if raw.strip() else {}
+        return raw
 
 
 @final

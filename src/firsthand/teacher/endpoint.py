@@ -140,6 +140,11 @@ def key_in(variable: str | None, url: str) -> str | None:
     return key
 
 
+def key_sent(variable: str | None) -> str:
+    """What a server that lets nobody in was given, for its error."""
+    return f"the key in the environment variable {variable}" if variable else "no key: set key_env"
+
+
 def whole_url(url: str) -> str:
     """The URL. Raises ValueError unless it is http(s) with a host, and without user, password, query and fragment."""
     parts = urlsplit(url)
