@@ -43,9 +43,9 @@ def convert(source: Path, out: Path) -> None:
 class Bench:
     """The shipped model, ready to be asked."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, dtype: torch.dtype = torch.float32) -> None:
         self.encoder = Encoder.load(folder)
-        self.sampler = LocalSampler(Policy.load(folder), self.encoder)
+        self.sampler = LocalSampler(Policy.load(folder, dtype=dtype), self.encoder)
         self.number = number
 
     def scores(self, examples: Sequence[Example], suffix: str, samples: int, router: Router) -> list[Score]:

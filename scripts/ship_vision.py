@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import transformers
 from pretrain_vision import smollm2
-from pretraining import DIRECTLY, STEPS
+from pretraining import DIRECTLY, STEPS, product_dtype
 from ship import Bench, table
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
@@ -47,7 +47,7 @@ PROSE = Path(__file__).parents[1] / "docs" / "worlds.md"
 
 def measure(folder: Path, text: Path, number: int) -> dict[str, Any]:
     """Everything that the card states, as shares of right replies, and nats per token of prose."""
-    bench = Bench(folder, number)
+    bench = Bench(folder, number, product_dtype())
     easy = [_example(picture, turn) for picture in easy_pictures("test")[:number] for turn in picture.questions[:1]]
     with Router() as router:
         asked = {world: generate(world, "test", number, seed=77) for world in ASKED_OF}
@@ -62,6 +62,7 @@ def measure(folder: Path, text: Path, number: int) -> dict[str, Any]:
     }
     return {
         "number": number,
+        "precision": str(product_dtype()).removeprefix("torch."),
         "captions": captions,
         "questions": questions,
         "questions, shifted": moved,
@@ -142,8 +143,9 @@ weights that were trained here. It has seen no photograph, no page and no screen
 
 ## Measured
 
-{found["number"]} test questions a row, greedy replies, {date.today()}, torch {torch.__version__}, transformers
-{transformers.__version__}, {platform.machine()}, `python scripts/ship_vision.py RUN --number {found["number"]}`.
+{found["number"]} test questions a row, greedy replies, in {found["precision"]}, {date.today()}, torch
+{torch.__version__}, transformers {transformers.__version__}, {platform.machine()},
+`python scripts/ship_vision.py RUN --number {found["number"]}`.
 
 Descriptions that are exact, word for word:
 

@@ -122,6 +122,20 @@ def test_a_torn_file_is_an_error_of_ours(small: Path) -> None:
         Policy.load(small)
 
 
+def test_a_config_of_a_far_larger_model_is_refused_before_that_is_allocated(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((small / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] = 60
+    del config["text_config"]["layer_types"]
+    (small / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", pytest.fail)
+    with pytest.raises(
+        DataError, match=r"expected the 2\d,\d+,\d+ weights that its config.json means, got 3,7\d\d,\d+"
+    ):
+        Policy.load(small)
+
+
 def test_a_model_that_the_last_step_has_ruined_is_not_saved(tmp_path: Path) -> None:
     content = {
         "name": "mine",

@@ -593,3 +593,15 @@ def test_what_a_panel_draws_of_names_is_escaped(racers: dict[str, Path], tmp_pat
     assert {"length", "race"} <= {panel.name for panel in found}
     assert not any("<script" in panel.body for panel in found)
     assert any("&lt;script" in panel.body for panel in found)
+
+
+def test_runs_that_say_they_started_from_each_other_are_each_met_once(tmp_path: Path) -> None:
+    first, second, own = (write_run(tmp_path, name) for name in ("first", "second", "own"))
+    ids = {run: json.loads((run / "recipe.json").read_text())["id"] for run in (first, second, own)}
+    for run, start in ((first, second), (second, first), (own, own)):
+        recipe = json.loads((run / "recipe.json").read_text())
+        (run / "recipe.json").write_text(json.dumps({**recipe, "start": ids[start]}))
+    found = evidence(first, second, own)
+    chains = {run.name: [one.name for one in found.chain(run)] for arm in found.arms for run in arm.runs}
+    assert chains == {"first": ["first", "second"], "second": ["second", "first"], "own": ["own"]}
+    assert not any(found.is_whole(run) for arm in found.arms for run in arm.runs)

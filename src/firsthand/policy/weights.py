@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from firsthand.processor.folder import reading
 
 _NAMED = 3
 """Tensors of one kind that an error names; it always gives the total."""
+_FAR_MORE = 4
+"""By how many times a model may be larger than its files (ours) before it is refused without being made: where less is
+missing, the tensors are named, and weights in four bits count double."""
 _LOADING = logging.getLogger("transformers.modeling_utils")
 
 
@@ -51,6 +55,7 @@ def read_weights(
     tensors = {name: replace(tensor, wanted=dtype) for name, tensor in tensors.items()}
     with reading(folder, "a config.json of a whole model"), torch.device("meta"):
         blank = auto_class.from_config(config, dtype=dtype, trust_remote_code=False, **settings)
+    _refuse_far_more(folder, blank, tensors)
     if quantize_on is not None:
         settings |= quantising.loading_settings(blank, dtype, quantize_on)
     bad: list[str] = []
@@ -70,6 +75,17 @@ def read_weights(
     shapes = [f"{name} ({_shape(had)} for {_shape(wanted)})" for name, had, wanted in sorted(found["mismatched_keys"])]
     refuse(folder, model, found["missing_keys"], found["unexpected_keys"], shapes, bad)
     return model
+
+
+def _refuse_far_more(folder: str | Path, blank: nn.Module, tensors: Mapping[str, Stored]) -> None:
+    """Raise DataError for a config of a far larger model: what is missing would be allocated before it is named."""
+    means = sum(parameter.numel() for parameter in blank.parameters())
+    holds = sum(prod(tensor.shape) for tensor in tensors.values())
+    if means > _FAR_MORE * holds:
+        raise DataError(
+            f"{folder}: expected the {means:,} weights that its config.json means, got {holds:,}; the files are not "
+            "whole, or its config belongs to another model: download or copy the folder again"
+        )
 
 
 class _Watched:

@@ -36,10 +36,12 @@ class Evidence:
         return {run.id: run for arm in self.arms for run in arm.runs}
 
     def chain(self, run: RunRecords) -> Iterator[RunRecords]:
-        """The run, the one that it started from, and so on, as far as they are there."""
+        """The run, the one that it started from, and so on, as far as they are there, each once."""
         found: RunRecords | None = run
-        while found is not None:
+        passed: set[str] = set()
+        while found is not None and found.id not in passed:  # damaged records may say that a run started from itself
             yield found
+            passed.add(found.id)
             start = (found.recipe or {}).get("start")
             found = self.by_id.get(start) if isinstance(start, str) else None
 
