@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from firsthand.data import load_examples
+from firsthand.data import load_examples, read_examples
 from firsthand.records import Text
+from firsthand.study import Study
 
-FOLDER = Path(__file__).parents[1] / "examples" / "easy-vqa"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FOLDER = EXAMPLES / "easy-vqa"
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +51,21 @@ def test_the_study_of_easy_vqa_trains_and_evaluates(prepared: Path, tmp_path: Pa
     subprocess.run([*command, *settings], cwd=tmp_path, check=True, capture_output=True)
     results = json.loads((tmp_path / "runs" / "easy-vqa" / "results.json").read_text())
     assert results["arms"].keys() == {"base", "sft", "grpo", "sft+grpo"}
+
+
+def test_four_tasks_for_a_model_that_sees_are_in_equal_parts_and_share_no_picture(tmp_path: Path) -> None:
+    folder = EXAMPLES / "worlds-vlm"
+    subprocess.run([sys.executable, folder / "prepare.py"], cwd=tmp_path, check=True, capture_output=True)
+    parts = {
+        part: read_examples(tmp_path / "worlds-vlm" / f"{part}.parquet") for part in ("train", "validation", "test")
+    }
+    assert {part: len(examples) for part, examples in parts.items()} == {"train": 512, "validation": 100, "test": 400}
+    for examples in parts.values():
+        assert set(Counter(e.family for e in examples).values()) == {len(examples) // 4}
+        assert all({trace.style for trace in e.traces} == {"plain", "expert"} for e in examples)
+        easy = Counter(e.answer.text for e in examples if e.family == "easy-vqa")
+        assert max(easy.values()) <= len(examples) // 16 + 1  # no guess is right of more than a quarter
+    shown = [{p.sha256 for e in examples for p in e.images} for examples in parts.values()]
+    assert sum(map(len, shown)) == len(set().union(*shown))
+    study = Study.read(folder / "study.yaml")
+    assert {"base", "grpo", "sft-plain", "srft", "luffy", "opd"} < study.arms.keys()
