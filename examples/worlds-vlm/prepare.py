@@ -34,8 +34,11 @@ ANSWERS = ("word", "yes", "word", "no")
 """Of Easy-VQA's questions, in turn."""
 
 
-def easy_examples(part: str, number: int, seed: int) -> list[Example]:
-    """So many questions of Easy-VQA, no two about one picture."""
+def easy_examples(part: str, number: int, seed: int, shown: set[str]) -> list[Example]:
+    """So many questions of Easy-VQA, no two about one picture, and none about one of `shown`, to which these go.
+
+    Some of its pictures are the same, byte for byte.
+    """
     rng = random.Random(f"easy-vqa {part} {seed}")
     pictures = list(_pictures(part))
     rng.shuffle(pictures)
@@ -47,8 +50,16 @@ def easy_examples(part: str, number: int, seed: int) -> list[Example]:
         fitting = [(text, said) for text, said in asked if (said if said in ANSWERS else "word") == kind]
         seen = _seen(asked)
         if seen and fitting:
-            found.append(_example(path, *rng.choice(fitting), seen, rng))
+            example = _example(path, *rng.choice(fitting), seen, rng)
+            if (hashed := example.images[0].sha256) not in shown:
+                shown.add(hashed)
+                found.append(example)
     return found
+
+
+def distinct(examples: list[Example], number: int) -> list[Example]:
+    """The first ones that differ: of small figures there are not many, and some are drawn twice."""
+    return list({example.id: example for example in examples}.values())[:number]
 
 
 def _pictures(part: str) -> Iterator[tuple[Path, list[tuple[str, str]]]]:
@@ -90,10 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("worlds-vlm"))
     out: Path = parser.parse_args(arguments).out
     out.mkdir(parents=True, exist_ok=True)
+    shown: set[str] = set()
     for part, (number, seed) in PARTS.items():
         share = number // (len(RENDERED) + 1)
-        drawn = [generate(name, part, share, seed=seed) for name in RENDERED]
-        rows = zip(*drawn, easy_examples(part, share, seed), strict=True)
+        drawn = [distinct(generate(name, part, 2 * share, seed=seed), share) for name in RENDERED]
+        rows = zip(*drawn, easy_examples(part, share, seed, shown), strict=True)
         file = out / f"{part}.parquet"
         write_examples(chain.from_iterable(rows), file)
         print(f"{file}: {number} questions")

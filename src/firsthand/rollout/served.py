@@ -24,7 +24,7 @@ from firsthand.records import Reply, StopReason, content_id
 from firsthand.rollout.local import first_replies
 from firsthand.rollout.parity import PARITY, Gap, Watch, trainer_logprobs
 from firsthand.rollout.sampler import IndexedReply, Sampling, grouped
-from firsthand.rollout.vllm_answer import Choice, Generated, read_generated
+from firsthand.rollout.vllm_answer import Generated, SampledChoice, read_generated
 from firsthand.teacher import Outage, Served
 from firsthand.teacher.completion import Garbled, read_json
 from firsthand.teacher.endpoint import data_url, key_in, key_sent
@@ -168,7 +168,7 @@ class ServedSampler:
             raise self._strange(prompt, error) from error
         return [self._reply(choice, prompt) for choice in choices]
 
-    def _reply(self, choice: Choice, prompt: Prompt) -> Reply:
+    def _reply(self, choice: SampledChoice, prompt: Prompt) -> Reply:
         token_ids = tuple(choice.token_ids)
         where = f"{self._settings.url}, example {prompt.example_id}"
         if said := set(token_ids).intersection(self._encoder.banned_ids):
@@ -187,7 +187,7 @@ class ServedSampler:
             "(docs/scale.md), and start again: the run goes on where it is"
         )
 
-    def _age(self, choice: Choice, where: str) -> int:
+    def _age(self, choice: SampledChoice, where: str) -> int:
         """How many pushes ago the oldest weights came that wrote a token. Raises ParityError for weights of others."""
         if not self._pushed:
             return 0

@@ -8,13 +8,13 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from firsthand.errors import excerpt
 from firsthand.teacher.completion import Garbled, read_json
 
-ROUNDING = 1e-3
+_ROUNDING = 1e-3
 """By which a log-prob may be above 0 (ours)."""
 _TokenId = Annotated[int, Field(ge=0, strict=True)]
 
 
 class _Chosen(BaseModel):
-    logprob: Annotated[float, Field(le=ROUNDING, allow_inf_nan=False)]
+    logprob: Annotated[float, Field(le=_ROUNDING, allow_inf_nan=False)]
 
 
 class _Logprobs(BaseModel):
@@ -25,7 +25,7 @@ class _Span(BaseModel):
     version: str
 
 
-class Choice(BaseModel):
+class SampledChoice(BaseModel):
     """One reply."""
 
     index: int
@@ -45,7 +45,7 @@ class Generated(BaseModel):
     """What came of one prompt: replies by their number."""
 
     prompt_token_ids: list[_TokenId]
-    choices: list[Choice]
+    choices: list[SampledChoice]
     prompt_logprobs: list[dict[str, _Chosen] | None] | None = None
 
     @model_validator(mode="after")
@@ -55,7 +55,7 @@ class Generated(BaseModel):
             raise ValueError("expected replies that are numbered from 0")
         return self
 
-    def replies(self, n: int, longest: int, vocabulary: int) -> list[Choice]:
+    def replies(self, n: int, longest: int, vocabulary: int) -> list[SampledChoice]:
         """All n of them, each token with its log-prob. Raises Garbled."""
         if len(self.choices) != n:
             raise Garbled(f"expected {n} replies, got {len(self.choices)}")
