@@ -27,7 +27,7 @@ from firsthand.worlds.traces import expert_trace, plain_trace
 from firsthand.worlds.world import Question
 
 RENDERED = ("count", "chart", "geometry")
-SHAPES = ("circle", "rectangle", "triangle")
+SHAPES = {"circle", "rectangle", "triangle"}
 PARTS = {"train": (512, 11), "validation": (100, 13), "test": (400, 22)}
 """How many examples, and the seed."""
 ANSWERS = ("word", "yes", "word", "no")
@@ -78,7 +78,7 @@ def _pictures(part: str) -> Iterator[tuple[Path, list[tuple[str, str]]]]:
 def _seen(asked: Sequence[tuple[str, str]]) -> str | None:
     """`red circle`, where the questions about a picture tell both."""
     named = {answer for _, answer in asked} - {"yes", "no"}
-    shapes, colours = named & {*SHAPES}, named - {*SHAPES}
+    shapes, colours = named & SHAPES, named - SHAPES
     return f"{min(colours)} {min(shapes)}" if shapes and colours else None
 
 
